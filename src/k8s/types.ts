@@ -1,0 +1,253 @@
+/**
+ * The Kubernetes objects that have a part in the dataplane, with the fields dpemu reads, spelled as the API spells them.
+ *
+ * Every field is what a manifest may hold, so nearly all are optional; `derive.ts` fills in what a cluster would.
+ * Source: the API reference of v1, discovery.k8s.io/v1, apps/v1, networking.k8s.io/v1 and kubeproxy.config.k8s.io/v1alpha1.
+ */
+
+/** Where an object was written: for messages only. */
+export interface Origin {
+  readonly file: string
+  /** 1-based number of the YAML document in the file; the item's position in a `kind: List` is part of `item`. */
+  readonly document: number
+  /** 0-based position in a List, or -1. */
+  readonly item: number
+}
+
+export interface ObjectMeta {
+  name: string
+  namespace?: string
+  labels?: Record<string, string>
+  annotations?: Record<string, string>
+  deletionTimestamp?: string
+}
+
+interface KubeObjectOf<Kind extends string> {
+  apiVersion: string
+  kind: Kind
+  metadata: ObjectMeta
+  origin: Origin
+}
+
+export type Protocol = 'TCP' | 'UDP' | 'SCTP'
+export type TrafficPolicy = 'Cluster' | 'Local'
+export type IpFamily = 'IPv4' | 'IPv6'
+
+export interface ServicePort {
+  name?: string
+  protocol?: Protocol
+  port: number
+  targetPort?: number | string
+  nodePort?: number
+  appProtocol?: string
+}
+
+export interface LoadBalancerIngress {
+  ip?: string
+  hostname?: string
+  ipMode?: 'VIP' | 'Proxy'
+}
+
+export interface ServiceSpec {
+  type?: 'ClusterIP' | 'NodePort' | 'LoadBalancer' | 'ExternalName'
+  selector?: Record<string, string>
+  ports?: ServicePort[]
+  clusterIP?: string
+  clusterIPs?: string[]
+  ipFamilies?: IpFamily[]
+  ipFamilyPolicy?: 'SingleStack' | 'PreferDualStack' | 'RequireDualStack'
+  externalIPs?: string[]
+  externalName?: string
+  loadBalancerIP?: string
+  loadBalancerClass?: string
+  loadBalancerSourceRanges?: string[]
+  allocateLoadBalancerNodePorts?: boolean
+  externalTrafficPolicy?: TrafficPolicy
+  internalTrafficPolicy?: TrafficPolicy
+  healthCheckNodePort?: number
+  publishNotReadyAddresses?: boolean
+  sessionAffinity?: 'None' | 'ClientIP'
+  sessionAffinityConfig?: { clientIP?: { timeoutSeconds?: number } } | null
+  trafficDistribution?: string
+}
+
+export interface Service extends KubeObjectOf<'Service'> {
+  spec: ServiceSpec
+  status?: { loadBalancer?: { ingress?: LoadBalancerIngress[] } }
+}
+
+export interface EndpointAddress {
+  ip: string
+  hostname?: string
+  nodeName?: string
+  targetRef?: { kind?: string; name?: string; namespace?: string }
+}
+
+export interface Endpoints extends KubeObjectOf<'Endpoints'> {
+  subsets?: {
+    addresses?: EndpointAddress[]
+    notReadyAddresses?: EndpointAddress[]
+    ports?: { name?: string; port: number; protocol?: Protocol; appProtocol?: string }[]
+  }[]
+}
+
+export interface EndpointConditions {
+  ready?: boolean | null
+  serving?: boolean | null
+  terminating?: boolean | null
+}
+
+export interface Endpoint {
+  addresses: string[]
+  conditions?: EndpointConditions
+  hostname?: string
+  nodeName?: string
+  zone?: string
+  hints?: { forZones?: { name: string }[]; forNodes?: { name: string }[] }
+  targetRef?: { kind?: string; name?: string; namespace?: string }
+}
+
+export interface EndpointSlice extends KubeObjectOf<'EndpointSlice'> {
+  addressType: 'IPv4' | 'IPv6' | 'FQDN'
+  endpoints: Endpoint[]
+  ports?: { name?: string | null; port?: number | null; protocol?: Protocol; appProtocol?: string }[]
+}
+
+export interface NodeObject extends KubeObjectOf<'Node'> {
+  spec?: { podCIDR?: string; podCIDRs?: string[]; unschedulable?: boolean; taints?: { key: string; effect: string; value?: string }[] }
+  status?: {
+    addresses?: { type: string; address: string }[]
+    capacity?: Record<string, string | number>
+    allocatable?: Record<string, string | number>
+    conditions?: { type: string; status: string }[]
+  }
+}
+
+export interface ContainerPort {
+  name?: string
+  containerPort: number
+  protocol?: Protocol
+  hostPort?: number
+}
+
+export interface DnsConfig {
+  nameservers?: string[]
+  searches?: string[]
+  options?: { name?: string; value?: string }[]
+}
+
+export interface PodSpec {
+  nodeName?: string
+  hostname?: string
+  subdomain?: string
+  hostNetwork?: boolean
+  dnsPolicy?: 'ClusterFirst' | 'ClusterFirstWithHostNet' | 'Default' | 'None'
+  dnsConfig?: DnsConfig
+  nodeSelector?: Record<string, string>
+  containers?: { name?: string; ports?: ContainerPort[]; args?: string[]; image?: string }[]
+  initContainers?: { name?: string; ports?: ContainerPort[]; restartPolicy?: string }[]
+  tolerations?: { key?: string; operator?: string; value?: string; effect?: string }[]
+}
+
+export interface Pod extends KubeObjectOf<'Pod'> {
+  spec: PodSpec
+  status?: {
+    podIP?: string
+    podIPs?: { ip: string }[]
+    hostIP?: string
+    phase?: string
+    conditions?: { type: string; status: string }[]
+  }
+}
+
+export interface PodTemplate {
+  metadata?: { labels?: Record<string, string>; annotations?: Record<string, string> }
+  spec: PodSpec
+}
+
+/** Deployment, ReplicaSet, StatefulSet and DaemonSet; the last has no `replicas`, only StatefulSet has `serviceName`. */
+export interface Workload extends KubeObjectOf<'Deployment' | 'ReplicaSet' | 'StatefulSet' | 'DaemonSet'> {
+  spec: {
+    replicas?: number
+    serviceName?: string
+    selector?: LabelSelector
+    template: PodTemplate
+    ordinals?: { start?: number }
+  }
+}
+
+export interface LabelSelector {
+  matchLabels?: Record<string, string>
+  matchExpressions?: { key: string; operator: string; values?: string[] }[]
+}
+
+export interface Namespace extends KubeObjectOf<'Namespace'> {}
+
+export interface IngressBackend {
+  service?: { name: string; port?: { number?: number; name?: string } }
+  resource?: { apiGroup?: string; kind: string; name: string }
+}
+
+export interface IngressPath {
+  path?: string
+  pathType: 'Exact' | 'Prefix' | 'ImplementationSpecific'
+  backend: IngressBackend
+}
+
+export interface Ingress extends KubeObjectOf<'Ingress'> {
+  spec: {
+    ingressClassName?: string
+    defaultBackend?: IngressBackend
+    tls?: { hosts?: string[]; secretName?: string }[]
+    rules?: { host?: string; http?: { paths: IngressPath[] } }[]
+  }
+  status?: { loadBalancer?: { ingress?: LoadBalancerIngress[] } }
+}
+
+export interface IngressClass extends KubeObjectOf<'IngressClass'> {
+  spec?: { controller?: string; parameters?: unknown }
+}
+
+export interface ServiceCidr extends KubeObjectOf<'ServiceCIDR'> {
+  spec: { cidrs: string[] }
+}
+
+export interface ConfigMap extends KubeObjectOf<'ConfigMap'> {
+  data?: Record<string, string>
+}
+
+/** kubeproxy.config.k8s.io/v1alpha1; it has no metadata in real files, so `metadata.name` is set to `kube-proxy`. */
+export interface KubeProxyConfiguration extends KubeObjectOf<'KubeProxyConfiguration'> {
+  mode?: string
+  clusterCIDR?: string
+  detectLocalMode?: string
+  hostnameOverride?: string
+  nodePortAddresses?: string[] | null
+  featureGates?: Record<string, boolean>
+  iptables?: { masqueradeAll?: boolean; localhostNodePorts?: boolean | null }
+  ipvs?: { scheduler?: string; masqueradeAll?: boolean }
+  nftables?: { masqueradeAll?: boolean }
+  conntrack?: {
+    maxPerCore?: number
+    min?: number
+    tcpEstablishedTimeout?: string
+    tcpCloseWaitTimeout?: string
+    tcpBeLiberal?: boolean
+    udpTimeout?: string
+    udpStreamTimeout?: string
+  }
+}
+
+export type KubeObject =
+  | Service
+  | Endpoints
+  | EndpointSlice
+  | NodeObject
+  | Pod
+  | Namespace
+  | Workload
+  | Ingress
+  | IngressClass
+  | ServiceCidr
+  | ConfigMap
+  | KubeProxyConfiguration

@@ -1,0 +1,131 @@
+/**
+ * The JSON contract of `dpemu replay -o json`, schema version 1. Fields are only ever added within a version.
+ *
+ * `merge` and `summarize` make this document; text and Markdown are views of it, thresholds are expressions over it.
+ * Everything but `engine` is a function of trace, manifests, options, seed and version; `engine` is measured.
+ */
+import type { Warning } from '../errors.ts'
+
+export interface ReplayReport {
+  schemaVersion: 1
+  kind: 'replay'
+  trace: TraceSummary
+  /** Services whose externalTrafficPolicy the runs differ in: `namespace/name`. */
+  comparedServices: string[]
+  runs: RunReport[]
+  /** Constants of the path-latency model that the runs used. */
+  model: ModelConstant[]
+  /** What the manifests left out and dpemu filled in. */
+  derived: { object: string; what: string }[]
+  warnings: Warning[]
+  engine: EngineReport
+}
+
+export interface TraceSummary {
+  name: string
+  packets: number
+  connections: number
+  durationSeconds: number
+  clients: number
+  bytes: number
+}
+
+export interface ModelConstant {
+  name: string
+  value: number
+  unit: string
+  source: string
+}
+
+export interface Rates {
+  packetsPerSecond: number
+  connectionsPerSecond: number
+  bitsPerSecond: number
+}
+
+/** Microseconds. All 0 where nothing was recorded; `count` tells. */
+export interface LatencySummary {
+  count: number
+  mean: number
+  p50: number
+  p90: number
+  p99: number
+  p999: number
+  max: number
+}
+
+export interface RunReport {
+  /** `cluster`, `local` or `as-is`. */
+  policy: string
+  proxyMode: string
+  offered: Rates
+  delivered: Rates
+  connections: { attempted: number; established: number; failed: number }
+  /** Packets by verdict; packets of failed connections that were never sent are in `notSent`. */
+  verdicts: { accept: number; drop: number; reject: number; notSent: number }
+  /** Drop and reject reason (`no-local-endpoint`, `conntrack-full`, …) to packets. */
+  drops: Record<string, number>
+  pathLatencyMicros: { packet: LatencySummary; firstPacket: LatencySummary; connectionSetup: LatencySummary }
+  /** Fractions of established connections. */
+  crossNodeFraction: number
+  masqueradedFraction: number
+  clientIpPreservedFraction: number
+  endpoints: EndpointReport[]
+  imbalance: ImbalanceReport[]
+  nodes: NodeReport[]
+  dns: { queries: number; byRcode: Record<string, number>; byType: Record<string, number> }
+}
+
+export interface EndpointReport {
+  /** `namespace/name:port`. */
+  service: string
+  /** `ip:port`. */
+  endpoint: string
+  /** `namespace/name`, or null for an endpoint that is no pod. */
+  pod: string | null
+  node: string | null
+  connections: number
+  packets: number
+  bytes: number
+  /** Of the Service port's connections, 0..1. */
+  share: number
+}
+
+/** Over the connections of a Service port's endpoints, those with none included. */
+export interface ImbalanceReport {
+  service: string
+  endpoints: number
+  maxOverMean: number
+  coefficientOfVariation: number
+}
+
+export interface NodeReport {
+  node: string
+  /** Connections that entered the cluster's dataplane here. */
+  connections: number
+  conntrackPeak: number
+  conntrackMax: number
+  conntrackDrops: number
+  earlyDrops: number
+  /** Most source ports in use at once towards one destination. */
+  snatPortsPeak: number
+  snatExhausted: number
+  affinityPeak: number
+  affinityHits: number
+  affinityMisses: number
+}
+
+export interface EngineReport {
+  version: string
+  node: string
+  machine: string
+  workers: number
+  shards: number
+  wallSeconds: number
+  /** Packets of the trace times runs, over wallSeconds. */
+  packetsPerSecond: number
+  /** CPU time of the packet loop over packets, measured per block: processing time, never path latency. */
+  processingNanosPerPacket: { p50: number; p99: number }
+  peakRssBytes: number
+  nativeAddons: boolean
+}
