@@ -19,7 +19,9 @@ export interface ObjectMeta {
   namespace?: string
   labels?: Record<string, string>
   annotations?: Record<string, string>
+  creationTimestamp?: string
   deletionTimestamp?: string
+  ownerReferences?: { kind: string; name: string; controller?: boolean }[]
 }
 
 interface KubeObjectOf<Kind extends string> {
@@ -114,7 +116,12 @@ export interface EndpointSlice extends KubeObjectOf<'EndpointSlice'> {
 }
 
 export interface NodeObject extends KubeObjectOf<'Node'> {
-  spec?: { podCIDR?: string; podCIDRs?: string[]; unschedulable?: boolean; taints?: { key: string; effect: string; value?: string }[] }
+  spec?: {
+    podCIDR?: string
+    podCIDRs?: string[]
+    unschedulable?: boolean
+    taints?: { key: string; effect: string; value?: string }[]
+  }
   status?: {
     addresses?: { type: string; address: string }[]
     capacity?: Record<string, string | number>
@@ -136,6 +143,24 @@ export interface DnsConfig {
   options?: { name?: string; value?: string }[]
 }
 
+export interface NodeSelectorRequirement {
+  key: string
+  operator: string
+  values?: string[]
+}
+
+export interface NodeSelectorTerm {
+  matchExpressions?: NodeSelectorRequirement[]
+  matchFields?: NodeSelectorRequirement[]
+}
+
+export interface Affinity {
+  nodeAffinity?: { requiredDuringSchedulingIgnoredDuringExecution?: { nodeSelectorTerms?: NodeSelectorTerm[] } }
+  /** Only whether there are any: placing by other pods is not modelled. */
+  podAffinity?: { requiredDuringSchedulingIgnoredDuringExecution?: unknown[] }
+  podAntiAffinity?: { requiredDuringSchedulingIgnoredDuringExecution?: unknown[] }
+}
+
 export interface PodSpec {
   nodeName?: string
   hostname?: string
@@ -147,6 +172,8 @@ export interface PodSpec {
   containers?: { name?: string; ports?: ContainerPort[]; args?: string[]; image?: string }[]
   initContainers?: { name?: string; ports?: ContainerPort[]; restartPolicy?: string }[]
   tolerations?: { key?: string; operator?: string; value?: string; effect?: string }[]
+  affinity?: Affinity
+  topologySpreadConstraints?: { topologyKey?: string; whenUnsatisfiable?: string }[]
 }
 
 export interface Pod extends KubeObjectOf<'Pod'> {

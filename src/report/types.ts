@@ -60,7 +60,8 @@ export interface RunReport {
   proxyMode: string
   offered: Rates
   delivered: Rates
-  connections: { attempted: number; established: number; failed: number }
+  /** `broken`: established, and lost later because their conntrack entry was. */
+  connections: { attempted: number; established: number; failed: number; broken: number }
   /** Packets by verdict; packets of failed connections that were never sent are in `notSent`. */
   verdicts: { accept: number; drop: number; reject: number; notSent: number }
   /** Drop and reject reason (`no-local-endpoint`, `conntrack-full`, …) to packets. */

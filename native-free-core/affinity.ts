@@ -1,0 +1,144 @@
+/**
+ * ClientIP affinity of one shard: which clients were sent to which endpoint lately, on which node.
+ *
+ * State lives per endpoint, as kube-proxy keeps it (an nftables set or an iptables `recent` list for each endpoint of a
+ * service port): a client can stand in several endpoints' lists, and the first of them in rule order wins. Only a new
+ * connection enters or renews; a lookup never does. Boundary: an entry made at t holds for a new connection at t + timeout
+ * (xt_recent compares with >=) — the nftables timer has the same second in it within its own jiffy.
+ * In ipvs mode the owner is a virtual server (frontend) in place of the service port.
+ *
+ * Layout: open addressing with linear probing, four words a slot: client id, node × owners + owner, endpoint id + 1 (0 free),
+ * expiry in ms. All entries of one (client, owner) lie in one probe run. The table doubles when half full: it is reached
+ * by new connections only. Cost: one or two cache lines a lookup, 16 bytes an entry at a load of 0.25 to 0.5.
+ * Source: pkg/proxy/{nftables,iptables}/proxier.go, net/netfilter/xt_recent.c, measurement.
+ */
+import { finish, mix } from './hash.ts'
+
+const WORDS = 4
+const CLIENT = 0
+const OWNER = 1
+const ENDPOINT = 2
+const EXPIRES = 3
+
+export class AffinityTable {
+  private words: Int32Array = new Int32Array(64 * WORDS)
+  private mask = 63
+  private used = 0
+
+  get size(): number {
+    return this.used
+  }
+
+  clear(): void {
+    this.words = new Int32Array(64 * WORDS)
+    this.mask = 63
+    this.used = 0
+  }
+
+  /**
+   * The endpoint that a client is bound to: the first in rule order of those that hold it.
+   *
+   * @param members       endpoint ids in rule order
+   * @param start, count  the endpoints that a new connection may be given
+   * @returns             position within the set, or -1
+   */
+  find(
+    client: number,
+    owner: number,
+    nowMs: number,
+    members: Int32Array,
+    start: number,
+    count: number,
+  ): number {
+    const { words, mask } = this
+    let best = -1
+    for (let i = home(client, owner) & mask; ; i = (i + 1) & mask) {
+      const base = i * WORDS
+      const endpoint = words[base + ENDPOINT]
+      if (endpoint === 0) return best
+      if (words[base + CLIENT] !== client || words[base + OWNER] !== owner || words[base + EXPIRES] < nowMs) continue
+      for (let position = 0; position < count && (best < 0 || position < best); position++) {
+        if (members[start + position] === endpoint - 1) best = position
+      }
+    }
+  }
+
+  /** Enter a client into an endpoint's list, or start its time again. */
+  renew(client: number, owner: number, endpoint: number, expiresMs: number): void {
+    if (this.used * 2 > this.mask) this.grow()
+    const { words, mask } = this
+    let i = home(client, owner) & mask
+    for (;;) {
+      const base = i * WORDS
+      if (words[base + ENDPOINT] === 0) break
+      if (
+        words[base + ENDPOINT] === endpoint + 1 &&
+        words[base + CLIENT] === client &&
+        words[base + OWNER] === owner
+      ) {
+        words[base + EXPIRES] = expiresMs
+        return
+      }
+      i = (i + 1) & mask
+    }
+    const base = i * WORDS
+    words[base + CLIENT] = client
+    words[base + OWNER] = owner
+    words[base + ENDPOINT] = endpoint + 1
+    words[base + EXPIRES] = expiresMs
+    this.used++
+  }
+
+  /**
+   * Drop entries that expired before `nowMs`, and those whose endpoint no rule names any more (its list is gone).
+   * @param alive    by endpoint id
+   * @param counts   live entries by node are added here
+   * @param owners   number of owners, to tell an entry's node
+   */
+  sweep(nowMs: number, alive: Int32Array, counts: Int32Array, owners: number): void {
+    const { words } = this
+    let dead = 0
+    for (let base = 0; base < words.length; base += WORDS) {
+      const endpoint = words[base + ENDPOINT]
+      if (endpoint === 0) continue
+      if (words[base + EXPIRES] < nowMs || alive[endpoint - 1] === 0) dead++
+      else counts[Math.floor(words[base + OWNER] / owners)]++
+    }
+    if (dead > 0) this.rebuild(words.length / WORDS, nowMs, alive)
+  }
+
+  /** @throws Error naming the first broken invariant */
+  selfCheck(): void {
+    const { words, mask } = this
+    let count = 0
+    for (let i = 0; i <= mask; i++) {
+      const base = i * WORDS
+      if (words[base + ENDPOINT] === 0) continue
+      count++
+      for (let j = home(words[base], words[base + OWNER]) & mask; j !== i; j = (j + 1) & mask) {
+        if (words[j * WORDS + ENDPOINT] === 0) throw new Error(`affinity slot ${i} cannot be reached from its home`)
+      }
+    }
+    if (count !== this.used) throw new Error(`affinity holds ${count} entries, ${this.used} counted`)
+  }
+
+  private grow(): void {
+    this.rebuild((this.mask + 1) * 2, -0x80000000, null)
+  }
+
+  private rebuild(slots: number, nowMs: number, alive: Int32Array | null): void {
+    const old = this.words
+    this.words = new Int32Array(slots * WORDS)
+    this.mask = slots - 1
+    this.used = 0
+    for (let base = 0; base < old.length; base += WORDS) {
+      const endpoint = old[base + ENDPOINT]
+      if (endpoint === 0 || old[base + EXPIRES] < nowMs || (alive !== null && alive[endpoint - 1] === 0)) continue
+      this.renew(old[base + CLIENT], old[base + OWNER], endpoint - 1, old[base + EXPIRES])
+    }
+  }
+}
+
+function home(client: number, owner: number): number {
+  return finish(mix(mix(0x1b56c4e9, client), owner))
+}

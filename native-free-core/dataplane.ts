@@ -1,0 +1,484 @@
+/**
+ * One worker's dataplane: every node's tables for the shards it runs, and the loop that packets go through.
+ *
+ * Make exactly one instance per thread: the typed arrays are then constants to the compiler, which is worth a third to a
+ * half of the speed (measured; a second instance costs that for both). Capacities are fixed when it is made; `begin`
+ * clears it for the next run. Packets come in through `packets`, connection definitions through `connections`.
+ *
+ * The loop takes batches of 128: one pass reads each packet's connection line, one reads the conntrack entries the lines
+ * name, the third does the work. The first two do nothing else, so that their cache misses overlap (measured: 3 times
+ * faster than one pass at a million entries). A stale line falls to the slow path, so batching never changes a result.
+ *
+ * Virtual time is the packets' own. At fixed times (`SAMPLES` a run) counts are sampled, and every `gcIntervalMs` expired
+ * entries are swept, shard by shard at the same virtual moments, so that results do not depend on the number of workers.
+ */
+import {
+  LINE_BACKEND,
+  LINE_CLIENT,
+  LINE_DELIVERED_PORTS,
+  LINE_DESTINATION,
+  LINE_DESTINATION_INDEX,
+  LINE_ENDPOINT,
+  LINE_ENTRY,
+  LINE_ENTRY2,
+  LINE_FAILED,
+  LINE_FIRST_NANOS,
+  LINE_FORWARD_NANOS,
+  LINE_NEW,
+  LINE_NODE_PROTOCOL,
+  LINE_NODE_PROTOCOL2,
+  LINE_OPEN,
+  LINE_OPEN2,
+  LINE_PORTS,
+  LINE_SEEN,
+  LINE_SHIFT,
+  LINE_STATUS,
+  LINE_WORDS,
+} from './connection.ts'
+import { ESTABLISHED, FLAG_CLASS, TRANSITIONS } from './conntrack.ts'
+import {
+  alignedWords,
+  createFlowTable,
+  ENTRY_DESTINATION,
+  ENTRY_EXPIRES,
+  ENTRY_NODE_PROTOCOL,
+  ENTRY_PORTS,
+  ENTRY_REPLY_DESTINATION,
+  ENTRY_REPLY_PORTS,
+  ENTRY_REPLY_SOURCE,
+  ENTRY_SHIFT,
+  ENTRY_SOURCE,
+  ENTRY_STATE,
+  type FlowTable,
+  STATUS_PICKED_UP,
+  STATUS_SEEN_REPLY,
+} from './flowtable.ts'
+import { bucketOf, HISTOGRAM_MAX, HISTOGRAM_SUM } from './histogram.ts'
+import {
+  type ConnectionColumns,
+  createConnectionColumns,
+  createPacketColumns,
+  HEADER_ONLY_BYTES,
+  type PacketColumns,
+  PROTOCOL_TCP,
+  TICKS_PER_MS,
+} from './packet.ts'
+import {
+  ENDPOINT_BYTES,
+  ENDPOINT_PACKETS,
+  ENDPOINT_WORDS,
+  type PortSeries,
+  type ResultLayout,
+  resultLayout,
+  SAMPLES,
+  TOTAL_ACCEPTED_BYTES,
+  TOTAL_ACCEPTED_PACKETS,
+  TOTAL_ATTEMPTED,
+  TOTAL_BROKEN,
+  TOTAL_NOT_SENT,
+  TOTAL_OFFERED_BYTES,
+  TOTAL_OFFERED_PACKETS,
+} from './result.ts'
+import {
+  MODE_IPVS,
+  openRules,
+  type RuleColumns,
+  SETTING_GC_INTERVAL_MS,
+  SETTING_MODE,
+  SETTING_NODES,
+  SETTING_UNACKNOWLEDGED_MS,
+} from './ruleset.ts'
+import { SlowPath } from './slowpath.ts'
+import { REASON_NONE } from './verdict.ts'
+
+const BATCH = 128
+/** Slot of the timeout table that stands in for ESTABLISHED's while data waits for its ACK. */
+const UNACKNOWLEDGED = 15
+
+export interface DataplaneLimits {
+  /** Connections under way at once: lines. */
+  readonly connections: number
+  /** Most conntrack entries over all nodes and shards that this instance holds. */
+  readonly entries: number
+  readonly shards: number
+  readonly nodes: number
+  /** Endpoint ids, over all rule sets that will be used. */
+  readonly endpoints: number
+  /** Rows of the packet columns, and of the connection columns. */
+  readonly packetRows: number
+  readonly connectionRows: number
+}
+
+export interface Run {
+  readonly rules: Int32Array
+  readonly seed: number
+  /** Length of the trace, for the sample times. */
+  readonly durationTicks: number
+}
+
+export interface Dataplane {
+  readonly packets: PacketColumns
+  readonly connections: ConnectionColumns
+  readonly table: FlowTable
+  readonly lines: Int32Array
+  readonly slowPath: SlowPath
+  readonly result: Float64Array
+  readonly layout: ResultLayout
+  /** Most entries by shard × nodes + node; the caller settles them between windows so that a node's sum is its maximum. */
+  readonly budgets: Int32Array
+  /** Forget everything and take up a rule set. */
+  begin(run: Run): void
+  /** The cluster changed: new rules, state stays. Affinity of endpoints that no rule names is dropped. */
+  adopt(rules: Int32Array, nowMs: number): void
+  /** Take `rows` connection definitions in; `lineBase` is the number of the lane's first line. */
+  define(lineBase: number, rows: number): void
+  /** Put the packets in rows `from` to `to` of `packets` through: one shard's, in time order. */
+  process(shard: number, lineBase: number, baseTick: number, from: number, to: number): void
+  /** Take the remaining samples of a shard: once, after its last packet. */
+  end(shard: number): void
+  /** Source ports in use by node and endpoint over time, of all shards of this instance. */
+  portSeries(): PortSeries[]
+}
+
+export function createDataplane(limits: DataplaneLimits): Dataplane {
+  const { shards, nodes } = limits
+  const table = createFlowTable(limits.entries, shards, nodes)
+  const entries = table.entries
+  const lines = alignedWords(limits.connections * LINE_WORDS)
+  const thirdEntries = new Int32Array(limits.connections * 2)
+  const packets = createPacketColumns(limits.packetRows)
+  const connections = createConnectionColumns(limits.connectionRows)
+  const layout = resultLayout(nodes, limits.endpoints)
+  const result = new Float64Array(layout.length)
+  const budgets = new Int32Array(shards * nodes)
+  const timeouts = new Int32Array(16)
+  const batchLines = new Int32Array(BATCH)
+  const sink = new Int32Array(1)
+  const nextSample = new Int32Array(shards)
+  const nextSampleTick = new Float64Array(shards)
+  const nextGcMs = new Float64Array(shards)
+  const nextEventTick = new Float64Array(shards)
+  const affinityCounts = new Int32Array(nodes)
+  const slowPath = new SlowPath({ table, lines, thirdEntries, shards, nodes })
+  slowPath.result = result
+  slowPath.layout = layout
+  slowPath.budgets = budgets
+  const { time, slot, flags, length } = packets
+  const { packetHistogram, firstHistogram, setupHistogram, endpoints: endpointsAt } = layout
+  let rules: RuleColumns
+  let sampleTicks = 1
+  let series = new Map<number, Int32Array>()
+  let owners = 1
+
+  function begin(run: Run): void {
+    table.clear()
+    lines.fill(0)
+    result.fill(0)
+    series = new Map()
+    takeRules(run.rules)
+    slowPath.seed = run.seed
+    sampleTicks = Math.max(1, Math.ceil(run.durationTicks / SAMPLES))
+    for (let shard = 0; shard < shards; shard++) {
+      slowPath.affinity[shard].clear()
+      slowPath.schedulers[shard].clear()
+      slowPath.ports[shard].clear()
+      nextSample[shard] = 0
+      nextSampleTick[shard] = sampleTicks
+      nextGcMs[shard] = rules.settings[SETTING_GC_INTERVAL_MS]
+      planEvent(shard)
+    }
+  }
+
+  function takeRules(words: Int32Array): void {
+    rules = openRules(words)
+    if (rules.settings[SETTING_NODES] > nodes) throw new Error('rule set: more nodes than the core was made for')
+    slowPath.rules = rules
+    timeouts.set(rules.timeouts)
+    timeouts[UNACKNOWLEDGED] = rules.settings[SETTING_UNACKNOWLEDGED_MS]
+    owners = rules.settings[SETTING_MODE] === MODE_IPVS ? rules.frontendKind.length : rules.serviceFlags.length
+  }
+
+  function adopt(words: Int32Array, nowMs: number): void {
+    takeRules(words)
+    for (let shard = 0; shard < shards; shard++) {
+      slowPath.affinity[shard].sweep(nowMs, rules.endpointAlive, affinityCounts, Math.max(1, owners))
+    }
+  }
+
+  function define(lineBase: number, rows: number): void {
+    const { destinationAddress, destinationPort, destinationProtocol, clientMap } = rules
+    const moved = clientMap.length > 0
+    for (let i = 0; i < rows; i++) {
+      const line = (lineBase + connections.slot[i]) << LINE_SHIFT
+      const destination = connections.destination[i]
+      const client = connections.client[i]
+      lines[line + LINE_CLIENT] = moved ? clientMap[client] : client
+      lines[line + LINE_DESTINATION] = destinationAddress[destination]
+      lines[line + LINE_PORTS] = (connections.sourcePort[i] << 16) | destinationPort[destination]
+      lines[line + LINE_STATUS] = LINE_NEW | (destinationProtocol[destination] << 8)
+      lines[line + LINE_ENTRY] = 0
+      lines[line + LINE_ENTRY2] = 0
+      lines[line + LINE_DESTINATION_INDEX] = destination
+    }
+  }
+
+  function planEvent(shard: number): void {
+    nextEventTick[shard] = Math.min(nextSampleTick[shard], nextGcMs[shard] * TICKS_PER_MS)
+  }
+
+  /** Samples and sweeps that fall due before `tick`. */
+  function runEvents(shard: number, tick: number): void {
+    while (nextEventTick[shard] <= tick) {
+      const now = nextEventTick[shard]
+      if (nextGcMs[shard] * TICKS_PER_MS <= now) {
+        // A long silence needs one sweep, not one for each interval that passed in it.
+        const interval = rules.settings[SETTING_GC_INTERVAL_MS]
+        const dueMs = nextGcMs[shard]
+        const lastDueMs = Math.min(tick, nextSampleTick[shard]) / TICKS_PER_MS
+        const skipped = Math.max(0, Math.floor((lastDueMs - dueMs) / interval))
+        sweep(shard, dueMs + skipped * interval)
+        nextGcMs[shard] = dueMs + (skipped + 1) * interval
+      }
+      if (nextSampleTick[shard] <= now && nextSample[shard] < SAMPLES) sample(shard)
+      planEvent(shard)
+    }
+  }
+
+  function sweep(shard: number, nowMs: number): void {
+    table.forEachOfShard(shard, (entry) => {
+      if (entries[(entry << ENTRY_SHIFT) + ENTRY_EXPIRES] <= nowMs) slowPath.removeEntry(entry)
+    })
+  }
+
+  function sample(shard: number): void {
+    const at = nextSample[shard]
+    const nowMs = Math.floor(nextSampleTick[shard] / TICKS_PER_MS)
+    for (let node = 0; node < nodes; node++) {
+      result[layout.conntrackSeries + at * nodes + node] += table.counts[shard * nodes + node]
+    }
+    const affinity = slowPath.affinity[shard]
+    if (affinity.size > 0) {
+      affinityCounts.fill(0)
+      affinity.sweep(nowMs, rules.endpointAlive, affinityCounts, owners)
+      for (let node = 0; node < nodes; node++) result[layout.affinitySeries + at * nodes + node] += affinityCounts[node]
+    }
+    const ports = slowPath.ports[shard]
+    for (let i = 0; i < ports.size; i++) {
+      if (ports.counts[i] === 0) continue
+      const key = ports.first[i] * limits.endpoints + ports.second[i]
+      let samples = series.get(key)
+      if (samples === undefined) {
+        samples = new Int32Array(SAMPLES)
+        series.set(key, samples)
+      }
+      samples[at] += ports.counts[i]
+    }
+    nextSample[shard]++
+    nextSampleTick[shard] = nextSample[shard] < SAMPLES ? (nextSample[shard] + 1) * sampleTicks : Number.MAX_SAFE_INTEGER
+  }
+
+  function end(shard: number): void {
+    if (nextSample[shard] < SAMPLES) runEvents(shard, sampleTicks * SAMPLES)
+  }
+
+  function process(shard: number, lineBase: number, baseTick: number, from: number, to: number): void {
+    for (let start = from; start < to; ) {
+      let end = start + BATCH < to ? start + BATCH : to
+      if (baseTick + time[end - 1] >= nextEventTick[shard]) {
+        if (baseTick + time[start] >= nextEventTick[shard]) {
+          runEvents(shard, baseTick + time[start])
+          continue
+        }
+        end = start + 1
+        while (baseTick + time[end] < nextEventTick[shard]) end++
+      }
+      batch(shard, lineBase, start, end, baseTick)
+      start = end
+    }
+  }
+
+  function batch(shard: number, lineBase: number, from: number, to: number, baseTick: number): void {
+    const size = to - from
+    let touched = 0
+    for (let i = 0; i < size; i++) {
+      const line = (lineBase + slot[from + i]) << LINE_SHIFT
+      batchLines[i] = line
+      touched ^= lines[line + LINE_STATUS]
+    }
+    for (let i = 0; i < size; i++) {
+      const line = batchLines[i]
+      touched ^= entries[lines[line + LINE_ENTRY] << ENTRY_SHIFT] ^ entries[lines[line + LINE_ENTRY2] << ENTRY_SHIFT]
+    }
+    sink[0] = touched
+    const baseMs = Math.floor(baseTick / TICKS_PER_MS)
+    const restTicks = baseTick - baseMs * TICKS_PER_MS
+    let bytes = 0
+    let accepted = 0
+    let acceptedBytes = 0
+    let nanosSum = 0
+    for (let i = 0; i < size; i++) {
+      const row = from + i
+      const line = batchLines[i]
+      const packetFlags = flags[row]
+      const packetLength = length[row]
+      const status = lines[line + LINE_STATUS] & 0xff
+      const nowMs = baseMs + (((restTicks + time[row]) / TICKS_PER_MS) | 0)
+      bytes += packetLength
+      let passes = false
+      if (status === LINE_OPEN || status === LINE_OPEN2) {
+        // Known flow: every word of both tuples, on each node, then the state machine.
+        const source = lines[line + LINE_CLIENT]
+        const destination = lines[line + LINE_DESTINATION]
+        const ports = lines[line + LINE_PORTS]
+        const seen = lines[line + LINE_SEEN]
+        const backend = lines[line + LINE_BACKEND]
+        const delivered = lines[line + LINE_DELIVERED_PORTS]
+        const replyPorts = (delivered << 16) | (delivered >>> 16)
+        const entry = lines[line + LINE_ENTRY] << ENTRY_SHIFT
+        const transition = (((packetFlags >> 7) * 6 + FLAG_CLASS[packetFlags & 63]) << 4) | 0
+        const word = entries[entry + ENTRY_STATE]
+        const state = word & 15
+        const seenReply = packetFlags < 128 ? 0 : STATUS_SEEN_REPLY
+        if (
+          entries[entry + ENTRY_NODE_PROTOCOL] === lines[line + LINE_NODE_PROTOCOL] &&
+          entries[entry + ENTRY_SOURCE] === source &&
+          entries[entry + ENTRY_DESTINATION] === destination &&
+          entries[entry + ENTRY_PORTS] === ports &&
+          entries[entry + ENTRY_REPLY_SOURCE] === backend &&
+          entries[entry + ENTRY_REPLY_DESTINATION] === seen &&
+          entries[entry + ENTRY_REPLY_PORTS] === replyPorts &&
+          entries[entry + ENTRY_EXPIRES] > nowMs &&
+          (word & (STATUS_PICKED_UP | seenReply)) === seenReply &&
+          TRANSITIONS[transition | state] === state
+        ) {
+          const timeout = timeouts[state === ESTABLISHED && packetLength > HEADER_ONLY_BYTES ? UNACKNOWLEDGED : state]
+          if (status === LINE_OPEN) {
+            entries[entry + ENTRY_EXPIRES] = nowMs + timeout
+            passes = true
+          } else {
+            const entry2 = lines[line + LINE_ENTRY2] << ENTRY_SHIFT
+            const word2 = entries[entry2 + ENTRY_STATE]
+            if (
+              entries[entry2 + ENTRY_NODE_PROTOCOL] === lines[line + LINE_NODE_PROTOCOL2] &&
+              entries[entry2 + ENTRY_SOURCE] === seen &&
+              entries[entry2 + ENTRY_DESTINATION] === backend &&
+              entries[entry2 + ENTRY_PORTS] === delivered &&
+              entries[entry2 + ENTRY_REPLY_SOURCE] === backend &&
+              entries[entry2 + ENTRY_REPLY_DESTINATION] === seen &&
+              entries[entry2 + ENTRY_REPLY_PORTS] === replyPorts &&
+              entries[entry2 + ENTRY_EXPIRES] > nowMs &&
+              (word2 & 15) === state &&
+              (word2 & (STATUS_PICKED_UP | seenReply)) === seenReply
+            ) {
+              entries[entry + ENTRY_EXPIRES] = nowMs + timeout
+              entries[entry2 + ENTRY_EXPIRES] = nowMs + timeout
+              passes = true
+            }
+          }
+        }
+      }
+      if (!passes && !slow(shard, line, row, status, nowMs, baseTick)) continue
+      const nanos = lines[line + LINE_FORWARD_NANOS + (packetFlags >> 7)]
+      const bucket = packetHistogram + bucketOf(nanos)
+      result[bucket] = result[bucket] + 1
+      if (nanos > result[packetHistogram + HISTOGRAM_MAX]) result[packetHistogram + HISTOGRAM_MAX] = nanos
+      nanosSum += nanos
+      accepted++
+      acceptedBytes += packetLength
+      const endpoint = lines[line + LINE_ENDPOINT]
+      if (endpoint >= 0) {
+        const at = endpointsAt + endpoint * ENDPOINT_WORDS
+        result[at + ENDPOINT_PACKETS] = result[at + ENDPOINT_PACKETS] + 1
+        result[at + ENDPOINT_BYTES] = result[at + ENDPOINT_BYTES] + packetLength
+      }
+    }
+    result[packetHistogram + HISTOGRAM_SUM] += nanosSum
+    result[TOTAL_OFFERED_PACKETS] += size
+    result[TOTAL_OFFERED_BYTES] += bytes
+    result[TOTAL_ACCEPTED_PACKETS] += accepted
+    result[TOTAL_ACCEPTED_BYTES] += acceptedBytes
+  }
+
+  /**
+   * Everything but a packet of a known flow in its steady state.
+   * @returns whether it is to be counted as a packet of the established connection
+   */
+  function slow(shard: number, line: number, row: number, status: number, nowMs: number, baseTick: number): boolean {
+    if (status === LINE_FAILED) {
+      result[TOTAL_NOT_SENT]++
+      return false
+    }
+    const tick = (baseTick + time[row]) | 0
+    if (status === LINE_NEW) return openConnection(shard, line, row, nowMs, tick)
+    const reason = slowPath.step(line, flags[row], length[row], nowMs, tick, shard)
+    if (reason !== REASON_NONE) {
+      slowPath.countLoss(reason)
+      if ((lines[line + LINE_STATUS] & 0xff) === LINE_FAILED) result[TOTAL_BROKEN]++
+      return false
+    }
+    const first = lines[line + LINE_FIRST_NANOS]
+    if (flags[row] >= 128 && first >= 0) {
+      // The first answer: for TCP the connection is set up when it has reached the client.
+      if (lines[line + LINE_STATUS] >> 8 === PROTOCOL_TCP) {
+        addLatency(setupHistogram, first + lines[line + LINE_FORWARD_NANOS + 1])
+      }
+      lines[line + LINE_FIRST_NANOS] = -1
+    }
+    return true
+  }
+
+  function openConnection(shard: number, line: number, row: number, nowMs: number, tick: number): boolean {
+    const client = lines[line + LINE_CLIENT]
+    const reason = slowPath.open(line, flags[row], nowMs, tick, shard)
+    result[TOTAL_ATTEMPTED]++
+    slowPath.countOpening(line, reason, client)
+    if (reason !== REASON_NONE) {
+      slowPath.countLoss(reason)
+      return false
+    }
+    // The opening packet is slower than those that follow: it is counted here with its own time.
+    const nanos = lines[line + LINE_FIRST_NANOS]
+    addLatency(firstHistogram, nanos)
+    addLatency(packetHistogram, nanos)
+    result[TOTAL_ACCEPTED_PACKETS]++
+    result[TOTAL_ACCEPTED_BYTES] += length[row]
+    const endpoint = lines[line + LINE_ENDPOINT]
+    if (endpoint >= 0) {
+      const at = endpointsAt + endpoint * ENDPOINT_WORDS
+      result[at + ENDPOINT_PACKETS]++
+      result[at + ENDPOINT_BYTES] += length[row]
+    }
+    return false
+  }
+
+  function addLatency(histogram: number, nanos: number): void {
+    result[histogram + bucketOf(nanos)]++
+    result[histogram + HISTOGRAM_SUM] += nanos
+    if (nanos > result[histogram + HISTOGRAM_MAX]) result[histogram + HISTOGRAM_MAX] = nanos
+  }
+
+  function portSeries(): PortSeries[] {
+    return [...series].map(([key, samples]) => ({
+      node: Math.floor(key / limits.endpoints),
+      endpoint: key % limits.endpoints,
+      samples,
+    }))
+  }
+
+  return {
+    packets,
+    connections,
+    table,
+    lines,
+    slowPath,
+    result,
+    layout,
+    budgets,
+    begin,
+    adopt,
+    define,
+    process,
+    end,
+    portSeries,
+  }
+}

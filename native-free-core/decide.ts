@@ -1,0 +1,376 @@
+/**
+ * What kube-proxy's rules on one node say about the first packet of a connection.
+ *
+ * `decide` is the only place that knows the order of the rules: frontend → source ranges → policy → endpoint set →
+ * verdict → masquerade. It chooses nothing and keeps no state; `choose.ts` picks the endpoint out of the set. `replay`
+ * and `explain` both call it, so they cannot disagree.
+ *
+ * Cost: one probe of the frontend table, two binary searches at most; allocates nothing (the answer is a reused record).
+ * Source: pkg/proxy/{nftables,iptables,ipvs}/proxier.go and pkg/proxy/topology.go of Kubernetes 1.31 to 1.35.
+ */
+import {
+  ADDRESS_CLUSTER_IP,
+  ADDRESS_DETECTED,
+  ADDRESS_IN_SERVICE_CIDR,
+  ADDRESS_LOOPBACK,
+  ADDRESS_NODE,
+  ADDRESS_NODE_PORTS,
+  ADDRESS_POD,
+  DETECTOR_CLUSTER_CIDR,
+  DETECTOR_LOCAL_PODS,
+  DETECTOR_NODE_CIDR,
+  DETECTOR_NONE,
+  FRONTEND_BALANCER_PROXY,
+  FRONTEND_CLUSTER_IP,
+  FRONTEND_HEALTH_CHECK,
+  FRONTEND_LOAD_BALANCER_IP,
+  familyOf,
+  frontendHash,
+  MODE_IPTABLES,
+  MODE_IPVS,
+  MODE_NFTABLES,
+  NODE_PORT_ADDRESS,
+  type RuleColumns,
+  SERVICE_EXTERNAL_LOCAL,
+  SERVICE_HAS_ANY,
+  SERVICE_INTERNAL_LOCAL,
+  SERVICE_USES_CLUSTER,
+  SETTING_DETECTOR,
+  SETTING_DROP_UNALLOCATED,
+  SETTING_FRONTEND_MASK,
+  SETTING_MASQUERADE_ALL,
+  SETTING_MODE,
+} from './ruleset.ts'
+import {
+  ACCEPT,
+  DROP,
+  REASON_NO_ENDPOINT,
+  REASON_NO_LOCAL_ENDPOINT,
+  REASON_NO_SUCH_PORT,
+  REASON_NODE_IP_NOT_IN_RANGES,
+  REASON_NONE,
+  REASON_NOT_IN_SOURCE_RANGES,
+  REASON_UNALLOCATED_CLUSTER_IP,
+  REJECT,
+} from './verdict.ts'
+
+/** Where the source stands, seen from the node that decides. */
+export const SOURCE_EXTERNAL = 0
+/** Matches the node's local-traffic detector: kube-proxy takes it for a pod. */
+export const SOURCE_POD = 1
+/** One of this node's own addresses. */
+export const SOURCE_NODE = 2
+
+/** Which endpoint set was used, and why. */
+export const USED_NONE = 0
+export const USED_CLUSTER = 1
+export const USED_LOCAL = 2
+/** External policy Local, but the client is in the cluster: treated as cluster traffic. */
+export const USED_SHORT_CIRCUIT = 3
+/** ipvs: Local without a local endpoint falls back to the cluster's. */
+export const USED_FALLBACK = 4
+
+/** Why the connection is masqueraded; bits, 0 for "it is not". The hairpin case depends on the endpoint chosen. */
+export const MASQUERADE_ALL = 1
+/** To a cluster IP from something that is no pod. */
+export const MASQUERADE_OFF_CLUSTER = 2
+/** To an external frontend under policy Cluster. */
+export const MASQUERADE_EXTERNAL = 4
+/** Short-circuit from the node itself. */
+export const MASQUERADE_NODE = 8
+export const MASQUERADE_HAIRPIN = 16
+/** Leaving the cluster: the network plugin's masquerade of pods' traffic to the outside. */
+export const MASQUERADE_EGRESS = 32
+
+/** `action`: what the rules do with the packet. */
+export const ACTION_NONE = 0
+export const ACTION_ACCEPT = 1
+export const ACTION_DNAT = 2
+export const ACTION_DROP = 3
+export const ACTION_REJECT = 4
+export const ACTION_NAMES: readonly string[] = ['none', 'accept', 'dnat', 'drop', 'reject']
+
+/** The answer, reused from call to call. */
+export interface Decision {
+  action: number
+  reason: number
+  /** Frontend index, or -1. */
+  frontend: number
+  /** Service port id, or -1. */
+  servicePort: number
+  source: number
+  used: number
+  /** Run of `members` that a new connection may be given. */
+  setStart: number
+  setCount: number
+  /** MASQUERADE_* bits, hairpin apart. */
+  masquerade: number
+  /** Source ranges: -1 none written, 0 outside, 1 inside, 2 let through as the VIP itself. */
+  ranges: number
+}
+
+export function createDecision(): Decision {
+  return {
+    action: ACTION_NONE,
+    reason: REASON_NONE,
+    frontend: -1,
+    servicePort: -1,
+    source: SOURCE_EXTERNAL,
+    used: USED_NONE,
+    setStart: 0,
+    setCount: 0,
+    masquerade: 0,
+    ranges: -1,
+  }
+}
+
+/** Index of the frontend at (address, port, protocol), or -1. */
+export function findFrontend(rules: RuleColumns, address: number, port: number, protocol: number): number {
+  const table = rules.frontendTable
+  const mask = rules.settings[SETTING_FRONTEND_MASK]
+  for (let i = frontendHash(address, port, protocol) & mask; ; i = (i + 1) & mask) {
+    const base = i << 2
+    const index = table[base + 3]
+    if (index === 0) return -1
+    if (table[base] === address && table[base + 1] === port && table[base + 2] === protocol) return index - 1
+  }
+}
+
+/** How the source looks from a node: the detector's word comes first, as its rule does. */
+export function classifySource(rules: RuleColumns, node: number, source: number): number {
+  const flags = rules.addressFlags[source]
+  if ((flags & ADDRESS_LOOPBACK) !== 0) return SOURCE_NODE
+  if (rules.addressNode[source] === node && (flags & ADDRESS_NODE) !== 0) return SOURCE_NODE
+  switch (rules.settings[SETTING_DETECTOR]) {
+    case DETECTOR_CLUSTER_CIDR:
+      return (flags & ADDRESS_DETECTED) !== 0 ? SOURCE_POD : SOURCE_EXTERNAL
+    case DETECTOR_NODE_CIDR:
+      return rules.addressDetectNode[source] === node ? SOURCE_POD : SOURCE_EXTERNAL
+    case DETECTOR_LOCAL_PODS:
+      return rules.addressNode[source] === node && (flags & ADDRESS_POD) !== 0 ? SOURCE_POD : SOURCE_EXTERNAL
+    default:
+      return SOURCE_EXTERNAL
+  }
+}
+
+/** Whether a pod's source would be recognised at all: without a detector cluster IP traffic is never masqueraded. */
+function hasDetector(rules: RuleColumns): boolean {
+  return rules.settings[SETTING_DETECTOR] !== DETECTOR_NONE
+}
+
+/** Endpoint set of a service port on a node: the run's entry for the node, or the default. */
+export function clusterSetOf(rules: RuleColumns, servicePort: number, node: number): number {
+  const set = searchOverride(
+    rules,
+    rules.clusterOverrideStart[servicePort],
+    rules.clusterOverrideCount[servicePort],
+    node,
+  )
+  return set < 0 ? rules.clusterSet[servicePort] : set
+}
+
+/** Local endpoint set of a service port on a node; set 0 (empty) where it has none. */
+export function localSetOf(rules: RuleColumns, servicePort: number, node: number): number {
+  const set = searchOverride(rules, rules.localOverrideStart[servicePort], rules.localOverrideCount[servicePort], node)
+  return set < 0 ? 0 : set
+}
+
+function searchOverride(rules: RuleColumns, start: number, count: number, node: number): number {
+  const { overrides } = rules
+  let low = start
+  let high = start + count
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (overrides[middle * 2] < node) low = middle + 1
+    else high = middle
+  }
+  return low < start + count && overrides[low * 2] === node ? overrides[low * 2 + 1] : -1
+}
+
+/** Whether `address` lies in any of the frontend's source ranges. */
+function inRanges(rules: RuleColumns, frontend: number, address: number): boolean {
+  const { ranges, addressWords } = rules
+  const end = rules.frontendRangeStart[frontend] + rules.frontendRangeCount[frontend]
+  const a = address * 4
+  for (let range = rules.frontendRangeStart[frontend]; range < end; range++) {
+    const r = range * 8
+    if (
+      (addressWords[a] & ranges[r + 4]) === ranges[r] &&
+      (addressWords[a + 1] & ranges[r + 5]) === ranges[r + 1] &&
+      (addressWords[a + 2] & ranges[r + 6]) === ranges[r + 2] &&
+      (addressWords[a + 3] & ranges[r + 7]) === ranges[r + 3]
+    ) {
+      return true
+    }
+  }
+  return false
+}
+
+/**
+ * Fills `out` with what node `node` does to a new connection's first packet.
+ *
+ * @param source, destination  address ids, as the packet carries them when it reaches the node
+ * Outcomes: `action` none (no rule matches), accept (health check port), dnat (with the set to choose from), drop or
+ *           reject (with the reason).
+ */
+export function decide(
+  rules: RuleColumns,
+  node: number,
+  source: number,
+  destination: number,
+  port: number,
+  protocol: number,
+  out: Decision,
+): void {
+  const mode = rules.settings[SETTING_MODE]
+  out.source = classifySource(rules, node, source)
+  out.used = USED_NONE
+  out.setStart = 0
+  out.setCount = 0
+  out.masquerade = 0
+  out.ranges = -1
+  out.reason = REASON_NONE
+  out.servicePort = -1
+  out.frontend = frontendAt(rules, node, destination, port, protocol)
+  if (out.frontend < 0) {
+    undecided(rules, mode, destination, out)
+    return
+  }
+  const kind = rules.frontendKind[out.frontend]
+  const servicePort = rules.frontendServicePort[out.frontend]
+  out.servicePort = servicePort
+  if (kind === FRONTEND_HEALTH_CHECK) {
+    out.action = ACTION_ACCEPT
+    return
+  }
+  const flags = rules.serviceFlags[servicePort]
+  const hasAny = (flags & SERVICE_HAS_ANY) !== 0
+
+  if (kind === FRONTEND_LOAD_BALANCER_IP && rules.frontendRangeCount[out.frontend] > 0) {
+    // iptables installs no range filter for a Service without endpoints, so its clients get the REJECT instead.
+    if ((mode !== MODE_IPTABLES || hasAny) && !passesRanges(rules, mode, node, source, destination, out)) return
+  }
+
+  chooseSet(rules, mode, node, kind, servicePort, flags, out)
+  if (out.setCount === 0) {
+    if (hasAny && mode !== MODE_IPVS) {
+      out.action = ACTION_DROP
+      out.reason = REASON_NO_LOCAL_ENDPOINT
+    } else {
+      out.action = ACTION_REJECT
+      out.reason = REASON_NO_ENDPOINT
+    }
+    return
+  }
+  out.action = ACTION_DNAT
+  out.masquerade = masqueradeOf(rules, mode, kind, flags, out)
+}
+
+/** Frontend as this node sees it: VIPs anywhere, node ports and health check ports on its own serving addresses. */
+function frontendAt(rules: RuleColumns, node: number, destination: number, port: number, protocol: number): number {
+  const exact = findFrontend(rules, destination, port, protocol)
+  if (exact >= 0 && rules.frontendKind[exact] !== FRONTEND_BALANCER_PROXY) return exact
+  const flags = rules.addressFlags[destination]
+  const local = (flags & ADDRESS_LOOPBACK) !== 0 || ((flags & ADDRESS_NODE) !== 0 && rules.addressNode[destination] === node)
+  if (!local) return -1
+  const found = findFrontend(rules, NODE_PORT_ADDRESS, port, protocol)
+  if (found < 0) return -1
+  if ((flags & ADDRESS_NODE_PORTS) !== 0) return found
+  // The iptables rules for node ports without endpoints match every local address (dst-type LOCAL), served or not.
+  const servicePort = rules.frontendServicePort[found]
+  const rejecting =
+    rules.settings[SETTING_MODE] === MODE_IPTABLES &&
+    rules.frontendKind[found] !== FRONTEND_HEALTH_CHECK &&
+    (rules.serviceFlags[servicePort] & SERVICE_HAS_ANY) === 0
+  return rejecting ? found : -1
+}
+
+/** No Service at this address and port. */
+function undecided(rules: RuleColumns, mode: number, destination: number, out: Decision): void {
+  const flags = rules.addressFlags[destination]
+  if ((flags & ADDRESS_CLUSTER_IP) !== 0 && mode !== MODE_IPTABLES) {
+    out.action = ACTION_REJECT
+    out.reason = REASON_NO_SUCH_PORT
+  } else if (
+    mode === MODE_NFTABLES &&
+    (flags & ADDRESS_IN_SERVICE_CIDR) !== 0 &&
+    (flags & ADDRESS_CLUSTER_IP) === 0 &&
+    rules.settings[SETTING_DROP_UNALLOCATED] !== 0
+  ) {
+    out.action = ACTION_DROP
+    out.reason = REASON_UNALLOCATED_CLUSTER_IP
+  } else {
+    out.action = ACTION_NONE
+  }
+}
+
+function passesRanges(
+  rules: RuleColumns,
+  mode: number,
+  node: number,
+  source: number,
+  destination: number,
+  out: Decision,
+): boolean {
+  const primary = rules.nodePrimary[node * 2 + familyOf(rules, destination)]
+  const nodeInRanges = primary >= 0 && inRanges(rules, out.frontend, primary)
+  if (inRanges(rules, out.frontend, source)) {
+    out.ranges = 1
+    return true
+  }
+  // A node that reaches its own VIP carries the VIP as source; it is let in where the node's address would be.
+  if (nodeInRanges && source === destination) {
+    out.ranges = 2
+    return true
+  }
+  out.ranges = 0
+  out.action = ACTION_DROP
+  out.reason =
+    mode === MODE_IPVS && out.source === SOURCE_NODE ? REASON_NODE_IP_NOT_IN_RANGES : REASON_NOT_IN_SOURCE_RANGES
+  return false
+}
+
+function chooseSet(
+  rules: RuleColumns,
+  mode: number,
+  node: number,
+  kind: number,
+  servicePort: number,
+  flags: number,
+  out: Decision,
+): void {
+  const internal = kind === FRONTEND_CLUSTER_IP
+  const wantsLocal = (flags & (internal ? SERVICE_INTERNAL_LOCAL : SERVICE_EXTERNAL_LOCAL)) !== 0
+  if (!wantsLocal) {
+    use(rules, clusterSetOf(rules, servicePort, node), USED_CLUSTER, out)
+    return
+  }
+  if (!internal && mode !== MODE_IPVS && out.source !== SOURCE_EXTERNAL) {
+    use(rules, clusterSetOf(rules, servicePort, node), USED_SHORT_CIRCUIT, out)
+    return
+  }
+  use(rules, localSetOf(rules, servicePort, node), USED_LOCAL, out)
+  if (out.setCount === 0 && mode === MODE_IPVS && (flags & SERVICE_USES_CLUSTER) !== 0) {
+    use(rules, clusterSetOf(rules, servicePort, node), USED_FALLBACK, out)
+  }
+}
+
+function use(rules: RuleColumns, set: number, used: number, out: Decision): void {
+  out.used = used
+  out.setStart = rules.setStart[set]
+  out.setCount = rules.setCount[set]
+}
+
+function masqueradeOf(rules: RuleColumns, mode: number, kind: number, flags: number, out: Decision): number {
+  if (kind === FRONTEND_CLUSTER_IP) {
+    if (rules.settings[SETTING_MASQUERADE_ALL] !== 0) return MASQUERADE_ALL
+    return hasDetector(rules) && out.source !== SOURCE_POD ? MASQUERADE_OFF_CLUSTER : 0
+  }
+  if ((flags & SERVICE_EXTERNAL_LOCAL) === 0) return MASQUERADE_EXTERNAL
+  return out.used === USED_SHORT_CIRCUIT && out.source === SOURCE_NODE && mode !== MODE_IPVS ? MASQUERADE_NODE : 0
+}
+
+/** The verdict that an action amounts to. */
+export function verdictOf(action: number): typeof ACCEPT | typeof DROP | typeof REJECT {
+  return action === ACTION_DROP ? DROP : action === ACTION_REJECT ? REJECT : ACCEPT
+}

@@ -1,0 +1,46 @@
+/**
+ * Seeded integer mixing: the hash of a tuple and the source of every "random" choice.
+ *
+ * All arithmetic is int32 (`Math.imul`, `|0`), results are int32. Constants and finaliser are murmur3's (public domain,
+ * Austin Appleby); the finaliser passes every bit to every other, which linear probing over low bits needs.
+ * Cost: about 2 ns for four words.
+ */
+
+/** Mix one more word into a running hash. */
+export function mix(hash: number, word: number): number {
+  let k = Math.imul(word, 0xcc9e2d51)
+  k = (k << 15) | (k >>> 17)
+  let h = hash ^ Math.imul(k, 0x1b873593)
+  h = (h << 13) | (h >>> 19)
+  return (Math.imul(h, 5) + 0xe6546b64) | 0
+}
+
+/** Spread a running hash over all 32 bits. */
+export function finish(hash: number): number {
+  let h = hash
+  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b)
+  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35)
+  return h ^ (h >>> 16)
+}
+
+/** Hash of a tuple on a node: source id, destination id, ports, node << 8 | protocol. */
+export function hashTuple(source: number, destination: number, ports: number, nodeProtocol: number): number {
+  return finish(mix(mix(mix(mix(0x2f0b4a2d, source), destination), ports), nodeProtocol))
+}
+
+/** What a random choice is for: keeps the choices of one connection independent of each other. */
+export const PURPOSE_LOAD_BALANCER = 1
+export const PURPOSE_ENDPOINT = 2
+export const PURPOSE_SNAT = 3
+export const PURPOSE_ENTRY_NODE = 4
+export const PURPOSE_ICMP = 5
+
+/** The random word of (seed, connection, node, purpose); the same inputs give the same word on any worker. */
+export function draw(seed: number, connection: number, node: number, purpose: number): number {
+  return finish(mix(mix(mix(seed | 0, connection), node), purpose))
+}
+
+/** A uniform index in 0..n-1 from a random word: multiply-shift, exact to 2^-32, no modulo bias worth the name. */
+export function below(word: number, n: number): number {
+  return Math.floor(((word >>> 0) / 4294967296) * n)
+}

@@ -1,0 +1,103 @@
+/**
+ * What a run counted, in one Float64Array: sections of fixed length, so that merging two results is addition.
+ *
+ * Layout: `resultLayout` gives the offset of each section. Series are samples at fixed virtual times; the value of a node
+ * at a sample is the sum over all shards, whatever worker ran them, so a peak read after merging is the node's own.
+ * Only the maxima inside the histograms are not sums.
+ */
+import { HISTOGRAM_LENGTH, HISTOGRAM_MAX } from './histogram.ts'
+import { REASON_COUNT } from './verdict.ts'
+
+/** Samples of a series over a run. */
+export const SAMPLES = 256
+
+/** Scalars, in order. */
+export const TOTAL_OFFERED_PACKETS = 0
+export const TOTAL_OFFERED_BYTES = 1
+export const TOTAL_ACCEPTED_PACKETS = 2
+export const TOTAL_ACCEPTED_BYTES = 3
+export const TOTAL_NOT_SENT = 4
+export const TOTAL_ATTEMPTED = 5
+export const TOTAL_ESTABLISHED = 6
+export const TOTAL_CROSS_NODE = 7
+export const TOTAL_MASQUERADED = 8
+export const TOTAL_CLIENT_IP_KEPT = 9
+export const TOTAL_FAILED = 10
+/** As the kernel counts them: lookups that found an entry, packets classified INVALID, entries made, inserts that clashed. */
+export const TOTAL_INVALID = 11
+export const TOTAL_INSERT = 12
+export const TOTAL_INSERT_FAILED = 13
+/** Connections that were established and broke later: their entry was lost and the rules had changed their mind. */
+export const TOTAL_BROKEN = 14
+export const TOTAL_COUNT = 16
+
+/** Per node, in order. */
+export const NODE_CONNECTIONS = 0
+export const NODE_CONNTRACK_DROPS = 1
+export const NODE_EARLY_DROPS = 2
+export const NODE_SNAT_EXHAUSTED = 3
+export const NODE_AFFINITY_HITS = 4
+export const NODE_AFFINITY_MISSES = 5
+export const NODE_WORDS = 6
+
+/** Per endpoint, in order. */
+export const ENDPOINT_CONNECTIONS = 0
+export const ENDPOINT_PACKETS = 1
+export const ENDPOINT_BYTES = 2
+export const ENDPOINT_WORDS = 3
+
+export interface ResultLayout {
+  readonly totals: number
+  /** Packets by drop reason. */
+  readonly reasons: number
+  readonly packetHistogram: number
+  readonly firstHistogram: number
+  readonly setupHistogram: number
+  readonly nodes: number
+  /** node + sample × nodes. */
+  readonly conntrackSeries: number
+  readonly affinitySeries: number
+  readonly endpoints: number
+  readonly length: number
+}
+
+export function resultLayout(nodes: number, endpoints: number): ResultLayout {
+  const totals = 0
+  const reasons = totals + TOTAL_COUNT
+  const packetHistogram = reasons + REASON_COUNT
+  const firstHistogram = packetHistogram + HISTOGRAM_LENGTH
+  const setupHistogram = firstHistogram + HISTOGRAM_LENGTH
+  const nodesAt = setupHistogram + HISTOGRAM_LENGTH
+  const conntrackSeries = nodesAt + nodes * NODE_WORDS
+  const affinitySeries = conntrackSeries + nodes * SAMPLES
+  const endpointsAt = affinitySeries + nodes * SAMPLES
+  return {
+    totals,
+    reasons,
+    packetHistogram,
+    firstHistogram,
+    setupHistogram,
+    nodes: nodesAt,
+    conntrackSeries,
+    affinitySeries,
+    endpoints: endpointsAt,
+    length: endpointsAt + endpoints * ENDPOINT_WORDS,
+  }
+}
+
+/** Adds `from` into `into`; both of the same layout. */
+export function mergeResults(into: Float64Array, from: Float64Array, layout: ResultLayout): void {
+  const maxima = [layout.packetHistogram, layout.firstHistogram, layout.setupHistogram].map((at) => at + HISTOGRAM_MAX)
+  const kept = maxima.map((at) => Math.max(into[at], from[at]))
+  for (let i = 0; i < into.length; i++) into[i] += from[i]
+  maxima.forEach((at, i) => {
+    into[at] = kept[i]
+  })
+}
+
+/** Source ports in use towards one endpoint from one node, by sample. */
+export interface PortSeries {
+  readonly node: number
+  readonly endpoint: number
+  readonly samples: Int32Array
+}

@@ -1,0 +1,231 @@
+/**
+ * The compiled manifests: which address and port is a frontend, which endpoints may answer, and where everything lives.
+ *
+ * Layout: one Int32Array. Word 0 is the magic, word 1 the version, word 2 the number of columns, then an offset and a
+ * length for each column of `RULE_COLUMNS` in order, then the columns. It is read only, may be shared between threads,
+ * and moving it is a copy of words. Strings are left behind in `compile`; indices are dense.
+ *
+ * Identities that state refers to (address id, endpoint id, service port id) keep their numbers when rules are compiled
+ * again for a changed cluster, so conntrack and affinity entries outlive a change as they do on a node.
+ * Source of the rules themselves: kube-proxy's proxier.go of each mode; src/compile holds the mapping.
+ */
+
+const MAGIC = 0x64705275
+const VERSION = 1
+
+/** Column names in file order. All are Int32. */
+export const RULE_COLUMNS = [
+  /** One record of `SETTING_*` words. */
+  'settings',
+  /** Four words an address, IPv4 as ::ffff:a.b.c.d, big end first; for source ranges. */
+  'addressWords',
+  /** `ADDRESS_*` bits by address id. */
+  'addressFlags',
+  /** Node that owns the address (its own, or its pod's), or -1. */
+  'addressNode',
+  /** Node whose podCIDR holds the address, or -1; for the NodeCIDR and interface detectors. */
+  'addressDetectNode',
+  /** By node × 2 + family (0 IPv4, 1 IPv6): address id that masquerading takes towards a pod of the same node / elsewhere. */
+  'nodeLocalEgress',
+  'nodeRemoteEgress',
+  /** By node × 2 + family: primary address id or -1, for loadBalancerSourceRanges' own-node rule. */
+  'nodePrimary',
+  /** By node: index of its zone, -1 without. */
+  'nodeZone',
+  /** By node: nf_conntrack_max. */
+  'nodeConntrackMax',
+  /** Open-addressed table of frontends, four words a slot: address id (or NODE_PORT_ADDRESS), port, protocol, index + 1. */
+  'frontendTable',
+  /** By frontend: service port id, `FRONTEND_*` kind, first source range and count, first LB node and count. */
+  'frontendServicePort',
+  'frontendKind',
+  'frontendRangeStart',
+  'frontendRangeCount',
+  'frontendNodeStart',
+  'frontendNodeCount',
+  /** For a proxying load balancer: the node port that it connects to, else 0. */
+  'frontendNodePort',
+  /** Eight words a range: four of the address, four of the mask. */
+  'ranges',
+  /** Node indices that the load balancer may choose, one run a frontend. */
+  'balancerNodes',
+  /** By service port id: `SERVICE_*` bits, affinity timeout in ms, rule position (how many rules are passed before it). */
+  'serviceFlags',
+  'serviceAffinityMs',
+  'servicePosition',
+  /** By service port id: default cluster set, and the run of per-node overrides in `overrides`. */
+  'clusterSet',
+  'clusterOverrideStart',
+  'clusterOverrideCount',
+  /** By service port id: run of nodes that have local endpoints. */
+  'localOverrideStart',
+  'localOverrideCount',
+  /** Two words an override, sorted by node within a run: node, set. */
+  'overrides',
+  /** By set: first member and count in `members`; set 0 is empty. */
+  'setStart',
+  'setCount',
+  /** Endpoint ids in rule order (the string order of ip:port). */
+  'members',
+  /** By endpoint id: address id, port, node or -1, service port id, 1 while the endpoint is in use by any rule. */
+  'endpointAddress',
+  'endpointPort',
+  'endpointNode',
+  'endpointServicePort',
+  'endpointAlive',
+  /** By destination of the trace: address id, port, protocol. */
+  'destinationAddress',
+  'destinationPort',
+  'destinationProtocol',
+  /** 1 where the trace meant a Service: no rule for it then means that the connection fails. */
+  'destinationIsService',
+  /** By address id of the trace: the id that the client has in this cluster; empty where all kept theirs. */
+  'clientMap',
+  /** Timeouts by conntrack state, ms. */
+  'timeouts',
+  /** One-way propagation in ns by zone pair: zones + 1 squared (index 0 is "no zone"), see latency.ts. */
+  'propagation',
+] as const
+
+export type RuleColumn = (typeof RULE_COLUMNS)[number]
+export type RuleColumns = Record<RuleColumn, Int32Array>
+
+/** `addressFlags` bits. */
+export const ADDRESS_CLUSTER_IP = 1
+export const ADDRESS_IN_SERVICE_CIDR = 2
+export const ADDRESS_NODE = 4
+/** Answers node ports on its node, by nodePortAddresses and the mode's rules. */
+export const ADDRESS_NODE_PORTS = 8
+export const ADDRESS_POD = 16
+/** Matches the ClusterCIDR detector. */
+export const ADDRESS_DETECTED = 32
+/** 127.0.0.0/8, ::1: local wherever it is seen. */
+export const ADDRESS_LOOPBACK = 64
+/** The source address of a load balancer that proxies (ipMode Proxy). */
+export const ADDRESS_BALANCER = 128
+/** An address of a load balancer, an external IP or the like: traffic from outside goes through it to a node. */
+export const ADDRESS_EXTERNAL_FRONTEND = 256
+
+/** In a pod CIDR: traffic to it does not leave the cluster. */
+export const ADDRESS_POD_RANGE = 512
+export const ADDRESS_IPV6 = 1024
+
+/** Stands for "any address of this node that serves node ports" in the frontend table. */
+export const NODE_PORT_ADDRESS = -2
+
+/** Frontend kinds. */
+export const FRONTEND_CLUSTER_IP = 0
+export const FRONTEND_NODE_PORT = 1
+export const FRONTEND_LOAD_BALANCER_IP = 2
+export const FRONTEND_EXTERNAL_IP = 3
+/** The health check port of a Local load balancer: accepted at the node. */
+export const FRONTEND_HEALTH_CHECK = 4
+/** A load balancer address with ipMode Proxy: no rule on any node; the balancer itself connects to the node port. */
+export const FRONTEND_BALANCER_PROXY = 5
+export const FRONTEND_NAMES: readonly string[] = [
+  'clusterIP',
+  'nodePort',
+  'loadBalancerIP',
+  'externalIP',
+  'healthCheckNodePort',
+  'loadBalancerProxy',
+]
+
+/** `serviceFlags` bits. */
+export const SERVICE_EXTERNAL_LOCAL = 1
+export const SERVICE_INTERNAL_LOCAL = 2
+export const SERVICE_USES_CLUSTER = 4
+export const SERVICE_USES_LOCAL = 8
+/** Some ready or serving-terminating endpoint exists on some node. */
+export const SERVICE_HAS_ANY = 16
+
+/** Words of `settings`. */
+export const SETTING_NODES = 0
+export const SETTING_MODE = 1
+export const SETTING_SCHEDULER = 2
+export const SETTING_DETECTOR = 3
+export const SETTING_MASQUERADE_ALL = 4
+export const SETTING_FRONTEND_MASK = 5
+export const SETTING_DROP_UNALLOCATED = 6
+export const SETTING_EGRESS_MASQUERADE = 7
+export const SETTING_TCP_LOOSE = 8
+export const SETTING_RANDOM_FULLY = 9
+export const SETTING_UNACKNOWLEDGED_MS = 10
+export const SETTING_GC_INTERVAL_MS = 11
+export const SETTING_ZONES = 12
+/** Costs in ns, see latency.ts. */
+export const SETTING_COST_ESTABLISHED = 13
+export const SETTING_COST_MASQUERADED = 14
+export const SETTING_COST_FIRST = 15
+export const SETTING_COST_FIRST_MASQUERADE = 16
+/** Picoseconds, so that fractions of a nanosecond a rule survive. */
+export const SETTING_COST_PER_RULE_PICOS = 17
+export const SETTING_CLIENT_NANOS = 18
+export const SETTING_BALANCER_NANOS = 19
+export const SETTING_RULE_COUNT = 20
+export const SETTING_LOCAL_DELIVERY_NANOS = 21
+export const SETTING_COUNT = 24
+
+export const MODE_NFTABLES = 0
+export const MODE_IPTABLES = 1
+export const MODE_IPVS = 2
+
+export const DETECTOR_NONE = 0
+export const DETECTOR_CLUSTER_CIDR = 1
+export const DETECTOR_NODE_CIDR = 2
+export const DETECTOR_LOCAL_PODS = 3
+
+export const SCHEDULER_RR = 0
+export const SCHEDULER_LC = 1
+export const SCHEDULER_SH = 2
+export const SCHEDULER_DH = 3
+
+/** 0 for an IPv4 address id, 1 for IPv6: the second index of per-node address columns. */
+export function familyOf(rules: RuleColumns, address: number): number {
+  return (rules.addressFlags[address] & ADDRESS_IPV6) === 0 ? 0 : 1
+}
+
+/** Lays the columns out in one buffer. @throws Error naming a missing column: a bug of the compiler */
+export function packRules(columns: RuleColumns): Int32Array {
+  const directory = 3 + RULE_COLUMNS.length * 2
+  let length = directory
+  for (const name of RULE_COLUMNS) {
+    if (columns[name] === undefined) throw new Error(`rule set: column ${name} is missing`)
+    length += columns[name].length
+  }
+  const words = new Int32Array(new SharedArrayBuffer(length * 4))
+  words[0] = MAGIC
+  words[1] = VERSION
+  words[2] = RULE_COLUMNS.length
+  let offset = directory
+  RULE_COLUMNS.forEach((name, i) => {
+    const column = columns[name]
+    words[3 + i * 2] = offset
+    words[4 + i * 2] = column.length
+    words.set(column, offset)
+    offset += column.length
+  })
+  return words
+}
+
+/** Views over packed rules. @throws Error naming what was found and what was expected */
+export function openRules(words: Int32Array): RuleColumns {
+  if (words[0] !== MAGIC) throw new Error(`rule set: magic ${words[0]}, expected ${MAGIC}`)
+  if (words[1] !== VERSION) throw new Error(`rule set: version ${words[1]}, expected ${VERSION}`)
+  if (words[2] !== RULE_COLUMNS.length) {
+    throw new Error(`rule set: ${words[2]} columns, expected ${RULE_COLUMNS.length}`)
+  }
+  const columns: Partial<Record<RuleColumn, Int32Array>> = {}
+  RULE_COLUMNS.forEach((name, i) => {
+    const offset = words[3 + i * 2]
+    columns[name] = words.subarray(offset, offset + words[4 + i * 2])
+  })
+  return columns as RuleColumns
+}
+
+/** Where the search for (address, port, protocol) begins in the frontend table. */
+export function frontendHash(address: number, port: number, protocol: number): number {
+  let h = Math.imul(address ^ Math.imul(port, 0x9e3779b1), 0x85ebca6b) ^ protocol
+  h = Math.imul(h ^ (h >>> 15), 0x2c1b3c6d)
+  return h ^ (h >>> 13)
+}

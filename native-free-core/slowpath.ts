@@ -1,0 +1,900 @@
+/**
+ * The slow path: everything that a packet can do which the fast path does not: open a connection, meet a state change,
+ * find its entry gone.
+ *
+ * `open` takes the first packet from its source to the pod in the order of a real node: entry node (the client's own, or
+ * the load balancer's choice) → conntrack → rules (`decide`) → endpoint (affinity, else `choose`) → masquerade → insert →
+ * the endpoint's node. It alone creates, chooses and fails in new ways. The fast path then only checks and refreshes.
+ * Cost: about 0.4 µs for a connection on one node; allocates nothing.
+ */
+import { AffinityTable } from './affinity.ts'
+import { pickUniform, Schedulers } from './choose.ts'
+import {
+  LINE_BACKEND,
+  LINE_CLIENT,
+  LINE_DELIVERED_PORTS,
+  LINE_DESTINATION,
+  LINE_DESTINATION_INDEX,
+  LINE_ENDPOINT,
+  LINE_ENTRY,
+  LINE_ENTRY2,
+  LINE_FAILED,
+  LINE_FIRST_NANOS,
+  LINE_FORWARD_NANOS,
+  LINE_NODE_PROTOCOL,
+  LINE_NODE_PROTOCOL2,
+  LINE_CHAIN,
+  LINE_OPEN,
+  LINE_OPEN2,
+  LINE_PORTS,
+  LINE_REPLY_NANOS,
+  LINE_SEEN,
+  LINE_SHIFT,
+  LINE_STATUS,
+} from './connection.ts'
+import {
+  BY_AGE,
+  CLASS_NONE,
+  DELETE,
+  ESTABLISHED,
+  FLAG_CLASS,
+  IGNORED,
+  INVALID,
+  initialState,
+  REOPEN,
+  SYN_RECV,
+  TRANSITIONS,
+  UDP_REPLIED,
+  UDP_STREAM,
+  UDP_STREAM_AGE_MS,
+} from './conntrack.ts'
+import { PairCounters } from './counters.ts'
+import {
+  ACTION_DNAT,
+  ACTION_NONE,
+  createDecision,
+  type Decision,
+  decide,
+  findFrontend,
+  MASQUERADE_EGRESS,
+  MASQUERADE_HAIRPIN,
+} from './decide.ts'
+import {
+  ENTRY_CREATED,
+  ENTRY_DESTINATION,
+  ENTRY_ENDPOINT,
+  ENTRY_EXPIRES,
+  ENTRY_NODE_PROTOCOL,
+  ENTRY_OWNER,
+  ENTRY_PORT_COUNTER,
+  ENTRY_PORTS,
+  ENTRY_REPLY_DESTINATION,
+  ENTRY_REPLY_PORTS,
+  ENTRY_REPLY_SOURCE,
+  ENTRY_FRONTEND,
+  ENTRY_SHIFT,
+  ENTRY_SOURCE,
+  ENTRY_STATE,
+  type FlowTable,
+  STATUS_ASSURED,
+  STATUS_PICKED_UP,
+  STATUS_SEEN_REPLY,
+  swapPorts,
+} from './flowtable.ts'
+import {
+  below,
+  draw,
+  finish,
+  hashTuple,
+  mix,
+  PURPOSE_ENDPOINT,
+  PURPOSE_ENTRY_NODE,
+  PURPOSE_LOAD_BALANCER,
+  PURPOSE_SNAT,
+} from './hash.ts'
+import { establishedCost, firstPacketCost, propagationBetween } from './latency.ts'
+import { FLAG_REPLY, HEADER_ONLY_BYTES, PROTOCOL_TCP, PROTOCOL_UDP } from './packet.ts'
+import {
+  ENDPOINT_CONNECTIONS,
+  ENDPOINT_WORDS,
+  NODE_AFFINITY_HITS,
+  NODE_AFFINITY_MISSES,
+  NODE_CONNECTIONS,
+  NODE_CONNTRACK_DROPS,
+  NODE_SNAT_EXHAUSTED,
+  NODE_WORDS,
+  type ResultLayout,
+  TOTAL_CLIENT_IP_KEPT,
+  TOTAL_CROSS_NODE,
+  TOTAL_ESTABLISHED,
+  TOTAL_FAILED,
+  TOTAL_INSERT,
+  TOTAL_INSERT_FAILED,
+  TOTAL_INVALID,
+  TOTAL_MASQUERADED,
+} from './result.ts'
+import {
+  ADDRESS_DETECTED,
+  ADDRESS_NODE,
+  ADDRESS_POD,
+  ADDRESS_POD_RANGE,
+  familyOf,
+  FRONTEND_BALANCER_PROXY,
+  FRONTEND_LOAD_BALANCER_IP,
+  MODE_IPVS,
+  type RuleColumns,
+  SCHEDULER_LC,
+  SCHEDULER_RR,
+  SETTING_BALANCER_NANOS,
+  SETTING_CLIENT_NANOS,
+  SETTING_EGRESS_MASQUERADE,
+  SETTING_LOCAL_DELIVERY_NANOS,
+  SETTING_MODE,
+  SETTING_NODES,
+  SETTING_RANDOM_FULLY,
+  SETTING_SCHEDULER,
+  SETTING_TCP_LOOSE,
+  SETTING_UNACKNOWLEDGED_MS,
+} from './ruleset.ts'
+import { findPort } from './snat.ts'
+import {
+  REASON_CONNTRACK_FULL,
+  REASON_ENTRY_LOST,
+  REASON_INSERT_FAILED,
+  REASON_INVALID_STATE,
+  REASON_NO_HEALTHY_NODE,
+  REASON_NO_ROUTE,
+  REASON_NO_SERVICE,
+  REASON_NONE,
+  REASON_REPLY_BYPASSES_NAT,
+  REASON_REPLY_LOST,
+  REASON_SNAT_PORTS_EXHAUSTED,
+} from './verdict.ts'
+
+/** What the slow path works on; made once with the core. */
+export interface SlowPathParts {
+  readonly table: FlowTable
+  readonly lines: Int32Array
+  /** Two words a line: entry and node << 8 | protocol of the third node. */
+  readonly thirdEntries: Int32Array
+  readonly shards: number
+  readonly nodes: number
+}
+
+/** How the path of the connection being opened looks so far; one record, reused. */
+interface Path {
+  hops: number
+  node0: number
+  node1: number
+  node2: number
+  entry0: number
+  entry1: number
+  entry2: number
+  forwardNanos: number
+  firstExtraNanos: number
+  masqueraded: number
+}
+
+export class SlowPath {
+  rules!: RuleColumns
+  result: Float64Array = new Float64Array(0)
+  layout!: ResultLayout
+  seed = 0
+  /** Most entries by shard × nodes + node. */
+  budgets: Int32Array = new Int32Array(0)
+  readonly affinity: AffinityTable[]
+  readonly schedulers: Schedulers[]
+  readonly ports: PairCounters[]
+  /** Where packets come in, whatever their addresses say: for `explain --node`; -1 for the model's own choice. */
+  entryOverride = -1
+  /** What the rules said last: for `explain`. */
+  readonly decision: Decision = createDecision()
+
+  private readonly table: FlowTable
+  private readonly entries: Int32Array
+  private readonly lines: Int32Array
+  private readonly third: Int32Array
+  private readonly shards: number
+  private readonly nodes: number
+  private readonly path: Path = {
+    hops: 0,
+    node0: -1,
+    node1: -1,
+    node2: -1,
+    entry0: 0,
+    entry1: 0,
+    entry2: 0,
+    forwardNanos: 0,
+    firstExtraNanos: 0,
+    masqueraded: 0,
+  }
+
+  /** The packet on its way: as it looks at the point reached. */
+  private source = 0
+  private destination = 0
+  private packetPorts = 0
+  private protocol = 0
+  private shard = 0
+  private nowMs = 0
+  private flagClass = 0
+  private connectionWord = 0
+  private endpoint = -1
+  /** The node where the connection came in, -1 when it never did. */
+  private entered = -1
+  private clientNode = -1
+
+  /** Reply tuple of which the port search asks whether it is taken. */
+  private searchBackend = 0
+  private searchEgress = 0
+  private searchPort = 0
+  private searchNodeProtocol = 0
+  private readonly taken: (port: number) => boolean
+
+  constructor(parts: SlowPathParts) {
+    this.table = parts.table
+    this.entries = parts.table.entries
+    this.lines = parts.lines
+    this.third = parts.thirdEntries
+    this.shards = parts.shards
+    this.nodes = parts.nodes
+    this.affinity = Array.from({ length: parts.shards }, () => new AffinityTable())
+    this.schedulers = Array.from({ length: parts.shards }, () => new Schedulers())
+    this.ports = Array.from({ length: parts.shards }, () => new PairCounters())
+    this.taken = (port) => {
+      const replyPorts = (this.searchPort << 16) | port
+      const hash = hashTuple(this.searchBackend, this.searchEgress, replyPorts, this.searchNodeProtocol)
+      const ref = this.table.find(
+        hash,
+        this.searchBackend,
+        this.searchEgress,
+        replyPorts,
+        this.searchNodeProtocol,
+      )
+      return ref >= 0 && !this.reapIfExpired(ref >> 1)
+    }
+  }
+
+  /**
+   * The opening packet of a connection (or a packet of one whose entries are gone).
+   * @param line  offset of the connection's line
+   * @param tick  the packet's time, low 32 bits: part of the connection's identity
+   * @returns     REASON_NONE when it was delivered, else why not; the line's status says the same
+   */
+  open(line: number, flags: number, nowMs: number, tick: number, shard: number): number {
+    const { lines } = this
+    this.shard = shard
+    this.nowMs = nowMs
+    this.protocol = lines[line + LINE_STATUS] >> 8
+    this.flagClass = this.protocol === PROTOCOL_TCP ? FLAG_CLASS[flags & 63] : CLASS_NONE
+    this.source = lines[line + LINE_CLIENT]
+    this.destination = lines[line + LINE_DESTINATION]
+    this.packetPorts = lines[line + LINE_PORTS]
+    this.connectionWord = finish(mix(mix(mix(tick | 0, this.source), this.destination), this.packetPorts))
+    this.endpoint = -1
+    this.entered = -1
+    const path = this.path
+    path.hops = 0
+    path.node0 = path.node1 = path.node2 = -1
+    path.entry0 = path.entry1 = path.entry2 = 0
+    path.forwardNanos = 0
+    path.firstExtraNanos = 0
+    path.masqueraded = 0
+    if ((flags & FLAG_REPLY) !== 0) return REASON_INVALID_STATE
+    const reason = this.travel(line)
+    if (reason !== REASON_NONE) {
+      lines[line + LINE_STATUS] = LINE_FAILED | (this.protocol << 8)
+      return reason
+    }
+    this.finishLine(line)
+    return REASON_NONE
+  }
+
+  /** From the source to the pod. */
+  private travel(line: number): number {
+    const { rules } = this
+    const wantsService = rules.destinationIsService[this.lines[line + LINE_DESTINATION_INDEX]] !== 0
+    const home = this.entryOverride >= 0 ? this.entryOverride : rules.addressNode[this.source]
+    this.clientNode = this.clientNodeOf(home)
+    const { settings } = rules
+    let node = home
+    if (home < 0) {
+      this.path.forwardNanos += settings[SETTING_CLIENT_NANOS]
+      node = this.entryNode(line)
+      if (node < 0) {
+        if (node === -2) return REASON_NO_HEALTHY_NODE
+        return wantsService ? REASON_NO_SERVICE : REASON_NO_ROUTE
+      }
+    }
+    this.entered = node
+    let reason = this.translate(node)
+    if (reason >= 0) return reason
+    // No rule here. The address may belong to another node, which then sees a packet from a pod or node of the cluster.
+    const owner = rules.addressNode[this.destination]
+    if (owner >= 0 && owner !== node && (rules.addressFlags[this.destination] & ADDRESS_NODE) !== 0) {
+      reason = this.passPlain(node, this.leavesCluster())
+      if (reason !== REASON_NONE) return reason
+      this.path.forwardNanos += propagationBetween(rules, node, owner)
+      reason = this.translate(owner)
+      if (reason >= 0) return reason
+      if (wantsService) return REASON_NO_SERVICE
+      return this.passPlain(owner, false)
+    }
+    if (wantsService) return REASON_NO_SERVICE
+    // Straight to a pod, to this node itself, or out of the cluster.
+    const away = owner >= 0 && owner !== node
+    reason = this.passPlain(node, owner < 0 && this.leavesCluster())
+    if (reason !== REASON_NONE) return reason
+    if (away) {
+      this.path.forwardNanos += propagationBetween(rules, node, owner)
+      reason = this.passPlain(owner, false)
+      if (reason !== REASON_NONE) return reason
+    }
+    this.path.forwardNanos += owner >= 0 ? settings[SETTING_LOCAL_DELIVERY_NANOS] : settings[SETTING_CLIENT_NANOS]
+    return REASON_NONE
+  }
+
+  /** The node that the client itself sits on, and so the one that its answers come back to; -1 outside the cluster. */
+  private clientNodeOf(home: number): number {
+    const owner = this.rules.addressNode[this.source]
+    if (owner >= 0 || this.entryOverride < 0) return owner
+    return (this.rules.addressFlags[this.source] & (ADDRESS_POD_RANGE | ADDRESS_DETECTED)) !== 0 ? home : -1
+  }
+
+  /** Where a packet from outside comes in: -1 nowhere, -2 when the load balancer has no healthy node. */
+  private entryNode(line: number): number {
+    const { rules } = this
+    const frontend = findFrontend(rules, this.destination, this.packetPorts & 0xffff, this.protocol)
+    if (frontend < 0) return rules.addressNode[this.destination]
+    const kind = rules.frontendKind[frontend]
+    if (kind === FRONTEND_LOAD_BALANCER_IP || kind === FRONTEND_BALANCER_PROXY) {
+      const count = rules.frontendNodeCount[frontend]
+      if (count === 0) return -2
+      const word = draw(this.seed, this.connectionWord, 0, PURPOSE_LOAD_BALANCER)
+      const node = rules.balancerNodes[rules.frontendNodeStart[frontend] + below(word, count)]
+      this.path.forwardNanos += rules.settings[SETTING_BALANCER_NANOS]
+      if (kind === FRONTEND_BALANCER_PROXY) this.proxyByBalancer(line, node, frontend, word)
+      return node
+    }
+    // An external IP that is a node's own comes in there; other addresses are routed to some node.
+    const owner = rules.addressNode[this.destination]
+    if (owner >= 0) return owner
+    const nodes = rules.settings[SETTING_NODES]
+    return below(draw(this.seed, this.connectionWord, 0, PURPOSE_ENTRY_NODE), nodes)
+  }
+
+  /** A balancer that proxies opens its own connection from its own address to the node port. */
+  private proxyByBalancer(line: number, node: number, frontend: number, word: number): void {
+    const { rules, lines } = this
+    this.source = this.destination
+    this.destination = rules.nodePrimary[node * 2 + familyOf(rules, this.destination)]
+    this.packetPorts = ((1024 + (finish(mix(word, 7)) >>> 0) % 64512) << 16) | rules.frontendNodePort[frontend]
+    // From here on the line is the balancer's connection: a pick-up in mid-flow comes from there too.
+    lines[line + LINE_CLIENT] = this.source
+    lines[line + LINE_DESTINATION] = this.destination
+    lines[line + LINE_PORTS] = this.packetPorts
+  }
+
+  /** A pod's traffic to the outside is masqueraded by the network plugin where that is modelled. */
+  private leavesCluster(): boolean {
+    const { rules } = this
+    return (
+      rules.settings[SETTING_EGRESS_MASQUERADE] !== 0 &&
+      (rules.addressFlags[this.source] & ADDRESS_POD) !== 0 &&
+      (rules.addressFlags[this.source] & ADDRESS_NODE) === 0 &&
+      (rules.addressFlags[this.destination] & ADDRESS_POD_RANGE) === 0
+    )
+  }
+
+  /**
+   * The packet meets a node's rules.
+   * @returns -1 when no rule is for it, else a reason (REASON_NONE: translated and on its way to the endpoint's node)
+   */
+  private translate(node: number): number {
+    const { rules, decision } = this
+    const nodeProtocol = (node << 8) | this.protocol
+    const known = this.findLive(this.source, this.destination, this.packetPorts, nodeProtocol)
+    if (known > 0) {
+      const kept = this.meetEntry(known)
+      if (kept >= 0) return kept === REASON_NONE ? this.followEntry(known, node) : kept
+    }
+    decide(rules, node, this.source, this.destination, this.packetPorts & 0xffff, this.protocol, decision)
+    if (decision.action === ACTION_NONE) return -1
+    if (decision.reason !== REASON_NONE) return decision.reason
+    if (decision.action !== ACTION_DNAT) return this.passPlain(node, false)
+    if (initialState(this.protocol, this.flagClass, rules.settings[SETTING_TCP_LOOSE] !== 0) === INVALID) {
+      return this.invalid()
+    }
+    const endpoint = this.chooseEndpoint(node)
+    const backend = rules.endpointAddress[endpoint]
+    const backendNode = rules.endpointNode[endpoint]
+    let masquerade = decision.masquerade
+    if (backend === this.source) masquerade |= MASQUERADE_HAIRPIN
+    const reason = this.insertTranslated(node, nodeProtocol, endpoint, masquerade !== 0)
+    if (reason !== REASON_NONE) return reason
+    this.path.masqueraded |= masquerade
+    this.endpoint = endpoint
+    return this.reachBackend(node, backendNode, masquerade !== 0)
+  }
+
+  /** From the node that translated to the endpoint's own. */
+  private reachBackend(node: number, backendNode: number, masqueraded: boolean): number {
+    const { rules } = this
+    if (backendNode >= 0 && backendNode !== node) {
+      this.path.forwardNanos += propagationBetween(rules, node, backendNode)
+      const reason = this.passPlain(backendNode, false)
+      if (reason !== REASON_NONE) return reason
+      // Unmasqueraded, the pod answers to the client itself; the answer passes this node only if the client sits on it.
+      if (!masqueraded && this.clientNode !== node) return REASON_REPLY_BYPASSES_NAT
+    }
+    this.path.forwardNanos +=
+      backendNode >= 0 ? rules.settings[SETTING_LOCAL_DELIVERY_NANOS] : rules.settings[SETTING_CLIENT_NANOS]
+    return REASON_NONE
+  }
+
+  /** Affinity first, then the mode's choice. @returns endpoint id */
+  private chooseEndpoint(node: number): number {
+    const { rules, decision } = this
+    const { members, settings } = rules
+    const ipvs = settings[SETTING_MODE] === MODE_IPVS
+    const owners = ipvs ? rules.frontendKind.length : rules.serviceFlags.length
+    const owner = node * owners + (ipvs ? decision.frontend : decision.servicePort)
+    const timeoutMs = rules.serviceAffinityMs[decision.servicePort]
+    let position = -1
+    if (timeoutMs > 0) {
+      position = this.affinity[this.shard].find(
+        this.source,
+        owner,
+        this.nowMs,
+        members,
+        decision.setStart,
+        decision.setCount,
+      )
+      this.count(node, position < 0 ? NODE_AFFINITY_MISSES : NODE_AFFINITY_HITS, 1)
+    }
+    if (position < 0) {
+      position = ipvs
+        ? this.schedulers[this.shard].pick(
+            settings[SETTING_SCHEDULER],
+            owner,
+            this.source,
+            this.destination,
+            members,
+            decision.setStart,
+            decision.setCount,
+          )
+        : pickUniform(draw(this.seed, this.connectionWord, node, PURPOSE_ENDPOINT), decision.setCount)
+    }
+    const endpoint = members[decision.setStart + position]
+    if (timeoutMs > 0) this.affinity[this.shard].renew(this.source, owner, endpoint, this.nowMs + timeoutMs)
+    return endpoint
+  }
+
+  /** Makes the entry of the node that translates, and rewrites the packet. */
+  private insertTranslated(node: number, nodeProtocol: number, endpoint: number, masquerade: boolean): number {
+    const { rules, path } = this
+    const backend = rules.endpointAddress[endpoint]
+    const backendPort = rules.endpointPort[endpoint]
+    const egress = masquerade ? this.egressAddress(node, rules.endpointNode[endpoint]) : this.source
+    const sourcePort = this.packetPorts >>> 16
+    const port = this.sourcePortFor(backend, backendPort, egress, sourcePort, nodeProtocol, masquerade)
+    if (port === 0) {
+      this.count(node, NODE_SNAT_EXHAUSTED, 1)
+      this.total(TOTAL_INSERT_FAILED)
+      return masquerade ? REASON_SNAT_PORTS_EXHAUSTED : REASON_INSERT_FAILED
+    }
+    const entry = this.insert(node, nodeProtocol, backend, egress, (backendPort << 16) | port)
+    if (entry === 0) return REASON_CONNTRACK_FULL
+    const base = entry << ENTRY_SHIFT
+    this.entries[base + ENTRY_FRONTEND] = this.decision.frontend + 1
+    this.entries[base + ENTRY_ENDPOINT] = endpoint + 1
+    if (masquerade) this.holdPort(base, node, endpoint)
+    if (rules.settings[SETTING_SCHEDULER] === SCHEDULER_LC && rules.settings[SETTING_MODE] === MODE_IPVS) {
+      this.countScheduled(this.shard, node, this.decision.frontend, endpoint, 1)
+    }
+    path.forwardNanos += establishedCost(rules, masquerade)
+    path.firstExtraNanos += firstPacketCost(rules, this.decision.servicePort, masquerade)
+    this.source = egress
+    this.destination = backend
+    this.packetPorts = (port << 16) | backendPort
+    return REASON_NONE
+  }
+
+  /** The address that masquerading takes: that of the interface towards the backend. */
+  private egressAddress(node: number, backendNode: number): number {
+    const at = node * 2 + familyOf(this.rules, this.destination)
+    return backendNode === node ? this.rules.nodeLocalEgress[at] : this.rules.nodeRemoteEgress[at]
+  }
+
+  /** @returns 0 when no port was found */
+  private sourcePortFor(
+    backend: number,
+    backendPort: number,
+    egress: number,
+    sourcePort: number,
+    nodeProtocol: number,
+    masquerade: boolean,
+  ): number {
+    this.searchBackend = backend
+    this.searchEgress = egress
+    this.searchPort = backendPort
+    this.searchNodeProtocol = nodeProtocol
+    const fully = masquerade && this.rules.settings[SETTING_RANDOM_FULLY] !== 0
+    const word = draw(this.seed, this.connectionWord, nodeProtocol, PURPOSE_SNAT)
+    return findPort(sourcePort, word, !fully, this.shard, this.shards, this.taken)
+  }
+
+  /** A node that only forwards: tracks, and masquerades where the packet leaves the cluster. */
+  private passPlain(node: number, masquerade: boolean): number {
+    const { rules, path } = this
+    const nodeProtocol = (node << 8) | this.protocol
+    const known = this.findLive(this.source, this.destination, this.packetPorts, nodeProtocol)
+    if (known > 0) {
+      const kept = this.meetEntry(known)
+      if (kept >= 0) {
+        if (kept === REASON_NONE) this.adoptHop(known, node)
+        return kept
+      }
+    }
+    if (initialState(this.protocol, this.flagClass, rules.settings[SETTING_TCP_LOOSE] !== 0) === INVALID) {
+      return this.invalid()
+    }
+    const egress = masquerade ? this.egressAddress(node, -1) : this.source
+    const port = this.sourcePortFor(
+      this.destination,
+      this.packetPorts & 0xffff,
+      egress,
+      this.packetPorts >>> 16,
+      nodeProtocol,
+      masquerade,
+    )
+    if (port === 0) {
+      this.count(node, NODE_SNAT_EXHAUSTED, 1)
+      this.total(TOTAL_INSERT_FAILED)
+      return masquerade ? REASON_SNAT_PORTS_EXHAUSTED : REASON_INSERT_FAILED
+    }
+    const entry = this.insert(node, nodeProtocol, this.destination, egress, ((this.packetPorts & 0xffff) << 16) | port)
+    if (entry === 0) return REASON_CONNTRACK_FULL
+    path.forwardNanos += establishedCost(rules, masquerade)
+    path.firstExtraNanos += firstPacketCost(rules, -1, masquerade)
+    if (masquerade) path.masqueraded |= MASQUERADE_EGRESS
+    this.source = egress
+    this.packetPorts = (port << 16) | (this.packetPorts & 0xffff)
+    return REASON_NONE
+  }
+
+  /** Makes an entry for the packet as it stands. @returns 0 when the node's table is full */
+  private insert(node: number, nodeProtocol: number, backend: number, egress: number, replyPorts: number): number {
+    const { rules, table } = this
+    const at = this.shard * this.nodes + node
+    let entry = 0
+    if (table.counts[at] < this.budgets[at]) {
+      entry = table.insert(
+        this.shard,
+        this.source,
+        this.destination,
+        this.packetPorts,
+        nodeProtocol,
+        backend,
+        egress,
+        replyPorts,
+      )
+    }
+    if (entry === 0) {
+      this.count(node, NODE_CONNTRACK_DROPS, 1)
+      return 0
+    }
+    const base = entry << ENTRY_SHIFT
+    const state = initialState(this.protocol, this.flagClass, true)
+    const pickedUp = state === ESTABLISHED ? STATUS_PICKED_UP : 0
+    this.entries[base + ENTRY_STATE] = state | pickedUp
+    this.entries[base + ENTRY_CREATED] = this.nowMs
+    this.entries[base + ENTRY_FRONTEND] = 0
+    this.entries[base + ENTRY_ENDPOINT] = 0
+    this.entries[base + ENTRY_PORT_COUNTER] = 0
+    this.entries[base + ENTRY_EXPIRES] =
+      this.nowMs + (pickedUp !== 0 ? rules.settings[SETTING_UNACKNOWLEDGED_MS] : rules.timeouts[state])
+    this.total(TOTAL_INSERT)
+    this.addHop(node, entry)
+    return entry
+  }
+
+  private addHop(node: number, entry: number): void {
+    const { path } = this
+    if (path.hops === 0) {
+      path.node0 = node
+      path.entry0 = entry
+    } else if (path.hops === 1) {
+      path.node1 = node
+      path.entry1 = entry
+    } else {
+      path.node2 = node
+      path.entry2 = entry
+    }
+    path.hops++
+  }
+
+  /** A known entry on a plain hop: the packet goes on as the entry says. */
+  private adoptHop(entry: number, node: number): void {
+    const base = entry << ENTRY_SHIFT
+    this.addHop(node, entry)
+    this.path.forwardNanos += establishedCost(this.rules, false)
+    this.source = this.entries[base + ENTRY_REPLY_DESTINATION]
+    this.destination = this.entries[base + ENTRY_REPLY_SOURCE]
+    this.packetPorts = swapPorts(this.entries[base + ENTRY_REPLY_PORTS])
+  }
+
+  /** A known entry on the translating hop: the old mapping decides, not the rules. */
+  private followEntry(entry: number, node: number): number {
+    const base = entry << ENTRY_SHIFT
+    const masqueraded = this.entries[base + ENTRY_REPLY_DESTINATION] !== this.entries[base + ENTRY_SOURCE]
+    this.adoptHop(entry, node)
+    this.endpoint = this.entries[base + ENTRY_ENDPOINT] - 1
+    const backendNode = this.rules.addressNode[this.destination]
+    if (masqueraded) this.path.masqueraded |= MASQUERADE_EGRESS
+    return this.reachBackend(node, backendNode, masqueraded)
+  }
+
+  /**
+   * The opening packet meets an entry that is already there: state machine first.
+   * @returns -1 when the entry was finished and has been removed, else a reason (REASON_NONE: the packet passes)
+   */
+  private meetEntry(entry: number): number {
+    const outcome = this.advance(entry, 0, this.flagClass, true, this.nowMs)
+    if (outcome === REOPEN) return -1
+    return outcome === INVALID ? this.invalid() : REASON_NONE
+  }
+
+  private invalid(): number {
+    this.total(TOTAL_INVALID)
+    return REASON_INVALID_STATE
+  }
+
+  /**
+   * What a packet does to an entry: state, status, timer.
+   * @param direction  0 original, 1 reply
+   * @param payload    whether it carries data
+   * @returns          a state (below 16), IGNORED, INVALID, REOPEN or DELETE; for the last two the entry is gone
+   */
+  advance(entry: number, direction: number, flagClass: number, payload: boolean, nowMs: number): number {
+    const { entries, rules } = this
+    const base = entry << ENTRY_SHIFT
+    const word = entries[base + ENTRY_STATE]
+    const state = word & 15
+    let next = TRANSITIONS[((direction * 6 + flagClass) << 4) | state]
+    if (next === BY_AGE) {
+      next = nowMs - entries[base + ENTRY_CREATED] > UDP_STREAM_AGE_MS ? UDP_STREAM : UDP_REPLIED
+    }
+    if (next === REOPEN || next === DELETE) {
+      this.removeEntry(entry)
+      return next
+    }
+    if (next === INVALID || next === IGNORED) return next
+    let status = word & ~15
+    if (direction === 1) status |= STATUS_SEEN_REPLY
+    if (next === ESTABLISHED && (state === SYN_RECV || state === ESTABLISHED) && (status & STATUS_SEEN_REPLY) !== 0) {
+      // A connection picked up under way is assured by the first original packet after a reply.
+      if ((status & STATUS_PICKED_UP) === 0 || direction === 0) status = (status | STATUS_ASSURED) & ~STATUS_PICKED_UP
+    }
+    if (next === UDP_STREAM) status |= STATUS_ASSURED
+    entries[base + ENTRY_STATE] = next | status
+    const waits = next === ESTABLISHED && (payload || (status & STATUS_PICKED_UP) !== 0)
+    entries[base + ENTRY_EXPIRES] =
+      nowMs + (waits ? rules.settings[SETTING_UNACKNOWLEDGED_MS] : rules.timeouts[next])
+    return next
+  }
+
+  /**
+   * A packet of an open connection that the fast path could not take: a state change, or an entry that has gone.
+   * @returns REASON_NONE when it was delivered
+   */
+  step(line: number, flags: number, length: number, nowMs: number, tick: number, shard: number): number {
+    const { lines } = this
+    const protocol = lines[line + LINE_STATUS] >> 8
+    const flagClass = protocol === PROTOCOL_TCP ? FLAG_CLASS[flags & 63] : CLASS_NONE
+    const direction = flags >> 7
+    this.shard = shard
+    this.nowMs = nowMs
+    const payload = protocol === PROTOCOL_TCP && length > HEADER_ONLY_BYTES
+    if (!this.resolve(line)) return this.entryGone(line, flags, nowMs, tick, shard)
+    const { path } = this
+    const outcome = this.advance(path.entry0, direction, flagClass, payload, nowMs)
+    if (path.entry1 !== 0) this.advance(path.entry1, direction, flagClass, payload, nowMs)
+    if (path.entry2 !== 0) this.advance(path.entry2, direction, flagClass, payload, nowMs)
+    if (outcome === INVALID) return this.invalid()
+    if (outcome === REOPEN) return this.open(line, flags, nowMs, tick, shard)
+    return REASON_NONE
+  }
+
+  /** Whether the connection of a line is under way and all its entries are alive. */
+  isAlive(line: number, nowMs: number): boolean {
+    const status = this.lines[line + LINE_STATUS] & 0xff
+    this.nowMs = nowMs
+    return status >= LINE_OPEN && status <= LINE_CHAIN && this.resolve(line)
+  }
+
+  /**
+   * Finds the live entries of a line's hops, from the client's side: each hop's key is the packet as the hop before sent it on.
+   * @returns whether all are there and still lead to the pod that the line names; `path` holds them
+   */
+  private resolve(line: number): boolean {
+    const { lines, entries, path, third } = this
+    const at = (line >> LINE_SHIFT) * 2
+    const chain = (lines[line + LINE_STATUS] & 0xff) === LINE_CHAIN
+    let source = lines[line + LINE_CLIENT]
+    let destination = lines[line + LINE_DESTINATION]
+    let ports = lines[line + LINE_PORTS]
+    path.entry0 = path.entry1 = path.entry2 = 0
+    for (let hop = 0; hop < (chain ? 3 : 2); hop++) {
+      const nodeProtocol = hop === 2 ? third[at + 1] : lines[line + LINE_NODE_PROTOCOL + hop]
+      if (nodeProtocol < 0) break
+      const stored = hop === 2 ? third[at] : lines[line + LINE_ENTRY + hop]
+      let base = stored << ENTRY_SHIFT
+      let entry = stored
+      if (
+        entries[base + ENTRY_NODE_PROTOCOL] !== nodeProtocol ||
+        entries[base + ENTRY_SOURCE] !== source ||
+        entries[base + ENTRY_DESTINATION] !== destination ||
+        entries[base + ENTRY_PORTS] !== ports ||
+        entries[base + ENTRY_EXPIRES] <= this.nowMs
+      ) {
+        entry = this.findLive(source, destination, ports, nodeProtocol)
+        if (entry === 0) return false
+        base = entry << ENTRY_SHIFT
+        if (hop === 2) third[at] = entry
+        else lines[line + LINE_ENTRY + hop] = entry
+      }
+      if (hop === 0) path.entry0 = entry
+      else if (hop === 1) path.entry1 = entry
+      else path.entry2 = entry
+      source = entries[base + ENTRY_REPLY_DESTINATION]
+      destination = entries[base + ENTRY_REPLY_SOURCE]
+      ports = swapPorts(entries[base + ENTRY_REPLY_PORTS])
+    }
+    return (
+      source === lines[line + LINE_SEEN] &&
+      destination === lines[line + LINE_BACKEND] &&
+      ports === lines[line + LINE_DELIVERED_PORTS]
+    )
+  }
+
+  /** An entry of an open connection has expired or was evicted. */
+  private entryGone(line: number, flags: number, nowMs: number, tick: number, shard: number): number {
+    const { lines } = this
+    const backend = lines[line + LINE_BACKEND]
+    const ports = lines[line + LINE_DELIVERED_PORTS]
+    const seen = lines[line + LINE_SEEN]
+    const protocol = lines[line + LINE_STATUS] >> 8
+    if ((flags & FLAG_REPLY) !== 0) {
+      const translated =
+        backend !== lines[line + LINE_DESTINATION] ||
+        seen !== lines[line + LINE_CLIENT] ||
+        ports !== lines[line + LINE_PORTS]
+      // Untranslated, conntrack picks the connection up from the other side and nobody notices.
+      if (!translated) return REASON_NONE
+      lines[line + LINE_STATUS] = LINE_FAILED | (protocol << 8)
+      return REASON_REPLY_LOST
+    }
+    const firstNanos = lines[line + LINE_FIRST_NANOS]
+    const reason = this.open(line, flags, nowMs, tick, shard)
+    if (reason !== REASON_NONE) return reason
+    lines[line + LINE_FIRST_NANOS] = firstNanos
+    const same =
+      backend === lines[line + LINE_BACKEND] &&
+      seen === lines[line + LINE_SEEN] &&
+      ports === lines[line + LINE_DELIVERED_PORTS]
+    if (same || protocol === PROTOCOL_UDP) return REASON_NONE
+    // The pod gets a segment of a connection it does not know and answers with a RST.
+    lines[line + LINE_STATUS] = LINE_FAILED | (protocol << 8)
+    return REASON_ENTRY_LOST
+  }
+
+  private findLive(source: number, destination: number, ports: number, nodeProtocol: number): number {
+    const ref = this.table.find(
+      hashTuple(source, destination, ports, nodeProtocol),
+      source,
+      destination,
+      ports,
+      nodeProtocol,
+    )
+    if (ref < 0) return 0
+    return this.reapIfExpired(ref >> 1) ? 0 : ref >> 1
+  }
+
+  private reapIfExpired(entry: number): boolean {
+    if (this.entries[(entry << ENTRY_SHIFT) + ENTRY_EXPIRES] > this.nowMs) return false
+    this.removeEntry(entry)
+    return true
+  }
+
+  /** Takes an entry out, and gives back what it held. */
+  removeEntry(entry: number): void {
+    const base = entry << ENTRY_SHIFT
+    const { entries, rules } = this
+    const owner = entries[base + ENTRY_OWNER]
+    const counter = entries[base + ENTRY_PORT_COUNTER] - 1
+    if (counter >= 0) this.ports[owner].counts[counter]--
+    const endpoint = entries[base + ENTRY_ENDPOINT] - 1
+    if (
+      endpoint >= 0 &&
+      rules.settings[SETTING_SCHEDULER] !== SCHEDULER_RR &&
+      rules.settings[SETTING_MODE] === MODE_IPVS
+    ) {
+      this.countScheduled(owner, entries[base + ENTRY_NODE_PROTOCOL] >> 8, entries[base + ENTRY_FRONTEND] - 1, endpoint, -1)
+    }
+    this.table.remove(entry)
+  }
+
+  private holdPort(base: number, node: number, endpoint: number): void {
+    const counters = this.ports[this.shard]
+    const counter = counters.index(node, endpoint)
+    counters.counts[counter]++
+    this.entries[base + ENTRY_PORT_COUNTER] = counter + 1
+  }
+
+  /** ipvs counts connections by virtual server (frontend on a node) and endpoint. */
+  private countScheduled(shard: number, node: number, frontend: number, endpoint: number, by: number): void {
+    const { connections } = this.schedulers[shard]
+    const at = connections.index(node * this.rules.frontendKind.length + frontend, endpoint)
+    connections.counts[at] += by
+  }
+
+  /** Writes the opened path into the line. */
+  private finishLine(line: number): void {
+    const { lines, path, entries } = this
+    const base = path.entry0 << ENTRY_SHIFT
+    const translatedFirst =
+      entries[base + ENTRY_REPLY_SOURCE] === this.destination &&
+      entries[base + ENTRY_REPLY_DESTINATION] === this.source &&
+      entries[base + ENTRY_REPLY_PORTS] === swapPorts(this.packetPorts)
+    const status = path.hops === 3 || !translatedFirst ? LINE_CHAIN : path.hops === 2 ? LINE_OPEN2 : LINE_OPEN
+    lines[line + LINE_STATUS] = status | (this.protocol << 8)
+    lines[line + LINE_ENTRY] = path.entry0
+    lines[line + LINE_NODE_PROTOCOL] = (path.node0 << 8) | this.protocol
+    lines[line + LINE_ENTRY2] = path.entry1
+    lines[line + LINE_NODE_PROTOCOL2] = (path.node1 << 8) | this.protocol
+    if (status === LINE_CHAIN) {
+      const at = (line >> LINE_SHIFT) * 2
+      this.third[at] = path.entry2
+      this.third[at + 1] = (path.node2 << 8) | this.protocol
+    }
+    lines[line + LINE_FORWARD_NANOS] = path.forwardNanos
+    lines[line + LINE_REPLY_NANOS] = path.forwardNanos
+    lines[line + LINE_FIRST_NANOS] = path.forwardNanos + path.firstExtraNanos
+    lines[line + LINE_ENDPOINT] = this.endpoint
+    lines[line + LINE_BACKEND] = this.destination
+    lines[line + LINE_SEEN] = this.source
+    lines[line + LINE_DELIVERED_PORTS] = this.packetPorts
+  }
+
+  /** Counts the connection that `open` has just tried; only for its first opening. @param reason what `open` returned */
+  countOpening(line: number, reason: number, client: number): void {
+    const { path } = this
+    if (this.entered >= 0) this.count(this.entered, NODE_CONNECTIONS, 1)
+    this.total(reason === REASON_NONE ? TOTAL_ESTABLISHED : TOTAL_FAILED)
+    if (reason !== REASON_NONE) return
+    if (path.hops > 1) this.total(TOTAL_CROSS_NODE)
+    if (path.masqueraded !== 0) this.total(TOTAL_MASQUERADED)
+    if (this.source === client) this.total(TOTAL_CLIENT_IP_KEPT)
+    const endpoint = this.lines[line + LINE_ENDPOINT]
+    if (endpoint >= 0) {
+      const at = this.layout.endpoints + endpoint * ENDPOINT_WORDS + ENDPOINT_CONNECTIONS
+      this.result[at] = this.result[at] + 1
+    }
+  }
+
+  private count(node: number, word: number, by: number): void {
+    const at = this.layout.nodes + node * NODE_WORDS + word
+    this.result[at] = this.result[at] + by
+  }
+
+  private total(word: number): void {
+    const at = this.layout.totals + word
+    this.result[at] = this.result[at] + 1
+  }
+
+  /** Counts a packet that was not delivered. */
+  countLoss(reason: number): void {
+    const at = this.layout.reasons + reason
+    this.result[at] = this.result[at] + 1
+  }
+}

@@ -1,0 +1,60 @@
+/**
+ * Source ports for masquerade, as the kernel searches them.
+ *
+ * The port must make the reply tuple unique on the node. Ranges by the original source port: below 512 → 1..511, 512..1023 →
+ * 600..1023, else 1024..65535. Fully random: a start of `min + (16 random bits mod size)`, which makes the lowest ports
+ * of the big range twice as likely, then a linear walk; 128, 64, 32, 16 and 8 tries, each walk from a new start; a range of
+ * at most 128 ports is tried once through. So the search begins to fail well before the range is used up.
+ * Without `random-fully` the original port is kept where it is free.
+ * A shard uses only the ports of its own residue class (port mod shards), so that no two shards can pick the same one;
+ * with one shard the search is the kernel's own.
+ * Cost: one index lookup a try. Source: linux net/netfilter/nf_nat_core.c; failure curve measured.
+ */
+import { finish, mix } from './hash.ts'
+
+const WINDOWS = [128, 64, 32, 16, 8]
+
+export const PORTS_LOW: readonly [number, number] = [1, 511]
+export const PORTS_PRIVILEGED: readonly [number, number] = [600, 1023]
+export const PORTS_USER: readonly [number, number] = [1024, 65535]
+
+/** The range that a source port may be mapped into: first and last port. */
+export function portRange(port: number): readonly [number, number] {
+  return port < 512 ? PORTS_LOW : port < 1024 ? PORTS_PRIVILEGED : PORTS_USER
+}
+
+/**
+ * @param port    the original source port
+ * @param word    random word of the connection for this purpose
+ * @param keep    try the original port first
+ * @param taken   whether the reply tuple with this source port exists already
+ * @returns       the port, or 0 when the search gave up
+ */
+export function findPort(
+  port: number,
+  word: number,
+  keep: boolean,
+  shard: number,
+  shards: number,
+  taken: (port: number) => boolean,
+): number {
+  if (keep && !taken(port)) return port
+  const [first, last] = portRange(port)
+  // The first port of the range in this shard's class, and how many there are.
+  const own = first + ((((shard - first) % shards) + shards) % shards)
+  const size = own > last ? 0 : Math.floor((last - own) / shards) + 1
+  if (size === 0) return 0
+  let random = word
+  for (const window of WINDOWS) {
+    // 16 random bits over the whole range, then down to the class: keeps the kernel's bias towards the lowest ports.
+    const start = Math.min(size - 1, Math.floor(((random >>> 16) % (last - first + 1)) / shards))
+    const tries = size <= 128 ? size : window
+    for (let i = 0; i < tries; i++) {
+      const candidate = own + ((start + i) % size) * shards
+      if (!taken(candidate)) return candidate
+    }
+    if (size <= 128) return 0
+    random = finish(mix(random, window))
+  }
+  return 0
+}

@@ -1,0 +1,143 @@
+/**
+ * Every way a packet can end, in one numbered list: code, name, verdict and one sentence for the report.
+ *
+ * Codes are written into results and never reused; a retired one keeps its number. Names are the only strings that
+ * leave the core. Source: the reasons are kube-proxy's and conntrack's own cases (netfilter verdicts ACCEPT, DROP,
+ * REJECT), plus the few that lie outside both: the load balancer, routing, and a connection that lost its entry.
+ */
+
+export const ACCEPT = 0
+export const DROP = 1
+export const REJECT = 2
+
+export type Verdict = typeof ACCEPT | typeof DROP | typeof REJECT
+
+export const VERDICT_NAMES: readonly string[] = ['accept', 'drop', 'reject']
+
+export const REASON_NONE = 0
+export const REASON_NO_ENDPOINT = 1
+export const REASON_NO_LOCAL_ENDPOINT = 2
+export const REASON_NOT_IN_SOURCE_RANGES = 3
+export const REASON_CONNTRACK_FULL = 4
+export const REASON_INSERT_FAILED = 5
+export const REASON_SNAT_PORTS_EXHAUSTED = 6
+export const REASON_INVALID_STATE = 7
+export const REASON_NO_SUCH_PORT = 8
+export const REASON_UNALLOCATED_CLUSTER_IP = 9
+export const REASON_NO_HEALTHY_NODE = 10
+export const REASON_NO_ROUTE = 11
+export const REASON_REPLY_BYPASSES_NAT = 12
+export const REASON_NO_SERVICE = 13
+export const REASON_ENTRY_LOST = 14
+export const REASON_REPLY_LOST = 15
+export const REASON_NODE_IP_NOT_IN_RANGES = 16
+
+export interface Reason {
+  readonly code: number
+  /** Stable name, used as a key in JSON. */
+  readonly name: string
+  readonly verdict: Verdict
+  readonly sentence: string
+}
+
+export const REASONS: readonly Reason[] = [
+  { code: REASON_NONE, name: 'none', verdict: ACCEPT, sentence: 'nothing stood in the way' },
+  {
+    code: REASON_NO_ENDPOINT,
+    name: 'no-endpoint',
+    verdict: REJECT,
+    sentence: 'the Service port has no usable endpoint anywhere; the client gets ICMP port unreachable',
+  },
+  {
+    code: REASON_NO_LOCAL_ENDPOINT,
+    name: 'no-local-endpoint',
+    verdict: DROP,
+    sentence: 'the traffic policy is Local and this node has no usable endpoint; the client hears nothing',
+  },
+  {
+    code: REASON_NOT_IN_SOURCE_RANGES,
+    name: 'not-in-source-ranges',
+    verdict: DROP,
+    sentence: 'the source is in none of loadBalancerSourceRanges',
+  },
+  {
+    code: REASON_CONNTRACK_FULL,
+    name: 'conntrack-full',
+    verdict: DROP,
+    sentence: "the node's conntrack table is full and early drop found nothing to evict",
+  },
+  {
+    code: REASON_INSERT_FAILED,
+    name: 'insert-failed',
+    verdict: DROP,
+    sentence: 'another entry already holds this tuple',
+  },
+  {
+    code: REASON_SNAT_PORTS_EXHAUSTED,
+    name: 'snat-ports-exhausted',
+    verdict: DROP,
+    sentence: 'no free source port was found for masquerading to this destination',
+  },
+  {
+    code: REASON_INVALID_STATE,
+    name: 'invalid-state',
+    verdict: DROP,
+    sentence: 'conntrack classified the packet as INVALID',
+  },
+  {
+    code: REASON_NO_SUCH_PORT,
+    name: 'no-such-port',
+    verdict: REJECT,
+    sentence: 'the cluster IP exists but no Service uses this port and protocol',
+  },
+  {
+    code: REASON_UNALLOCATED_CLUSTER_IP,
+    name: 'unallocated-cluster-ip',
+    verdict: DROP,
+    sentence: 'the address is in the Service CIDR but no Service has it',
+  },
+  {
+    code: REASON_NO_HEALTHY_NODE,
+    name: 'no-healthy-node',
+    verdict: DROP,
+    sentence: 'no node passes the load balancer’s health check for this Service',
+  },
+  {
+    code: REASON_NO_ROUTE,
+    name: 'no-route',
+    verdict: DROP,
+    sentence: 'neither source nor destination belongs to the cluster',
+  },
+  {
+    code: REASON_REPLY_BYPASSES_NAT,
+    name: 'reply-bypasses-nat',
+    verdict: DROP,
+    sentence: 'the reply does not pass the node that translated the request, so the client does not recognise it',
+  },
+  {
+    code: REASON_NO_SERVICE,
+    name: 'no-service',
+    verdict: REJECT,
+    sentence: 'the connection was meant for a Service, but no Service has this address and port (any more)',
+  },
+  {
+    code: REASON_ENTRY_LOST,
+    name: 'entry-lost',
+    verdict: DROP,
+    sentence: 'the conntrack entry was gone in mid-connection and the rules gave the packet another endpoint',
+  },
+  {
+    code: REASON_REPLY_LOST,
+    name: 'reply-lost',
+    verdict: DROP,
+    sentence: 'the conntrack entry was gone when the reply came, so it went back untranslated',
+  },
+  {
+    code: REASON_NODE_IP_NOT_IN_RANGES,
+    name: 'node-ip-not-in-source-ranges',
+    verdict: DROP,
+    sentence: 'ipvs blocks the node itself when its address is in none of loadBalancerSourceRanges',
+  },
+]
+
+export const REASON_COUNT: number = REASONS.length

@@ -1,0 +1,281 @@
+/**
+ * `dpemu dig`: manifests → cluster → DNS server → the answer to one name, or to a file of them.
+ *
+ * Without `--from` a name is absolute, as dig takes it; with it, the pod's resolv.conf decides what is asked. By default a
+ * question goes over UDP without EDNS0, as a C library sends it, and again over TCP when the reply is truncated; `--bufsize`
+ * shows the truncated reply itself. Nothing is written before every query has been read and checked.
+ */
+import { readFileSync } from 'node:fs'
+import { answerQuery, blockOf } from '../dns/answer.ts'
+import { type ReplyView, renderReply, renderShort, renderWalk } from '../dns/dig-text.ts'
+import { absolute, parseAddress, reverseName } from '../dns/names.ts'
+import { type DnsReply, NOTHING_UPSTREAM, parseUpstream, recordType, type Upstream } from '../dns/records.ts'
+import { findPods, podResolvConf, type Resolution, type ResolvConf, resolveName } from '../dns/resolver.ts'
+import { sendReply, type Transport } from '../dns/wire.ts'
+import { clusterDnsAddress, createDnsServer, type DnsServer } from '../dns/zone.ts'
+import { UserError } from '../errors.ts'
+import type { Cluster, ClusterPod } from '../k8s/cluster.ts'
+import { deriveCluster } from '../k8s/derive.ts'
+import { parseManifests, readManifestFiles } from '../k8s/load.ts'
+import { suggestion } from '../nearest.ts'
+import { usageError, wholeNumber } from './arguments.ts'
+import type { Io } from './io.ts'
+import { parseOutputs, writeWhole } from './outputs.ts'
+import { warningPrinter } from './warnings.ts'
+
+/** As typed: one field a flag, absent where the flag was. */
+export interface DigOptions {
+  /** `-f`, repeated. */
+  readonly manifests: readonly string[]
+  /** The first positional argument; absent with `queries`. */
+  readonly name?: string | undefined
+  /** The second; A where left out, PTR for an address. */
+  readonly type?: string | undefined
+  readonly from?: string | undefined
+  readonly short?: boolean | undefined
+  readonly output: readonly string[]
+  readonly bufsize?: string | undefined
+  readonly tcp?: boolean | undefined
+  /** A file of queries, one JSON object a line, or `-`. */
+  readonly queries?: string | undefined
+  readonly quiet?: boolean | undefined
+}
+
+const FORMATS = ['text', 'json', 'ndjson'] as const
+type Format = (typeof FORMATS)[number]
+
+/** One question as asked, before any search list. */
+interface Query {
+  readonly id: string | number | null
+  readonly name: string
+  readonly qtype: string
+  readonly upstream: Upstream
+}
+
+interface Settings {
+  readonly cluster: Cluster
+  readonly server: DnsServer
+  readonly pod: { readonly name: string; readonly conf: ResolvConf } | null
+  readonly tcp: boolean
+  readonly ednsSize: number | null
+}
+
+/** Everything that was found out about one query. */
+interface Outcome {
+  readonly query: Query
+  readonly view: ReplyView
+  readonly resolution: Resolution | null
+}
+
+/**
+ * @returns  0: an answer, whatever its rcode
+ * @throws UserError  wrong usage, manifests, Corefile or queries that cannot be used
+ */
+export function runDig(options: DigOptions, io: Pick<Io, 'stdout' | 'stderr' | 'stdin'>): number {
+  const outputs = parseOutputs(options.output, FORMATS)
+  const ednsSize =
+    options.bufsize === undefined ? null : wholeNumber('--bufsize', options.bufsize, { min: 0, max: 65535 })
+  const queries = readQueries(options, io)
+  const { objects, warnings } = parseManifests(readManifestFiles(options.manifests, () => io.stdin()))
+  const cluster = deriveCluster(objects)
+  const server = createDnsServer(cluster)
+  const printer = warningPrinter(io, { update: () => {}, clear: () => {} }, options.quiet ?? false)
+  for (const warning of [...warnings, ...cluster.warnings, ...server.warnings]) printer.print(warning)
+  printer.finish()
+
+  const pod = options.from === undefined ? null : podOf(cluster, options.from)
+  const from = pod === null ? null : { name: `${pod.namespace}/${pod.name}`, conf: podResolvConf(cluster, pod) }
+  const settings: Settings = { cluster, server, pod: from, tcp: options.tcp ?? false, ednsSize }
+  const outcomes = queries.map((query) => ask(settings, query))
+  const many = options.queries !== undefined
+  for (const { format, file } of outputs)
+    if (file !== null) writeWhole(file, render(outcomes, format, many, settings, options))
+  const toStdout = outputs.find((output) => output.file === null)
+  if (toStdout !== undefined || outputs.length === 0) {
+    io.stdout(render(outcomes, toStdout?.format ?? (many ? 'ndjson' : 'text'), many, settings, options))
+  }
+  if (!many && !options.quiet) io.stderr(hint(outcomes[0]!, settings))
+  return 0
+}
+
+function render(
+  outcomes: readonly Outcome[],
+  format: Format,
+  many: boolean,
+  settings: Settings,
+  options: DigOptions,
+): string {
+  if (format === 'text') {
+    const one =
+      options.short === true ? (outcome: Outcome): string => renderShort(outcome.view.sent.reply) : renderOutcome
+    return outcomes.map((outcome) => one(outcome, settings)).join(options.short === true ? '' : '\n')
+  }
+  const documents = outcomes.map((outcome) => document(outcome, settings))
+  if (format === 'ndjson' || many) return documents.map((row) => `${JSON.stringify(row)}\n`).join('')
+  return `${JSON.stringify(documents[0], null, 2)}\n`
+}
+
+function renderOutcome({ query, view, resolution }: Outcome, { pod }: Settings): string {
+  const walk = pod === null || resolution === null ? '' : renderWalk(pod.name, query.name, pod.conf, resolution)
+  return walk + renderReply(view)
+}
+
+/** The JSON document of one answer; with `--from` also the pod and the queries it took. */
+function document({ query, view, resolution }: Outcome, { pod }: Settings): Record<string, unknown> {
+  const { reply, sizeBytes } = view.sent
+  return {
+    schemaVersion: 1,
+    ...(query.id === null ? {} : { id: query.id }),
+    qname: view.qname,
+    qtype: view.qtype,
+    rcode: reply.rcode,
+    authoritative: reply.authoritative,
+    truncated: reply.truncated,
+    transport: view.tcp ? 'tcp' : 'udp',
+    sizeBytes,
+    answer: reply.answer,
+    authority: reply.authority,
+    additional: reply.additional,
+    ...(pod === null || resolution === null
+      ? {}
+      : {
+          name: query.name,
+          from: pod.name,
+          resolvConf: { nameservers: pod.conf.nameservers, searches: pod.conf.searches, options: pod.conf.options },
+          queries: resolution.queries,
+        }),
+  }
+}
+
+function ask(settings: Settings, query: Query): Outcome {
+  const { server, pod, cluster } = settings
+  const { upstream, qtype } = query
+  if (pod !== null) {
+    const resolution = resolveName(server, pod.conf, query.name, [qtype], { upstream })
+    const reply = resolution.replies.get(qtype)!
+    const address = pod.conf.nameservers[0] ?? 'the node'
+    const at = pod.conf.asksCluster ? serverLine(server, resolution.qname, address) : `${address} (outside the cluster)`
+    return { query, resolution, view: deliver(settings, resolution.qname, qtype, reply, at) }
+  }
+  const qname = absolute(query.name)
+  const reply = answerQuery(server, { qname, qtype, upstream })
+  return {
+    query,
+    resolution: null,
+    view: deliver(settings, qname, qtype, reply, serverLine(server, qname, clusterDnsAddress(cluster))),
+  }
+}
+
+/** The reply as it arrives: over UDP, and over TCP if it must and may. */
+function deliver(settings: Settings, qname: string, qtype: string, reply: DnsReply, server: string): ReplyView {
+  const { tcp, ednsSize } = settings
+  const block = blockOf(settings.server, qname)
+  const family = server.startsWith('[') ? 'IPv6' : 'IPv4'
+  const transport: Transport = { tcp, ednsSize, sizeCap: block?.bufsize ?? null, family }
+  const sent = sendReply(qname, reply, transport)
+  const retried = sent.reply.truncated && !reply.truncated && !tcp && ednsSize === null
+  const last = retried ? sendReply(qname, reply, { ...transport, tcp: true }) : sent
+  return {
+    qname,
+    qtype,
+    sent: last,
+    tcp: tcp || retried,
+    retried,
+    ednsSize,
+    shuffled: block?.loadbalance ?? false,
+    server,
+  }
+}
+
+function serverLine(server: DnsServer, qname: string, address: string): string {
+  const zones = blockOf(server, qname)?.kubernetes?.zones ?? []
+  const at = address.includes(':') ? `[${address}]#53` : `${address}#53`
+  return `${at} (CoreDNS${zones.length > 0 ? `: ${zones.map((zone) => zone.replace(/(?<=.)\.$/, '')).join(' ')}` : ''})`
+}
+
+/** People try the short name first; say why it does not answer. */
+function hint({ query, view }: Outcome, { pod, cluster }: Settings): string {
+  if (pod !== null || view.sent.reply.rcode !== 'NXDOMAIN' || query.name.endsWith('.')) return ''
+  const labels = query.name.split('.')
+  const [name, namespace] = labels
+  const meant =
+    labels.length <= 3 &&
+    cluster.services.some((service) => service.name === name && (namespace ?? service.namespace) === service.namespace)
+  if (!meant) return ''
+  return `dpemu: ${query.name} was asked as it stands; --from POD walks a pod's search list, or ask for the whole name (… .svc.${cluster.clusterDomain})\n`
+}
+
+function podOf(cluster: Cluster, reference: string): ClusterPod {
+  const found = findPods(cluster, reference)
+  if (found.length === 0) {
+    const known = cluster.pods.map((pod) => `${pod.namespace}/${pod.name}`)
+    const hints =
+      known.length === 0 ? 'the manifests have no pods' : suggestion(reference.replace(/^pods?\//, ''), known)
+    throw new UserError('E_POD_UNKNOWN', `--from ${reference}: there is no such pod`, { hint: hints, exitCode: 2 })
+  }
+  const namespaces = new Set(found.map((pod) => pod.namespace))
+  const inDefault = found.find((pod) => pod.namespace === 'default')
+  if (namespaces.size > 1 && inDefault === undefined) {
+    throw usageError(
+      `--from ${reference} is a pod in ${[...namespaces].join(' and in ')}`,
+      `write --from ${found[0]!.namespace}/${found[0]!.name}`,
+    )
+  }
+  return inDefault ?? found[0]!
+}
+
+function readQueries(options: DigOptions, io: Pick<Io, 'stdin'>): Query[] {
+  if (options.queries !== undefined) {
+    if (options.name !== undefined) throw usageError('a name and --queries exclude each other')
+    if (options.queries === '-' && options.manifests.includes('-'))
+      throw usageError('-f - and --queries - both read standard input')
+    return parseQueries(options.queries === '-' ? io.stdin() : readText(options.queries), options.queries)
+  }
+  if (options.name === undefined || options.name === '')
+    throw usageError('no name to look up', 'dpemu dig -f MANIFESTS NAME [TYPE]')
+  const qtype = recordType(options.type ?? 'A')
+  if (qtype === null)
+    throw usageError(`${options.type} is not a record type`, 'A, AAAA, SRV, PTR, CNAME, TXT, NS, SOA, …')
+  const address = options.type === undefined ? parseAddress(options.name) : null
+  if (address !== null) return [{ id: null, name: reverseName(address), qtype: 'PTR', upstream: NOTHING_UPSTREAM }]
+  return [{ id: null, name: options.name, qtype, upstream: NOTHING_UPSTREAM }]
+}
+
+function parseQueries(text: string, file: string): Query[] {
+  return text
+    .split('\n')
+    .flatMap((line, i) =>
+      line.trim() === '' ? [] : [parseQuery(line, i + 1, `${file === '-' ? 'standard input' : file}, line ${i + 1}`)],
+    )
+}
+
+function parseQuery(line: string, number: number, where: string): Query {
+  const fail = (message: string): UserError =>
+    new UserError('E_QUERY', message, {
+      where,
+      hint: 'one a line: {"id":"q1","qname":"web.default.svc.cluster.local.","qtype":"A"}',
+    })
+  let value: unknown
+  try {
+    value = JSON.parse(line)
+  } catch {
+    throw fail('the line is not JSON')
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw fail('the line is not a JSON object')
+  const { id, qname, qtype = 'A', upstream } = value as Record<string, unknown>
+  if (typeof qname !== 'string') throw fail('qname is missing or not text')
+  if (id !== undefined && typeof id !== 'string' && typeof id !== 'number')
+    throw fail('id is neither text nor a number')
+  const known = typeof qtype === 'string' || typeof qtype === 'number' ? recordType(qtype) : null
+  if (known === null) throw fail(`qtype ${JSON.stringify(qtype)} is not a record type`)
+  return { id: id ?? number, name: qname, qtype: known, upstream: parseUpstream(upstream, where) }
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? String(error)
+    throw new UserError('E_QUERIES', `cannot read ${path} (${code})`, { exitCode: 2 })
+  }
+}

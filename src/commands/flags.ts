@@ -1,0 +1,106 @@
+/**
+ * The flags of each command as yargs is told them, and how their values are read back.
+ *
+ * Every value is taken as text and checked by the command, so that `--seed 007` and a trace called `1.50` stay what was
+ * typed. A flag given more than once reaches us as a list: the repeatable ones take all of it, the others the last, as
+ * in most tools.
+ */
+
+/** The part of a yargs option that we use. */
+export interface Flag {
+  readonly alias?: string
+  readonly type: 'string' | 'boolean'
+  readonly requiresArg?: true
+  readonly demandOption?: string
+  readonly describe: string
+}
+
+export type Flags = Readonly<Record<string, Flag>>
+
+/** What yargs hands to a command: flags and positionals by name. */
+export type Values = Readonly<Record<string, unknown>>
+
+function value(describe: string, more: Partial<Flag> = {}): Flag {
+  return { type: 'string', requiresArg: true, describe, ...more }
+}
+
+function toggle(describe: string, more: Partial<Flag> = {}): Flag {
+  return { type: 'boolean', describe, ...more }
+}
+
+const MANIFESTS = value('manifests: a file, a folder or - for standard input; repeatable', { alias: 'f' })
+const QUIET = toggle('no progress and no warnings on standard error', { alias: 'q' })
+
+export const REPLAY_FLAGS: Flags = {
+  manifests: { ...MANIFESTS, describe: `${MANIFESTS.describe} (instead of those in the trace)` },
+  policy: value(
+    'externalTrafficPolicy to replay under: cluster, local or as-is, comma separated (default cluster,local)',
+  ),
+  'proxy-mode': value('nftables, iptables or ipvs, comma separated (default: as the manifests say, else nftables)'),
+  workers: value('threads; the result does not depend on it (default: one a CPU)'),
+  shards: value('slices of the flows, a power of two up to 16 (the default); 1 is the exact sequential run'),
+  seed: value("what every random choice is a function of (default: the trace's)"),
+  model: value('constants of the path-latency model, a JSON or YAML file'),
+  threshold: value("a condition on the report, such as 'runs[policy=local].connections.failed == 0'; repeatable"),
+  output: value('text, json or markdown, or FORMAT=FILE; repeatable (default text)', { alias: 'o' }),
+  quiet: QUIET,
+}
+
+export const GENERATE_FLAGS: Flags = {
+  manifests: { ...MANIFESTS, describe: `${MANIFESTS.describe} (instead of the scenario's)` },
+  output: value('the trace to write', { alias: 'o', demandOption: 'generate needs -o TRACE, the file to write' }),
+  seed: value("overrides the scenario's seed"),
+  quiet: QUIET,
+}
+
+export const INSPECT_FLAGS: Flags = {
+  output: value('text or json, or FORMAT=FILE; repeatable (default text)', { alias: 'o' }),
+}
+
+export const EXPLAIN_FLAGS: Flags = {
+  manifests: { ...MANIFESTS, demandOption: 'explain needs -f MANIFESTS' },
+  from: value('where the packet comes from: an address or a pod (NAMESPACE/NAME)'),
+  to: value('where it is sent: ADDRESS:PORT, NAME:PORT or a URL'),
+  protocol: value('tcp, udp or sctp (default tcp)'),
+  node: value(
+    'the node where kube-proxy sees it (default: the one that has the source, else as the load balancer chooses)',
+  ),
+  packets: value('one packet a line as JSON: a file or -'),
+  stateful: toggle('keep the dataplane between the lines of --packets'),
+  output: value('text, json or ndjson, or FORMAT=FILE; repeatable (default text; ndjson with --packets)', {
+    alias: 'o',
+  }),
+  quiet: QUIET,
+}
+
+export const DIG_FLAGS: Flags = {
+  manifests: { ...MANIFESTS, demandOption: 'dig needs -f MANIFESTS' },
+  from: value('the pod that asks: its resolv.conf and search list decide (NAMESPACE/NAME)'),
+  short: toggle('only the data of the answers'),
+  tcp: toggle('ask over TCP: no truncation'),
+  bufsize: value("the client's EDNS0 buffer in bytes"),
+  queries: value('one query a line as JSON: a file or -'),
+  output: value('text, json or ndjson, or FORMAT=FILE; repeatable (default text; ndjson with --queries)', {
+    alias: 'o',
+  }),
+  quiet: QUIET,
+}
+
+/** The value of a flag or positional, or undefined where it was left out. */
+export function textOf(args: Values, name: string): string | undefined {
+  const given = args[name]
+  const last: unknown = Array.isArray(given) ? given.at(-1) : given
+  return last === undefined ? undefined : String(last)
+}
+
+/** Every value of a repeatable flag. */
+export function listOf(args: Values, name: string): string[] {
+  const given = args[name]
+  if (given === undefined) return []
+  return (Array.isArray(given) ? given : [given]).map(String)
+}
+
+export function isSet(args: Values, name: string): boolean {
+  const given = args[name]
+  return (Array.isArray(given) ? given.at(-1) : given) === true
+}

@@ -1,0 +1,91 @@
+/**
+ * What a command may touch of the world outside: three streams, the terminal's abilities, and Ctrl-C.
+ *
+ * Commands take an `Io` so that tests can run them in this process; `processIo` is the real one.
+ */
+import { readFileSync } from 'node:fs'
+import { UserError } from '../errors.ts'
+
+export interface Io {
+  /** Data. */
+  stdout(text: string): void
+  /** Progress, warnings, everything else. */
+  stderr(text: string): void
+  /** All of standard input as text; the same text each time. */
+  stdin(): string
+  /** Standard error is a terminal: progress may be drawn. */
+  readonly isTerminal: boolean
+  /** Standard output may be coloured. */
+  readonly color: boolean
+  /** Standard error may be coloured. */
+  readonly errorColor: boolean
+  /** From the first call on Ctrl-C runs the handlers instead of ending the process; a second Ctrl-C ends it. */
+  onInterrupt(handler: () => void): void
+}
+
+/** Exit code after Ctrl-C: 128 + SIGINT, as shells report it. */
+export const EXIT_INTERRUPTED = 130
+
+export function processIo(): Io {
+  // A reader that went away (`dpemu … | head`) is no error of ours; what is left to say has nobody to hear it.
+  for (const [name, stream] of [
+    ['standard output', process.stdout] as const,
+    ['standard error', process.stderr] as const,
+  ]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EPIPE') return
+      throw new UserError('E_OUTPUT', `cannot write to ${name} (${error.code ?? error.message})`, { exitCode: 2 })
+    })
+  }
+  let input: string | null = null
+  const interruptHandlers: (() => void)[] = []
+  return {
+    stdout: (text) => {
+      if (process.stdout.writable) process.stdout.write(text)
+    },
+    stderr: (text) => {
+      if (process.stderr.writable) process.stderr.write(text)
+    },
+    stdin: () => {
+      input ??= readStandardInput()
+      return input
+    },
+    isTerminal: process.stderr.isTTY === true,
+    color: wantsColor(process.stdout.isTTY === true, process.env),
+    errorColor: wantsColor(process.stderr.isTTY === true, process.env),
+    onInterrupt: (handler) => {
+      if (interruptHandlers.length === 0) process.on('SIGINT', interrupt)
+      interruptHandlers.push(handler)
+    },
+  }
+
+  function interrupt(): void {
+    const handlers = interruptHandlers.splice(0)
+    if (handlers.length === 0) process.exit(EXIT_INTERRUPTED)
+    for (const handler of handlers) handler()
+  }
+}
+
+/**
+ * NO_COLOR (any non-empty value) wins, then FORCE_COLOR, then the terminal.
+ *
+ * Source: no-color.org; FORCE_COLOR as Node and most tools read it, with `0` and `false` as "no".
+ */
+export function wantsColor(isTerminal: boolean, env: Readonly<Record<string, string | undefined>>): boolean {
+  if ((env['NO_COLOR'] ?? '') !== '') return false
+  const force = env['FORCE_COLOR']
+  if (force !== undefined) return force !== '0' && force !== 'false'
+  return isTerminal && env['TERM'] !== 'dumb'
+}
+
+function readStandardInput(): string {
+  try {
+    return readFileSync(0, 'utf8')
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? String(error)
+    throw new UserError('E_STDIN', `cannot read standard input (${code})`, {
+      hint: 'pipe a file into dpemu, or name one instead of -',
+      exitCode: 2,
+    })
+  }
+}

@@ -1,0 +1,121 @@
+/**
+ * `dpemu replay`: options → replay → views of the report → exit code.
+ *
+ * Everything that can be wrong with the command line is found before the replay starts. Nothing is written before the
+ * replay is complete, and files before standard output.
+ */
+import { availableParallelism } from 'node:os'
+import type { replay as Replay } from '../replay/replay.ts'
+import { renderJson } from '../report/json.ts'
+import { renderMarkdown } from '../report/markdown.ts'
+import { renderText, renderThresholds } from '../report/text.ts'
+import { evaluateThresholds, parseThreshold, type ThresholdResult } from '../report/threshold.ts'
+import type { ReplayReport } from '../report/types.ts'
+import { commaList, usageError, wholeNumber } from './arguments.ts'
+import { EXIT_INTERRUPTED, type Io } from './io.ts'
+import { type Output, parseOutputs, writeWhole } from './outputs.ts'
+import { startProgress } from './progress.ts'
+import { warningPrinter } from './warnings.ts'
+
+export const EXIT_THRESHOLD = 99
+
+const FORMATS = ['text', 'json', 'markdown'] as const
+const POLICIES = ['cluster', 'local', 'as-is'] as const
+const PROXY_MODES = ['nftables', 'iptables', 'ipvs'] as const
+const MOST_WORKERS = 256
+const MOST_SHARDS = 16
+const DEFAULT_SHARDS = 16
+/** The seed is one word of the hash that stands for chance. */
+const MOST_SEED = 0xffff_ffff
+
+type Format = (typeof FORMATS)[number]
+
+/** As typed: one field a flag, absent where the flag was. */
+export interface ReplayCommandOptions {
+  readonly trace: string
+  readonly manifests: readonly string[]
+  readonly policy: readonly string[]
+  readonly proxyMode: readonly string[]
+  readonly workers?: string | undefined
+  readonly shards?: string | undefined
+  readonly seed?: string | undefined
+  readonly model?: string | undefined
+  readonly threshold: readonly string[]
+  readonly output: readonly string[]
+  readonly quiet: boolean
+}
+
+/** @returns the exit code: 0, 99 when a threshold failed, 130 when interrupted */
+export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<number> {
+  const thresholds = options.threshold.map(parseThreshold)
+  const outputs = parseOutputs(options.output, FORMATS)
+  const settings = replayOptions(options)
+  const { replay }: { replay: typeof Replay } = await import('../replay/replay.ts')
+
+  const abort = new AbortController()
+  io.onInterrupt(() => abort.abort())
+  const progress = startProgress(io, 'replay', options.quiet)
+  const warnings = warningPrinter(io, progress, options.quiet)
+  let report: ReplayReport
+  try {
+    report = await replay(settings, {
+      onProgress: (done, total) => progress.update(done, total),
+      onWarning: (warning) => warnings.print(warning),
+      signal: abort.signal,
+      stdin: () => io.stdin(),
+    })
+  } catch (error) {
+    if (abort.signal.aborted) return EXIT_INTERRUPTED
+    throw error
+  } finally {
+    progress.clear()
+    warnings.finish()
+  }
+  if (abort.signal.aborted) return EXIT_INTERRUPTED
+
+  const results = evaluateThresholds(thresholds, report)
+  for (const { format, file } of outputs) {
+    if (file !== null) writeWhole(file, render(format, report, results, false))
+  }
+  const format = stdoutFormat(outputs, options.quiet)
+  // Text and Markdown begin with the thresholds; beside data they belong on standard error.
+  if (format === null || format === 'json') io.stderr(renderThresholds(results, { color: io.errorColor }))
+  if (format !== null) io.stdout(render(format, report, results, io.color))
+  return results.every((result) => result.pass) ? 0 : EXIT_THRESHOLD
+}
+
+/** Who only asked for files still gets to read the report, unless they asked for quiet. */
+function stdoutFormat(outputs: readonly Output<Format>[], quiet: boolean): Format | null {
+  const chosen = outputs.find((output) => output.file === null)
+  if (chosen !== undefined) return chosen.format
+  return quiet && outputs.length > 0 ? null : 'text'
+}
+
+function render(format: Format, report: ReplayReport, results: readonly ThresholdResult[], color: boolean): string {
+  if (format === 'json') return renderJson(report)
+  return format === 'markdown' ? renderMarkdown(report, results) : renderText(report, results, { color })
+}
+
+function replayOptions(options: ReplayCommandOptions): Parameters<typeof Replay>[0] {
+  const policies = commaList('--policy', options.policy, POLICIES)
+  return {
+    trace: options.trace,
+    manifests: [...options.manifests],
+    policies: policies.length === 0 ? ['cluster', 'local'] : policies,
+    proxyModes: commaList('--proxy-mode', options.proxyMode, PROXY_MODES),
+    workers:
+      options.workers === undefined
+        ? Math.min(MOST_WORKERS, availableParallelism())
+        : wholeNumber('--workers', options.workers, { min: 1, max: MOST_WORKERS }),
+    shards: options.shards === undefined ? DEFAULT_SHARDS : shardCount(options.shards),
+    seed: options.seed === undefined ? null : wholeNumber('--seed', options.seed, { min: 0, max: MOST_SEED }),
+    model: options.model ?? null,
+  }
+}
+
+function shardCount(text: string): number {
+  const shards = wholeNumber('--shards', text, { min: 1, max: MOST_SHARDS })
+  if ((shards & (shards - 1)) !== 0)
+    throw usageError(`--shards must be a power of two up to ${MOST_SHARDS}, not ${shards}`)
+  return shards
+}

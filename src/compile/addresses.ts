@@ -1,0 +1,169 @@
+/**
+ * What the rules must know of every address: whose it is, and what it counts as.
+ *
+ * Cost: a few comparisons an address; membership in blocks is integer arithmetic on the words, so that a trace with a
+ * million clients adds some tens of milliseconds.
+ */
+import {
+  ADDRESS_BALANCER,
+  ADDRESS_CLUSTER_IP,
+  ADDRESS_DETECTED,
+  ADDRESS_EXTERNAL_FRONTEND,
+  ADDRESS_IN_SERVICE_CIDR,
+  ADDRESS_IPV6,
+  ADDRESS_LOOPBACK,
+  ADDRESS_NODE,
+  ADDRESS_NODE_PORTS,
+  ADDRESS_POD,
+  ADDRESS_POD_RANGE,
+} from '../../native-free-core/index.ts'
+import type { Cluster } from '../k8s/cluster.ts'
+import { type Cidr, ipFromBigInt, parseCidr } from '../k8s/ip.ts'
+import type { ProxyService } from './frontends.ts'
+import { nodePortAddressesOf, type ProxySettings, servesLocalhost } from './kube-proxy.ts'
+import type { Registry } from './registry.ts'
+
+export interface AddressColumns {
+  readonly flags: Int32Array
+  /** Node that owns the address, or -1. */
+  readonly node: Int32Array
+  /** Node whose podCIDR holds it, or -1. */
+  readonly detectNode: Int32Array
+}
+
+/** The bridge that pods hang on has the first address of its node's pod CIDR. */
+export function gatewayText(cidr: Cidr): string {
+  return ipFromBigInt(cidr.first + 1n, cidr.family)
+}
+
+/** Eight words: the block's first address, masked, and its mask. IPv4 is mapped into IPv6. */
+export function maskWords(cidr: Cidr): number[] {
+  const mapped = cidr.family === 'IPv4'
+  const prefix = mapped ? cidr.prefix + 96 : cidr.prefix
+  const bits = mapped ? (0xffffn << 32n) | cidr.first : cidr.first
+  const mask = ((1n << BigInt(prefix)) - 1n) << BigInt(128 - prefix)
+  const split = (value: bigint): number[] => [96n, 64n, 32n, 0n].map((shift) => Number((value >> shift) & 0xffffffffn) | 0)
+  return [...split(bits & mask), ...split(mask)]
+}
+
+/** A list of blocks that is asked for many addresses. */
+class Blocks {
+  private readonly words: Int32Array
+  private readonly owners: readonly number[]
+
+  constructor(cidrs: readonly { readonly text: string; readonly owner: number }[]) {
+    const parsed = cidrs.flatMap(({ text, owner }) => {
+      const cidr = parseCidr(text)
+      return cidr ? [{ words: maskWords(cidr), owner }] : []
+    })
+    this.words = Int32Array.from(parsed.flatMap(({ words }) => words))
+    this.owners = parsed.map(({ owner }) => owner)
+  }
+
+  /** Owner of the first block that holds the address, or -1. */
+  find(addresses: Int32Array, id: number): number {
+    const { words } = this
+    const a = id * 4
+    for (let i = 0; i < this.owners.length; i++) {
+      const b = i * 8
+      if (
+        (addresses[a + 3]! & words[b + 7]!) === words[b + 3]! &&
+        (addresses[a + 2]! & words[b + 6]!) === words[b + 2]! &&
+        (addresses[a + 1]! & words[b + 5]!) === words[b + 1]! &&
+        (addresses[a]! & words[b + 4]!) === words[b]!
+      ) {
+        return this.owners[i]!
+      }
+    }
+    return -1
+  }
+}
+
+export function addressColumns(
+  cluster: Cluster,
+  settings: ProxySettings,
+  registry: Registry,
+  services: readonly ProxyService[],
+): AddressColumns {
+  const count = registry.addressCount
+  const words = registry.addressWords()
+  const flags = new Int32Array(count)
+  const node = new Int32Array(count).fill(-1)
+  const detectNode = new Int32Array(count).fill(-1)
+  const block = (texts: readonly string[]): Blocks => new Blocks(texts.map((text) => ({ text, owner: 0 })))
+  const detected = settings.detector === 'ClusterCIDR' ? block(settings.detectorCidrs) : block([])
+  const podRanges = block([...cluster.clusterCidrs, ...commonPodRanges(cluster)])
+  const serviceRanges = block(cluster.serviceCidrs)
+  const loopback = block(['127.0.0.0/8', '::1/128'])
+  const nodeRanges =
+    settings.detector === 'NodeCIDR'
+      ? new Blocks(cluster.nodes.flatMap((one) => one.podCidrs.map((text) => ({ text, owner: registry.node(one.name) }))))
+      : null
+  const localhost = servesLocalhost(settings)
+  for (let id = 0; id < count; id++) {
+    const v4 = registry.isIpv4(id)
+    let bits = v4 ? 0 : ADDRESS_IPV6
+    if (detected.find(words, id) >= 0) bits |= ADDRESS_DETECTED
+    if (podRanges.find(words, id) >= 0) bits |= ADDRESS_POD_RANGE
+    if (serviceRanges.find(words, id) >= 0) bits |= ADDRESS_IN_SERVICE_CIDR
+    if (loopback.find(words, id) >= 0) bits |= ADDRESS_LOOPBACK | (v4 && localhost ? ADDRESS_NODE_PORTS : 0)
+    if (nodeRanges !== null) detectNode[id] = nodeRanges.find(words, id)
+    flags[id] = bits
+  }
+  const nodeIndex = new Map(cluster.nodes.map((one) => [one.name, registry.node(one.name)]))
+  for (const pod of cluster.pods) {
+    if (pod.hostNetwork) continue
+    for (const address of pod.addresses) {
+      const id = registry.address(address)
+      flags[id]! |= ADDRESS_POD
+      node[id] = nodeIndex.get(pod.nodeName) ?? -1
+    }
+  }
+  // Endpoints that name a node live there even where nobody wrote the pod down.
+  for (const slice of cluster.slices) {
+    for (const endpoint of slice.endpoints ?? []) {
+      const owner = nodeIndex.get(endpoint.nodeName ?? '')
+      if (owner === undefined) continue
+      for (const address of endpoint.addresses.slice(0, 1)) {
+        const id = registry.address(address)
+        if (id < count && node[id] === -1) {
+          flags[id]! |= ADDRESS_POD
+          node[id] = owner
+        }
+      }
+    }
+  }
+  for (const one of cluster.nodes) {
+    const i = registry.node(one.name)
+    const serving = new Set(nodePortAddressesOf(settings, one.addresses))
+    for (const address of one.addresses) {
+      const id = registry.address(address)
+      flags[id] = (flags[id]! & ~ADDRESS_POD) | ADDRESS_NODE | (serving.has(address) ? ADDRESS_NODE_PORTS : 0)
+      node[id] = i
+    }
+    // The bridge's own address is the node's too.
+    for (const text of one.podCidrs) {
+      const cidr = parseCidr(text)
+      if (cidr === null) continue
+      const gateway = registry.address(gatewayText(cidr))
+      if (gateway < count && node[gateway] === -1) {
+        flags[gateway]! |= ADDRESS_NODE
+        node[gateway] = i
+      }
+    }
+  }
+  for (const { frontends } of services) {
+    for (const { kind, address } of frontends) {
+      if (address === null) continue
+      const id = registry.address(address)
+      if (kind === 'clusterIP') flags[id]! |= ADDRESS_CLUSTER_IP
+      else flags[id]! |= ADDRESS_EXTERNAL_FRONTEND | (kind === 'loadBalancerProxy' ? ADDRESS_BALANCER : 0)
+    }
+  }
+  return { flags, node, detectNode }
+}
+
+/** podCIDRs outside the cluster CIDRs, where someone wrote such. */
+function commonPodRanges(cluster: Cluster): string[] {
+  return cluster.clusterCidrs.length > 0 ? [] : cluster.nodes.flatMap((node) => node.podCidrs)
+}

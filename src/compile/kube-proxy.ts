@@ -1,0 +1,171 @@
+/**
+ * KubeProxyConfiguration with its defaults, as the rest of dpemu asks for it.
+ *
+ * Source: pkg/proxy/apis/config/v1alpha1/defaults.go, cmd/kube-proxy/app/server_linux.go, pkg/proxy/conntrack/sysctls.go,
+ * pkg/proxy/util/nodeport_addresses.go. kubeadm writes clusterCIDR, so a cluster without any KubeProxyConfiguration
+ * gets the detector that kubeadm's would; one with a configuration gets exactly what it says.
+ */
+import type { Warning } from '../errors.ts'
+import { cidrContains, ipFamily, parseCidr } from '../k8s/ip.ts'
+import type { Cluster, ClusterNode } from '../k8s/cluster.ts'
+
+export type ProxyMode = 'nftables' | 'iptables' | 'ipvs'
+export type Detector = 'none' | 'ClusterCIDR' | 'NodeCIDR' | 'LocalPods'
+export type IpvsScheduler = 'rr' | 'lc' | 'sh' | 'dh'
+
+export interface ProxySettings {
+  readonly mode: ProxyMode
+  readonly detector: Detector
+  /** First cluster CIDR of each family, for detector ClusterCIDR. */
+  readonly detectorCidrs: readonly string[]
+  readonly masqueradeAll: boolean
+  readonly localhostNodePorts: boolean
+  /** As written: CIDRs or `primary`; null for the mode's default. */
+  readonly nodePortAddresses: readonly string[] | null
+  readonly scheduler: IpvsScheduler
+  readonly sameNodeTopology: boolean
+  readonly conntrackMaxPerCore: number
+  readonly conntrackMin: number
+  /** Seconds; 0 leaves the kernel's. */
+  readonly tcpEstablishedSeconds: number
+  readonly tcpCloseWaitSeconds: number
+  readonly udpSeconds: number
+  readonly udpStreamSeconds: number
+}
+
+/** nf_conntrack_max of a kernel that nobody configured: its buckets on a machine with 4 GiB and more. */
+export const KERNEL_CONNTRACK_MAX = 262_144
+/** Current kube-proxy does not scale past this, however many cores. */
+const CONNTRACK_MAX_SCALED = 1_048_576
+
+const MODES: readonly string[] = ['nftables', 'iptables', 'ipvs']
+
+/**
+ * Equal weights make some schedulers the same: wrr is rr, wlc, sed and nq choose as lc does; the hashing ones are kept apart.
+ */
+const SCHEDULERS: Readonly<Record<string, IpvsScheduler>> = {
+  '': 'rr',
+  rr: 'rr',
+  wrr: 'rr',
+  lc: 'lc',
+  wlc: 'lc',
+  sed: 'lc',
+  nq: 'lc',
+  sh: 'sh',
+  mh: 'sh',
+  dh: 'dh',
+}
+
+/** @param mode overrides the configuration's; null leaves it, and nftables where it says nothing */
+export function proxySettings(cluster: Cluster, mode: ProxyMode | null, warnings: Warning[]): ProxySettings {
+  const config = cluster.kubeProxy
+  const written = config?.mode ?? ''
+  if (written !== '' && !MODES.includes(written)) {
+    warnings.push(notModelled('mode', `kube-proxy mode "${written}" is not modelled; nftables is used`))
+  }
+  const chosen = mode ?? (MODES.includes(written) ? (written as ProxyMode) : 'nftables')
+  const scheduler = config?.ipvs?.scheduler ?? ''
+  if (chosen === 'ipvs' && SCHEDULERS[scheduler] === undefined) {
+    warnings.push(notModelled('ipvs.scheduler', `ipvs scheduler "${scheduler}" is not modelled; rr is used`))
+  }
+  if (chosen === 'ipvs' && (scheduler === 'mh' || scheduler === 'sed' || scheduler === 'nq')) {
+    warnings.push(notModelled('ipvs.scheduler', `ipvs scheduler "${scheduler}" is modelled as ${SCHEDULERS[scheduler]}`))
+  }
+  const { detector, detectorCidrs } = detectorOf(cluster, warnings)
+  const section = chosen === 'nftables' ? config?.nftables : chosen === 'ipvs' ? config?.ipvs : config?.iptables
+  return {
+    mode: chosen,
+    detector,
+    detectorCidrs,
+    masqueradeAll: section?.masqueradeAll ?? false,
+    localhostNodePorts: config?.iptables?.localhostNodePorts ?? true,
+    nodePortAddresses: config?.nodePortAddresses?.length ? config.nodePortAddresses : null,
+    scheduler: SCHEDULERS[scheduler] ?? 'rr',
+    sameNodeTopology: config?.featureGates?.['PreferSameTrafficDistribution'] ?? true,
+    conntrackMaxPerCore: config?.conntrack?.maxPerCore ?? 32_768,
+    conntrackMin: config?.conntrack?.min ?? 131_072,
+    tcpEstablishedSeconds: seconds(config?.conntrack?.tcpEstablishedTimeout, 86_400, warnings),
+    tcpCloseWaitSeconds: seconds(config?.conntrack?.tcpCloseWaitTimeout, 3_600, warnings),
+    udpSeconds: seconds(config?.conntrack?.udpTimeout, 0, warnings),
+    udpStreamSeconds: seconds(config?.conntrack?.udpStreamTimeout, 0, warnings),
+  }
+}
+
+function detectorOf(
+  cluster: Cluster,
+  warnings: Warning[],
+): { readonly detector: Detector; readonly detectorCidrs: readonly string[] } {
+  const config = cluster.kubeProxy
+  const mode = config?.detectLocalMode ?? ''
+  if (mode === 'NodeCIDR') return { detector: 'NodeCIDR', detectorCidrs: [] }
+  if (mode === 'BridgeInterface' || mode === 'InterfaceNamePrefix') return { detector: 'LocalPods', detectorCidrs: [] }
+  if (mode !== '' && mode !== 'ClusterCIDR') {
+    warnings.push(notModelled('detectLocalMode', `detectLocalMode "${mode}" is unknown; no local traffic is detected`))
+    return { detector: 'none', detectorCidrs: [] }
+  }
+  const cidrs = config === null ? cluster.clusterCidrs : (config.clusterCIDR ?? '').split(',').filter((c) => c.trim() !== '')
+  if (cidrs.length === 0) return { detector: 'none', detectorCidrs: [] }
+  const first = (['IPv4', 'IPv6'] as const).flatMap((family) => {
+    const cidr = cidrs.map((text) => parseCidr(text.trim())).find((parsed) => parsed?.family === family)
+    return cidr ? [cidr.text] : []
+  })
+  return { detector: 'ClusterCIDR', detectorCidrs: first }
+}
+
+/** nf_conntrack_max as kube-proxy sets it on a node. */
+export function conntrackMax(settings: ProxySettings, node: ClusterNode): number {
+  if (settings.conntrackMaxPerCore <= 0) return KERNEL_CONNTRACK_MAX
+  const scaled = Math.min(settings.conntrackMaxPerCore * Math.ceil(node.cpus), CONNTRACK_MAX_SCALED)
+  return Math.max(scaled, settings.conntrackMin)
+}
+
+/** Which of a node's addresses answer node ports. */
+export function nodePortAddressesOf(settings: ProxySettings, addresses: readonly string[]): string[] {
+  const written = settings.nodePortAddresses
+  const primaries = (['IPv4', 'IPv6'] as const).flatMap((family) => {
+    const primary = addresses.find((address) => ipFamily(address) === family)
+    return primary === undefined ? [] : [primary]
+  })
+  if (written === null) return settings.mode === 'nftables' ? primaries : [...addresses]
+  if (written.length === 1 && written[0] === 'primary') return primaries
+  const cidrs = written.flatMap((text) => parseCidr(text.trim()) ?? [])
+  return addresses.filter((address) => {
+    const own = cidrs.filter((cidr) => cidr.family === ipFamily(address))
+    // CIDRs of the other family only, or an all-zero one, are no limit.
+    return own.length === 0 || own.some((cidr) => cidr.prefix === 0 || cidrContains(cidr, address))
+  })
+}
+
+/** Whether 127.0.0.0/8 answers node ports: iptables only, IPv4 only. */
+export function servesLocalhost(settings: ProxySettings): boolean {
+  if (settings.mode !== 'iptables' || !settings.localhostNodePorts) return false
+  return nodePortAddressesOf(settings, ['127.0.0.1']).length > 0 && settings.nodePortAddresses?.[0] !== 'primary'
+}
+
+/** Seconds of a Go duration such as `24h0m0s`; metav1.Duration in the configuration. */
+export function parseGoDuration(text: string): number | null {
+  const UNITS: Readonly<Record<string, number>> = { h: 3600, m: 60, s: 1, ms: 1e-3, us: 1e-6, µs: 1e-6, ns: 1e-9 }
+  if (text === '0') return 0
+  if (!/^[+-]?(\d+(\.\d*)?(h|ms|us|µs|ns|m|s))+$/.test(text)) return null
+  let total = 0
+  for (const [, number, unit] of text.matchAll(/(\d+(?:\.\d*)?)(h|ms|us|µs|ns|m|s)/g)) {
+    total += Number(number) * UNITS[unit!]!
+  }
+  return text.startsWith('-') ? -total : total
+}
+
+function seconds(text: string | undefined | null, fallback: number, warnings: Warning[]): number {
+  if (text === undefined || text === null || text === '') return fallback
+  const parsed = parseGoDuration(text)
+  if (parsed !== null && parsed >= 0) return parsed
+  warnings.push({
+    code: 'W_DURATION',
+    where: 'KubeProxyConfiguration conntrack',
+    message: `"${text}" is not a duration such as 1h0m0s; ${fallback} s is used`,
+  })
+  return fallback
+}
+
+function notModelled(field: string, message: string): Warning {
+  return { code: 'W_NOT_MODELLED', where: `KubeProxyConfiguration ${field}`, message }
+}

@@ -1,0 +1,166 @@
+/**
+ * The constants of the path-latency model and of the kernel, with unit, default and source; `--model FILE` sets them.
+ *
+ * The file is YAML, `name: number` a line, names as below. Every report lists the constants a run used.
+ * Latency constants are one-way times and CPU times of one packet on one node, not round trips.
+ */
+import { readFileSync } from 'node:fs'
+import { load } from 'js-yaml'
+import { UserError } from '../errors.ts'
+import type { ModelConstant } from '../report/types.ts'
+
+export type ConstantName =
+  | 'establishedNanos'
+  | 'masqueradeNanos'
+  | 'firstPacketNanos'
+  | 'firstMasqueradeNanos'
+  | 'iptablesNanosPerRule'
+  | 'sameZoneNanos'
+  | 'otherZoneNanos'
+  | 'loadBalancerNanos'
+  | 'externalNanos'
+  | 'podDeliveryNanos'
+  | 'egressMasquerade'
+  | 'tcpLoose'
+  | 'snatRandomFully'
+  | 'tcpSynSentSeconds'
+  | 'tcpSynRecvSeconds'
+  | 'tcpEstablishedSeconds'
+  | 'tcpFinWaitSeconds'
+  | 'tcpCloseWaitSeconds'
+  | 'tcpLastAckSeconds'
+  | 'tcpTimeWaitSeconds'
+  | 'tcpCloseSeconds'
+  | 'tcpUnacknowledgedSeconds'
+  | 'udpSeconds'
+  | 'udpStreamSeconds'
+  | 'genericSeconds'
+  | 'conntrackMax'
+  | 'gcIntervalSeconds'
+
+interface Constant {
+  readonly name: ConstantName
+  readonly value: number
+  readonly unit: string
+  readonly source: string
+  /** Smallest and largest value that makes sense. */
+  readonly range: readonly [number, number]
+}
+
+const KERNEL = 'linux Documentation/networking/nf_conntrack-sysctl.rst, read back on 6.18'
+const MEASURED = 'measured on Linux 6.18, one core, packets between network namespaces'
+const NANOS: readonly [number, number] = [0, 1e9]
+const SECONDS: readonly [number, number] = [1, 2_000_000]
+
+const CONSTANTS: readonly Constant[] = [
+  constant('establishedNanos', 2600, 'ns', `forwarding, conntrack and DNAT of a known flow; ${MEASURED}`, NANOS),
+  constant('masqueradeNanos', 900, 'ns', `masquerade of a known flow, in addition; ${MEASURED}`, NANOS),
+  constant('firstPacketNanos', 3500, 'ns', `rule evaluation and insert of a new flow, in addition; ${MEASURED}`, NANOS),
+  constant('firstMasqueradeNanos', 700, 'ns', `port search of a new flow, in addition; ${MEASURED}`, NANOS),
+  constant(
+    'iptablesNanosPerRule',
+    18,
+    'ns',
+    'per Service before the one that matches, first packets in iptables mode; derived from the chart of KEP-3866 (9-24) and imroc/tke-guide (9-21)',
+    [0, 10_000],
+  ),
+  constant('sameZoneNanos', 45_000, 'ns', 'half of 90 us round trip in one zone; richardimaoka/blog-en, AWS 2019', NANOS),
+  constant(
+    'otherZoneNanos',
+    507_500,
+    'ns',
+    'half of 1015 us, the median round trip of 47 zone pairs; richardimaoka/blog-en, AWS 2019',
+    NANOS,
+  ),
+  constant('loadBalancerNanos', 50_000, 'ns', 'assumption: no measured source was found; 10-100 us are claimed', NANOS),
+  constant('externalNanos', 0, 'ns', 'assumption: distances outside the cluster are not the dataplane’s; set yours', NANOS),
+  constant('podDeliveryNanos', 2000, 'ns', `veth into the pod; ${MEASURED}`, NANOS),
+  constant('egressMasquerade', 1, '0 or 1', 'network plugins masquerade pods’ traffic out of the pod CIDR (flannel, kindnet)', [0, 1]),
+  constant('tcpLoose', 1, '0 or 1', KERNEL, [0, 1]),
+  constant('snatRandomFully', 1, '0 or 1', 'kube-proxy asks for --random-fully / fully-random', [0, 1]),
+  constant('tcpSynSentSeconds', 120, 's', KERNEL, SECONDS),
+  constant('tcpSynRecvSeconds', 60, 's', KERNEL, SECONDS),
+  constant('tcpEstablishedSeconds', 432_000, 's', `${KERNEL}; kube-proxy sets 86400`, SECONDS),
+  constant('tcpFinWaitSeconds', 120, 's', KERNEL, SECONDS),
+  constant('tcpCloseWaitSeconds', 60, 's', `${KERNEL}; kube-proxy sets 3600`, SECONDS),
+  constant('tcpLastAckSeconds', 30, 's', KERNEL, SECONDS),
+  constant('tcpTimeWaitSeconds', 120, 's', KERNEL, SECONDS),
+  constant('tcpCloseSeconds', 10, 's', KERNEL, SECONDS),
+  constant('tcpUnacknowledgedSeconds', 300, 's', KERNEL, SECONDS),
+  constant('udpSeconds', 30, 's', KERNEL, SECONDS),
+  constant('udpStreamSeconds', 120, 's', KERNEL, SECONDS),
+  constant('genericSeconds', 600, 's', KERNEL, SECONDS),
+  constant('conntrackMax', 0, 'entries', '0: as kube-proxy computes it from the node’s CPUs', [0, 8_000_000]),
+  constant('gcIntervalSeconds', 0, 's', '0: a 1024th of the trace, at least 1 and at most 60, as the kernel’s worker adapts', [0, 3600]),
+]
+
+export type Model = Readonly<Record<ConstantName, number>> & { readonly written: ReadonlySet<string> }
+
+function constant(
+  name: ConstantName,
+  value: number,
+  unit: string,
+  source: string,
+  range: readonly [number, number],
+): Constant {
+  return { name, value, unit, source, range }
+}
+
+export const DEFAULT_MODEL: Model = modelOf({})
+
+function modelOf(written: Readonly<Record<string, number>>): Model {
+  const values = Object.fromEntries(CONSTANTS.map(({ name, value }) => [name, written[name] ?? value]))
+  return { ...(values as Record<ConstantName, number>), written: new Set(Object.keys(written)) }
+}
+
+/** Reads a model file. @throws UserError E_MODEL naming file and constant */
+export function readModel(path: string): Model {
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (error) {
+    throw new UserError('E_MODEL', `cannot read the model: ${(error as Error).message}`, { where: path })
+  }
+  return parseModel(text, path)
+}
+
+export function parseModel(text: string, path: string): Model {
+  let document: unknown
+  try {
+    document = load(text)
+  } catch (error) {
+    throw new UserError('E_MODEL', `not YAML: ${(error as Error).message.split('\n')[0]}`, { where: path })
+  }
+  if (document === null || document === undefined) return DEFAULT_MODEL
+  if (typeof document !== 'object' || Array.isArray(document)) {
+    throw new UserError('E_MODEL', 'a model file holds lines of name: number', { where: path })
+  }
+  const written: Record<string, number> = {}
+  for (const [name, value] of Object.entries(document)) {
+    const known = CONSTANTS.find((candidate) => candidate.name === name)
+    if (known === undefined) {
+      throw new UserError('E_MODEL', `"${name}" is not a constant of the model`, {
+        where: path,
+        hint: `the constants are ${CONSTANTS.map((candidate) => candidate.name).join(', ')}`,
+      })
+    }
+    const [low, high] = known.range
+    if (typeof value !== 'number' || !(value >= low && value <= high)) {
+      throw new UserError('E_MODEL', `${name} is ${JSON.stringify(value)}, must be a number from ${low} to ${high}`, {
+        where: path,
+      })
+    }
+    written[name] = value
+  }
+  return modelOf(written)
+}
+
+/** The constants of a model, for the report. */
+export function describeModel(model: Model, path: string | null): ModelConstant[] {
+  return CONSTANTS.map(({ name, unit, source }) => ({
+    name,
+    value: model[name],
+    unit,
+    source: model.written.has(name) && path !== null ? path : source,
+  }))
+}

@@ -1,0 +1,248 @@
+/**
+ * What CoreDNS answers to one question: a pure function of the server and the question.
+ *
+ * The order of decisions is CoreDNS' own: server block by longest zone → the kubernetes plugin's zone → record type → the
+ * name's labels → Service, endpoint or pod; what the plugin does not answer goes to the resolver outside. Sections are in
+ * the order of the cluster's slices; CoreDNS' `loadbalance` shuffles addresses afterwards, which is no part of this.
+ * Invariants: never throws, always has an rcode; reads nothing but its arguments.
+ * Cost: map look-ups and the records it returns.
+ * Source: coredns/coredns plugin/kubernetes/{handler,kubernetes,parse,reverse,ns}.go and plugin/backend_lookup.go;
+ * kubernetes/dns docs/specification.md 1.1.0.
+ */
+import { backendsOf, type Context, nameServers } from './backends.ts'
+import type { ServerBlock } from './corefile.ts'
+import { absolute, addressOfReverse, below, isWithin, longestZone, lower, nameFault } from './names.ts'
+import {
+  type DnsRecord,
+  type DnsReply,
+  NOTHING_UPSTREAM,
+  type Rcode,
+  recordType,
+  type Upstream,
+  upstreamReply,
+} from './records.ts'
+import { type DnsServer, endpointLabel, isPublished } from './zone.ts'
+
+export interface DnsQuestion {
+  /** Absolute; a missing final dot is added. */
+  readonly qname: string
+  /** Any case; `TYPE65` and unknown types are answered as CoreDNS answers types it has no records of. */
+  readonly qtype: string
+  /** What the resolver outside the cluster knows; left out: nothing. */
+  readonly upstream?: Upstream
+}
+
+/**
+ * The SOA's serial. CoreDNS puts the time of the last change it saw there; manifests have no such time, and an answer may
+ * depend on nothing but them.
+ */
+const SOA_SERIAL = 1
+const DNS_VERSION = { ttl: 28800, data: '"1.1.0"' }
+/** CNAMEs that may stand before another one is added: 11 in one reply. Source: backend_lookup.go A. */
+const MAX_CNAMES_BEFORE = 10
+/** Look-ups of one question that the server makes at itself. Source: core/dnsserver/server.go maxreentries. */
+const MAX_REENTRIES = 10
+
+/** `null` in place of records: the name does not exist. */
+interface Found {
+  readonly answer: readonly DnsRecord[] | null
+  readonly additional?: readonly DnsRecord[]
+  readonly truncated?: boolean
+}
+
+export function answerQuery(server: DnsServer, question: DnsQuestion): DnsReply {
+  const qname = absolute(question.qname)
+  if (qname !== '.' && nameFault(qname) !== null) return emptyReply('FORMERR')
+  const qtype = recordType(question.qtype) ?? 'TYPE0'
+  return reply(server, qname, qtype, question.upstream ?? NOTHING_UPSTREAM, 0)
+}
+
+/** What a resolver outside the cluster answers: for pods whose resolv.conf does not name the cluster's DNS server. */
+export function answerOutside(question: DnsQuestion): DnsReply {
+  const qname = absolute(question.qname)
+  if (qname !== '.' && nameFault(qname) !== null) return emptyReply('FORMERR')
+  return upstreamReply(question.upstream ?? NOTHING_UPSTREAM, qname, recordType(question.qtype) ?? 'TYPE0')
+}
+
+/** The server block that a name goes to: the one with the longest zone that holds it, the first of several. */
+export function blockOf(server: DnsServer, qname: string): ServerBlock | null {
+  const name = lower(absolute(qname))
+  let best: ServerBlock | null = null
+  let bestLength = -1
+  for (const block of server.corefile.blocks) {
+    const zone = longestZone(block.zones, name)
+    if (zone !== null && zone.length > bestLength) {
+      best = block
+      bestLength = zone.length
+    }
+  }
+  return best
+}
+
+function reply(server: DnsServer, qname: string, qtype: string, upstream: Upstream, depth: number): DnsReply {
+  if (depth > MAX_REENTRIES) return emptyReply('SERVFAIL')
+  const block = blockOf(server, qname)
+  if (block === null) return emptyReply('REFUSED')
+  const plugin = block.kubernetes
+  const name = lower(qname)
+  const zone = plugin === null ? null : longestZone(plugin.zones, name)
+  if (plugin === null || zone === null) return upstreamReply(upstream, qname, qtype)
+  if (qtype === 'AXFR' || qtype === 'IXFR') return emptyReply('REFUSED')
+  const context: Context = { server, plugin, zone: qname.slice(qname.length - zone.length), upstream, depth }
+  const found = findRecords(context, qname, qtype)
+  if (found.answer === null) {
+    if (longestZone(plugin.fallthrough, name) !== null) return upstreamReply(upstream, qname, qtype)
+    return negativeReply('NXDOMAIN', context)
+  }
+  if (found.answer.length === 0) return negativeReply('NOERROR', context)
+  return {
+    rcode: 'NOERROR',
+    authoritative: true,
+    truncated: found.truncated ?? false,
+    answer: found.answer,
+    authority: [],
+    additional: found.additional ?? [],
+  }
+}
+
+function emptyReply(rcode: Rcode): DnsReply {
+  return { rcode, authoritative: false, truncated: false, answer: [], authority: [], additional: [] }
+}
+
+function negativeReply(rcode: Rcode, context: Context): DnsReply {
+  return { rcode, authoritative: true, truncated: false, answer: [], authority: [soa(context)], additional: [] }
+}
+
+function soa({ plugin, zone }: Context): DnsRecord {
+  const data = `${below('ns.dns', zone)} ${below('hostmaster', zone)} ${SOA_SERIAL} 7200 1800 86400 ${plugin.ttl}`
+  return { name: zone, ttl: Math.min(plugin.ttl, 300), type: 'SOA', data }
+}
+
+function findRecords(context: Context, qname: string, qtype: string): Found {
+  const name = lower(qname)
+  const ttl = context.plugin.ttl
+  switch (qtype) {
+    case 'A':
+    case 'AAAA':
+      return addressRecords(context, qname, qtype, 0)
+    case 'SRV':
+      return serviceRecords(context, qname)
+    case 'CNAME': {
+      const first = backendsOf(context, name, qtype)
+      if (first === null) return { answer: null }
+      const alias = first[0]?.kind === 'CNAME' ? [{ name: qname, ttl, type: 'CNAME', data: first[0].host }] : []
+      return { answer: alias }
+    }
+    case 'PTR':
+      return { answer: pointerRecords(context, qname) }
+    case 'SOA':
+      // Below the apex CoreDNS does not look whether the name exists.
+      return { answer: name === lower(context.zone) ? [soa(context)] : [] }
+    case 'TXT':
+      if (name === below('dns-version', lower(context.zone)))
+        return { answer: [{ name: qname, type: 'TXT', ...DNS_VERSION }] }
+      // Names without records of their own, such as `svc.<zone>`, are no names to a TXT question.
+      return { answer: backendsOf(context, name, qtype)?.length ? [] : null }
+    case 'NS':
+      // CoreDNS compares the folded name with the zone as asked: `CLUSTER.local. NS` is NODATA.
+      if (name === context.zone) return nameServerRecords(context, qname)
+      break
+  }
+  // Types without records here: an A question tells NODATA from NXDOMAIN.
+  return { answer: backendsOf(context, name, 'A') === null ? null : [] }
+}
+
+/**
+ * A or AAAA records of a name, over the CNAMEs of ExternalName Services.
+ *
+ * A CNAME is left out altogether where its target, inside the zone, has no address of the type, and where it would loop.
+ */
+function addressRecords(context: Context, owner: string, qtype: 'A' | 'AAAA', cnamesBefore: number): Found {
+  const name = lower(owner)
+  const backends = backendsOf(context, name, qtype)
+  if (backends === null) return { answer: null }
+  const ttl = context.plugin.ttl
+  const answer: DnsRecord[] = []
+  const seen = new Set<string>()
+  let truncated = false
+  for (const { host, kind } of backends) {
+    if (kind === qtype && !seen.has(host)) {
+      seen.add(host)
+      answer.push({ name: owner, ttl, type: qtype, data: host })
+    }
+    if (kind !== 'CNAME') continue
+    const target = lower(host)
+    const alias: DnsRecord = { name: owner, ttl, type: 'CNAME', data: host }
+    // Loops end here too.
+    if (cnamesBefore > MAX_CNAMES_BEFORE) continue
+    if (isWithin(lower(context.zone), target)) {
+      const next = addressRecords(context, host, qtype, cnamesBefore + 1)
+      if (next.answer?.length) answer.push(alias, ...next.answer)
+      truncated ||= next.truncated ?? false
+      continue
+    }
+    const outside = reply(context.server, host, qtype, context.upstream, context.depth + 1)
+    truncated ||= outside.truncated
+    // A failing resolver leaves nothing; one that knows no such name or type leaves the CNAME alone.
+    if (outside.rcode === 'NOERROR' || outside.rcode === 'NXDOMAIN') answer.push(alias, ...outside.answer)
+  }
+  return { answer, truncated }
+}
+
+/** SRV, one for each name and port, and the addresses of those names. */
+function serviceRecords(context: Context, qname: string): Found {
+  const backends = backendsOf(context, lower(qname), 'SRV')
+  if (backends === null) return { answer: null }
+  const targets = backends.filter((backend) => backend.kind !== 'CNAME')
+  const ttl = context.plugin.ttl
+  // Shared over the pairs of address and port, before equal records are merged.
+  const weight = Math.max(1, Math.floor(100 / targets.length))
+  const answer = new Map<string, DnsRecord>()
+  const additional = new Map<string, DnsRecord>()
+  for (const { host, kind, port, name } of targets) {
+    if (port === -1) continue
+    const data = `0 ${weight} ${port} ${name}`
+    if (!answer.has(data)) answer.set(data, { name: qname, ttl, type: 'SRV', data })
+    const at = `${name} ${host}`
+    if (!additional.has(at)) additional.set(at, { name, ttl, type: kind, data: host })
+  }
+  return { answer: [...answer.values()], additional: [...additional.values()] }
+}
+
+/** A cluster IP has one name; any other address one for each Service and endpoint name that publishes it. */
+function pointerRecords(context: Context, qname: string): readonly DnsRecord[] | null {
+  const name = lower(qname)
+  const address = addressOfReverse(name)
+  if (address === null) return backendsOf(context, name, 'PTR') === null ? null : []
+  const { plugin } = context
+  const { index } = context.server
+  const exposed = (namespace: string): boolean =>
+    plugin.namespaces.size === 0 || (plugin.namespaces.has(namespace) && index.hasNamespace(namespace))
+  const pointer = (labels: string): DnsRecord => ({
+    name: qname,
+    ttl: plugin.ttl,
+    type: 'PTR',
+    data: below(labels, plugin.primaryZone),
+  })
+  const service = index.servicesByClusterIp(address.text).find((candidate) => exposed(candidate.namespace))
+  if (service !== undefined) return [pointer(`${service.name}.${service.namespace}.svc`)]
+  const names = new Set<string>()
+  for (const { namespace, service: serviceName, endpoint } of plugin.noEndpoints
+    ? []
+    : index.endpointsByAddress(address.text)) {
+    if (!isPublished(endpoint, plugin) || !exposed(namespace)) continue
+    if (plugin.ptrHostnameOnly && endpoint.hostname === '') continue
+    names.add(`${endpointLabel(endpoint, plugin)}.${serviceName}.${namespace}.svc`)
+  }
+  return names.size === 0 ? null : [...names].map(pointer)
+}
+
+function nameServerRecords(context: Context, qname: string): Found {
+  const ttl = context.plugin.ttl
+  const servers = nameServers(context)
+  const names = [...new Set(servers.map((server) => server.name))]
+  return {
+    answer: names.map((name) => ({ name: qname, ttl, type: 'NS', data: name })),
+    additional: servers.map(({ name, kind, host }) => ({ name, ttl, type: kind, data: host })),
+  }
+}

@@ -1,0 +1,189 @@
+/**
+ * The client's side: a pod's resolv.conf as kubelet writes it, and the questions that a C library asks for one name.
+ *
+ * A name below `ndots` dots is tried with every search domain before it is tried as it stands, so `www.example.com` costs
+ * four questions in a pod of the default policy, and twice as many where A and AAAA are asked together.
+ * Model: the node's own resolv.conf has no search list, and its nameserver is the resolver outside the cluster.
+ * Source: kubernetes/kubernetes pkg/kubelet/network/dns/dns.go; resolv.conf(5); glibc resolv/res_query.c
+ * __res_context_search; musl src/network/lookup_name.c name_from_dns_search; KEP-2595.
+ */
+import type { Cluster, ClusterPod } from '../k8s/cluster.ts'
+import { answerOutside, answerQuery } from './answer.ts'
+import { absolute, lower, parseAddress } from './names.ts'
+import type { DnsReply, Rcode, Upstream } from './records.ts'
+import { clusterDnsAddress, type DnsServer, dnsServices } from './zone.ts'
+
+export interface ResolvConf {
+  /** At most 3. Empty: the node's, which the manifests do not tell. */
+  readonly nameservers: readonly string[]
+  /** Search domains without final dot, in order, at most 32 and 2048 characters. */
+  readonly searches: readonly string[]
+  /** As written in the file: `ndots:5`. */
+  readonly options: readonly string[]
+  readonly ndots: number
+  /** The first nameserver is the cluster's DNS Service; otherwise the resolver outside answers. */
+  readonly asksCluster: boolean
+}
+
+const MAX_NAMESERVERS = 3
+/** With ExpandedDNSConfig, on by default for years (KEP-2595). */
+const MAX_SEARCHES = 32
+const MAX_SEARCH_CHARACTERS = 2048
+/** What resolv.conf(5) does without the option, and the most it takes. */
+const DEFAULT_NDOTS = 1
+const MAX_NDOTS = 15
+
+/** The resolv.conf that kubelet writes for a pod, of its dnsPolicy and dnsConfig. */
+export function podResolvConf(cluster: Cluster, pod: ClusterPod): ResolvConf {
+  // ClusterFirst means nothing on the host's network; ClusterFirstWithHostNet is for that.
+  const policy = pod.dnsPolicy === 'ClusterFirst' && pod.hostNetwork ? 'Default' : pod.dnsPolicy
+  const ofCluster = policy === 'ClusterFirst' || policy === 'ClusterFirstWithHostNet'
+  const domain = cluster.clusterDomain.replace(/\.$/, '')
+  const config = pod.dnsConfig
+  const nameservers = [...(ofCluster ? [clusterDnsAddress(cluster)] : []), ...(config.nameservers ?? [])]
+  const searches = [
+    ...(ofCluster ? [`${pod.namespace}.svc.${domain}`, `svc.${domain}`, domain] : []),
+    ...(config.searches ?? []),
+  ]
+  const options = new Map<string, string>(ofCluster ? [['ndots', '5']] : [])
+  for (const { name, value } of config.options ?? []) if (name !== undefined) options.set(name, value ?? '')
+  const dnsAddresses = new Set([
+    clusterDnsAddress(cluster),
+    ...dnsServices(cluster).flatMap((service) => service.clusterIPs),
+  ])
+  const first = parseAddress(nameservers[0] ?? '')?.text ?? ''
+  const ndots = Number(options.get('ndots') ?? DEFAULT_NDOTS)
+  return {
+    nameservers: [...new Set(nameservers)].slice(0, MAX_NAMESERVERS),
+    searches: fitSearches([...new Set(searches.map((search) => (search === '.' ? '.' : search.replace(/\.$/, ''))))]),
+    options: [...options].map(([name, value]) => (value === '' ? name : `${name}:${value}`)),
+    ndots: Number.isInteger(ndots) && ndots >= 0 ? Math.min(ndots, MAX_NDOTS) : DEFAULT_NDOTS,
+    asksCluster: dnsAddresses.has(first),
+  }
+}
+
+/** kubelet drops domains from the end until the list and the line it makes are short enough. */
+function fitSearches(searches: readonly string[]): string[] {
+  const fitting = searches.slice(0, MAX_SEARCHES)
+  while (fitting.join(' ').length > MAX_SEARCH_CHARACTERS) fitting.pop()
+  return fitting
+}
+
+/** The C library of the client: Alpine images have musl, nearly all others glibc. */
+export type Libc = 'glibc' | 'musl'
+
+/**
+ * The absolute names a C library tries for `name`, in order, until one answers.
+ *
+ * glibc: from `ndots` dots on, the name as it stands comes first and the search list after it; below, it comes last. musl
+ * never searches from `ndots` dots on. A final dot means as it stands, only.
+ */
+export function searchSequence(
+  name: string,
+  conf: Pick<ResolvConf, 'searches' | 'ndots'>,
+  libc: Libc = 'glibc',
+): string[] {
+  const whole = absolute(name)
+  if (name === '' || whole === name) return [whole]
+  const dots = name.split('.').length - 1
+  const searched = conf.searches.map((search) => (search === '.' ? whole : `${name}.${absolute(search)}`))
+  if (dots < conf.ndots) return [...new Set([...searched, whole])]
+  return libc === 'musl' ? [whole] : [...new Set([whole, ...searched])]
+}
+
+export interface ResolverQuery {
+  readonly qname: string
+  readonly qtype: string
+  readonly rcode: Rcode
+  readonly answers: number
+}
+
+export interface Resolution {
+  /** Every question asked, in order: the cost of the name. */
+  readonly queries: readonly ResolverQuery[]
+  /** The absolute name of the last try: the one that answered, if any did. */
+  readonly qname: string
+  /** By record type, the replies of the last try. */
+  readonly replies: ReadonlyMap<string, DnsReply>
+}
+
+export interface ResolveOptions {
+  readonly upstream?: Upstream
+  readonly libc?: Libc
+}
+
+/**
+ * Walks the search list with questions of the types given (`['A', 'AAAA']` as getaddrinfo asks), until a try brings records.
+ *
+ * glibc goes on after NXDOMAIN, after a reply without records and after SERVFAIL; musl stops at anything but NXDOMAIN.
+ */
+export function resolveName(
+  server: DnsServer,
+  conf: ResolvConf,
+  name: string,
+  qtypes: readonly string[],
+  options: ResolveOptions = {},
+): Resolution {
+  const queries: ResolverQuery[] = []
+  const { upstream, libc = 'glibc' } = options
+  let last: { qname: string; replies: Map<string, DnsReply> } = { qname: absolute(name), replies: new Map() }
+  for (const qname of searchSequence(name, conf, libc)) {
+    const replies = new Map<string, DnsReply>()
+    for (const qtype of qtypes) {
+      const question = { qname, qtype, ...(upstream === undefined ? {} : { upstream }) }
+      const reply = conf.asksCluster ? answerQuery(server, question) : answerOutside(question)
+      replies.set(qtype, reply)
+      queries.push({ qname, qtype, rcode: reply.rcode, answers: reply.answer.length })
+    }
+    last = { qname, replies }
+    const outcomes = [...replies.values()]
+    if (outcomes.some((reply) => reply.answer.length > 0)) break
+    if (libc === 'musl' && outcomes.some((reply) => reply.rcode !== 'NXDOMAIN')) break
+  }
+  return { queries, ...last }
+}
+
+export interface AddressLookup {
+  readonly rcode: Rcode
+  /** In the order of the records, A before AAAA if asked so; empty where the name has none. */
+  readonly addresses: readonly string[]
+  /** The lowest TTL among the records, 0 where there are none: how long a client may keep them. */
+  readonly ttlSeconds: number
+  readonly queries: readonly ResolverQuery[]
+}
+
+/** `resolveName` down to addresses, for callers that dial: a pure function, callable once per (pod, name). */
+export function lookupAddresses(
+  server: DnsServer,
+  conf: ResolvConf,
+  name: string,
+  qtypes: readonly ('A' | 'AAAA')[],
+  options: ResolveOptions = {},
+): AddressLookup {
+  const { queries, replies } = resolveName(server, conf, name, qtypes, options)
+  const outcomes = [...replies.values()]
+  const records = outcomes.flatMap((reply) => reply.answer)
+  const addresses = records
+    .filter((record) => record.type === 'A' || record.type === 'AAAA')
+    .map((record) => record.data)
+  const rcodes = new Set(outcomes.map((reply) => reply.rcode))
+  return {
+    rcode: rcodes.has('NOERROR') ? 'NOERROR' : (outcomes[0]?.rcode ?? 'NXDOMAIN'),
+    addresses: [...new Set(addresses)],
+    ttlSeconds: records.length === 0 ? 0 : Math.min(...records.map((record) => record.ttl)),
+    queries,
+  }
+}
+
+/** The pods that `--from` may mean: `pod/NAME`, `NAMESPACE/NAME` or `NAME`, of a Pod or of the workload it belongs to. */
+export function findPods(cluster: Cluster, reference: string): ClusterPod[] {
+  const spec = lower(reference).replace(/^(?:pods?|po)\//, '')
+  const [first, second, ...rest] = spec.split('/')
+  if (rest.length > 0) return []
+  const namespace = second === undefined ? null : first!
+  const name = second ?? first!
+  const inNamespace = cluster.pods.filter((pod) => namespace === null || pod.namespace === namespace)
+  const named = inNamespace.filter((pod) => pod.name === name)
+  if (named.length > 0) return named
+  return inNamespace.filter((pod) => pod.owner !== '' && pod.owner.split('/').at(-1) === name)
+}

@@ -1,0 +1,28 @@
+/**
+ * Ingress routing: from manifests and a request to the Service that gets it, and why.
+ *
+ * `compileRoutes` once, `route` for each request; `wayIn` tells how a connection gets to the proxy and from there to
+ * a pod. Everything else in this folder is behind these.
+ */
+import type { Cluster } from '../k8s/cluster.ts'
+import { backendResolver } from './backends.ts'
+import { type IngressOptions, listenersFromIngresses } from './from-ingress.ts'
+import { compileTable, type RouteTable } from './table.ts'
+
+export type { Backend } from './backends.ts'
+export type { IngressOptions } from './from-ingress.ts'
+export { type PathHop, type WayIn, type WayInQuery, wayIn } from './paths.ts'
+export { type HttpRequest, parseHttpLine, requestFor } from './request.ts'
+export { type RouteResult, type RouteStep, route } from './route.ts'
+export type { RouteTable } from './table.ts'
+
+/**
+ * Compile the Ingresses of a cluster.
+ *
+ * Warnings, in the table: W_INGRESS_CLASS, W_INGRESS_HOST, W_INGRESS_PATH, W_INGRESS_REGEX, W_INGRESS_BACKEND,
+ * W_INGRESS_CONFLICT, W_INGRESS_ANNOTATION, W_NOT_MODELLED. Errors: none.
+ */
+export function compileRoutes(cluster: Cluster, options: IngressOptions = {}): RouteTable {
+  const { listeners, warnings } = listenersFromIngresses(cluster, options)
+  return compileTable(listeners, backendResolver(cluster), warnings)
+}

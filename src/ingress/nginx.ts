@@ -1,0 +1,317 @@
+/**
+ * ingress-nginx: its Ingresses as the server and location blocks that the controller would write.
+ *
+ * Where it leaves the letter of the API: the server block of the most specific host owns the request, so a path that none of
+ * its locations matches gets that host's default backend or 404, never a rule of another host; ImplementationSpecific is
+ * Prefix; `rewrite-target` or `use-regex` on one Ingress makes every location of the host a case-insensitive regular
+ * expression without an end, Exact ones too; a location whose path ends in a slash redirects the path without it (301);
+ * plain HTTP is sent to HTTPS (308) where the host has a certificate. A resource backend is skipped.
+ * Source: ingress-nginx internal/ingress/controller/{controller,location}.go, template/template.go, docs/user-guide/
+ * ingress-path-matching.md; nginx's ngx_http_core_find_static_location and proxy_pass (auto_redirect).
+ */
+import { type NginxAnnotations, readAnnotations } from './nginx-annotations.ts'
+import type { ReadIngress, ReadPath, Warn } from './read-ingress.ts'
+import { compileRegex, type LinearRegex } from './regex.ts'
+import { wildcardOf } from './request.ts'
+import type { Action, BackendRef, Host, Listener, PathMatch, Rewrite, Rule } from './rules.ts'
+
+/** One location block in the making. */
+interface Location {
+  readonly path: string
+  readonly pathType: 'Exact' | 'Prefix'
+  readonly owner: ReadIngress | null
+  readonly annotations: NginxAnnotations | null
+  readonly action: Action
+  /** `Prefix /foo of Ingress default/web`, or the default backend's name. */
+  readonly text: string
+  /** The root location every server starts with, which a rule for `/` replaces. */
+  readonly isDefault: boolean
+  readonly where: string
+}
+
+interface Server {
+  readonly name: string
+  readonly locations: Location[]
+  aliases: readonly string[]
+  readonly tlsPassthrough: boolean
+}
+
+/** The catch-all server's name in ingress-nginx is `_`; here it is the host of every host. */
+const ANY_HOST = ''
+const ACME = '/.well-known/acme-challenge'
+
+/**
+ * @param ingresses   oldest first
+ * @param ownDefault  the controller's --default-backend-service; null answers 404
+ * @param firstPort   the first port of a Service, for the `default-backend` annotation
+ */
+export function nginxListener(
+  text: string,
+  ingresses: readonly ReadIngress[],
+  ownDefault: BackendRef | null,
+  warn: Warn,
+  firstPort: (service: string) => number | null,
+): Listener {
+  const read = ingresses.map((ingress) => ({ ingress, annotations: readAnnotations(ingress, warn) }))
+  const main = read.filter(({ annotations }) => !annotations.canary)
+  const servers = new Map<string, Server>([[ANY_HOST, newServer(ANY_HOST, controllersDefault(ownDefault), false)]])
+  const certificates = new Map<string, string>()
+  for (const { ingress, annotations } of main) {
+    if (ingress.defaultBackend?.ref) setCatchAll(servers.get(ANY_HOST)!, ingress, annotations)
+    for (const { host } of ingress.rules) {
+      if (!servers.has(host))
+        servers.set(host, newServer(host, serversDefault(ingress, annotations, ownDefault), annotations.tlsPassthrough))
+      const server = servers.get(host)!
+      if (server.aliases.length === 0) server.aliases = annotations.aliases
+      // An alias has HTTPS only where its name is in the certificate, for which spec.tls.hosts has to stand.
+      const covered = annotations.aliases.filter((alias) => ingress.tls.some(({ hosts }) => hosts.includes(alias)))
+      for (const name of ingress.tls.length > 0 && host !== ANY_HOST ? [host, ...covered] : []) {
+        if (!certificates.has(name)) certificates.set(name, certificateFor(ingress, name))
+      }
+    }
+  }
+  for (const { ingress, annotations } of main) {
+    for (const rule of ingress.rules) {
+      const instead = standIn(ingress, annotations, firstPort)
+      for (const path of rule.paths) addLocation(servers.get(rule.host)!, ingress, annotations, path, instead, warn)
+    }
+  }
+  const hosts = [...servers.values()].map((server) => toHost(server, servers, warn))
+  return {
+    text,
+    hosts: [...hosts, ...wwwRedirects(servers)],
+    fallback: null,
+    hostOwnsRequest: true,
+    pathReading: 'nginx',
+    backendLookup: 'ingress-nginx',
+    certificates,
+    addresses: new Set(ingresses.flatMap((ingress) => ingress.addresses)),
+  }
+}
+
+/** The Service of the `default-backend` annotation, on its first port; null where it is not set. */
+function standIn(
+  ingress: ReadIngress,
+  annotations: NginxAnnotations,
+  firstPort: (service: string) => number | null,
+): BackendRef | null {
+  const name = annotations.defaultBackend
+  if (name === null) return null
+  return { namespace: ingress.namespace, name, port: firstPort(`${ingress.namespace}/${name}`), byClusterIp: false }
+}
+
+function newServer(name: string, root: Location, tlsPassthrough: boolean): Server {
+  return { name, locations: [root], aliases: [], tlsPassthrough }
+}
+
+function controllersDefault(ownDefault: BackendRef | null): Location {
+  const action: Action =
+    ownDefault === null
+      ? { kind: 'respond', status: 404, why: 'no rule matches; the built-in default backend answers 404' }
+      : { kind: 'backend', backend: ownDefault, instead: null }
+  return {
+    path: '/',
+    pathType: 'Prefix',
+    owner: null,
+    annotations: null,
+    action,
+    text: "the controller's default backend",
+    isDefault: true,
+    where: '',
+  }
+}
+
+/** The root location that a host starts with: the default backend of the Ingress that names the host first, or the controller's. */
+function serversDefault(ingress: ReadIngress, annotations: NginxAnnotations, ownDefault: BackendRef | null): Location {
+  const own = controllersDefault(ownDefault)
+  const ref = ingress.defaultBackend?.ref
+  // The controller's default location carries the annotations of that Ingress too: its redirects hold for every path.
+  if (!ref) return { ...own, annotations, action: annotations.redirect ?? own.action }
+  return {
+    ...own,
+    owner: ingress,
+    annotations,
+    action: toBackend(ref, annotations, null),
+    text: `default backend of ${ingress.text}`,
+  }
+}
+
+/** Every Ingress with a default backend claims the catch-all server, rules or not, and the last one keeps it. */
+function setCatchAll(server: Server, ingress: ReadIngress, annotations: NginxAnnotations): void {
+  const before = server.locations[0]!
+  const claimed = before.isDefault && ingress.rules.length === 0
+  server.locations[0] = {
+    ...before,
+    owner: ingress,
+    // Redirects and rewrites of such an Ingress are kept away from the catch-all server.
+    annotations: claimed
+      ? { ...annotations, rewriteTarget: '', useRegex: false, redirect: null, appRoot: null }
+      : before.annotations,
+    action: toBackend(ingress.defaultBackend!.ref!, annotations, null),
+    text: `default backend of ${ingress.text}`,
+    isDefault: before.isDefault && !claimed,
+  }
+}
+
+function toBackend(ref: BackendRef, annotations: NginxAnnotations, instead: BackendRef | null): Action {
+  if (annotations.redirect !== null) return annotations.redirect
+  return { kind: 'backend', backend: { ...ref, byClusterIp: annotations.byClusterIp }, instead }
+}
+
+function addLocation(
+  server: Server,
+  ingress: ReadIngress,
+  annotations: NginxAnnotations,
+  path: ReadPath,
+  instead: BackendRef | null,
+  warn: Warn,
+): void {
+  // A resource backend has its warning already; nginx goes on as if the path were not there.
+  if (path.backend.ref === null) return
+  const pathType = path.pathType === 'Exact' ? 'Exact' : 'Prefix'
+  const where = `${ingress.text}, ${path.field}`
+  if (path.pathType !== 'ImplementationSpecific' && !/^\/[A-Za-z0-9._\-/]*$/.test(path.path)) {
+    warn(
+      where,
+      'W_INGRESS_PATH',
+      `${path.path} with pathType ${path.pathType} is refused by ingress-nginx 1.12 and later (strict-validate-path-type); use ImplementationSpecific`,
+    )
+  }
+  const location: Location = {
+    path: path.path,
+    pathType,
+    owner: ingress,
+    annotations,
+    action: toBackend(path.backend.ref, annotations, instead),
+    text: `${path.pathType} ${path.path} of ${ingress.text}`,
+    isDefault: false,
+    where,
+  }
+  const at = server.locations.findIndex((other) => other.path === location.path && other.pathType === pathType)
+  const earlier = server.locations[at]
+  if (earlier === undefined) server.locations.push(location)
+  else if (earlier.isDefault) server.locations[at] = location
+  else warn(where, 'W_INGRESS_CONFLICT', `${location.text} is never reached: ${earlier.text} comes first on this host`)
+}
+
+function toHost(server: Server, servers: ReadonlyMap<string, Server>, warn: Warn): Host {
+  // The table asks the longest path first; among equals nginx's expressions come in this order: last in the alphabet first.
+  const sorted = [...server.locations].sort((a, b) => (a.path < b.path ? 1 : a.path > b.path ? -1 : 0))
+  const asRegex = sorted.some((location) => needsRewrite(location) || location.annotations?.useRegex === true)
+  const rules = asRegex ? sorted.flatMap((location) => regexRules(location, warn)) : plainRules(sorted)
+  return {
+    name: server.name,
+    aliases: server.aliases.filter((alias) => alias !== server.name && !servers.has(alias)),
+    rules,
+    fallback: null,
+    tlsPassthrough: server.tlsPassthrough,
+    appRoot: sorted.find((location) => location.annotations?.appRoot)?.annotations?.appRoot ?? null,
+    redirectToHost: null,
+  }
+}
+
+function needsRewrite(location: Location): boolean {
+  const target = location.annotations?.rewriteTarget ?? ''
+  return target !== '' && target !== location.path
+}
+
+/** `location = /foo` and `location /foo/` for Prefix /foo; a path with a slash at its end sends the one without it there. */
+function plainRules(locations: readonly Location[]): Rule[] {
+  const rules: Rule[] = []
+  const exact = new Set(locations.filter(({ pathType }) => pathType === 'Exact').map(({ path }) => path))
+  for (const location of locations) {
+    const { path, pathType } = location
+    if (pathType === 'Exact') rules.push(toRule(location, path, { kind: 'exact', path }, null))
+    else {
+      if (!exact.has(path) && path !== '/') rules.push(toRule(location, path, { kind: 'exact', path }, null))
+      const folder = path.endsWith('/') ? path : `${path}/`
+      rules.push(toRule(location, folder, { kind: 'prefix', path: folder }, null))
+    }
+  }
+  const taken = new Set(rules.flatMap(({ match }) => (match.kind === 'exact' ? [match.path] : [])))
+  for (const location of locations) {
+    const bare = location.path.replace(/\/$/, '')
+    if (bare === '' || bare === location.path || taken.has(bare)) continue
+    taken.add(bare)
+    const action: Action = { kind: 'redirect', status: 301, to: location.path, keepsQuery: true }
+    rules.push({ ...toRule(location, bare, { kind: 'exact', path: bare }, null), action, httpsRedirect: 'never' })
+  }
+  return rules
+}
+
+/** `location ~* "^/foo"`; a Prefix location without regular expressions of its own is still split in two. */
+function regexRules(location: Location, warn: Warn): Rule[] {
+  const { path, pathType, annotations } = location
+  const own = needsRewrite(location) || annotations?.useRegex === true
+  const paths = !own && pathType === 'Prefix' && !path.endsWith('/') ? [`${path}/`, path] : [path]
+  const compiled = compileRegex(path)
+  if (!compiled.ok) {
+    warn(
+      `${location.where}.path`,
+      'W_INGRESS_REGEX',
+      `${path} cannot be used as a regular expression: ${compiled.problem}; the path is left out`,
+    )
+    return []
+  }
+  const rewrite = needsRewrite(location) ? rewriteOf(location, compiled.regex, warn) : null
+  return paths.flatMap((text) => {
+    const located = text === path ? compiled : compileRegex(text)
+    return located.ok ? [toRule(location, text, { kind: 'regex', regex: located.regex }, rewrite)] : []
+  })
+}
+
+function rewriteOf(location: Location, regex: LinearRegex, warn: Warn): Rewrite {
+  const target = location.annotations?.rewriteTarget ?? ''
+  const variable = /\$(?!\d)\w+/.exec(target)
+  if (variable !== null)
+    warn(
+      location.where,
+      'W_NOT_MODELLED',
+      `rewrite-target ${target} uses nginx's ${variable[0]}, which is not modelled and is kept as it stands`,
+    )
+  return { regex, target }
+}
+
+function toRule(location: Location, path: string, match: PathMatch, rewrite: Rewrite | null): Rule {
+  const { owner, annotations, action, text } = location
+  return {
+    match,
+    path,
+    owner: owner?.name ?? null,
+    text,
+    action,
+    rewrite,
+    // no-tls-redirect-locations: certificates are fetched over plain HTTP.
+    httpsRedirect: path.startsWith(ACME) ? 'never' : (annotations?.httpsRedirect ?? 'never'),
+    keepsTrailingSlash: annotations?.preserveTrailingSlash ?? false,
+    sourceRanges: annotations?.sourceRanges ?? null,
+  }
+}
+
+/** The Secret of the TLS entry that names the host; any other entry still turns HTTPS on, with the default certificate. */
+function certificateFor(ingress: ReadIngress, host: string): string {
+  const named = ingress.tls.find(({ hosts }) => hosts.includes(host))
+  const covering = ingress.tls.find(({ hosts }) => hosts.length === 0 || hosts.includes(wildcardOf(host) ?? host))
+  return (named ?? covering)?.secret ?? ''
+}
+
+/** `from-to-www-redirect`: the other one of example.com and www.example.com sends its clients here. */
+function wwwRedirects(servers: ReadonlyMap<string, Server>): Host[] {
+  const redirects: Host[] = []
+  for (const { name, locations } of servers.values()) {
+    if (name === ANY_HOST || name.startsWith('*.') || !locations.some(({ annotations }) => annotations?.fromToWww))
+      continue
+    const from = name.startsWith('www.') ? name.slice(4) : `www.${name}`
+    if (servers.has(from)) continue
+    redirects.push({
+      name: from,
+      aliases: [],
+      rules: [],
+      fallback: null,
+      tlsPassthrough: false,
+      appRoot: null,
+      redirectToHost: name,
+    })
+  }
+  return redirects
+}

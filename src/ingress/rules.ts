@@ -1,0 +1,96 @@
+/**
+ * What an HTTP proxy has been told to do, in words that belong to no API: listeners, hosts, rules, actions.
+ *
+ * A front (`from-ingress.ts`; a Gateway API HTTPRoute front would be a second one) writes these, `table.ts` orders and
+ * numbers them, `route.ts` reads them. Nothing here or behind it knows an Ingress object.
+ */
+import type { LinearRegex } from './regex.ts'
+import type { SourceRanges } from './source-ranges.ts'
+
+/** A Service port as a rule names it. */
+export interface BackendRef {
+  readonly namespace: string
+  readonly name: string
+  /** Number or name as written; null where the rule gives none (never usable). */
+  readonly port: number | string | null
+  /** Send to the cluster IP and let kube-proxy pick, in place of picking an endpoint. */
+  readonly byClusterIp: boolean
+}
+
+export type PathMatch =
+  /** The whole path, byte for byte. */
+  | { readonly kind: 'exact'; readonly path: string }
+  /** Element by element; `path` has no slash at its end and is '' for the root. */
+  | { readonly kind: 'elements'; readonly path: string }
+  /** A plain string prefix, as nginx's `location /foo/`. */
+  | { readonly kind: 'prefix'; readonly path: string }
+  /** From the start of the path, without regard to case, as nginx's `location ~* "^…"`. */
+  | { readonly kind: 'regex'; readonly regex: LinearRegex }
+
+export type Action =
+  | {
+      readonly kind: 'backend'
+      readonly backend: BackendRef
+      /** Takes over while `backend` has no endpoint; null for none. */
+      readonly instead: BackendRef | null
+    }
+  /** `to` is a whole URL, or a path on the request's own scheme and host. */
+  | { readonly kind: 'redirect'; readonly status: number; readonly to: string; readonly keepsQuery: boolean }
+  | { readonly kind: 'respond'; readonly status: number; readonly why: string }
+
+export interface Rewrite {
+  readonly regex: LinearRegex
+  /** `$1` … `$9` stand for what the groups of `regex` caught. */
+  readonly target: string
+}
+
+export interface Rule {
+  readonly match: PathMatch
+  /** The path as written: the longest is asked first. */
+  readonly path: string
+  /** `namespace/name` of the object that made the rule, or null for the proxy's own. */
+  readonly owner: string | null
+  /** For messages: `Prefix /foo of Ingress default/web`. */
+  readonly text: string
+  readonly action: Action
+  readonly rewrite: Rewrite | null
+  /** `if-certificate`: plain HTTP is sent to HTTPS where the host has a certificate. */
+  readonly httpsRedirect: 'never' | 'if-certificate' | 'always'
+  /** The HTTPS redirect keeps a slash at the end of the URL; ingress-nginx drops it unless told otherwise. */
+  readonly keepsTrailingSlash: boolean
+  readonly sourceRanges: SourceRanges | null
+}
+
+export interface Host {
+  /** Lower case; `*.example.com` for one label before the rest; '' for any host. */
+  readonly name: string
+  readonly aliases: readonly string[]
+  readonly rules: readonly Rule[]
+  /** For a path that no rule of this host matches; null leaves it to the listener. */
+  readonly fallback: Rule | null
+  /** TLS goes through to the backend of the rule for `/`, unopened. */
+  readonly tlsPassthrough: boolean
+  /** A request for exactly `/` is sent here; null for none. */
+  readonly appRoot: string | null
+  /** Every request is sent to the same path on this host; null for none. */
+  readonly redirectToHost: string | null
+}
+
+/** One proxy (all replicas of it): the Ingresses of one controller, or one Gateway. */
+export interface Listener {
+  /** For messages: `IngressClass public (k8s.io/ingress-nginx)`. */
+  readonly text: string
+  readonly hosts: readonly Host[]
+  /** For a request that matches nothing at all; null answers 404. */
+  readonly fallback: Rule | null
+  /** The most specific host owns the request (nginx), or less specific hosts are asked too when no path of it matches. */
+  readonly hostOwnsRequest: boolean
+  /** How a request's path is read before it is matched. */
+  readonly pathReading: 'nginx' | 'rfc3986'
+  /** How a backend's Service port and endpoints are found. */
+  readonly backendLookup: 'api' | 'ingress-nginx'
+  /** Host (exact or `*.`; '' for every host) to the Secret `namespace/name`, '' for the proxy's own certificate. */
+  readonly certificates: ReadonlyMap<string, string>
+  /** Addresses and names on which the proxy is reached, as far as the manifests tell. */
+  readonly addresses: ReadonlySet<string>
+}

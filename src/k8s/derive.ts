@@ -1,0 +1,128 @@
+/**
+ * Objects of the manifests to a whole cluster: what they leave out is filled in the way a running cluster would.
+ *
+ * Invariants: what a manifest says is never overridden; the result depends on the objects and the previous cluster only,
+ *             and addresses do not depend on the order of the objects; all that was filled in is listed in `derived`.
+ * Order:      blocks of addresses, nodes, pods, Services, endpoints; each needs only those before it.
+ * Cost:       10,000 Services with as many slices take some hundred milliseconds.
+ */
+import { clusterCidrsOf, surveyNetwork } from './addresses.ts'
+import type { Cluster, ClusterNode, ClusterService } from './cluster.ts'
+import { deriveSlices } from './endpoints.ts'
+import { type Inventory, Notes, takeInventory, titleOf } from './inventory.ts'
+import { deriveNodes } from './nodes.ts'
+import { derivePods } from './pods.ts'
+import { deriveServices } from './services.ts'
+import type { EndpointSlice, Ingress, KubeObject } from './types.ts'
+
+const DEFAULT_CLUSTER_DOMAIN = 'cluster.local'
+const SYSTEM_NAMESPACES = ['default', 'kube-system']
+
+/**
+ * @param objects   as load.ts gives them: checked, addresses in canonical text
+ * @param previous  the cluster before the objects changed: what it had derived for an object of the same kind,
+ *                  namespace and name (node, addresses, ports) is derived again wherever it is still free
+ * @throws UserError  E_SERVICE_CIDR_FULL, E_NODE_PORTS_FULL
+ */
+export function deriveCluster(objects: readonly KubeObject[], previous?: Cluster): Cluster {
+  const inventory = takeInventory(objects)
+  const notes = new Notes()
+  const network = surveyNetwork(inventory)
+  const plannedNodes = deriveNodes(inventory, network, previous, notes)
+  const nodes = plannedNodes.map(({ node }) => node)
+  const plannedPods = derivePods(inventory, plannedNodes, network, previous, notes)
+  const services = deriveServices(inventory, network, previous, notes)
+  const nodesByName = new Map(nodes.map((node) => [node.name, node]))
+  const slices = deriveSlices(inventory, services, plannedPods, nodesByName, notes)
+  warnOfUnknownNodes(slices, nodesByName, notes)
+  for (const ingress of inventory.ingresses) warnOfMissingBackends(ingress, services, notes)
+  const corefile = corefileOf(inventory)
+  return {
+    nodes,
+    pods: plannedPods.map(({ pod }) => pod),
+    services,
+    slices,
+    namespaces: namespacesOf(objects),
+    ingresses: inventory.ingresses,
+    ingressClasses: inventory.ingressClasses,
+    serviceCidrs: network.serviceCidrs.map(({ text }) => text),
+    serviceCidrsWritten: network.serviceCidrsWritten,
+    clusterCidrs:
+      network.clusterCidrs.length > 0
+        ? network.clusterCidrs.map(({ text }) => text)
+        : clusterCidrsOf(nodes.flatMap(({ podCidrs }) => podCidrs)),
+    kubeProxy: inventory.kubeProxy,
+    corefile,
+    clusterDomain: clusterDomainOf(corefile),
+    derived: notes.derived(),
+    warnings: notes.warnings,
+  }
+}
+
+/** One warning a node name: kube-proxy works without the Node object, but no packet enters there. */
+function warnOfUnknownNodes(
+  slices: readonly EndpointSlice[],
+  nodes: ReadonlyMap<string, ClusterNode>,
+  notes: Notes,
+): void {
+  const unknown = new Map<string, { endpoints: number; first: EndpointSlice }>()
+  for (const slice of slices) {
+    for (const { nodeName = '' } of slice.endpoints) {
+      if (nodeName === '' || nodes.has(nodeName)) continue
+      const entry = unknown.get(nodeName)
+      if (entry === undefined) unknown.set(nodeName, { endpoints: 1, first: slice })
+      else entry.endpoints++
+    }
+  }
+  for (const [name, { endpoints, first }] of unknown) {
+    const rest = endpoints === 1 ? '' : ` (and ${endpoints - 1} more endpoints)`
+    notes.warn(
+      'W_UNKNOWN_NODE',
+      titleOf(first),
+      `an endpoint${rest} is on node ${name}, which is not among the Nodes of the manifests`,
+    )
+  }
+}
+
+/** A missing backend is reported, not invented. */
+function warnOfMissingBackends(ingress: Ingress, services: readonly ClusterService[], notes: Notes): void {
+  const namespace = ingress.metadata.namespace ?? 'default'
+  const backends = [
+    ingress.spec.defaultBackend,
+    ...(ingress.spec.rules ?? []).flatMap(({ http }) => (http?.paths ?? []).map(({ backend }) => backend)),
+  ]
+  const names = new Set(backends.flatMap((backend) => backend?.service?.name ?? []))
+  for (const { namespace: of, name } of services) if (of === namespace) names.delete(name)
+  for (const name of names) {
+    notes.warn(
+      'W_BACKEND_MISSING',
+      titleOf(ingress),
+      `its backend Service ${namespace}/${name} is not in the manifests`,
+    )
+  }
+}
+
+function corefileOf({ configMaps }: Inventory): string | null {
+  const coredns = configMaps.find(({ metadata }) => metadata.namespace === 'kube-system' && metadata.name === 'coredns')
+  return coredns?.data?.['Corefile'] ?? null
+}
+
+/** The first zone of the `kubernetes` plugin that is no reverse zone. */
+function clusterDomainOf(corefile: string | null): string {
+  const zones =
+    /^[ \t]*kubernetes[ \t]+([^{}#\n]*)/m
+      .exec(corefile ?? '')?.[1]
+      ?.trim()
+      .split(/\s+/) ?? []
+  const domain = zones.find((zone) => zone !== '' && !/\.arpa\.?$/i.test(zone))
+  return domain?.replace(/\.$/, '').toLowerCase() ?? DEFAULT_CLUSTER_DOMAIN
+}
+
+function namespacesOf(objects: readonly KubeObject[]): string[] {
+  const names = new Set(SYSTEM_NAMESPACES)
+  for (const { kind, metadata } of objects) {
+    if (kind === 'Namespace') names.add(metadata.name)
+    else if (metadata.namespace !== undefined) names.add(metadata.namespace)
+  }
+  return [...names].sort()
+}

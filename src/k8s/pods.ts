@@ -1,0 +1,235 @@
+/**
+ * Pods with their nodes and addresses: written ones as they are, the others placed as the scheduler would and given
+ * addresses from their node's podCIDR.
+ *
+ * Invariants: a pod's nodeName is one of the cluster's nodes or ''; no two pods share an address, host network apart.
+ */
+import { AddressPool, type Network, parseAll } from './addresses.ts'
+import type { Cluster, ClusterNode, ClusterPod } from './cluster.ts'
+import { type Inventory, type Notes, titleOf } from './inventory.ts'
+import { ipFamily } from './ip.ts'
+import type { PlannedNode } from './nodes.ts'
+import { Scheduler } from './schedule.ts'
+import type { Pod, PodSpec } from './types.ts'
+import { type DesiredPod, daemonPods, podMakers, replicaPods, writtenPods } from './workloads.ts'
+
+/** A pod and the node name that its endpoints carry: as written, even if there is no such Node. */
+export interface PlannedPod {
+  readonly pod: ClusterPod
+  readonly endpointNodeName: string
+}
+
+/** The first two addresses of a podCIDR are the network's and the bridge's. */
+const RESERVED_POD_ADDRESSES = 2
+/** More nodes than this are counted in a note, not named. */
+const MAX_NAMED_NODES = 6
+
+export function derivePods(
+  inventory: Inventory,
+  nodes: readonly PlannedNode[],
+  network: Network,
+  previous: Cluster | undefined,
+  notes: Notes,
+): PlannedPod[] {
+  const placer = new Placer(nodes, network, previous, notes)
+  const written = writtenPods(inventory)
+  const ofOwner = new Map<string, DesiredPod[]>()
+  for (const pod of written) {
+    const own = ofOwner.get(pod.owner)
+    if (own === undefined) ofOwner.set(pod.owner, [pod])
+    else own.push(pod)
+  }
+  const planned = placer.placeAll(written)
+  // In order of names: where a pod goes must not depend on the order of the files.
+  for (const workload of podMakers(inventory).sort((a, b) => (titleOf(a) < titleOf(b) ? -1 : 1))) {
+    const title = titleOf(workload)
+    const own = ofOwner.get(title) ?? []
+    const isDaemon = workload.kind === 'DaemonSet'
+    const desired = isDaemon ? daemonPods(workload, own, nodes, placer.scheduler) : replicaPods(workload, own)
+    if (desired.length === 0) continue
+    const placed = placer.placeAll(desired)
+    planned.push(...placed)
+    notes.derive(title, `${placed.length} ${placed.length === 1 ? 'pod' : 'pods'}: ${describeNodes(placed)}`)
+    warnOfScheduling(title, workload.spec.template.spec, notes)
+    const unplaced = placed.filter(({ pod }) => pod.nodeName === '').length
+    if (unplaced > 0) {
+      notes.warn('W_POD_UNPLACED', title, `${unplaced} of its ${placed.length} pods fit on no node and have no address`)
+    }
+  }
+  return planned
+}
+
+function describeNodes(placed: readonly PlannedPod[]): string {
+  const counts = new Map<string, number>()
+  for (const { pod } of placed) {
+    const place = pod.nodeName === '' ? 'no node' : pod.nodeName
+    counts.set(place, (counts.get(place) ?? 0) + 1)
+  }
+  if (counts.size > MAX_NAMED_NODES) return `over ${counts.size} nodes`
+  return Array.from(counts, ([name, count]) => (count === 1 ? name : `${count} on ${name}`)).join(', ')
+}
+
+function warnOfScheduling(title: string, { affinity, topologySpreadConstraints }: PodSpec, notes: Notes): void {
+  const asked = [
+    ['podAffinity', affinity?.podAffinity?.requiredDuringSchedulingIgnoredDuringExecution],
+    ['podAntiAffinity', affinity?.podAntiAffinity?.requiredDuringSchedulingIgnoredDuringExecution],
+    [
+      'topologySpreadConstraints',
+      topologySpreadConstraints?.filter(({ whenUnsatisfiable }) => whenUnsatisfiable === 'DoNotSchedule'),
+    ],
+  ] as const
+  for (const [field, rules] of asked) {
+    if (rules === undefined || rules.length === 0) continue
+    notes.warn(
+      'W_NOT_MODELLED',
+      title,
+      `${field} is not modelled: its pods are spread over zones and nodes as by default`,
+    )
+  }
+}
+
+class Placer {
+  readonly scheduler: Scheduler
+  readonly #nodes: ReadonlyMap<string, PlannedNode>
+  readonly #network: Network
+  readonly #notes: Notes
+  readonly #previous: ReadonlyMap<string, ClusterPod>
+  readonly #pools = new Map<string, readonly AddressPool[]>()
+  /** Addresses of the previous cluster's pods that nothing written claims now: set aside, whoever comes first. */
+  readonly #reserved = new Set<string>()
+
+  constructor(nodes: readonly PlannedNode[], network: Network, previous: Cluster | undefined, notes: Notes) {
+    this.scheduler = new Scheduler(nodes)
+    this.#nodes = new Map(nodes.map((planned) => [planned.node.name, planned]))
+    this.#network = network
+    this.#notes = notes
+    this.#previous = new Map(previous?.pods.map((pod) => [`${pod.namespace}/${pod.name}`, pod]))
+    for (const { hostNetwork, addresses } of previous?.pods ?? []) {
+      for (const ip of addresses) if (!hostNetwork && !network.used.has(ip)) this.#reserved.add(ip)
+    }
+    for (const ip of this.#reserved) network.used.add(ip)
+  }
+
+  /** Pods whose node is known come first, so that the others see the nodes as full as they are. */
+  placeAll(pods: readonly DesiredPod[]): PlannedPod[] {
+    const placed = pods.map((pod) => {
+      const node = this.#nodes.get(pod.spec.nodeName ?? '') ?? this.#earlierNode(pod)
+      if (node !== undefined) this.scheduler.place(node, pod.owner)
+      return { pod, node: node ?? null }
+    })
+    return placed.map(({ pod, node }) => this.#plan(pod, node ?? this.#chooseNode(pod)))
+  }
+
+  /** The node that a pod without a nodeName was on, if it may still run there. */
+  #earlierNode(pod: DesiredPod): PlannedNode | undefined {
+    if ((pod.spec.nodeName ?? '') !== '' || isPending(pod.written)) return undefined
+    const node = this.#nodes.get(this.#previous.get(`${pod.namespace}/${pod.name}`)?.nodeName ?? '')
+    return node !== undefined && this.scheduler.fits(node, pod.spec, false) ? node : undefined
+  }
+
+  #chooseNode(pod: DesiredPod): PlannedNode | null {
+    // A Pod that its dump shows as pending is on no node yet, and one that names a node is not moved.
+    if (isPending(pod.written) || (pod.spec.nodeName ?? '') !== '') return null
+    const hostNetwork = pod.spec.hostNetwork === true
+    const node = this.scheduler.choose(pod.spec, pod.owner, ({ node }) => hostNetwork || this.#hasAddress(node))
+    if (node !== null) this.scheduler.place(node, pod.owner)
+    return node
+  }
+
+  #plan(desired: DesiredPod, node: PlannedNode | null): PlannedPod {
+    const { namespace, name, spec, written } = desired
+    const title = `Pod ${namespace}/${name}`
+    const hostNetwork = spec.hostNetwork === true
+    let addresses = writtenAddresses(written)
+    const filled: string[] = []
+    if (node !== null && (spec.nodeName ?? '') === '') filled.push(`node ${node.node.name}`)
+    if (addresses.length === 0 && node !== null && !isPending(written)) {
+      addresses = hostNetwork ? firstOfFamilies(node.node.addresses) : this.#takeAddresses(desired, node)
+      filled.push(addresses.length === 0 ? 'no address' : `address ${addresses.join(' and ')}`)
+      if (addresses.length === 0) {
+        this.#notes.warn('W_POD_UNPLACED', title, `the podCIDR of node ${node.node.name} has no address left for it`)
+      }
+    }
+    if (written !== null && filled.length > 0) this.#notes.derive(title, filled.join(', '))
+    if (written !== null && node === null) this.#warnUnplaced(title, written)
+    const nodeName = node?.node.name ?? ''
+    return {
+      pod: {
+        namespace,
+        name,
+        labels: desired.labels,
+        nodeName,
+        addresses,
+        hostNetwork,
+        hostname: spec.hostname ?? '',
+        subdomain: spec.subdomain ?? '',
+        dnsPolicy: spec.dnsPolicy ?? 'ClusterFirst',
+        dnsConfig: spec.dnsConfig ?? {},
+        ready: isReady(written),
+        terminating: written?.metadata.deletionTimestamp !== undefined,
+        ports: portsOf(spec),
+        owner: desired.owner,
+      },
+      endpointNodeName: nodeName === '' ? (spec.nodeName ?? '') : nodeName,
+    }
+  }
+
+  #warnUnplaced(title: string, { spec, status }: Pod): void {
+    if ((spec.nodeName ?? '') !== '') {
+      const message = `its node ${spec.nodeName} is not among the Nodes of the manifests`
+      this.#notes.warn('W_UNKNOWN_NODE', title, message)
+    } else if (status?.phase === 'Pending') {
+      this.#notes.warn('W_POD_UNPLACED', title, 'it is Pending in the manifests and has no node')
+    } else this.#notes.warn('W_POD_UNPLACED', title, 'it fits on no node and has no address')
+  }
+
+  #takeAddresses({ namespace, name }: DesiredPod, { node }: PlannedNode): string[] {
+    const earlier = this.#previous.get(`${namespace}/${name}`)
+    if (earlier !== undefined && earlier.nodeName === node.name && !earlier.hostNetwork) {
+      const kept = earlier.addresses.filter((ip) => this.#reserved.delete(ip))
+      if (kept.length > 0) return kept
+    }
+    return firstOfFamilies(this.#poolsOf(node).flatMap((pool) => pool.takeNext() ?? []))
+  }
+
+  #hasAddress(node: ClusterNode): boolean {
+    return this.#poolsOf(node).some((pool) => pool.hasNext())
+  }
+
+  #poolsOf({ name, podCidrs }: ClusterNode): readonly AddressPool[] {
+    let pools = this.#pools.get(name)
+    if (pools === undefined) {
+      pools = parseAll(podCidrs).map((cidr) => new AddressPool(cidr, this.#network.used, RESERVED_POD_ADDRESSES))
+      this.#pools.set(name, pools)
+    }
+    return pools
+  }
+}
+
+/** Shown as pending by whoever dumped it: it runs nowhere. A Pod without status is one that is yet to be created. */
+function isPending(written: Pod | null): boolean {
+  return written?.status?.phase === 'Pending' && (written.spec.nodeName ?? '') === ''
+}
+
+function isReady(written: Pod | null): boolean {
+  const ready = written?.status?.conditions?.find(({ type }) => type === 'Ready')
+  return ready === undefined ? written?.status?.phase !== 'Pending' : ready.status === 'True'
+}
+
+function writtenAddresses(written: Pod | null): string[] {
+  const ips = written?.status?.podIPs?.map(({ ip }) => ip) ?? []
+  if (ips.length === 0 && written?.status?.podIP !== undefined) ips.push(written.status.podIP)
+  return firstOfFamilies(ips)
+}
+
+function firstOfFamilies(ips: readonly string[]): string[] {
+  return ips.filter((ip, index) => ips.findIndex((other) => ipFamily(other) === ipFamily(ip)) === index)
+}
+
+/** Of containers and of sidecars, which are init containers that keep running. */
+function portsOf({ containers = [], initContainers = [] }: PodSpec): ClusterPod['ports'] {
+  const sidecars = initContainers.filter(({ restartPolicy }) => restartPolicy === 'Always')
+  return [...containers, ...sidecars].flatMap(({ ports = [] }) =>
+    ports.map(({ name = '', containerPort, protocol = 'TCP' }) => ({ name, containerPort, protocol })),
+  )
+}

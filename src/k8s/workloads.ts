@@ -1,0 +1,195 @@
+/**
+ * Pods that the manifests ask for: the written ones, and those that Deployments, ReplicaSets, StatefulSets and DaemonSets
+ * would make, less the written ones that a workload owns.
+ *
+ * Names are as the controllers make them, with a hash where they have chance, so they are the same in every run.
+ * Source: kubernetes/kubernetes pkg/controller/{deployment,replicaset,statefulset,daemon}; generated names are at most
+ *         63 characters, 58 of them given (apiserver pkg/storage/names).
+ */
+import { stableSuffix } from './hash.ts'
+import { type Inventory, keyOf, titleOf } from './inventory.ts'
+import { LabelIndex, type Labels } from './labels.ts'
+import type { PlannedNode } from './nodes.ts'
+import type { Scheduler } from './schedule.ts'
+import type { LabelSelector, Pod, PodSpec, Workload } from './types.ts'
+
+/** A pod before it has a node and addresses. */
+export interface DesiredPod {
+  readonly namespace: string
+  readonly name: string
+  readonly labels: Labels
+  readonly spec: PodSpec
+  /** `Deployment default/web`, or ''. */
+  readonly owner: string
+  /** The Pod object, or null where a workload makes the pod. */
+  readonly written: Pod | null
+}
+
+const MAX_GENERATED_BASE = 58
+const FINISHED: ReadonlySet<string> = new Set(['Succeeded', 'Failed'])
+
+/** Pods of the manifests that still run or will run, with their owners. */
+export function writtenPods(inventory: Inventory): DesiredPod[] {
+  const owners = new Map<Pod, string>()
+  const claimants = new LabelIndex(
+    inventory.pods.map((pod) => ({ namespace: namespaceOf(pod), labels: pod.metadata.labels ?? {}, pod })),
+  )
+  const deploymentOfReplicaSet = new Map<string, string>()
+  for (const workload of inventory.workloads) {
+    const owner = controllerOf(workload)
+    if (workload.kind === 'ReplicaSet' && owner?.kind === 'Deployment')
+      deploymentOfReplicaSet.set(keyOf(workload), owner.name)
+  }
+  for (const workload of podMakers(inventory)) {
+    for (const { pod } of claimants.selectBy(namespaceOf(workload), selectorOf(workload))) {
+      if (!owners.has(pod) && mayOwn(workload, pod, deploymentOfReplicaSet)) owners.set(pod, titleOf(workload))
+    }
+  }
+  return inventory.pods
+    .filter((pod) => !FINISHED.has(pod.status?.phase ?? ''))
+    .map((pod) => ({
+      namespace: namespaceOf(pod),
+      name: pod.metadata.name,
+      labels: pod.metadata.labels ?? {},
+      spec: pod.spec,
+      owner: owners.get(pod) ?? namedOwner(pod),
+      written: pod,
+    }))
+}
+
+/**
+ * The pods that `workload` would add to those written for it; for a DaemonSet see `daemonPods`.
+ *
+ * @param own  the written pods that belong to it
+ */
+export function replicaPods(workload: Workload, own: readonly DesiredPod[]): DesiredPod[] {
+  const replicas = workload.spec.replicas ?? 1
+  if (workload.kind === 'StatefulSet') {
+    const start = workload.spec.ordinals?.start ?? 0
+    const names = new Set(own.map(({ name }) => name))
+    const ordinals = Array.from({ length: replicas }, (_, i) => start + i)
+    return ordinals
+      .filter((ordinal) => !names.has(`${workload.metadata.name}-${ordinal}`))
+      .map((ordinal) => statefulPod(workload, ordinal))
+  }
+  // A pod that is being deleted is replaced at once.
+  const running = own.filter(({ written }) => written?.metadata.deletionTimestamp === undefined)
+  const names = new NameMaker(own)
+  return Array.from({ length: Math.max(0, replicas - running.length) }, (_, i) =>
+    templatePod(workload, names.make(generatedBase(workload), `${keyOf(workload)} ${i}`)),
+  )
+}
+
+/** One pod on each node that it may run on and that has no written one. */
+export function daemonPods(
+  workload: Workload,
+  own: readonly DesiredPod[],
+  nodes: readonly PlannedNode[],
+  scheduler: Scheduler,
+): DesiredPod[] {
+  const served = new Set(own.map(({ spec }) => spec.nodeName))
+  const names = new NameMaker(own)
+  return nodes
+    .filter((planned) => !served.has(planned.node.name) && scheduler.fits(planned, workload.spec.template.spec, true))
+    .map(({ node }) => {
+      const pod = templatePod(workload, names.make(generatedBase(workload), `${keyOf(workload)} ${node.name}`))
+      return { ...pod, spec: { ...pod.spec, nodeName: node.name } }
+    })
+}
+
+/**
+ * The workloads that make pods, which is all but those that another one manages: a ReplicaSet whose Deployment is in the
+ * manifests makes no pods of its own, the Deployment is expanded instead.
+ */
+export function podMakers({ workloads }: Inventory): Workload[] {
+  const titles = new Set(workloads.map(titleOf))
+  return workloads.filter((workload) => {
+    const owner = controllerOf(workload)
+    return owner === undefined || !titles.has(`${owner.kind} ${namespaceOf(workload)}/${owner.name}`)
+  })
+}
+
+function selectorOf({ spec }: Workload): LabelSelector {
+  return spec.selector ?? { matchLabels: spec.template.metadata?.labels ?? {} }
+}
+
+/** A controller adopts a pod that its selector matches unless the pod says that another one owns it. */
+function mayOwn(workload: Workload, pod: Pod, deploymentOfReplicaSet: ReadonlyMap<string, string>): boolean {
+  const owner = controllerOf(pod)
+  if (owner === undefined) return true
+  if (owner.kind === workload.kind) return owner.name === workload.metadata.name
+  if (workload.kind !== 'Deployment' || owner.kind !== 'ReplicaSet') return false
+  const deployment = deploymentOfReplicaSet.get(`${namespaceOf(pod)}/${owner.name}`)
+  // A dump of Deployments and Pods without ReplicaSets: theirs is named after the Deployment.
+  return deployment === undefined
+    ? owner.name.startsWith(`${workload.metadata.name}-`)
+    : deployment === workload.metadata.name
+}
+
+function namedOwner(pod: Pod): string {
+  const owner = controllerOf(pod)
+  // The owner of a static pod is its node.
+  return owner === undefined || owner.kind === 'Node' ? '' : `${owner.kind} ${namespaceOf(pod)}/${owner.name}`
+}
+
+function controllerOf({ metadata }: Pod | Workload): { kind: string; name: string } | undefined {
+  return metadata.ownerReferences?.find(({ controller }) => controller === true)
+}
+
+function namespaceOf({ metadata }: Pod | Workload): string {
+  return metadata.namespace ?? 'default'
+}
+
+function statefulPod(workload: Workload, ordinal: number): DesiredPod {
+  const name = `${workload.metadata.name}-${ordinal}`
+  const pod = templatePod(workload, name)
+  return {
+    ...pod,
+    labels: {
+      ...pod.labels,
+      'statefulset.kubernetes.io/pod-name': name,
+      'apps.kubernetes.io/pod-index': String(ordinal),
+    },
+    spec: { ...pod.spec, hostname: name, subdomain: workload.spec.serviceName ?? '' },
+  }
+}
+
+function templatePod(workload: Workload, name: string): DesiredPod {
+  const { template } = workload.spec
+  const hash: Labels = workload.kind === 'Deployment' ? { 'pod-template-hash': templateHash(workload) } : {}
+  return {
+    namespace: namespaceOf(workload),
+    name,
+    labels: { ...template.metadata?.labels, ...hash },
+    spec: template.spec,
+    owner: titleOf(workload),
+    written: null,
+  }
+}
+
+/** Of the name, not of the template: in a cluster a changed template makes new pods, here it changes those there are. */
+function templateHash(workload: Workload): string {
+  return stableSuffix(`${titleOf(workload)} template`, 10)
+}
+
+function generatedBase(workload: Workload): string {
+  const { name } = workload.metadata
+  return workload.kind === 'Deployment' ? `${name}-${templateHash(workload)}-` : `${name}-`
+}
+
+class NameMaker {
+  readonly #taken: Set<string>
+
+  constructor(pods: readonly DesiredPod[]) {
+    this.#taken = new Set(pods.map(({ name }) => name))
+  }
+
+  make(base: string, seed: string): string {
+    for (let attempt = 0; ; attempt++) {
+      const name = base.slice(0, MAX_GENERATED_BASE) + stableSuffix(attempt === 0 ? seed : `${seed} ${attempt}`, 5)
+      if (this.#taken.has(name)) continue
+      this.#taken.add(name)
+      return name
+    }
+  }
+}

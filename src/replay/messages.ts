@@ -1,0 +1,54 @@
+/** What crosses between the main thread and the workers: plain data, rule sets as shared memory, results as transfers. */
+
+/** One policy × proxy mode. */
+export interface WorkerRun {
+  /** Packed rule set over shared memory. */
+  readonly rules: Int32Array
+  readonly seed: number
+  readonly durationTicks: number
+  /** nf_conntrack_max by node. */
+  readonly conntrackMax: Int32Array
+}
+
+export interface WorkerTask {
+  readonly tracePath: string
+  readonly worker: number
+  readonly workers: number
+  readonly shards: number
+  readonly nodes: number
+  readonly endpoints: number
+  /** Conntrack entries that the worker's table must hold. */
+  readonly entries: number
+  /** Whether a node's limit can be reached at all, so that budgets must be settled on the way. */
+  readonly settles: boolean
+  readonly runs: readonly WorkerRun[]
+  /** Words of `CONTROL_*`, then two buffers of counts by shard × nodes + node. */
+  readonly control: SharedArrayBuffer
+}
+
+export interface WorkerRunResult {
+  readonly result: Float64Array
+  readonly ports: readonly { readonly node: number; readonly endpoint: number; readonly samples: Int32Array }[]
+  /** Processing time of each block: nanoseconds a packet, and its packets. */
+  readonly blockNanos: Float64Array
+  readonly blockRows: Float64Array
+}
+
+export interface WorkerResult {
+  readonly runs: readonly WorkerRunResult[]
+  readonly nativeAddons: boolean
+}
+
+/** Packets done, over all workers and runs, in units of 1024. */
+export const CONTROL_PROGRESS = 0
+/** Set to 1 to make every worker stop at its next window. */
+export const CONTROL_ABORT = 1
+/** Arrivals at the barrier, and its generation. */
+export const CONTROL_ARRIVED = 2
+export const CONTROL_GENERATION = 3
+export const CONTROL_WORDS = 16
+
+/** A worker that was told to stop throws this; the main thread knows why. */
+export class AbortedError extends Error {
+  override readonly name = 'AbortError'
+}

@@ -1,0 +1,176 @@
+/**
+ * What a replay will do, decided before anything runs: the cluster, the rule sets of all runs, sizes, shards.
+ *
+ * Pure but for reading manifests and model; everything after it only carries it out. Memory is known here: a worker holds
+ * its share of connection lines, one conntrack table for all nodes and one window of packets.
+ */
+import { type RuleColumns, MAX_ENTRIES } from '../../native-free-core/index.ts'
+import { type Compiled, compileRules } from '../compile/compile.ts'
+import type { ProxyMode } from '../compile/kube-proxy.ts'
+import { DEFAULT_MODEL, type Model, readModel } from '../compile/model.ts'
+import { Registry } from '../compile/registry.ts'
+import { isExternallyReachable } from '../compile/usable.ts'
+import { UserError, type Warning } from '../errors.ts'
+import type { Cluster } from '../k8s/cluster.ts'
+import { deriveCluster } from '../k8s/derive.ts'
+import { parseManifests, readManifestFiles } from '../k8s/load.ts'
+import { TICKS_PER_SECOND } from '../trace/format.ts'
+import type { TraceFile } from '../trace/read.ts'
+import { bindTrace } from './bind.ts'
+
+export type PolicyName = 'cluster' | 'local' | 'as-is'
+
+export interface ReplayOptions {
+  readonly trace: string
+  readonly manifests: readonly string[]
+  readonly policies: readonly PolicyName[]
+  /** Empty: as the manifests say, else nftables. */
+  readonly proxyModes: readonly ProxyMode[]
+  readonly workers: number
+  /** Slices that the flows are divided into; at most the trace's lanes. */
+  readonly shards: number
+  /** null: the trace's own. */
+  readonly seed: number | null
+  readonly model: string | null
+}
+
+export interface PlannedRun {
+  readonly policy: PolicyName
+  readonly mode: ProxyMode
+  readonly compiled: Compiled
+}
+
+export interface ReplayPlan {
+  readonly cluster: Cluster
+  readonly registry: Registry
+  readonly model: Model
+  readonly runs: readonly PlannedRun[]
+  readonly comparedServices: readonly string[]
+  readonly seed: number
+  readonly shards: number
+  readonly workers: number
+  readonly entries: number
+  readonly settles: boolean
+  readonly warnings: readonly Warning[]
+}
+
+/** Nodes that a connection can cross, and so the entries it can cost: through another node's node port. */
+const MOST_HOPS = 3
+
+export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () => string): ReplayPlan {
+  const { header, totals } = trace
+  const files = options.manifests.length > 0 ? readManifestFiles(options.manifests, stdin) : header.manifests
+  const parsed = parseManifests(files)
+  const cluster = deriveCluster(parsed.objects)
+  const model = options.model === null ? DEFAULT_MODEL : readModel(options.model)
+  const registry = new Registry()
+  registry.preload(header.addresses.v4, header.addresses.v6)
+  const binding = bindTrace(header, cluster, registry)
+  const warnings: Warning[] = [...parsed.warnings, ...cluster.warnings, ...binding.warnings]
+  const durationSeconds = totals.durationTicks / TICKS_PER_SECOND
+  const gcSeconds = model.gcIntervalSeconds || Math.min(60, Math.max(1, durationSeconds / 1024))
+  const modes: readonly (ProxyMode | null)[] = options.proxyModes.length > 0 ? options.proxyModes : [null]
+  const planned = options.policies.flatMap((policy) =>
+    modes.map((mode) => {
+      const compiled = compileRules(cluster, registry, {
+        policy: policy === 'as-is' ? null : policy === 'local' ? 'Local' : 'Cluster',
+        mode,
+        model,
+        destinations: binding.destinations,
+        clientMap: binding.clientMap,
+        gcIntervalMs: Math.ceil(gcSeconds * 1000),
+      })
+      warnings.push(...compiled.warnings)
+      return { policy, mode: compiled.settings.mode, compiled }
+    }),
+  )
+  const shards = shardsFor(options.shards, trace, planned, binding.destinations, warnings)
+  const maxima = planned.map(({ compiled }) => sum(compiled.columns.nodeConntrackMax))
+  const connectionEntries = totals.connections * MOST_HOPS
+  const wanted = Math.max(64, Math.min(Math.max(...maxima), connectionEntries))
+  if (wanted > MAX_ENTRIES) {
+    throw new UserError('E_TOO_MANY_ENTRIES', `the nodes' conntrack tables could hold ${wanted} entries together; ${MAX_ENTRIES} can be emulated`, {
+      where: trace.path,
+      hint: 'set a smaller conntrackMax in a model file (--model)',
+      exitCode: 2,
+    })
+  }
+  const smallest = Math.min(...planned.map(({ compiled }) => compiled.columns.nodeConntrackMax.reduce(least, 0x7fffffff)))
+  return {
+    cluster,
+    registry,
+    model,
+    runs: planned,
+    comparedServices: cluster.services
+      .filter(isExternallyReachable)
+      .map((service) => `${service.namespace}/${service.name}`),
+    seed: options.seed ?? header.provenance.seed,
+    shards,
+    workers: Math.max(1, Math.min(options.workers, shards)),
+    entries: wanted,
+    settles: connectionEntries > smallest,
+    warnings: unique(warnings),
+  }
+}
+
+/**
+ * A trace is laid out so that what must stay together is in one lane. Other manifests may need more to stay together (a
+ * Service got ClientIP affinity); then one shard does all, which is exact and slower.
+ */
+function shardsFor(
+  wanted: number,
+  trace: TraceFile,
+  runs: readonly PlannedRun[],
+  destinations: readonly { readonly address: number; readonly port: number; readonly protocol: number }[],
+  warnings: Warning[],
+): number {
+  const needs = trace.header.destinations.some((written, i) => {
+    if (written.steer !== 'tuple') return false
+    return runs.some(({ compiled }) => hasAffinity(compiled.columns, destinations[i]!))
+  })
+  if (needs) {
+    warnings.push({
+      code: 'W_STEERING',
+      where: trace.path,
+      message:
+        'these manifests use ClientIP affinity where the trace was laid out for none; the replay runs on one worker. Generate the trace again with them to use all',
+    })
+    return 1
+  }
+  let shards = 1
+  while (shards * 2 <= Math.min(wanted, trace.header.lanes)) shards *= 2
+  return shards
+}
+
+function hasAffinity(
+  columns: RuleColumns,
+  destination: { readonly address: number; readonly port: number; readonly protocol: number },
+): boolean {
+  const { frontendTable, frontendServicePort, serviceAffinityMs } = columns
+  for (let i = 0; i < frontendTable.length; i += 4) {
+    if (frontendTable[i + 3] === 0 || frontendTable[i + 1] !== destination.port) continue
+    if (frontendTable[i + 2] !== destination.protocol) continue
+    const address = frontendTable[i]!
+    if (address >= 0 && address !== destination.address) continue
+    if (serviceAffinityMs[frontendServicePort[frontendTable[i + 3]! - 1]!]! > 0) return true
+  }
+  return false
+}
+
+function sum(values: Int32Array): number {
+  return values.reduce((total, value) => total + value, 0)
+}
+
+function least(a: number, b: number): number {
+  return Math.min(a, b)
+}
+
+function unique(warnings: readonly Warning[]): Warning[] {
+  const seen = new Set<string>()
+  return warnings.filter(({ where, message }) => {
+    const key = `${where}\n${message}`
+    if (seen.has(key)) return false
+    seen.add(key)
+    return true
+  })
+}

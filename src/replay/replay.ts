@@ -1,0 +1,127 @@
+/**
+ * `replay`: trace and manifests in, report out. Plan → workers → merge → summary.
+ *
+ * Everything in the report but `engine` is a function of trace, manifests, options and seed; the number of workers does
+ * not enter it.
+ */
+import { cpus } from 'node:os'
+import { describeModel } from '../compile/model.ts'
+import { UserError, type Warning } from '../errors.ts'
+import type { EngineReport, ReplayReport } from '../report/types.ts'
+import { TICKS_PER_SECOND } from '../trace/format.ts'
+import { openTrace, type TraceFile } from '../trace/read.ts'
+import { packageVersion } from '../version.ts'
+import { mergeRuns } from './merge.ts'
+import { CONTROL_WORDS, type WorkerResult, type WorkerTask } from './messages.ts'
+import { planReplay, type ReplayOptions, type ReplayPlan } from './plan.ts'
+import { runWorkers } from './pool.ts'
+import { Settlement } from './settle.ts'
+import { summarizeRun } from './summarize.ts'
+
+export type { ReplayOptions } from './plan.ts'
+
+export interface ReplayHooks {
+  /** Packets done and to be done, over all runs. */
+  onProgress?(done: number, total: number): void
+  onWarning?(warning: Warning): void
+  readonly signal?: AbortSignal
+  /** Text of standard input, for `-f -`. */
+  stdin?(): string
+}
+
+/**
+ * @throws UserError for a trace, manifest or model that cannot be used; AbortedError when the signal came
+ */
+export async function replay(options: ReplayOptions, hooks: ReplayHooks = {}): Promise<ReplayReport> {
+  const began = performance.now()
+  const trace = openTrace(options.trace)
+  let plan: ReplayPlan
+  try {
+    if (trace.totals.packets === 0) {
+      throw new UserError('E_TRACE_NO_PACKETS', 'the trace holds no packets', { where: options.trace })
+    }
+    plan = planReplay(options, trace, hooks.stdin?.bind(hooks))
+  } finally {
+    trace.close()
+  }
+  for (const warning of plan.warnings) hooks.onWarning?.(warning)
+  const total = trace.totals.packets * plan.runs.length
+  const results = await runWorkers(tasksOf(plan, trace, options.trace), {
+    onProgress: (done) => hooks.onProgress?.(Math.min(done, total), total),
+    signal: hooks.signal,
+  })
+  hooks.onProgress?.(total, total)
+  const durationSeconds = Math.max(1, trace.totals.durationTicks) / TICKS_PER_SECOND
+  const runs = plan.runs.map((run, i) =>
+    summarizeRun(run, mergeRuns(plan, results.map((result) => result.runs[i]!)), plan, durationSeconds),
+  )
+  return {
+    schemaVersion: 1,
+    kind: 'replay',
+    trace: {
+      name: trace.header.name,
+      packets: trace.totals.packets,
+      connections: trace.totals.connections,
+      durationSeconds,
+      clients: trace.totals.clients,
+      bytes: trace.totals.bytes,
+    },
+    comparedServices: [...plan.comparedServices],
+    runs,
+    model: describeModel(plan.model, options.model),
+    derived: plan.cluster.derived.map(({ object, what }) => ({ object, what })),
+    warnings: [...plan.warnings],
+    engine: engineReport(plan, results, total, (performance.now() - began) / 1000),
+  }
+}
+
+function tasksOf(plan: ReplayPlan, trace: TraceFile, path: string): WorkerTask[] {
+  const nodes = plan.registry.nodes.length
+  const control = new SharedArrayBuffer(Math.max(Settlement.bytes(plan.shards, nodes), CONTROL_WORDS * 4))
+  return Array.from({ length: plan.workers }, (_, worker) => ({
+    tracePath: path,
+    worker,
+    workers: plan.workers,
+    shards: plan.shards,
+    nodes,
+    endpoints: Math.max(1, plan.registry.endpoints.length),
+    entries: plan.entries,
+    settles: plan.settles,
+    runs: plan.runs.map(({ compiled }) => ({
+      rules: compiled.rules,
+      seed: plan.seed,
+      durationTicks: trace.totals.durationTicks,
+      conntrackMax: compiled.columns.nodeConntrackMax,
+    })),
+    control,
+  }))
+}
+
+function engineReport(plan: ReplayPlan, results: readonly WorkerResult[], packets: number, seconds: number): EngineReport {
+  const runs = results.flatMap((result) => result.runs)
+  const blocks = runs.flatMap(({ blockNanos, blockRows }) =>
+    Array.from(blockNanos, (nanos, i) => ({ nanos, rows: blockRows[i]! })),
+  )
+  blocks.sort((a, b) => a.nanos - b.nanos)
+  const rows = blocks.reduce((sum, block) => sum + block.rows, 0)
+  const at = (fraction: number): number => {
+    let seen = 0
+    for (const block of blocks) {
+      seen += block.rows
+      if (seen >= rows * fraction) return block.nanos
+    }
+    return 0
+  }
+  return {
+    version: packageVersion(),
+    node: process.version,
+    machine: `${cpus()[0]?.model.trim() ?? 'unknown CPU'} × ${cpus().length}`,
+    workers: plan.workers,
+    shards: plan.shards,
+    wallSeconds: seconds,
+    packetsPerSecond: packets / seconds,
+    processingNanosPerPacket: { p50: at(0.5), p99: at(0.99) },
+    peakRssBytes: process.resourceUsage().maxRSS * 1024,
+    nativeAddons: results.some((result) => result.nativeAddons),
+  }
+}

@@ -1,0 +1,195 @@
+/** Numbers → names: a merged run as the report has it. Pure. */
+import {
+  ENDPOINT_BYTES,
+  ENDPOINT_CONNECTIONS,
+  ENDPOINT_PACKETS,
+  ENDPOINT_WORDS,
+  HISTOGRAM_LENGTH,
+  HISTOGRAM_MAX,
+  HISTOGRAM_SUM,
+  histogramCount,
+  NODE_AFFINITY_HITS,
+  NODE_AFFINITY_MISSES,
+  NODE_CONNECTIONS,
+  NODE_CONNTRACK_DROPS,
+  NODE_EARLY_DROPS,
+  NODE_SNAT_EXHAUSTED,
+  NODE_WORDS,
+  percentile,
+  REASONS,
+  REJECT,
+  SAMPLES,
+  TOTAL_ACCEPTED_BYTES,
+  TOTAL_ACCEPTED_PACKETS,
+  TOTAL_ATTEMPTED,
+  TOTAL_BROKEN,
+  TOTAL_CLIENT_IP_KEPT,
+  TOTAL_CROSS_NODE,
+  TOTAL_ESTABLISHED,
+  TOTAL_FAILED,
+  TOTAL_MASQUERADED,
+  TOTAL_NOT_SENT,
+  TOTAL_OFFERED_BYTES,
+  TOTAL_OFFERED_PACKETS,
+} from '../../native-free-core/index.ts'
+import type { EndpointReport, ImbalanceReport, LatencySummary, NodeReport, RunReport } from '../report/types.ts'
+import type { MergedRun } from './merge.ts'
+import type { PlannedRun, ReplayPlan } from './plan.ts'
+
+const NANOS_PER_MICRO = 1000
+
+export function summarizeRun(run: PlannedRun, merged: MergedRun, plan: ReplayPlan, seconds: number): RunReport {
+  const { result, layout } = merged
+  const total = (word: number): number => result[layout.totals + word]!
+  const established = total(TOTAL_ESTABLISHED)
+  const fraction = (word: number): number => (established === 0 ? 0 : total(word) / established)
+  const drops: Record<string, number> = {}
+  let dropped = 0
+  let rejected = 0
+  for (const { code, name, verdict } of REASONS) {
+    const packets = result[layout.reasons + code]!
+    if (packets === 0) continue
+    drops[name] = packets
+    if (verdict === REJECT) rejected += packets
+    else dropped += packets
+  }
+  const latency = (at: number): LatencySummary => summarizeLatency(result.subarray(at, at + HISTOGRAM_LENGTH))
+  const endpoints = endpointReports(run, merged, plan)
+  return {
+    policy: run.policy,
+    proxyMode: run.mode,
+    offered: {
+      packetsPerSecond: total(TOTAL_OFFERED_PACKETS) / seconds,
+      connectionsPerSecond: total(TOTAL_ATTEMPTED) / seconds,
+      bitsPerSecond: (total(TOTAL_OFFERED_BYTES) * 8) / seconds,
+    },
+    delivered: {
+      packetsPerSecond: total(TOTAL_ACCEPTED_PACKETS) / seconds,
+      connectionsPerSecond: established / seconds,
+      bitsPerSecond: (total(TOTAL_ACCEPTED_BYTES) * 8) / seconds,
+    },
+    connections: {
+      attempted: total(TOTAL_ATTEMPTED),
+      established,
+      failed: total(TOTAL_FAILED),
+      broken: total(TOTAL_BROKEN),
+    },
+    verdicts: {
+      accept: total(TOTAL_ACCEPTED_PACKETS),
+      drop: dropped,
+      reject: rejected,
+      notSent: total(TOTAL_NOT_SENT),
+    },
+    drops,
+    pathLatencyMicros: {
+      packet: latency(layout.packetHistogram),
+      firstPacket: latency(layout.firstHistogram),
+      connectionSetup: latency(layout.setupHistogram),
+    },
+    crossNodeFraction: fraction(TOTAL_CROSS_NODE),
+    masqueradedFraction: fraction(TOTAL_MASQUERADED),
+    clientIpPreservedFraction: fraction(TOTAL_CLIENT_IP_KEPT),
+    endpoints,
+    imbalance: imbalanceOf(endpoints),
+    nodes: nodeReports(run, merged, plan),
+    dns: { queries: 0, byRcode: {}, byType: {} },
+  }
+}
+
+export function summarizeLatency(histogram: Float64Array): LatencySummary {
+  const count = histogramCount(histogram)
+  const micros = (nanos: number): number => nanos / NANOS_PER_MICRO
+  return {
+    count,
+    mean: count === 0 ? 0 : micros(histogram[HISTOGRAM_SUM]! / count),
+    p50: micros(percentile(histogram, 0.5)),
+    p90: micros(percentile(histogram, 0.9)),
+    p99: micros(percentile(histogram, 0.99)),
+    p999: micros(percentile(histogram, 0.999)),
+    max: micros(histogram[HISTOGRAM_MAX]!),
+  }
+}
+
+/** Endpoints of the Service ports that saw connections, those without any included: an idle pod is a finding. */
+function endpointReports(run: PlannedRun, merged: MergedRun, plan: ReplayPlan): EndpointReport[] {
+  const { result, layout } = merged
+  const { registry, cluster } = plan
+  const { columns } = run.compiled
+  const word = (endpoint: number, at: number): number => result[layout.endpoints + endpoint * ENDPOINT_WORDS + at]!
+  const perService = new Map<number, number>()
+  registry.endpoints.forEach(({ servicePort }, endpoint) => {
+    perService.set(servicePort, (perService.get(servicePort) ?? 0) + word(endpoint, ENDPOINT_CONNECTIONS))
+  })
+  const pods = new Map(
+    cluster.pods
+      .filter((pod) => !pod.hostNetwork)
+      .flatMap((pod) => pod.addresses.map((address) => [address, `${pod.namespace}/${pod.name}`])),
+  )
+  const reports: EndpointReport[] = []
+  registry.endpoints.forEach(({ servicePort, address }, endpoint) => {
+    const connections = word(endpoint, ENDPOINT_CONNECTIONS)
+    const ofService = perService.get(servicePort)!
+    if (ofService === 0 || (connections === 0 && columns.endpointAlive[endpoint] !== 1)) return
+    const node = columns.endpointNode[endpoint] ?? -1
+    reports.push({
+      service: registry.servicePortText(servicePort),
+      endpoint: registry.endpointText(endpoint),
+      pod: pods.get(registry.addressText(address)) ?? null,
+      node: node < 0 ? null : registry.nodes[node]!,
+      connections,
+      packets: word(endpoint, ENDPOINT_PACKETS),
+      bytes: word(endpoint, ENDPOINT_BYTES),
+      share: connections / ofService,
+    })
+  })
+  return reports.sort((a, b) => compare(a.service, b.service) || compare(a.endpoint, b.endpoint))
+}
+
+function imbalanceOf(endpoints: readonly EndpointReport[]): ImbalanceReport[] {
+  const byService = new Map<string, number[]>()
+  for (const { service, connections } of endpoints) {
+    const list = byService.get(service)
+    if (list === undefined) byService.set(service, [connections])
+    else list.push(connections)
+  }
+  return [...byService].map(([service, counts]) => {
+    const mean = counts.reduce((sum, count) => sum + count, 0) / counts.length
+    const variance = counts.reduce((sum, count) => sum + (count - mean) ** 2, 0) / counts.length
+    return {
+      service,
+      endpoints: counts.length,
+      maxOverMean: mean === 0 ? 0 : Math.max(...counts) / mean,
+      coefficientOfVariation: mean === 0 ? 0 : Math.sqrt(variance) / mean,
+    }
+  })
+}
+
+function nodeReports(run: PlannedRun, merged: MergedRun, plan: ReplayPlan): NodeReport[] {
+  const { result, layout, ports } = merged
+  const nodes = plan.registry.nodes.length
+  const peak = (at: number, node: number): number => {
+    let most = 0
+    for (let sample = 0; sample < SAMPLES; sample++) most = Math.max(most, result[at + sample * nodes + node]!)
+    return most
+  }
+  return plan.registry.nodes.map((name, node) => {
+    const word = (at: number): number => result[layout.nodes + node * NODE_WORDS + at]!
+    return {
+      node: name,
+      connections: word(NODE_CONNECTIONS),
+      conntrackPeak: peak(layout.conntrackSeries, node),
+      conntrackMax: run.compiled.columns.nodeConntrackMax[node]!,
+      conntrackDrops: word(NODE_CONNTRACK_DROPS),
+      earlyDrops: word(NODE_EARLY_DROPS),
+      snatPortsPeak: ports.filter((series) => series.node === node).reduce((most, { samples }) => Math.max(most, ...samples), 0),
+      snatExhausted: word(NODE_SNAT_EXHAUSTED),
+      affinityPeak: peak(layout.affinitySeries, node),
+      affinityHits: word(NODE_AFFINITY_HITS),
+      affinityMisses: word(NODE_AFFINITY_MISSES),
+    }
+  })
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0
+}

@@ -1,0 +1,199 @@
+/**
+ * What a replay report says, section by section, in the order in which someone decides: the verdict in words,
+ * thresholds, traffic and outcomes, latency, where connections went, what it cost the nodes, then the fine print, and
+ * the emulator's own speed last and apart.
+ *
+ * Sections and columns that would hold only zeros are left out; the JSON has every field.
+ */
+import { conclude } from './conclusion.ts'
+import {
+  type Cell,
+  listSection,
+  type ReportDocument,
+  runTable,
+  type Section,
+  shorten,
+  textSection,
+} from './document.ts'
+import { endpointSections } from './endpoint-sections.ts'
+import { nodeSection } from './node-section.ts'
+import { reasonSentence } from './reasons.ts'
+import { runNames } from './run-names.ts'
+import type { ThresholdResult } from './threshold.ts'
+import { thresholdLines } from './threshold-lines.ts'
+import type { LatencySummary, ReplayReport, RunReport } from './types.ts'
+import {
+  clipEnd,
+  countOf,
+  formatBitRate,
+  formatBytes,
+  formatCount,
+  formatMicros,
+  formatNanos,
+  formatPercent,
+  formatRate,
+  formatSeconds,
+} from './units.ts'
+
+const MOST_DERIVED = 10
+const MOST_WARNINGS = 20
+const MOST_CONSTANTS = 24
+
+/** One value of every run as a table row. */
+type RunValue = (run: RunReport) => Cell
+
+export function replayDocument(report: ReplayReport, thresholds: readonly ThresholdResult[]): ReportDocument {
+  const sections: Section[] = []
+  if (thresholds.length > 0) sections.push(listSection('Thresholds', thresholdLines(thresholds)))
+  sections.push(textSection('In short', conclude(report)))
+  sections.push(trafficSection(report))
+  sections.push(outcomeSection(report))
+  sections.push(...dropSection(report))
+  sections.push(latencySection(report))
+  sections.push(...endpointSections(report))
+  sections.push(...nodeSection(report))
+  sections.push(...dnsSection(report))
+  sections.push(...finePrint(report))
+  sections.push(engineSection(report))
+  return { title: `dpemu replay: ${report.trace.name}`, subtitle: subtitle(report), sections }
+}
+
+function subtitle(report: ReplayReport): string[] {
+  const { trace, runs, comparedServices } = report
+  const modes = [...new Set(runs.map((run) => run.proxyMode))].join(', ')
+  const compared =
+    comparedServices.length === 0 ? [] : [`externalTrafficPolicy set on ${clipEnd(comparedServices.join(', '), 70)}`]
+  return [
+    `${countOf(trace.connections, 'connection')}, ${countOf(trace.packets, 'packet')} (${formatBytes(trace.bytes)}) over ${formatSeconds(trace.durationSeconds)} from ${countOf(trace.clients, 'client')}; proxy mode ${modes}`,
+    ...compared,
+  ]
+}
+
+function row(report: ReplayReport, label: string, value: RunValue): Cell[] {
+  return [label, ...report.runs.map(value)]
+}
+
+function trafficSection(report: ReplayReport): Section {
+  return runTable('Throughput', runNames(report.runs), [
+    row(report, 'offered connections', (run) => formatRate(run.offered.connectionsPerSecond)),
+    row(report, 'delivered connections', (run) => formatRate(run.delivered.connectionsPerSecond)),
+    row(report, 'offered packets', (run) => formatRate(run.offered.packetsPerSecond)),
+    row(report, 'delivered packets', (run) => formatRate(run.delivered.packetsPerSecond)),
+    row(report, 'offered bandwidth', (run) => formatBitRate(run.offered.bitsPerSecond)),
+    row(report, 'delivered bandwidth', (run) => formatBitRate(run.delivered.bitsPerSecond)),
+  ])
+}
+
+function outcomeSection(report: ReplayReport): Section {
+  const bad = (count: number, text: string = formatCount(count)): Cell => (count === 0 ? text : { text, tone: 'bad' })
+  const rows: Cell[][] = [
+    row(report, 'attempted', (run) => formatCount(run.connections.attempted)),
+    row(report, 'established', (run) => formatCount(run.connections.established)),
+    row(report, 'failed', ({ connections: { attempted, failed } }) =>
+      bad(failed, failed === 0 ? '0' : `${formatCount(failed)} (${formatPercent(failed / attempted)})`),
+    ),
+    row(report, 'client address kept', (run) => formatPercent(run.clientIpPreservedFraction)),
+    row(report, 'masqueraded', (run) => formatPercent(run.masqueradedFraction)),
+    row(report, 'crossed nodes', (run) => formatPercent(run.crossNodeFraction)),
+    row(report, 'packets accepted', (run) => formatCount(run.verdicts.accept)),
+  ]
+  const rare: [string, (run: RunReport) => number][] = [
+    ['packets dropped', (run) => run.verdicts.drop],
+    ['packets rejected', (run) => run.verdicts.reject],
+    ['packets never sent', (run) => run.verdicts.notSent],
+  ]
+  for (const [label, count] of rare) {
+    if (report.runs.some((run) => count(run) > 0)) rows.push(row(report, label, (run) => bad(count(run))))
+  }
+  return runTable('Connections', runNames(report.runs), rows)
+}
+
+function dropSection(report: ReplayReport): Section[] {
+  const total = new Map<string, number>()
+  for (const run of report.runs) {
+    for (const [reason, packets] of Object.entries(run.drops)) total.set(reason, (total.get(reason) ?? 0) + packets)
+  }
+  const reasons = [...total].filter(([, packets]) => packets > 0).sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1))
+  if (reasons.length === 0) return []
+  const rows = reasons.map(([reason]) => row(report, reason, (run) => formatCount(run.drops[reason] ?? 0)))
+  const meanings = reasons
+    .map(([reason]) => [reason, reasonSentence(reason)] as const)
+    .filter(([, sentence]) => sentence !== '')
+    .map(([reason, sentence]): Cell => ({ text: `${reason}: ${sentence}`, tone: 'quiet' }))
+  return [runTable('Packets dropped or rejected, by reason', runNames(report.runs), rows, meanings)]
+}
+
+function latencySection(report: ReplayReport): Section {
+  const kinds: [string, (run: RunReport) => LatencySummary][] = [
+    ['packet', (run) => run.pathLatencyMicros.packet],
+    ['first packet', (run) => run.pathLatencyMicros.firstPacket],
+    ['connection setup', (run) => run.pathLatencyMicros.connectionSetup],
+  ]
+  const points: [string, (summary: LatencySummary) => number][] = [
+    ['mean', (summary) => summary.mean],
+    ['p50', (summary) => summary.p50],
+    ['p90', (summary) => summary.p90],
+    ['p99', (summary) => summary.p99],
+    ['p99.9', (summary) => summary.p999],
+    ['max', (summary) => summary.max],
+  ]
+  const rows: Cell[][] = []
+  for (const [kind, summaryOf] of kinds) {
+    if (report.runs.every((run) => summaryOf(run).count === 0)) continue
+    const shown = kind === 'packet' ? points : points.filter(([point]) => point === 'p50' || point === 'p99')
+    for (const [point, pointOf] of shown) {
+      rows.push(
+        row(report, `${kind} ${point}`, (run) =>
+          summaryOf(run).count === 0 ? { text: 'none', tone: 'quiet' } : formatMicros(pointOf(summaryOf(run))),
+        ),
+      )
+    }
+  }
+  const note = rows.length === 0 ? 'No packet was delivered, so there is none.' : ''
+  return runTable('Path latency (model)', runNames(report.runs), rows, note === '' ? [] : [note])
+}
+
+function dnsSection(report: ReplayReport): Section[] {
+  if (report.runs.every((run) => run.dns.queries === 0)) return []
+  const rows = [row(report, 'queries', (run) => formatCount(run.dns.queries))]
+  const rcodes = new Set(report.runs.flatMap((run) => Object.keys(run.dns.byRcode)))
+  const types = new Set(report.runs.flatMap((run) => Object.keys(run.dns.byType)))
+  for (const rcode of [...rcodes].sort()) {
+    rows.push(row(report, `answered ${rcode}`, (run) => formatCount(run.dns.byRcode[rcode] ?? 0)))
+  }
+  for (const type of [...types].sort()) {
+    rows.push(row(report, `asked for ${type}`, (run) => formatCount(run.dns.byType[type] ?? 0)))
+  }
+  return [runTable('DNS', runNames(report.runs), rows)]
+}
+
+function finePrint(report: ReplayReport): Section[] {
+  const sections: Section[] = []
+  if (report.model.length > 0) {
+    const constants = report.model.map(
+      ({ name, value, unit, source }) =>
+        `${name} = ${value} ${unit}`.trimEnd() + (source === '' ? '' : ` (${clipEnd(source, 60)})`),
+    )
+    sections.push(listSection('Constants of the model', shorten(constants, MOST_CONSTANTS)))
+  }
+  if (report.derived.length > 0) {
+    const derived = report.derived.map(({ object, what }) => `${object}: ${what}`)
+    sections.push(listSection('Filled in, as a cluster would', shorten(derived, MOST_DERIVED)))
+  }
+  if (report.warnings.length > 0) {
+    const warnings = report.warnings.map(({ where, message }) => (where === '' ? message : `${where}: ${message}`))
+    sections.push(listSection(`Warnings (${report.warnings.length})`, shorten(warnings, MOST_WARNINGS)))
+  }
+  return sections
+}
+
+function engineSection({ engine }: ReplayReport): Section {
+  const { p50, p99 } = engine.processingNanosPerPacket
+  const workers = `${countOf(engine.workers, 'worker')}, ${countOf(engine.shards, 'shard')}`
+  return textSection("dpemu's own speed (measured; no part of the result)", [
+    `packets emulated: ${formatRate(engine.packetsPerSecond)} for ${formatSeconds(engine.wallSeconds)} (${workers})`,
+    `processing time per packet: p50 ${formatNanos(p50)}, p99 ${formatNanos(p99)}`,
+    `peak memory: ${formatBytes(engine.peakRssBytes)}; native add-ons: ${engine.nativeAddons ? 'yes' : 'none'}`,
+    { text: `dpemu ${engine.version}, Node ${engine.node.replace(/^v/, '')}, ${engine.machine}`, tone: 'quiet' },
+  ])
+}

@@ -1,0 +1,246 @@
+/**
+ * Thresholds: expressions over the JSON report that a run must meet, for CI.
+ *
+ *   runs[policy=local].pathLatencyMicros.packet.p99 < 2ms
+ *   runs[policy=local,proxyMode=nftables].connections.failed == 0
+ *   endpoints[service=default/web:http].share < 40%          (a run's field without `runs`: every run)
+ *
+ * PATH = NAME SELECTOR? ('.' NAME SELECTOR?)…, SELECTOR = [*], [0] or [key=value, …] (a value may be quoted), then one
+ * of < <= > >= == != and a number with an optional unit. A list without a selector means all of its elements; a path
+ * that leads to several numbers holds only if all of them do. Field names, units and operators are checked by
+ * `parseThreshold`, before a run starts; that a selector chose nothing is known only afterwards.
+ *
+ * Invariants: a threshold never passes for want of data: no match is an error, and a latency of which nothing was
+ * recorded fails. Any text is either a threshold or a UserError `E_THRESHOLD` with exit code 2.
+ */
+import { UserError } from '../errors.ts'
+import { dimensionOf, isCounterMap, SHAPE, unitsOf } from './fields.ts'
+import { nearestName, suggestion } from '../nearest.ts'
+import { REASON_NAMES } from './reasons.ts'
+import { type Filter, type Segment, scanThreshold } from './threshold-syntax.ts'
+import type { ReplayReport } from './types.ts'
+
+export type { Filter, Segment } from './threshold-syntax.ts'
+
+export type Operator = '<' | '<=' | '>' | '>=' | '==' | '!='
+
+export interface Threshold {
+  /** As the user wrote it. */
+  readonly text: string
+  readonly path: readonly Segment[]
+  readonly operator: Operator
+  /** In the unit of the field. */
+  readonly limit: number
+}
+
+export interface ThresholdMatch {
+  /** With the elements that were chosen: `runs[policy=local,proxyMode=nftables].connections.failed`. */
+  readonly path: string
+  /** In the unit of the field; null where there was nothing to measure. */
+  readonly value: number | null
+  readonly pass: boolean
+}
+
+export interface ThresholdResult {
+  readonly threshold: Threshold
+  readonly pass: boolean
+  /** Never empty. */
+  readonly matches: readonly ThresholdMatch[]
+}
+
+const COMPARE: Readonly<Record<Operator, (value: number, limit: number) => boolean>> = {
+  '<': (value, limit) => value < limit,
+  '<=': (value, limit) => value <= limit,
+  '>': (value, limit) => value > limit,
+  '>=': (value, limit) => value >= limit,
+  '==': (value, limit) => value === limit,
+  '!=': (value, limit) => value !== limit,
+}
+
+type Json = unknown
+
+/**
+ * Read an expression and check it against the fields that a report has.
+ *
+ * @throws UserError `E_THRESHOLD`, exit code 2: syntax, unknown field (with the nearest known one), unknown unit, or a
+ *         field that is no number
+ */
+export function parseThreshold(text: string): Threshold {
+  const scanned = scanThreshold(text)
+  const path = withRuns(scanned.path)
+  checkFields(text, path)
+  return {
+    text: text.trim(),
+    path,
+    operator: scanned.operator,
+    limit: limitOf(text, path, scanned.number, scanned.unit),
+  }
+}
+
+/**
+ * Hold a report against thresholds, in their order.
+ *
+ * @throws UserError `E_THRESHOLD`, exit code 2, when a selector chose nothing
+ */
+export function evaluateThresholds(thresholds: readonly Threshold[], report: ReplayReport): ThresholdResult[] {
+  return thresholds.map((threshold) => {
+    const matches: ThresholdMatch[] = []
+    walk(threshold, report, 0, '', matches)
+    return { threshold, pass: matches.every((match) => match.pass), matches }
+  })
+}
+
+/** A path may begin at the report, or at a run: then it means every run. */
+function withRuns(path: readonly Segment[]): readonly Segment[] {
+  const first = path[0]!.name
+  const inRun = Object.hasOwn(SHAPE.runs[0]!, first) && !Object.hasOwn(SHAPE, first)
+  return inRun ? [{ name: 'runs', selector: { kind: 'all' } }, ...path] : path
+}
+
+function checkFields(text: string, path: readonly Segment[]): void {
+  let shape: Json = SHAPE
+  let parent = ''
+  for (const segment of path) {
+    if (isCounterMap(parent)) {
+      checkCounter(text, parent, segment)
+      shape = 0
+    } else {
+      if (!isObject(shape)) throw refuse(text, `${parent} is a value and has no field ${segment.name}`)
+      if (!Object.hasOwn(shape, segment.name)) throw unknownField(text, segment.name, parent, shape)
+      shape = shape[segment.name]
+      if (Array.isArray(shape)) {
+        shape = shape[0]
+        if (segment.selector?.kind === 'filter') checkFilters(text, segment.name, segment.selector.filters, shape)
+      } else if (segment.selector !== null) {
+        throw refuse(text, `${segment.name} is not a list, so it cannot have [...]`)
+      }
+    }
+    parent = segment.name
+  }
+  if (typeof shape === 'number') return
+  const known = isObject(shape) ? Object.keys(shape) : []
+  throw refuse(text, `${parent} is not a number`, known.length > 0 ? `its fields: ${known.join(', ')}` : '')
+}
+
+/** Reasons are a closed list, so a misspelt one is an error and not a count of 0; response codes and types are open. */
+function checkCounter(text: string, map: string, segment: Segment): void {
+  if (segment.selector !== null) throw refuse(text, `${segment.name} is not a list, so it cannot have [...]`)
+  if (map === 'drops' && !REASON_NAMES.includes(segment.name)) {
+    throw refuse(text, `no drop reason is called ${segment.name}`, suggestion(segment.name, REASON_NAMES))
+  }
+}
+
+function checkFilters(text: string, list: string, filters: readonly Filter[], element: Json): void {
+  for (const { key } of filters) {
+    if (!isObject(element)) throw refuse(text, `the elements of ${list} have no fields to select by`)
+    if (!Object.hasOwn(element, key)) throw unknownField(text, key, list, element)
+  }
+}
+
+function unknownField(text: string, name: string, parent: string, shape: object): UserError {
+  const of = parent === '' ? 'a report has' : `${parent} has`
+  const fields = Object.keys(shape)
+  if (parent === '') fields.push(...Object.keys(SHAPE.runs[0]!))
+  return refuse(text, `${of} no field ${name}`, suggestion(name, fields))
+}
+
+function limitOf(text: string, path: readonly Segment[], number: number, unit: string): number {
+  if (unit === '') return number
+  const units = unitsOf(dimensionOf(path.map((segment) => segment.name)))
+  const factor = units.get(unit)
+  if (factor === undefined) {
+    const field = path.at(-1)!.name
+    throw refuse(text, `${field} is not measured in ${unit}`, `units of ${field}: ${[...units.keys()].join(', ')}`)
+  }
+  // Dividing keeps `57%` the number that 0.57 is.
+  return factor >= 1 ? number * factor : number / Math.round(1 / factor)
+}
+
+function walk(threshold: Threshold, value: Json, depth: number, done: string, matches: ThresholdMatch[]): void {
+  const segment = threshold.path[depth]
+  if (segment === undefined) {
+    const pass = typeof value === 'number' && COMPARE[threshold.operator](value, threshold.limit)
+    matches.push({ path: done, value: typeof value === 'number' ? value : null, pass })
+    return
+  }
+  const path = done === '' ? segment.name : `${done}.${segment.name}`
+  const object = isObject(value) ? value : {}
+  const next = Object.hasOwn(object, segment.name) ? object[segment.name] : undefined
+  if (Array.isArray(next)) {
+    for (const index of choose(threshold, segment, next, path)) {
+      walk(threshold, next[index], depth + 1, `${path}[${labelOf(segment.name, next[index], index)}]`, matches)
+    }
+  } else if (next === undefined && isCounterMap(threshold.path[depth - 1]?.name ?? '')) {
+    matches.push({ path, value: 0, pass: COMPARE[threshold.operator](0, threshold.limit) })
+  } else if (isEmptyLatency(object) && segment.name !== 'count') {
+    matches.push({ path, value: null, pass: false })
+  } else {
+    walk(threshold, next, depth + 1, path, matches)
+  }
+}
+
+function choose(threshold: Threshold, segment: Segment, list: readonly Json[], path: string): number[] {
+  const selector = segment.selector ?? { kind: 'all' }
+  const chosen: number[] = []
+  for (let i = 0; i < list.length; i++) {
+    if (selector.kind === 'index' && i !== selector.index) continue
+    if (selector.kind === 'filter' && !selector.filters.every((filter) => holds(filter, list[i]))) continue
+    chosen.push(i)
+  }
+  if (chosen.length > 0) return chosen
+  if (list.length === 0) throw refuse(threshold.text, `${path} is empty in this report`)
+  throw refuse(threshold.text, `nothing in ${path} matches ${selectorText(segment)}`, nearestElement(segment, list))
+}
+
+function holds(filter: Filter, element: Json): boolean {
+  return isObject(element) && String(element[filter.key]) === filter.value
+}
+
+/** The first filter that alone matches nothing is the misspelt one; name the value it should have had. */
+function nearestElement(segment: Segment, list: readonly Json[]): string {
+  if (segment.selector?.kind === 'index') return `it has ${list.length}, counted from 0`
+  if (segment.selector?.kind !== 'filter') return ''
+  for (const filter of segment.selector.filters) {
+    if (list.some((element) => holds(filter, element))) continue
+    const values = [...new Set(list.map((element) => (isObject(element) ? String(element[filter.key]) : '')))]
+    const near = nearestName(filter.value, values)
+    if (near !== null) return `did you mean ${filter.key}=${near}?`
+    return `${filter.key} is one of: ${values.slice(0, 12).join(', ')}${values.length > 12 ? ', …' : ''}`
+  }
+  return 'each of the filters matches something, but not all of them the same element'
+}
+
+function selectorText(segment: Segment): string {
+  const selector = segment.selector
+  if (selector?.kind === 'index') return `[${selector.index}]`
+  if (selector?.kind !== 'filter') return '[*]'
+  return `[${selector.filters.map((filter) => `${filter.key}=${filter.value}`).join(',')}]`
+}
+
+/** What tells an element of this list from its neighbours. */
+const IDENTITY: Readonly<Record<string, readonly string[]>> = {
+  runs: ['policy', 'proxyMode'],
+  endpoints: ['service', 'endpoint'],
+  imbalance: ['service'],
+  nodes: ['node'],
+  model: ['name'],
+}
+
+function labelOf(list: string, element: Json, index: number): string {
+  const keys = IDENTITY[list]
+  if (keys === undefined || !isObject(element)) return String(index)
+  return keys.map((key) => `${key}=${String(element[key])}`).join(',')
+}
+
+/** A LatencySummary of which nothing was recorded holds zeros that are no measurement. */
+function isEmptyLatency(object: Readonly<Record<string, Json>>): boolean {
+  return object['count'] === 0 && Object.hasOwn(object, 'p999')
+}
+
+function isObject(value: Json): value is Readonly<Record<string, Json>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function refuse(text: string, message: string, hint = ''): UserError {
+  return new UserError('E_THRESHOLD', `--threshold '${text.trim()}': ${message}`, { hint, exitCode: 2 })
+}

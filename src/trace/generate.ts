@@ -1,0 +1,115 @@
+/**
+ * Generates a trace of a scenario: reads the manifests, derives the cluster, plans addresses, runs the engine.
+ *
+ * The same scenario, manifests and seed give the same bytes. Memory is bounded by the live connections, the clients and
+ * one window, whatever the length of the trace.
+ */
+import { dirname, isAbsolute, relative, resolve, sep } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
+import { UserError, type Warning } from '../errors.ts'
+import { deriveCluster } from '../k8s/derive.ts'
+import { parseManifests, readManifestFiles } from '../k8s/load.ts'
+import { TrafficGenerator } from './flows.ts'
+import { TICKS_PER_SECOND, type TraceManifest, type TraceTotals } from './format.ts'
+import { planTraffic } from './plan.ts'
+import { readScenario, type Scenario } from './scenario.ts'
+import { TraceWriter } from './write.ts'
+
+/** Raised whenever the same scenario and seed give other bytes. */
+const GENERATOR = 'dpemu generate, revision 1'
+/** Between two looks at the event loop: some tens of milliseconds. */
+const EVENTS_PER_TURN = 200_000
+
+export interface GenerateOptions {
+  readonly scenarioPath: string
+  /** Files and folders instead of the scenario's own manifests; none counts as left out. */
+  readonly manifests?: readonly string[]
+  /** Where the trace will be. */
+  readonly output: string
+  /** Instead of the scenario's. */
+  readonly seed?: number
+  /** `done` of `total` is the part of the duration or of the connections, whichever the scenario ends by. */
+  readonly onProgress?: (done: number, total: number) => void
+  /** Stops the run and removes what was written; the promise is rejected with its reason. */
+  readonly signal?: AbortSignal
+}
+
+export interface GenerateResult {
+  readonly output: string
+  readonly name: string
+  readonly seed: number
+  readonly totals: TraceTotals
+  readonly warnings: readonly Warning[]
+}
+
+/**
+ * Generate a trace.
+ *
+ * Errors: E_SCENARIO_NOT_FOUND, E_SCENARIO_YAML, E_SCENARIO_FIELD, E_SCENARIO_EMPTY, E_TRACE_WRITE, and those of
+ * reading manifests. No file stays when it fails.
+ */
+export async function generateTrace(options: GenerateOptions): Promise<GenerateResult> {
+  const { scenarioPath, output, onProgress, signal } = options
+  const scenario = readScenario(scenarioPath)
+  const seed = options.seed ?? scenario.seed
+  const manifests = readManifests(scenario, options)
+  const parsed = parseManifests(manifests)
+  const cluster = deriveCluster(parsed.objects)
+  const plan = planTraffic(scenario, cluster, scenarioPath)
+  signal?.throwIfAborted()
+  const writer = new TraceWriter(output, {
+    name: scenario.name,
+    provenance: { generator: GENERATOR, seed, scenario: scenario.text },
+    manifests,
+    addresses: plan.addresses,
+    clientNames: plan.clientNames,
+    destinations: plan.destinations,
+    changes: [],
+  })
+  const warnings = [...parsed.warnings, ...cluster.warnings]
+  try {
+    const generator = new TrafficGenerator(scenario, plan, seed, writer)
+    while (generator.run(EVENTS_PER_TURN)) {
+      onProgress?.(fractionDone(scenario, generator), 1)
+      await setImmediate()
+      signal?.throwIfAborted()
+    }
+    if (generator.packets === 0) {
+      throw new UserError('E_SCENARIO_EMPTY', 'no connection opens within the duration', {
+        where: scenarioPath,
+        hint: 'raise duration or arrivals.rate',
+      })
+    }
+    if (generator.withoutPort > 0) {
+      warnings.push({
+        code: 'W_SOURCE_PORTS',
+        where: scenarioPath,
+        message: `${generator.withoutPort} connections were left out: their client address had no source port left towards the destination`,
+      })
+    }
+    const totals = writer.end()
+    return { output, name: scenario.name, seed, totals, warnings }
+  } catch (error) {
+    writer.abort()
+    throw error
+  }
+}
+
+/** The manifests, with names that do not depend on where the scenario lies. */
+function readManifests(scenario: Scenario, options: GenerateOptions): TraceManifest[] {
+  const folder = dirname(resolve(options.scenarioPath))
+  const own = scenario.manifests.map((path) => resolve(folder, path))
+  const paths = options.manifests?.length ? options.manifests : own
+  return readManifestFiles(paths).map(({ name, text }) => {
+    const inside = relative(folder, resolve(name))
+    const outside = inside.startsWith('..') || isAbsolute(inside)
+    return { name: outside ? name : inside.split(sep).join('/'), text }
+  })
+}
+
+function fractionDone(scenario: Scenario, generator: TrafficGenerator): number {
+  const ofTime = generator.now / (scenario.durationSeconds * TICKS_PER_SECOND)
+  const ofConnections = generator.connections / scenario.connections
+  const promised = scenario.traffic.reduce((sum, { arrivals }) => sum + arrivals.connections, 0)
+  return Math.min(1, Math.max(ofTime, ofConnections, generator.connections / promised))
+}

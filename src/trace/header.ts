@@ -1,0 +1,103 @@
+/** Checks a trace's header map, so that everything behind it may rely on the types in format.ts. */
+import { UserError } from '../errors.ts'
+import {
+  addressCount,
+  DESTINATION_KINDS,
+  LANES,
+  STEERS,
+  TICK_NANOS,
+  TRACE_FORMAT,
+  TRACE_VERSION,
+  type TraceDestination,
+  type TraceHeader,
+  type TraceManifest,
+} from './format.ts'
+
+type Fields = Record<string, unknown>
+
+/**
+ * The header in an unpacked object. Unknown fields are left alone, as later writers of this version may add some.
+ *
+ * Errors: E_TRACE_CORRUPT, naming the field.
+ */
+export function parseHeader(object: unknown, path: string): TraceHeader {
+  const refuse = (field: string): never => {
+    throw new UserError('E_TRACE_CORRUPT', `the header's ${field} is missing or not what it must be`, {
+      where: `${path}: header at byte 0`,
+    })
+  }
+  const map = (value: unknown, field: string): Fields =>
+    typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Fields) : refuse(field)
+  const list = (value: unknown, field: string): unknown[] => (Array.isArray(value) ? value : refuse(field))
+  const text = (value: unknown, field: string): string => (typeof value === 'string' ? value : refuse(field))
+  const integer = (value: unknown, most: number, field: string): number =>
+    Number.isInteger(value) && (value as number) >= 0 && (value as number) <= most ? (value as number) : refuse(field)
+  const oneOf = <T>(value: unknown, values: readonly T[], field: string): T =>
+    values.includes(value as T) ? (value as T) : refuse(field)
+  const orNull = <T>(value: unknown, parse: (value: unknown) => T): T | null =>
+    value === null || value === undefined ? null : parse(value)
+  const addressTable = (value: unknown, width: number, field: string): Uint8Array =>
+    value instanceof Uint8Array && value.length % width === 0 ? value : refuse(field)
+
+  const fields = map(object, 'map')
+  oneOf(fields['tickNanos'], [TICK_NANOS], 'tickNanos')
+  oneOf(fields['lanes'], [LANES], 'lanes')
+  const provenance = map(fields['provenance'], 'provenance')
+  const tables = map(fields['addresses'], 'addresses')
+  const addresses = {
+    v4: addressTable(tables['v4'], 4, 'addresses.v4'),
+    v6: addressTable(tables['v6'], 16, 'addresses.v6'),
+  }
+  const lastAddress = addressCount(addresses) - 1
+
+  const manifest = (value: unknown, i: number): TraceManifest => {
+    const field = `manifests[${i}]`
+    const { name, text: content } = map(value, field)
+    return { name: text(name, `${field}.name`), text: text(content, `${field}.text`) }
+  }
+  const clientName = (value: unknown, i: number): readonly [number, string] => {
+    const field = `clientNames[${i}]`
+    const [id, name] = list(value, field)
+    return [integer(id, lastAddress, field), text(name, field)]
+  }
+  const destination = (value: unknown, i: number): TraceDestination => {
+    const field = `destinations[${i}]`
+    const entry = map(value, field)
+    return {
+      address: integer(entry['address'], lastAddress, `${field}.address`),
+      port: integer(entry['port'], 65_535, `${field}.port`),
+      protocol: oneOf(entry['protocol'], [6, 17, 132] as const, `${field}.protocol`),
+      to: oneOf(entry['to'], DESTINATION_KINDS, `${field}.to`),
+      service: orNull(entry['service'], (service) => text(service, `${field}.service`)),
+      servicePort: orNull(entry['servicePort'], (port) => integer(port, 65_535, `${field}.servicePort`)),
+      node: orNull(entry['node'], (node) => text(node, `${field}.node`)),
+      steer: oneOf(entry['steer'], STEERS, `${field}.steer`),
+    }
+  }
+
+  return {
+    format: TRACE_FORMAT,
+    version: TRACE_VERSION,
+    tickNanos: TICK_NANOS,
+    lanes: LANES,
+    name: text(fields['name'], 'name'),
+    provenance: {
+      generator: text(provenance['generator'], 'provenance.generator'),
+      seed: integer(provenance['seed'], Number.MAX_SAFE_INTEGER, 'provenance.seed'),
+      scenario: orNull(provenance['scenario'], (scenario) => text(scenario, 'provenance.scenario')),
+    },
+    manifests: list(fields['manifests'], 'manifests').map(manifest),
+    addresses,
+    clientNames: list(fields['clientNames'], 'clientNames').map(clientName),
+    destinations: list(fields['destinations'], 'destinations').map(destination),
+    changes: list(fields['changes'], 'changes').map((change, i) => {
+      const { timeSeconds, apply, delete: removed } = map(change, `changes[${i}]`)
+      if (typeof timeSeconds !== 'number' || !(timeSeconds >= 0)) return refuse(`changes[${i}].timeSeconds`)
+      return {
+        timeSeconds,
+        ...(apply === undefined ? {} : { apply }),
+        ...(removed === undefined ? {} : { delete: removed }),
+      }
+    }),
+  }
+}

@@ -1,0 +1,308 @@
+/**
+ * A scenario: what traffic to generate, as scenario.yaml says it. traces/README.md documents every field.
+ *
+ * Parsing is strict: an unknown field or a value out of range is an E_SCENARIO_FIELD that names file and field path.
+ * Times are seconds and sizes bytes from here on; defaults are filled in.
+ */
+import { readFileSync } from 'node:fs'
+import { load } from 'js-yaml'
+import { UserError } from '../errors.ts'
+import { canonicalIp, parseCidr } from '../k8s/ip.ts'
+import type { Distribution } from './distributions.ts'
+import { Field } from './scenario-fields.ts'
+
+export interface Scenario {
+  readonly name: string
+  readonly description: string
+  readonly seed: number
+  /** No connection opens later; those under way finish. Infinity where `connections` alone ends the trace. */
+  readonly durationSeconds: number
+  /** The most connections over all streams; Infinity where left out. */
+  readonly connections: number
+  /** Files and folders, as written: relative to the scenario. */
+  readonly manifests: readonly string[]
+  readonly traffic: readonly Stream[]
+  /** The scenario's text, for the trace's provenance. */
+  readonly text: string
+}
+
+export interface Stream {
+  /** `traffic[0]` or the stream's name, for messages. */
+  readonly name: string
+  readonly from: Source
+  /** Zipf exponent of the clients' popularity; 0 is uniform. */
+  readonly clientExponent: number
+  readonly to: readonly Target[]
+  /** Zipf exponent over the targets in their order, multiplied with their weights; 0 leaves the weights alone. */
+  readonly targetExponent: number
+  /** First arrival not before. */
+  readonly startSeconds: number
+  readonly arrivals: Arrivals
+  /** Clients arrive once each and come back, or null. */
+  readonly returning: Returning | null
+  /** Request and response exchanges of a connection; a draw is rounded. */
+  readonly requests: Distribution
+  readonly requestBytes: Distribution
+  readonly responseBytes: Distribution
+  readonly thinkTime: Distribution
+  readonly serverTime: Distribution
+  readonly rtt: Distribution
+  /** The most payload of a packet. */
+  readonly mss: number
+  readonly close: readonly { readonly how: Close; readonly weight: number }[]
+}
+
+export type Source =
+  | {
+      readonly kind: 'pods'
+      readonly namespace: string | null
+      readonly name: string | null
+      readonly workload: string | null
+      readonly selector: Readonly<Record<string, string>>
+    }
+  | { readonly kind: 'external'; readonly cidr: string; readonly addresses: number }
+  | { readonly kind: 'nat'; readonly cidr: string; readonly clients: number; readonly addresses: number }
+  | { readonly kind: 'addresses'; readonly addresses: readonly string[] }
+
+export type Via = 'auto' | 'clusterIP' | 'nodePort' | 'loadBalancerIP' | 'externalIP'
+
+export type Target =
+  | {
+      readonly kind: 'service'
+      readonly namespace: string
+      readonly name: string
+      readonly port: number | string | null
+      readonly via: Via
+      readonly node: string | null
+      readonly weight: number
+      readonly field: string
+    }
+  | {
+      readonly kind: 'address'
+      readonly address: string
+      readonly port: number
+      readonly protocol: 6 | 17 | 132
+      readonly weight: number
+      readonly field: string
+    }
+
+export interface Arrivals {
+  readonly process: 'poisson' | 'constant'
+  readonly perSecond: number
+  /** Exactly so many, or Infinity. */
+  readonly connections: number
+}
+
+export interface Returning {
+  /** From the opening of a connection to the opening of the client's next. */
+  readonly gap: Distribution
+  /** The most connections of a client; Infinity where left out. */
+  readonly visits: number
+}
+
+export const CLOSES = ['fin', 'rst', 'client-rst', 'none'] as const
+/** `fin`: both sides; `rst`: the server resets; `client-rst`: the client does; `none`: the last packet is the last data. */
+export type Close = (typeof CLOSES)[number]
+
+/** Benchmarking addresses (RFC 2544): no one's clients. */
+const DEFAULT_CLIENT_CIDR = '198.18.0.0/15'
+const MAX_CLIENTS = 2 ** 22
+const MAX_STREAMS = 1000
+const constant = (value: number): Distribution => ({ kind: 'constant', value })
+
+/** Errors: E_SCENARIO_NOT_FOUND, E_SCENARIO_YAML, E_SCENARIO_FIELD. */
+export function readScenario(path: string): Scenario {
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (error) {
+    throw new UserError('E_SCENARIO_NOT_FOUND', `cannot read the scenario: ${(error as Error).message}`, {
+      where: path,
+    })
+  }
+  return parseScenario(text, path)
+}
+
+/** @param file  for messages */
+export function parseScenario(text: string, file: string): Scenario {
+  let value: unknown
+  try {
+    value = load(text)
+  } catch (error) {
+    throw new UserError('E_SCENARIO_YAML', `the scenario is not YAML: ${(error as Error).message}`, { where: file })
+  }
+  const root = new Field(value, file, '')
+  const fields = root.map(['name', 'description', 'seed', 'duration', 'connections', 'manifests', 'traffic'])
+  const durationSeconds = fields.duration.missing ? Number.POSITIVE_INFINITY : fields.duration.duration()
+  const connections = fields.connections.missing ? Number.POSITIVE_INFINITY : fields.connections.integer(1)
+  const streams = fields.traffic.list()
+  if (streams.length > MAX_STREAMS) fields.traffic.fail(`has more than ${MAX_STREAMS} streams`)
+  const traffic = streams.map((stream) => parseStream(stream, durationSeconds))
+  if (durationSeconds + connections === Number.POSITIVE_INFINITY && durationSeconds === connections) {
+    const endless = traffic.some(
+      (stream) => stream.arrivals.connections === Number.POSITIVE_INFINITY || stream.returning,
+    )
+    if (endless) root.fail('has no end', 'give duration or connections')
+  }
+  return {
+    name: fields.name.text(),
+    description: fields.description.textOr(''),
+    seed: fields.seed.missing ? 1 : fields.seed.integer(0),
+    durationSeconds,
+    connections,
+    manifests: fields.manifests.missing ? [] : fields.manifests.list().map((item) => item.text()),
+    traffic,
+    text,
+  }
+}
+
+function parseStream(stream: Field, durationSeconds: number): Stream {
+  const fields = stream.map([
+    ...(['name', 'from', 'popularity', 'to', 'targetPopularity', 'start', 'arrivals', 'returning'] as const),
+    ...(['requests', 'requestBytes', 'responseBytes', 'thinkTime', 'serverTime', 'rtt', 'mss', 'close'] as const),
+  ])
+  const startSeconds = fields.start.missing ? 0 : fields.start.duration()
+  const returning = fields.returning.missing ? null : parseReturning(fields.returning)
+  if (returning !== null && !fields.popularity.missing) {
+    fields.popularity.fail('has no meaning with returning', 'every client arrives once and then returns by itself')
+  }
+  return {
+    name: fields.name.textOr(stream.path),
+    from: parseSource(fields.from),
+    clientExponent: parsePopularity(fields.popularity),
+    to: fields.to.list().map(parseTarget),
+    targetExponent: parsePopularity(fields.targetPopularity),
+    startSeconds,
+    arrivals: parseArrivals(fields.arrivals, durationSeconds - startSeconds),
+    returning,
+    requests: fields.requests.missing ? constant(1) : fields.requests.distribution('count'),
+    requestBytes: fields.requestBytes.missing ? constant(200) : fields.requestBytes.distribution('size'),
+    responseBytes: fields.responseBytes.missing ? constant(1000) : fields.responseBytes.distribution('size'),
+    thinkTime: fields.thinkTime.missing ? constant(0) : fields.thinkTime.distribution('duration'),
+    serverTime: fields.serverTime.missing ? constant(0) : fields.serverTime.distribution('duration'),
+    rtt: fields.rtt.missing ? constant(0.001) : fields.rtt.distribution('duration'),
+    mss: fields.mss.missing ? 1460 : fields.mss.integer(1, 65_000),
+    close: parseClose(fields.close),
+  }
+}
+
+function parseSource(from: Field): Source {
+  const [kind, field] = from.choice(['pods', 'external', 'nat', 'addresses'])
+  switch (kind) {
+    case 'pods': {
+      const { namespace, name, workload, selector } = field.map(['namespace', 'name', 'workload', 'selector'])
+      return {
+        kind,
+        namespace: namespace.missing ? null : namespace.text(),
+        name: name.missing ? null : name.text(),
+        workload: workload.missing ? null : workload.text(),
+        selector: selector.missing ? {} : parseLabels(selector),
+      }
+    }
+    case 'external': {
+      const { cidr, addresses } = field.map(['cidr', 'addresses'])
+      return { kind, cidr: parseClientCidr(cidr), addresses: addresses.integer(1, MAX_CLIENTS) }
+    }
+    case 'nat': {
+      const { cidr, clients, addresses } = field.map(['cidr', 'clients', 'addresses'])
+      return {
+        kind,
+        cidr: parseClientCidr(cidr),
+        clients: clients.integer(1, MAX_CLIENTS),
+        addresses: addresses.integer(1, MAX_CLIENTS),
+      }
+    }
+    case 'addresses':
+      return { kind, addresses: field.list().map(parseAddress) }
+  }
+}
+
+function parseTarget(target: Field): Target {
+  const fields = target.map(['service', 'address', 'port', 'protocol', 'via', 'node', 'weight'])
+  const weight = fields.weight.missing ? 1 : fields.weight.number(1e-9)
+  if (fields.address.missing) {
+    if (!fields.protocol.missing) fields.protocol.fail('comes from the Service; leave it out')
+    const [namespace, name, ...more] =
+      `${fields.service.text().includes('/') ? '' : 'default/'}${fields.service.text()}`.split('/')
+    if (!namespace || !name || more.length > 0) fields.service.fail('must be name or namespace/name')
+    const port = fields.port
+    return {
+      kind: 'service',
+      namespace: namespace!,
+      name: name!,
+      port: port.missing ? null : typeof port.value === 'number' ? port.integer(1, 65_535) : port.text(),
+      via: fields.via.missing
+        ? 'auto'
+        : fields.via.oneOf(['auto', 'clusterIP', 'nodePort', 'loadBalancerIP', 'externalIP']),
+      node: fields.node.missing ? null : fields.node.text(),
+      weight,
+      field: target.path,
+    }
+  }
+  for (const name of ['service', 'via', 'node'] as const) {
+    if (!fields[name].missing) fields[name].fail('does not go with address')
+  }
+  const protocols = { TCP: 6, UDP: 17, SCTP: 132 } as const
+  return {
+    kind: 'address',
+    address: parseAddress(fields.address),
+    port: fields.port.integer(1, 65_535),
+    protocol: protocols[fields.protocol.missing ? 'TCP' : fields.protocol.oneOf(['TCP', 'UDP', 'SCTP'])],
+    weight,
+    field: target.path,
+  }
+}
+
+function parseArrivals(arrivals: Field, seconds: number): Arrivals {
+  const { process, rate, connections } = arrivals.map(['process', 'rate', 'connections'])
+  const count = connections.missing ? Number.POSITIVE_INFINITY : connections.integer(1)
+  if (rate.missing && !Number.isFinite(count / seconds)) {
+    arrivals.fail('needs a rate (connections per second)', 'connections alone needs the duration of the scenario too')
+  }
+  return {
+    process: process.missing ? 'poisson' : process.oneOf(['poisson', 'constant']),
+    perSecond: rate.missing ? count / seconds : rate.number(1e-6, 1e7),
+    connections: count,
+  }
+}
+
+function parseReturning(returning: Field): Returning {
+  const { gap, visits } = returning.map(['gap', 'visits'])
+  return {
+    gap: gap.distribution('duration'),
+    visits: visits.missing ? Number.POSITIVE_INFINITY : visits.integer(1),
+  }
+}
+
+/** `uniform` or `{ zipf: exponent }`. */
+function parsePopularity(popularity: Field): number {
+  if (popularity.missing) return 0
+  if (typeof popularity.value === 'string') {
+    popularity.oneOf(['uniform'])
+    return 0
+  }
+  return popularity.map(['zipf']).zipf.number(0, 10)
+}
+
+function parseClose(close: Field): Stream['close'] {
+  if (close.missing) return [{ how: 'fin', weight: 1 }]
+  if (typeof close.value === 'string') return [{ how: close.oneOf(CLOSES), weight: 1 }]
+  const ways = Object.entries(close.map(CLOSES)).filter(([, field]) => !field.missing)
+  const weights = ways.map(([how, field]) => ({ how: how as Close, weight: field.number(0) }))
+  return weights.some(({ weight }) => weight > 0) ? weights : close.fail('needs a way with a weight above 0')
+}
+
+function parseLabels(labels: Field): Record<string, string> {
+  if (typeof labels.value !== 'object' || Array.isArray(labels.value)) labels.fail('must be a map of labels')
+  return Object.fromEntries(Object.entries(labels.value as object).map(([label, value]) => [label, String(value)]))
+}
+
+function parseAddress(address: Field): string {
+  const text = address.text()
+  return canonicalIp(text) ?? address.fail(`is no IP address: ${text}`)
+}
+
+function parseClientCidr(cidr: Field): string {
+  const text = cidr.textOr(DEFAULT_CLIENT_CIDR)
+  return parseCidr(text)?.text ?? cidr.fail(`is no CIDR: ${text}`)
+}

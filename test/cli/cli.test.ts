@@ -1,0 +1,77 @@
+/** The built command line as a process: exit codes, streams and messages. `npm test` builds before it tests. */
+import { spawnSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, test } from 'vitest'
+
+const BIN = fileURLToPath(new URL('../../bin/dpemu.js', import.meta.url))
+
+function dpemu(...args: string[]): { status: number | null; stdout: string; stderr: string } {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [BIN, ...args], { encoding: 'utf8', input: '' })
+  return { status, stdout, stderr }
+}
+
+describe('wrong usage exits 2, says what is wrong and what was meant, and prints nothing else', () => {
+  test.each<[string[], string]>([
+    [['repla', 'x'], "dpemu: error: there is no command 'repla' [E_USAGE]\n  hint: did you mean replay?\n"],
+    [
+      ['replay', 'x', '--polcy', 'local'],
+      'dpemu: error: replay has no flag --polcy [E_USAGE]\n  hint: did you mean --policy?\n',
+    ],
+    [['replay'], 'dpemu: error: replay needs <trace>, a trace file [E_USAGE]\n  hint: see dpemu replay --help\n'],
+    [['replay', 'x', 'y'], "dpemu: error: replay does not expect 'y' [E_USAGE]\n  hint: see dpemu replay --help\n"],
+    [['replay', 'x', '-f'], 'dpemu: error: -f needs a value [E_USAGE]\n  hint: see dpemu replay --help\n'],
+    [
+      ['generate', 'x'],
+      'dpemu: error: generate needs -o TRACE, the file to write [E_USAGE]\n  hint: see dpemu generate --help\n',
+    ],
+    [
+      ['replay', 'x', '-ojsn'],
+      "dpemu: error: -o jsn: no output format is called 'jsn' [E_USAGE]\n  hint: did you mean json?\n",
+    ],
+  ])('dpemu %j', (args, stderr) => expect(dpemu(...args)).toEqual({ status: 2, stdout: '', stderr }))
+
+  test('no command: the help, on standard error', () => {
+    const { status, stdout, stderr } = dpemu()
+    expect([status, stdout]).toEqual([2, ''])
+    expect(stderr).toContain('dpemu replay <trace>')
+    expect(stderr).toContain('dpemu: error: no command given')
+  })
+})
+
+describe('help', () => {
+  test('lists the commands there are', () => {
+    const { status, stdout, stderr } = dpemu('--help')
+    expect([status, stderr]).toEqual([0, ''])
+    const listed = [...stdout.matchAll(/^ {2}dpemu (\S+)/gm)].map(([, name]) => name)
+    expect(listed).toEqual(['replay', 'generate', 'inspect', 'explain', 'dig', 'completion'])
+  })
+
+  test.each(['replay', 'generate', 'inspect', 'explain', 'dig'])(
+    'dpemu %s --help shows an example and loads no command',
+    (command) => {
+      const { status, stdout, stderr } = dpemu(command, '--help')
+      expect([status, stderr]).toEqual([0, ''])
+      expect(stdout).toContain(`Examples:\n  dpemu ${command} `)
+    },
+  )
+
+  test('--version and completion', () => {
+    expect(dpemu('--version').stdout).toMatch(/^\d+\.\d+\.\d+\n$/)
+    expect(dpemu('completion').stdout).toContain('_dpemu_yargs_completions')
+    expect(dpemu('--get-yargs-completions', 'dpemu', 'ins').stdout).toContain('inspect')
+  })
+})
+
+test('a file that is no trace exits 3, says which, and reports nothing of it', () => {
+  const { status, stdout, stderr } = dpemu('inspect', BIN)
+  expect([status, stdout]).toEqual([3, ''])
+  expect(stderr).toMatch(/^dpemu: error: .* \[E_TRACE_[A-Z_]+\]\n/)
+  expect(stderr).toContain(BIN)
+})
+
+test('a reader that goes away is no error', () => {
+  const shell = spawnSync('/bin/sh', ['-c', `"${process.execPath}" "${BIN}" completion | true; echo done`], {
+    encoding: 'utf8',
+  })
+  expect([shell.stdout, shell.stderr]).toEqual(['done\n', ''])
+})

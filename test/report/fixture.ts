@@ -1,0 +1,143 @@
+/**
+ * A hand-made report of the two-plus-one scenario: web-0 and web-1 on node-a, web-2 on node-b, 6,000 connections from
+ * outside. Local halves them over the nodes, Cluster gives each pod a third and masquerades two in three … of them.
+ */
+import type { LatencySummary, ReplayReport, RunReport } from '../../src/report/types.ts'
+
+export function latency(p50: number, p99: number, count = 24_000): LatencySummary {
+  return { count, mean: p50 * 1.1, p50, p90: (p50 + p99) / 2, p99, p999: p99 * 1.5, max: p99 * 2 }
+}
+
+export function endpoint(
+  index: number,
+  node: string,
+  connections: number,
+  total: number,
+): RunReport['endpoints'][number] {
+  return {
+    service: 'default/web:http',
+    endpoint: `10.244.${index}.2:8080`,
+    pod: `default/web-${index}`,
+    node,
+    connections,
+    packets: connections * 4,
+    bytes: connections * 2_000,
+    share: total === 0 ? 0 : connections / total,
+  }
+}
+
+export function nodeReport(node: string, change: Partial<RunReport['nodes'][number]> = {}): RunReport['nodes'][number] {
+  return {
+    node,
+    connections: 3_000,
+    conntrackPeak: 1_200,
+    conntrackMax: 131_072,
+    conntrackDrops: 0,
+    earlyDrops: 0,
+    snatPortsPeak: 0,
+    snatExhausted: 0,
+    affinityPeak: 0,
+    affinityHits: 0,
+    affinityMisses: 0,
+    ...change,
+  }
+}
+
+const RATES = { packetsPerSecond: 400, connectionsPerSecond: 100, bitsPerSecond: 1_600_000 }
+
+export function clusterRun(change: Partial<RunReport> = {}): RunReport {
+  return {
+    policy: 'cluster',
+    proxyMode: 'nftables',
+    offered: RATES,
+    delivered: RATES,
+    connections: { attempted: 6_000, established: 6_000, failed: 0 },
+    verdicts: { accept: 24_000, drop: 0, reject: 0, notSent: 0 },
+    drops: {},
+    pathLatencyMicros: {
+      packet: latency(52, 190),
+      firstPacket: latency(64, 226, 6_000),
+      connectionSetup: latency(104, 380, 6_000),
+    },
+    crossNodeFraction: 0.5,
+    masqueradedFraction: 1,
+    clientIpPreservedFraction: 0,
+    endpoints: [
+      endpoint(0, 'node-a', 2_010, 6_000),
+      endpoint(1, 'node-a', 1_985, 6_000),
+      endpoint(2, 'node-b', 2_005, 6_000),
+    ],
+    imbalance: [{ service: 'default/web:http', endpoints: 3, maxOverMean: 1.005, coefficientOfVariation: 0.0054 }],
+    nodes: [
+      nodeReport('node-a', { snatPortsPeak: 40 }),
+      nodeReport('node-b', { conntrackPeak: 1_900, snatPortsPeak: 55 }),
+    ],
+    dns: { queries: 0, byRcode: {}, byType: {} },
+    ...change,
+  }
+}
+
+export function localRun(change: Partial<RunReport> = {}): RunReport {
+  return {
+    ...clusterRun(),
+    policy: 'local',
+    pathLatencyMicros: {
+      packet: latency(41, 120),
+      firstPacket: latency(50, 150, 6_000),
+      connectionSetup: latency(82, 240, 6_000),
+    },
+    crossNodeFraction: 0,
+    masqueradedFraction: 0,
+    clientIpPreservedFraction: 1,
+    endpoints: [
+      endpoint(0, 'node-a', 1_500, 6_000),
+      endpoint(1, 'node-a', 1_500, 6_000),
+      endpoint(2, 'node-b', 3_000, 6_000),
+    ],
+    imbalance: [{ service: 'default/web:http', endpoints: 3, maxOverMean: 1.5, coefficientOfVariation: 0.3536 }],
+    nodes: [nodeReport('node-a'), nodeReport('node-b')],
+    ...change,
+  }
+}
+
+export function report(
+  runs: RunReport[] = [clusterRun(), localRun()],
+  change: Partial<ReplayReport> = {},
+): ReplayReport {
+  return {
+    schemaVersion: 1,
+    kind: 'replay',
+    trace: {
+      name: 'two-plus-one',
+      packets: 24_000,
+      connections: 6_000,
+      durationSeconds: 60,
+      clients: 500,
+      bytes: 12_000_000,
+    },
+    comparedServices: ['default/web'],
+    runs,
+    model: [{ name: 'linkMicros', value: 45, unit: 'us', source: 'calibration.json rtt_us.sameAz, half of avg' }],
+    derived: [{ object: 'Service default/web', what: 'clusterIP 10.96.0.12' }],
+    warnings: [
+      {
+        code: 'W_UNKNOWN_FIELD',
+        where: 'web.yaml, document 2, spec.clientIP',
+        message: 'spec.clientIP is not a field of Service; did you mean spec.sessionAffinityConfig.clientIP?',
+      },
+    ],
+    engine: {
+      version: '0.1.0',
+      node: 'v20.20.2',
+      machine: 'linux x64, 2 cpus',
+      workers: 2,
+      shards: 16,
+      wallSeconds: 0.21,
+      packetsPerSecond: 228_571,
+      processingNanosPerPacket: { p50: 310, p99: 820 },
+      peakRssBytes: 125_829_120,
+      nativeAddons: false,
+    },
+    ...change,
+  }
+}
