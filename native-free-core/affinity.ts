@@ -7,7 +7,7 @@
  * (xt_recent compares with >=) — the nftables timer has the same second in it within its own jiffy.
  * In ipvs mode the owner is a virtual server (frontend) in place of the service port.
  *
- * Layout: open addressing with linear probing, four words a slot: client id, node × owners + owner, endpoint id + 1 (0 free),
+ * Layout: open addressing with linear probing, four words a slot: client id, owner × nodes + node, endpoint id + 1 (0 free),
  * expiry in ms. All entries of one (client, owner) lie in one probe run. The table doubles when half full: it is reached
  * by new connections only. Cost: one or two cache lines a lookup, 16 bytes an entry at a load of 0.25 to 0.5.
  * Source: pkg/proxy/{nftables,iptables}/proxier.go, net/netfilter/xt_recent.c, measurement.
@@ -93,16 +93,16 @@ export class AffinityTable {
    * Drop entries that expired before `nowMs`, and those whose endpoint no rule names any more (its list is gone).
    * @param alive    by endpoint id
    * @param counts   live entries by node are added here
-   * @param owners   number of owners, to tell an entry's node
+   * @param nodes    number of nodes, to tell an entry's own; it is the same for all rule sets of a run
    */
-  sweep(nowMs: number, alive: Int32Array, counts: Int32Array, owners: number): void {
+  sweep(nowMs: number, alive: Int32Array, counts: Int32Array, nodes: number): void {
     const { words } = this
     let dead = 0
     for (let base = 0; base < words.length; base += WORDS) {
       const endpoint = words[base + ENDPOINT]
       if (endpoint === 0) continue
       if (words[base + EXPIRES] < nowMs || alive[endpoint - 1] === 0) dead++
-      else counts[Math.floor(words[base + OWNER] / owners)]++
+      else counts[words[base + OWNER] % nodes]++
     }
     if (dead > 0) this.rebuild(words.length / WORDS, nowMs, alive)
   }

@@ -3,7 +3,7 @@
  *
  * nftables: `numgen random mod n`; iptables: a chain of `statistic random` rules with probability 1/(n-i), which is the
  * same uniform choice. ipvs: per virtual server and node: rr in turn (all weights are 1, so wrr is rr), lc/wlc (and sed, nq:
- * with equal weights they order endpoints as lc does) the fewest connections, ties to the first from the rotation's place,
+ * with equal weights they order endpoints as lc does) the fewest connections, ties to the first in rule order,
  * sh and dh a hash of the source or destination address.
  * Cost: constant, lc one look at each endpoint of the set. Source: proxier.go; net/netfilter/ipvs/ip_vs_{rr,wlc,sh,dh}.c.
  */

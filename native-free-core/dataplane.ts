@@ -36,6 +36,7 @@ import {
   LINE_WORDS,
 } from './connection.ts'
 import { ESTABLISHED, FLAG_CLASS, TRANSITIONS } from './conntrack.ts'
+import type { PairCounters } from './counters.ts'
 import {
   alignedWords,
   createFlowTable,
@@ -67,7 +68,7 @@ import {
   ENDPOINT_BYTES,
   ENDPOINT_PACKETS,
   ENDPOINT_WORDS,
-  type PortSeries,
+  type PairSeries,
   type ResultLayout,
   resultLayout,
   SAMPLES,
@@ -80,11 +81,9 @@ import {
   TOTAL_OFFERED_PACKETS,
 } from './result.ts'
 import {
-  MODE_IPVS,
   openRules,
   type RuleColumns,
   SETTING_GC_INTERVAL_MS,
-  SETTING_MODE,
   SETTING_NODES,
   SETTING_UNACKNOWLEDGED_MS,
 } from './ruleset.ts'
@@ -92,6 +91,8 @@ import { SlowPath } from './slowpath.ts'
 import { REASON_NONE } from './verdict.ts'
 
 const BATCH = 128
+/** Node × this + the other number is the key of a pair: endpoint and service port ids stay below it. */
+const PAIR_KEY = 2 ** 32
 /** Slot of the timeout table that stands in for ESTABLISHED's while data waits for its ACK. */
 const UNACKNOWLEDGED = 15
 
@@ -128,7 +129,10 @@ export interface Dataplane {
   readonly budgets: Int32Array
   /** Forget everything and take up a rule set. */
   begin(run: Run): void
-  /** The cluster changed: new rules, state stays. Affinity of endpoints that no rule names is dropped. */
+  /**
+   * The cluster changed: new rules, state stays. Affinity of endpoints that no rule names is dropped, and UDP entries that
+   * kube-proxy would delete are.
+   */
   adopt(rules: Int32Array, nowMs: number): void
   /** Take `rows` connection definitions in; `lineBase` is the number of the lane's first line. */
   define(lineBase: number, rows: number): void
@@ -136,8 +140,10 @@ export interface Dataplane {
   process(shard: number, lineBase: number, baseTick: number, from: number, to: number): void
   /** Take the remaining samples of a shard: once, after its last packet. */
   end(shard: number): void
-  /** Source ports in use by node and endpoint over time, of all shards of this instance. */
-  portSeries(): PortSeries[]
+  /** Source ports in use by node and endpoint id over time, of all shards of this instance. */
+  portSeries(): PairSeries[]
+  /** Conntrack entries by node and service port id + 1 (0 for none) over time. */
+  holderSeries(): PairSeries[]
 }
 
 export function createDataplane(limits: DataplaneLimits): Dataplane {
@@ -160,28 +166,29 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   const nextEventTick = new Float64Array(shards)
   const affinityCounts = new Int32Array(nodes)
   const slowPath = new SlowPath({ table, lines, thirdEntries, shards, nodes })
+  const { tracker } = slowPath
   slowPath.result = result
   slowPath.layout = layout
-  slowPath.budgets = budgets
+  tracker.result = result
+  tracker.layout = layout
+  tracker.budgets = budgets
   const { time, slot, flags, length } = packets
   const { packetHistogram, firstHistogram, setupHistogram, endpoints: endpointsAt } = layout
   let rules: RuleColumns
   let sampleTicks = 1
-  let series = new Map<number, Int32Array>()
-  let owners = 1
+  let portSamples = new Map<number, Int32Array>()
+  let holderSamples = new Map<number, Int32Array>()
 
   function begin(run: Run): void {
     table.clear()
     lines.fill(0)
     result.fill(0)
-    series = new Map()
+    portSamples = new Map()
+    holderSamples = new Map()
     takeRules(run.rules)
-    slowPath.seed = run.seed
+    slowPath.begin(run.seed)
     sampleTicks = Math.max(1, Math.ceil(run.durationTicks / SAMPLES))
     for (let shard = 0; shard < shards; shard++) {
-      slowPath.affinity[shard].clear()
-      slowPath.schedulers[shard].clear()
-      slowPath.ports[shard].clear()
       nextSample[shard] = 0
       nextSampleTick[shard] = sampleTicks
       nextGcMs[shard] = rules.settings[SETTING_GC_INTERVAL_MS]
@@ -192,16 +199,15 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   function takeRules(words: Int32Array): void {
     rules = openRules(words)
     if (rules.settings[SETTING_NODES] > nodes) throw new Error('rule set: more nodes than the core was made for')
-    slowPath.rules = rules
+    slowPath.take(rules)
     timeouts.set(rules.timeouts)
     timeouts[UNACKNOWLEDGED] = rules.settings[SETTING_UNACKNOWLEDGED_MS]
-    owners = rules.settings[SETTING_MODE] === MODE_IPVS ? rules.frontendKind.length : rules.serviceFlags.length
   }
 
   function adopt(words: Int32Array, nowMs: number): void {
     takeRules(words)
     for (let shard = 0; shard < shards; shard++) {
-      slowPath.affinity[shard].sweep(nowMs, rules.endpointAlive, affinityCounts, Math.max(1, owners))
+      slowPath.affinity[shard].sweep(nowMs, rules.endpointAlive, affinityCounts, nodes)
     }
   }
 
@@ -236,18 +242,12 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
         const dueMs = nextGcMs[shard]
         const lastDueMs = Math.min(tick, nextSampleTick[shard]) / TICKS_PER_MS
         const skipped = Math.max(0, Math.floor((lastDueMs - dueMs) / interval))
-        sweep(shard, dueMs + skipped * interval)
+        tracker.sweep(shard, dueMs + skipped * interval)
         nextGcMs[shard] = dueMs + (skipped + 1) * interval
       }
       if (nextSampleTick[shard] <= now && nextSample[shard] < SAMPLES) sample(shard)
       planEvent(shard)
     }
-  }
-
-  function sweep(shard: number, nowMs: number): void {
-    table.forEachOfShard(shard, (entry) => {
-      if (entries[(entry << ENTRY_SHIFT) + ENTRY_EXPIRES] <= nowMs) slowPath.removeEntry(entry)
-    })
   }
 
   function sample(shard: number): void {
@@ -256,25 +256,27 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     for (let node = 0; node < nodes; node++) {
       result[layout.conntrackSeries + at * nodes + node] += table.counts[shard * nodes + node]
     }
-    const affinity = slowPath.affinity[shard]
-    if (affinity.size > 0) {
-      affinityCounts.fill(0)
-      affinity.sweep(nowMs, rules.endpointAlive, affinityCounts, owners)
-      for (let node = 0; node < nodes; node++) result[layout.affinitySeries + at * nodes + node] += affinityCounts[node]
-    }
-    const ports = slowPath.ports[shard]
-    for (let i = 0; i < ports.size; i++) {
-      if (ports.counts[i] === 0) continue
-      const key = ports.first[i] * limits.endpoints + ports.second[i]
-      let samples = series.get(key)
-      if (samples === undefined) {
-        samples = new Int32Array(SAMPLES)
-        series.set(key, samples)
-      }
-      samples[at] += ports.counts[i]
-    }
+    affinityCounts.fill(0)
+    slowPath.sweepAffinity(shard, nowMs, affinityCounts)
+    for (let node = 0; node < nodes; node++) result[layout.affinitySeries + at * nodes + node] += affinityCounts[node]
+    sampleCounters(portSamples, tracker.ports[shard], at)
+    sampleCounters(holderSamples, tracker.holders[shard], at)
     nextSample[shard]++
     nextSampleTick[shard] = nextSample[shard] < SAMPLES ? (nextSample[shard] + 1) * sampleTicks : Number.MAX_SAFE_INTEGER
+  }
+
+  /** Adds a shard's counters into the series of this instance, by node and the other number. */
+  function sampleCounters(into: Map<number, Int32Array>, counters: PairCounters, at: number): void {
+    for (let i = 0; i < counters.size; i++) {
+      if (counters.counts[i] === 0) continue
+      const key = counters.first[i] * PAIR_KEY + counters.second[i]
+      let samples = into.get(key)
+      if (samples === undefined) {
+        samples = new Int32Array(SAMPLES)
+        into.set(key, samples)
+      }
+      samples[at] += counters.counts[i]
+    }
   }
 
   function end(shard: number): void {
@@ -457,11 +459,11 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     if (nanos > result[histogram + HISTOGRAM_MAX]) result[histogram + HISTOGRAM_MAX] = nanos
   }
 
-  function portSeries(): PortSeries[] {
-    return [...series].map(([key, samples]) => ({
-      node: Math.floor(key / limits.endpoints),
-      endpoint: key % limits.endpoints,
-      samples,
+  function seriesOf(samples: ReadonlyMap<number, Int32Array>): PairSeries[] {
+    return [...samples].map(([key, values]) => ({
+      node: Math.floor(key / PAIR_KEY),
+      other: key % PAIR_KEY,
+      samples: values,
     }))
   }
 
@@ -479,6 +481,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     define,
     process,
     end,
-    portSeries,
+    portSeries: () => seriesOf(portSamples),
+    holderSeries: () => seriesOf(holderSamples),
   }
 }

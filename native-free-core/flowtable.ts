@@ -31,12 +31,12 @@ export const ENTRY_REPLY_DESTINATION = 5
 export const ENTRY_REPLY_PORTS = 6
 /** Milliseconds of virtual time; alive while it is greater than now. */
 export const ENTRY_EXPIRES = 7
-/** State in the low 4 bits, `STATUS_*` above. */
+/** State in the low 4 bits, `STATUS_*` above, and from bit 8 on the frontend id + 1 that was dialled, or 0. */
 export const ENTRY_STATE = 8
 export const ENTRY_HASH = 9
 export const ENTRY_REPLY_HASH = 10
-/** Frontend id + 1, or 0. */
-export const ENTRY_FRONTEND = 11
+/** Index + 1 of the counter of (node, service port) that the entry is counted in. */
+export const ENTRY_HOLDER = 11
 /** Endpoint id + 1, or 0. */
 export const ENTRY_ENDPOINT = 12
 /** The shard that owns the entry; in a free entry, the next free one of the same shard. */
@@ -49,11 +49,15 @@ export const STATUS_SEEN_REPLY = 16
 export const STATUS_ASSURED = 32
 /** ESTABLISHED by pick-up: keeps the short timer until assured. */
 export const STATUS_PICKED_UP = 64
+export const ENTRY_FRONTEND_SHIFT = 8
 
 const PAGE_SHIFT = 6
 const PAGE_ENTRIES = 1 << PAGE_SHIFT
 const REF_BITS = 0xffffff
 const TAG_BITS = 0xff000000 | 0
+
+/** nf_conntrack_buckets of a machine with 4 GiB and more; kube-proxy raises it only for tables over four times that. */
+export const KERNEL_BUCKETS_BITS = 18
 
 /** Most entries one table can hold: 24 bits of reference, two tuples an entry. */
 export const MAX_ENTRIES: number = (1 << 23) - 2 * PAGE_ENTRIES
@@ -91,6 +95,13 @@ export interface FlowTable {
   ): number
   /** Take an entry out of index and counts; its words stay readable until the next insert. */
   remove(entry: number): void
+  /**
+   * What early drop looks through: a run of the kernel's buckets, beginning with the one of `hash`.
+   * Calls `visit` with each live entry that has a tuple in them and the tuple's bucket, counted from the first; an entry can
+   * come twice. The kernel's table has KERNEL_BUCKETS buckets; ours is cut into as many stretches of the index.
+   * The visitor must not remove.
+   */
+  forEachInBuckets(hash: number, buckets: number, visit: (entry: number, bucket: number) => void): void
   /** Calls `visit` for each live entry of a shard; the visitor may remove the entry it is given. */
   forEachOfShard(shard: number, visit: (entry: number) => void): void
   /** Number of live entries. */
@@ -114,6 +125,7 @@ export function createFlowTable(capacity: number, shards: number, nodes: number)
   let slotCount = 1024
   while (slotCount < capacity * 4) slotCount *= 2
   const mask = slotCount - 1
+  const slotBits = 31 - Math.clz32(slotCount)
   const entries = alignedWords(pages * PAGE_ENTRIES * ENTRY_WORDS)
   const slots = alignedWords(slotCount)
   const nextPage = new Int32Array(pages)
@@ -255,6 +267,32 @@ export function createFlowTable(capacity: number, shards: number, nodes: number)
     }
   }
 
+  function forEachInBuckets(hash: number, buckets: number, visit: (entry: number, bucket: number) => void): void {
+    const first = bucketOf(hash)
+    const perBucket = slotBits > KERNEL_BUCKETS_BITS ? 1 << (slotBits - KERNEL_BUCKETS_BITS) : 1
+    const stretch =
+      slotBits > KERNEL_BUCKETS_BITS ? buckets * perBucket : (buckets >> (KERNEL_BUCKETS_BITS - slotBits)) + 2
+    // A bucket begins at its first slot; tuples that found it taken follow without a gap, so the end is the first free slot.
+    let i = hash & mask & ~(perBucket - 1)
+    for (let seen = 0; seen < stretch || slots[i] !== 0; seen++, i = (i + 1) & mask) {
+      const slot = slots[i]
+      if (slot === 0) continue
+      const ref = (slot & REF_BITS) - 1
+      const own = entries[((ref >> 1) << ENTRY_SHIFT) + ENTRY_HASH + (ref & 1)]
+      const bucket = (bucketOf(own) - first) & ((1 << KERNEL_BUCKETS_BITS) - 1)
+      if (bucket < buckets) visit(ref >> 1, bucket)
+    }
+  }
+
+  /** Bucket number of a hash: its place in the index comes first, so that a bucket is a stretch of it. */
+  function bucketOf(hash: number): number {
+    const place = hash & mask
+    return slotBits >= KERNEL_BUCKETS_BITS
+      ? place >> (slotBits - KERNEL_BUCKETS_BITS)
+      : (place << (KERNEL_BUCKETS_BITS - slotBits)) |
+          ((hash >>> slotBits) & ((1 << (KERNEL_BUCKETS_BITS - slotBits)) - 1))
+  }
+
   function selfCheck(): void {
     let found = 0
     const counted = new Int32Array(counts.length)
@@ -291,6 +329,7 @@ export function createFlowTable(capacity: number, shards: number, nodes: number)
     find,
     insert,
     remove,
+    forEachInBuckets,
     forEachOfShard,
     size: () => live,
     selfCheck,

@@ -3,7 +3,7 @@
  *
  * Layout: `resultLayout` gives the offset of each section. Series are samples at fixed virtual times; the value of a node
  * at a sample is the sum over all shards, whatever worker ran them, so a peak read after merging is the node's own.
- * Only the maxima inside the histograms are not sums.
+ * Only the maxima inside the histograms and the times in `firstFull` are not sums.
  */
 import { HISTOGRAM_LENGTH, HISTOGRAM_MAX } from './histogram.ts'
 import { REASON_COUNT } from './verdict.ts'
@@ -23,12 +23,8 @@ export const TOTAL_CROSS_NODE = 7
 export const TOTAL_MASQUERADED = 8
 export const TOTAL_CLIENT_IP_KEPT = 9
 export const TOTAL_FAILED = 10
-/** As the kernel counts them: lookups that found an entry, packets classified INVALID, entries made, inserts that clashed. */
-export const TOTAL_INVALID = 11
-export const TOTAL_INSERT = 12
-export const TOTAL_INSERT_FAILED = 13
 /** Connections that were established and broke later: their entry was lost and the rules had changed their mind. */
-export const TOTAL_BROKEN = 14
+export const TOTAL_BROKEN = 11
 export const TOTAL_COUNT = 16
 
 /** Per node, in order. */
@@ -38,7 +34,12 @@ export const NODE_EARLY_DROPS = 2
 export const NODE_SNAT_EXHAUSTED = 3
 export const NODE_AFFINITY_HITS = 4
 export const NODE_AFFINITY_MISSES = 5
-export const NODE_WORDS = 6
+/** The kernel's own counters of /proc/net/stat/nf_conntrack: tuples found taken, INVALID, inserts, inserts that clashed. */
+export const NODE_FOUND = 6
+export const NODE_INVALID = 7
+export const NODE_INSERT = 8
+export const NODE_INSERT_FAILED = 9
+export const NODE_WORDS = 10
 
 /** Per endpoint, in order. */
 export const ENDPOINT_CONNECTIONS = 0
@@ -54,6 +55,8 @@ export interface ResultLayout {
   readonly firstHistogram: number
   readonly setupHistogram: number
   readonly nodes: number
+  /** By node: 1 + the millisecond at which the conntrack table first refused a connection, 0 for never. */
+  readonly firstFull: number
   /** node + sample × nodes. */
   readonly conntrackSeries: number
   readonly affinitySeries: number
@@ -68,7 +71,8 @@ export function resultLayout(nodes: number, endpoints: number): ResultLayout {
   const firstHistogram = packetHistogram + HISTOGRAM_LENGTH
   const setupHistogram = firstHistogram + HISTOGRAM_LENGTH
   const nodesAt = setupHistogram + HISTOGRAM_LENGTH
-  const conntrackSeries = nodesAt + nodes * NODE_WORDS
+  const firstFull = nodesAt + nodes * NODE_WORDS
+  const conntrackSeries = firstFull + nodes
   const affinitySeries = conntrackSeries + nodes * SAMPLES
   const endpointsAt = affinitySeries + nodes * SAMPLES
   return {
@@ -78,6 +82,7 @@ export function resultLayout(nodes: number, endpoints: number): ResultLayout {
     firstHistogram,
     setupHistogram,
     nodes: nodesAt,
+    firstFull,
     conntrackSeries,
     affinitySeries,
     endpoints: endpointsAt,
@@ -89,15 +94,20 @@ export function resultLayout(nodes: number, endpoints: number): ResultLayout {
 export function mergeResults(into: Float64Array, from: Float64Array, layout: ResultLayout): void {
   const maxima = [layout.packetHistogram, layout.firstHistogram, layout.setupHistogram].map((at) => at + HISTOGRAM_MAX)
   const kept = maxima.map((at) => Math.max(into[at], from[at]))
+  const firsts: number[] = []
+  for (let i = layout.firstFull; i < layout.conntrackSeries; i++) {
+    firsts.push(into[i] === 0 || from[i] === 0 ? into[i] + from[i] : Math.min(into[i], from[i]))
+  }
   for (let i = 0; i < into.length; i++) into[i] += from[i]
   maxima.forEach((at, i) => {
     into[at] = kept[i]
   })
+  into.set(firsts, layout.firstFull)
 }
 
-/** Source ports in use towards one endpoint from one node, by sample. */
-export interface PortSeries {
+/** A count by (node, something) over time: source ports by endpoint, conntrack entries by service port. */
+export interface PairSeries {
   readonly node: number
-  readonly endpoint: number
+  readonly other: number
   readonly samples: Int32Array
 }

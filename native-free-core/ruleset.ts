@@ -57,6 +57,8 @@ export const RULE_COLUMNS = [
   'clusterSet',
   'clusterOverrideStart',
   'clusterOverrideCount',
+  /** By service port id: set of all serving endpoints, for the clean-up of UDP entries. */
+  'servingSet',
   /** By service port id: run of nodes that have local endpoints. */
   'localOverrideStart',
   'localOverrideCount',

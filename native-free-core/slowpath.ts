@@ -11,6 +11,7 @@ import { AffinityTable } from './affinity.ts'
 import { pickUniform, Schedulers } from './choose.ts'
 import {
   LINE_BACKEND,
+  LINE_CHAIN,
   LINE_CLIENT,
   LINE_DELIVERED_PORTS,
   LINE_DESTINATION,
@@ -23,7 +24,6 @@ import {
   LINE_FORWARD_NANOS,
   LINE_NODE_PROTOCOL,
   LINE_NODE_PROTOCOL2,
-  LINE_CHAIN,
   LINE_OPEN,
   LINE_OPEN2,
   LINE_PORTS,
@@ -32,23 +32,7 @@ import {
   LINE_SHIFT,
   LINE_STATUS,
 } from './connection.ts'
-import {
-  BY_AGE,
-  CLASS_NONE,
-  DELETE,
-  ESTABLISHED,
-  FLAG_CLASS,
-  IGNORED,
-  INVALID,
-  initialState,
-  REOPEN,
-  SYN_RECV,
-  TRANSITIONS,
-  UDP_REPLIED,
-  UDP_STREAM,
-  UDP_STREAM_AGE_MS,
-} from './conntrack.ts'
-import { PairCounters } from './counters.ts'
+import { CLASS_NONE, CLASS_SYN, FLAG_CLASS, INVALID, initialState, REOPEN } from './conntrack.ts'
 import {
   ACTION_DNAT,
   ACTION_NONE,
@@ -60,32 +44,25 @@ import {
   MASQUERADE_HAIRPIN,
 } from './decide.ts'
 import {
-  ENTRY_CREATED,
   ENTRY_DESTINATION,
   ENTRY_ENDPOINT,
   ENTRY_EXPIRES,
+  ENTRY_FRONTEND_SHIFT,
   ENTRY_NODE_PROTOCOL,
   ENTRY_OWNER,
-  ENTRY_PORT_COUNTER,
   ENTRY_PORTS,
   ENTRY_REPLY_DESTINATION,
   ENTRY_REPLY_PORTS,
   ENTRY_REPLY_SOURCE,
-  ENTRY_FRONTEND,
   ENTRY_SHIFT,
   ENTRY_SOURCE,
   ENTRY_STATE,
-  type FlowTable,
-  STATUS_ASSURED,
-  STATUS_PICKED_UP,
-  STATUS_SEEN_REPLY,
   swapPorts,
 } from './flowtable.ts'
 import {
   below,
   draw,
   finish,
-  hashTuple,
   mix,
   PURPOSE_ENDPOINT,
   PURPOSE_ENTRY_NODE,
@@ -94,13 +71,14 @@ import {
 } from './hash.ts'
 import { establishedCost, firstPacketCost, propagationBetween } from './latency.ts'
 import { FLAG_REPLY, HEADER_ONLY_BYTES, PROTOCOL_TCP, PROTOCOL_UDP } from './packet.ts'
+import { RecentLists } from './recent.ts'
 import {
   ENDPOINT_CONNECTIONS,
   ENDPOINT_WORDS,
   NODE_AFFINITY_HITS,
   NODE_AFFINITY_MISSES,
   NODE_CONNECTIONS,
-  NODE_CONNTRACK_DROPS,
+  NODE_INVALID,
   NODE_SNAT_EXHAUSTED,
   NODE_WORDS,
   type ResultLayout,
@@ -108,9 +86,6 @@ import {
   TOTAL_CROSS_NODE,
   TOTAL_ESTABLISHED,
   TOTAL_FAILED,
-  TOTAL_INSERT,
-  TOTAL_INSERT_FAILED,
-  TOTAL_INVALID,
   TOTAL_MASQUERADED,
 } from './result.ts'
 import {
@@ -118,25 +93,23 @@ import {
   ADDRESS_NODE,
   ADDRESS_POD,
   ADDRESS_POD_RANGE,
-  familyOf,
   FRONTEND_BALANCER_PROXY,
   FRONTEND_LOAD_BALANCER_IP,
+  familyOf,
+  MODE_IPTABLES,
   MODE_IPVS,
   type RuleColumns,
   SCHEDULER_LC,
-  SCHEDULER_RR,
   SETTING_BALANCER_NANOS,
   SETTING_CLIENT_NANOS,
   SETTING_EGRESS_MASQUERADE,
   SETTING_LOCAL_DELIVERY_NANOS,
   SETTING_MODE,
   SETTING_NODES,
-  SETTING_RANDOM_FULLY,
   SETTING_SCHEDULER,
   SETTING_TCP_LOOSE,
-  SETTING_UNACKNOWLEDGED_MS,
 } from './ruleset.ts'
-import { findPort } from './snat.ts'
+import { entryFrontend, Tracker, type TrackerParts } from './tracker.ts'
 import {
   REASON_CONNTRACK_FULL,
   REASON_ENTRY_LOST,
@@ -152,13 +125,10 @@ import {
 } from './verdict.ts'
 
 /** What the slow path works on; made once with the core. */
-export interface SlowPathParts {
-  readonly table: FlowTable
+export interface SlowPathParts extends TrackerParts {
   readonly lines: Int32Array
   /** Two words a line: entry and node << 8 | protocol of the third node. */
   readonly thirdEntries: Int32Array
-  readonly shards: number
-  readonly nodes: number
 }
 
 /** How the path of the connection being opened looks so far; one record, reused. */
@@ -180,22 +150,19 @@ export class SlowPath {
   result: Float64Array = new Float64Array(0)
   layout!: ResultLayout
   seed = 0
-  /** Most entries by shard × nodes + node. */
-  budgets: Int32Array = new Int32Array(0)
+  readonly tracker: Tracker
   readonly affinity: AffinityTable[]
+  /** In iptables mode, in place of `affinity`. */
+  readonly recent: RecentLists[]
   readonly schedulers: Schedulers[]
-  readonly ports: PairCounters[]
   /** Where packets come in, whatever their addresses say: for `explain --node`; -1 for the model's own choice. */
   entryOverride = -1
   /** What the rules said last: for `explain`. */
   readonly decision: Decision = createDecision()
 
-  private readonly table: FlowTable
   private readonly entries: Int32Array
   private readonly lines: Int32Array
   private readonly third: Int32Array
-  private readonly shards: number
-  private readonly nodes: number
   private readonly path: Path = {
     hops: 0,
     node0: -1,
@@ -214,44 +181,39 @@ export class SlowPath {
   private destination = 0
   private packetPorts = 0
   private protocol = 0
-  private shard = 0
-  private nowMs = 0
   private flagClass = 0
   private connectionWord = 0
   private endpoint = -1
+  /** Service port that the path has been translated for, or -1. */
+  private servicePort = -1
   /** The node where the connection came in, -1 when it never did. */
   private entered = -1
   private clientNode = -1
 
-  /** Reply tuple of which the port search asks whether it is taken. */
-  private searchBackend = 0
-  private searchEgress = 0
-  private searchPort = 0
-  private searchNodeProtocol = 0
-  private readonly taken: (port: number) => boolean
-
   constructor(parts: SlowPathParts) {
-    this.table = parts.table
+    this.tracker = new Tracker(parts)
+    this.tracker.onRemove = (entry) => this.entryRemoved(entry)
     this.entries = parts.table.entries
     this.lines = parts.lines
     this.third = parts.thirdEntries
-    this.shards = parts.shards
-    this.nodes = parts.nodes
     this.affinity = Array.from({ length: parts.shards }, () => new AffinityTable())
+    this.recent = Array.from({ length: parts.shards }, () => new RecentLists())
     this.schedulers = Array.from({ length: parts.shards }, () => new Schedulers())
-    this.ports = Array.from({ length: parts.shards }, () => new PairCounters())
-    this.taken = (port) => {
-      const replyPorts = (this.searchPort << 16) | port
-      const hash = hashTuple(this.searchBackend, this.searchEgress, replyPorts, this.searchNodeProtocol)
-      const ref = this.table.find(
-        hash,
-        this.searchBackend,
-        this.searchEgress,
-        replyPorts,
-        this.searchNodeProtocol,
-      )
-      return ref >= 0 && !this.reapIfExpired(ref >> 1)
-    }
+  }
+
+  /** Takes up a rule set: at the start of a run, and when the cluster has changed. */
+  take(rules: RuleColumns): void {
+    this.rules = rules
+    this.tracker.rules = rules
+  }
+
+  /** A new run. */
+  begin(seed: number): void {
+    this.seed = seed
+    this.tracker.begin()
+    for (const table of this.affinity) table.clear()
+    for (const lists of this.recent) lists.clear()
+    for (const scheduler of this.schedulers) scheduler.clear()
   }
 
   /**
@@ -262,8 +224,8 @@ export class SlowPath {
    */
   open(line: number, flags: number, nowMs: number, tick: number, shard: number): number {
     const { lines } = this
-    this.shard = shard
-    this.nowMs = nowMs
+    this.tracker.shard = shard
+    this.tracker.nowMs = nowMs
     this.protocol = lines[line + LINE_STATUS] >> 8
     this.flagClass = this.protocol === PROTOCOL_TCP ? FLAG_CLASS[flags & 63] : CLASS_NONE
     this.source = lines[line + LINE_CLIENT]
@@ -271,6 +233,7 @@ export class SlowPath {
     this.packetPorts = lines[line + LINE_PORTS]
     this.connectionWord = finish(mix(mix(mix(tick | 0, this.source), this.destination), this.packetPorts))
     this.endpoint = -1
+    this.servicePort = -1
     this.entered = -1
     const path = this.path
     path.hops = 0
@@ -392,7 +355,7 @@ export class SlowPath {
   private translate(node: number): number {
     const { rules, decision } = this
     const nodeProtocol = (node << 8) | this.protocol
-    const known = this.findLive(this.source, this.destination, this.packetPorts, nodeProtocol)
+    const known = this.tracker.find(this.source, this.destination, this.packetPorts, nodeProtocol)
     if (known > 0) {
       const kept = this.meetEntry(known)
       if (kept >= 0) return kept === REASON_NONE ? this.followEntry(known, node) : kept
@@ -402,7 +365,7 @@ export class SlowPath {
     if (decision.reason !== REASON_NONE) return decision.reason
     if (decision.action !== ACTION_DNAT) return this.passPlain(node, false)
     if (initialState(this.protocol, this.flagClass, rules.settings[SETTING_TCP_LOOSE] !== 0) === INVALID) {
-      return this.invalid()
+      return this.invalid(node)
     }
     const endpoint = this.chooseEndpoint(node)
     const backend = rules.endpointAddress[endpoint]
@@ -436,24 +399,17 @@ export class SlowPath {
     const { rules, decision } = this
     const { members, settings } = rules
     const ipvs = settings[SETTING_MODE] === MODE_IPVS
-    const owners = ipvs ? rules.frontendKind.length : rules.serviceFlags.length
-    const owner = node * owners + (ipvs ? decision.frontend : decision.servicePort)
+    // The number of nodes never changes in a run, that of Services may: so this key outlives a change of the cluster.
+    const owner = (ipvs ? decision.frontend : decision.servicePort) * settings[SETTING_NODES] + node
     const timeoutMs = rules.serviceAffinityMs[decision.servicePort]
     let position = -1
     if (timeoutMs > 0) {
-      position = this.affinity[this.shard].find(
-        this.source,
-        owner,
-        this.nowMs,
-        members,
-        decision.setStart,
-        decision.setCount,
-      )
+      position = this.affine(node, owner, timeoutMs)
       this.count(node, position < 0 ? NODE_AFFINITY_MISSES : NODE_AFFINITY_HITS, 1)
     }
     if (position < 0) {
       position = ipvs
-        ? this.schedulers[this.shard].pick(
+        ? this.schedulers[this.tracker.shard].pick(
             settings[SETTING_SCHEDULER],
             owner,
             this.source,
@@ -465,8 +421,32 @@ export class SlowPath {
         : pickUniform(draw(this.seed, this.connectionWord, node, PURPOSE_ENDPOINT), decision.setCount)
     }
     const endpoint = members[decision.setStart + position]
-    if (timeoutMs > 0) this.affinity[this.shard].renew(this.source, owner, endpoint, this.nowMs + timeoutMs)
+    if (timeoutMs > 0) {
+      const { shard, nowMs } = this.tracker
+      if (settings[SETTING_MODE] === MODE_IPTABLES) this.recent[shard].renew(this.source, node, endpoint, nowMs)
+      else this.affinity[shard].renew(this.source, owner, endpoint, nowMs + timeoutMs)
+    }
     return endpoint
+  }
+
+  /** Position in the set of the endpoint that the client is bound to, or -1. */
+  private affine(node: number, owner: number, timeoutMs: number): number {
+    const { members, settings } = this.rules
+    const { setStart, setCount } = this.decision
+    const { shard, nowMs } = this.tracker
+    return settings[SETTING_MODE] === MODE_IPTABLES
+      ? this.recent[shard].find(this.source, node, nowMs, timeoutMs, members, setStart, setCount)
+      : this.affinity[shard].find(this.source, owner, nowMs, members, setStart, setCount)
+  }
+
+  /**
+   * Affinity that has run out, or whose endpoint no rule names any more, goes; what is left is added to `counts` by node.
+   */
+  sweepAffinity(shard: number, nowMs: number, counts: Int32Array): void {
+    const { endpointAlive, frontendKind, serviceFlags, settings } = this.rules
+    const owners = settings[SETTING_MODE] === MODE_IPVS ? frontendKind.length : serviceFlags.length
+    if (settings[SETTING_MODE] === MODE_IPTABLES) this.recent[shard].sweep(endpointAlive, counts)
+    else this.affinity[shard].sweep(nowMs, endpointAlive, counts, Math.max(1, owners))
   }
 
   /** Makes the entry of the node that translates, and rewrites the packet. */
@@ -476,21 +456,16 @@ export class SlowPath {
     const backendPort = rules.endpointPort[endpoint]
     const egress = masquerade ? this.egressAddress(node, rules.endpointNode[endpoint]) : this.source
     const sourcePort = this.packetPorts >>> 16
-    const port = this.sourcePortFor(backend, backendPort, egress, sourcePort, nodeProtocol, masquerade)
-    if (port === 0) {
-      this.count(node, NODE_SNAT_EXHAUSTED, 1)
-      this.total(TOTAL_INSERT_FAILED)
-      return masquerade ? REASON_SNAT_PORTS_EXHAUSTED : REASON_INSERT_FAILED
-    }
+    this.servicePort = this.decision.servicePort
+    const port = this.findSourcePort(backend, backendPort, egress, sourcePort, nodeProtocol, masquerade)
+    if (port === 0) return this.portsExhausted(node, masquerade)
     const entry = this.insert(node, nodeProtocol, backend, egress, (backendPort << 16) | port)
     if (entry === 0) return REASON_CONNTRACK_FULL
     const base = entry << ENTRY_SHIFT
-    this.entries[base + ENTRY_FRONTEND] = this.decision.frontend + 1
+    this.entries[base + ENTRY_STATE] |= (this.decision.frontend + 1) << ENTRY_FRONTEND_SHIFT
     this.entries[base + ENTRY_ENDPOINT] = endpoint + 1
-    if (masquerade) this.holdPort(base, node, endpoint)
-    if (rules.settings[SETTING_SCHEDULER] === SCHEDULER_LC && rules.settings[SETTING_MODE] === MODE_IPVS) {
-      this.countScheduled(this.shard, node, this.decision.frontend, endpoint, 1)
-    }
+    if (masquerade) this.tracker.holdPort(entry, node, endpoint)
+    if (this.countsConnections()) this.countScheduled(this.tracker.shard, node, this.decision.frontend, endpoint, 1)
     path.forwardNanos += establishedCost(rules, masquerade)
     path.firstExtraNanos += firstPacketCost(rules, this.decision.servicePort, masquerade)
     this.source = egress
@@ -506,28 +481,30 @@ export class SlowPath {
   }
 
   /** @returns 0 when no port was found */
-  private sourcePortFor(
+  private findSourcePort(
     backend: number,
     backendPort: number,
     egress: number,
-    sourcePort: number,
+    port: number,
     nodeProtocol: number,
     masquerade: boolean,
   ): number {
-    this.searchBackend = backend
-    this.searchEgress = egress
-    this.searchPort = backendPort
-    this.searchNodeProtocol = nodeProtocol
-    const fully = masquerade && this.rules.settings[SETTING_RANDOM_FULLY] !== 0
     const word = draw(this.seed, this.connectionWord, nodeProtocol, PURPOSE_SNAT)
-    return findPort(sourcePort, word, !fully, this.shard, this.shards, this.taken)
+    const opens = this.protocol === PROTOCOL_TCP && this.flagClass === CLASS_SYN
+    return this.tracker.sourcePort(backend, backendPort, egress, port, nodeProtocol, word, masquerade, opens)
+  }
+
+  private portsExhausted(node: number, masquerade: boolean): number {
+    if (!masquerade) return REASON_INSERT_FAILED
+    this.count(node, NODE_SNAT_EXHAUSTED, 1)
+    return REASON_SNAT_PORTS_EXHAUSTED
   }
 
   /** A node that only forwards: tracks, and masquerades where the packet leaves the cluster. */
   private passPlain(node: number, masquerade: boolean): number {
     const { rules, path } = this
     const nodeProtocol = (node << 8) | this.protocol
-    const known = this.findLive(this.source, this.destination, this.packetPorts, nodeProtocol)
+    const known = this.tracker.find(this.source, this.destination, this.packetPorts, nodeProtocol)
     if (known > 0) {
       const kept = this.meetEntry(known)
       if (kept >= 0) {
@@ -536,10 +513,10 @@ export class SlowPath {
       }
     }
     if (initialState(this.protocol, this.flagClass, rules.settings[SETTING_TCP_LOOSE] !== 0) === INVALID) {
-      return this.invalid()
+      return this.invalid(node)
     }
     const egress = masquerade ? this.egressAddress(node, -1) : this.source
-    const port = this.sourcePortFor(
+    const port = this.findSourcePort(
       this.destination,
       this.packetPorts & 0xffff,
       egress,
@@ -547,11 +524,7 @@ export class SlowPath {
       nodeProtocol,
       masquerade,
     )
-    if (port === 0) {
-      this.count(node, NODE_SNAT_EXHAUSTED, 1)
-      this.total(TOTAL_INSERT_FAILED)
-      return masquerade ? REASON_SNAT_PORTS_EXHAUSTED : REASON_INSERT_FAILED
-    }
+    if (port === 0) return this.portsExhausted(node, masquerade)
     const entry = this.insert(node, nodeProtocol, this.destination, egress, ((this.packetPorts & 0xffff) << 16) | port)
     if (entry === 0) return REASON_CONNTRACK_FULL
     path.forwardNanos += establishedCost(rules, masquerade)
@@ -564,37 +537,18 @@ export class SlowPath {
 
   /** Makes an entry for the packet as it stands. @returns 0 when the node's table is full */
   private insert(node: number, nodeProtocol: number, backend: number, egress: number, replyPorts: number): number {
-    const { rules, table } = this
-    const at = this.shard * this.nodes + node
-    let entry = 0
-    if (table.counts[at] < this.budgets[at]) {
-      entry = table.insert(
-        this.shard,
-        this.source,
-        this.destination,
-        this.packetPorts,
-        nodeProtocol,
-        backend,
-        egress,
-        replyPorts,
-      )
-    }
-    if (entry === 0) {
-      this.count(node, NODE_CONNTRACK_DROPS, 1)
-      return 0
-    }
-    const base = entry << ENTRY_SHIFT
-    const state = initialState(this.protocol, this.flagClass, true)
-    const pickedUp = state === ESTABLISHED ? STATUS_PICKED_UP : 0
-    this.entries[base + ENTRY_STATE] = state | pickedUp
-    this.entries[base + ENTRY_CREATED] = this.nowMs
-    this.entries[base + ENTRY_FRONTEND] = 0
-    this.entries[base + ENTRY_ENDPOINT] = 0
-    this.entries[base + ENTRY_PORT_COUNTER] = 0
-    this.entries[base + ENTRY_EXPIRES] =
-      this.nowMs + (pickedUp !== 0 ? rules.settings[SETTING_UNACKNOWLEDGED_MS] : rules.timeouts[state])
-    this.total(TOTAL_INSERT)
-    this.addHop(node, entry)
+    const entry = this.tracker.insert(
+      nodeProtocol,
+      this.source,
+      this.destination,
+      this.packetPorts,
+      backend,
+      egress,
+      replyPorts,
+      this.flagClass,
+      this.servicePort,
+    )
+    if (entry !== 0) this.addHop(node, entry)
     return entry
   }
 
@@ -639,48 +593,15 @@ export class SlowPath {
    * @returns -1 when the entry was finished and has been removed, else a reason (REASON_NONE: the packet passes)
    */
   private meetEntry(entry: number): number {
-    const outcome = this.advance(entry, 0, this.flagClass, true, this.nowMs)
+    const node = this.entries[(entry << ENTRY_SHIFT) + ENTRY_NODE_PROTOCOL] >> 8
+    const outcome = this.tracker.advance(entry, 0, this.flagClass, false)
     if (outcome === REOPEN) return -1
-    return outcome === INVALID ? this.invalid() : REASON_NONE
+    return outcome === INVALID ? this.invalid(node) : REASON_NONE
   }
 
-  private invalid(): number {
-    this.total(TOTAL_INVALID)
+  private invalid(node: number): number {
+    this.count(node, NODE_INVALID, 1)
     return REASON_INVALID_STATE
-  }
-
-  /**
-   * What a packet does to an entry: state, status, timer.
-   * @param direction  0 original, 1 reply
-   * @param payload    whether it carries data
-   * @returns          a state (below 16), IGNORED, INVALID, REOPEN or DELETE; for the last two the entry is gone
-   */
-  advance(entry: number, direction: number, flagClass: number, payload: boolean, nowMs: number): number {
-    const { entries, rules } = this
-    const base = entry << ENTRY_SHIFT
-    const word = entries[base + ENTRY_STATE]
-    const state = word & 15
-    let next = TRANSITIONS[((direction * 6 + flagClass) << 4) | state]
-    if (next === BY_AGE) {
-      next = nowMs - entries[base + ENTRY_CREATED] > UDP_STREAM_AGE_MS ? UDP_STREAM : UDP_REPLIED
-    }
-    if (next === REOPEN || next === DELETE) {
-      this.removeEntry(entry)
-      return next
-    }
-    if (next === INVALID || next === IGNORED) return next
-    let status = word & ~15
-    if (direction === 1) status |= STATUS_SEEN_REPLY
-    if (next === ESTABLISHED && (state === SYN_RECV || state === ESTABLISHED) && (status & STATUS_SEEN_REPLY) !== 0) {
-      // A connection picked up under way is assured by the first original packet after a reply.
-      if ((status & STATUS_PICKED_UP) === 0 || direction === 0) status = (status | STATUS_ASSURED) & ~STATUS_PICKED_UP
-    }
-    if (next === UDP_STREAM) status |= STATUS_ASSURED
-    entries[base + ENTRY_STATE] = next | status
-    const waits = next === ESTABLISHED && (payload || (status & STATUS_PICKED_UP) !== 0)
-    entries[base + ENTRY_EXPIRES] =
-      nowMs + (waits ? rules.settings[SETTING_UNACKNOWLEDGED_MS] : rules.timeouts[next])
-    return next
   }
 
   /**
@@ -692,15 +613,15 @@ export class SlowPath {
     const protocol = lines[line + LINE_STATUS] >> 8
     const flagClass = protocol === PROTOCOL_TCP ? FLAG_CLASS[flags & 63] : CLASS_NONE
     const direction = flags >> 7
-    this.shard = shard
-    this.nowMs = nowMs
+    this.tracker.shard = shard
+    this.tracker.nowMs = nowMs
     const payload = protocol === PROTOCOL_TCP && length > HEADER_ONLY_BYTES
     if (!this.resolve(line)) return this.entryGone(line, flags, nowMs, tick, shard)
     const { path } = this
-    const outcome = this.advance(path.entry0, direction, flagClass, payload, nowMs)
-    if (path.entry1 !== 0) this.advance(path.entry1, direction, flagClass, payload, nowMs)
-    if (path.entry2 !== 0) this.advance(path.entry2, direction, flagClass, payload, nowMs)
-    if (outcome === INVALID) return this.invalid()
+    const outcome = this.tracker.advance(path.entry0, direction, flagClass, payload)
+    if (path.entry1 !== 0) this.tracker.advance(path.entry1, direction, flagClass, payload)
+    if (path.entry2 !== 0) this.tracker.advance(path.entry2, direction, flagClass, payload)
+    if (outcome === INVALID) return this.invalid(lines[line + LINE_NODE_PROTOCOL] >> 8)
     if (outcome === REOPEN) return this.open(line, flags, nowMs, tick, shard)
     return REASON_NONE
   }
@@ -708,7 +629,7 @@ export class SlowPath {
   /** Whether the connection of a line is under way and all its entries are alive. */
   isAlive(line: number, nowMs: number): boolean {
     const status = this.lines[line + LINE_STATUS] & 0xff
-    this.nowMs = nowMs
+    this.tracker.nowMs = nowMs
     return status >= LINE_OPEN && status <= LINE_CHAIN && this.resolve(line)
   }
 
@@ -735,9 +656,9 @@ export class SlowPath {
         entries[base + ENTRY_SOURCE] !== source ||
         entries[base + ENTRY_DESTINATION] !== destination ||
         entries[base + ENTRY_PORTS] !== ports ||
-        entries[base + ENTRY_EXPIRES] <= this.nowMs
+        entries[base + ENTRY_EXPIRES] <= this.tracker.nowMs
       ) {
-        entry = this.findLive(source, destination, ports, nodeProtocol)
+        entry = this.tracker.find(source, destination, ports, nodeProtocol)
         if (entry === 0) return false
         base = entry << ENTRY_SHIFT
         if (hop === 2) third[at] = entry
@@ -788,53 +709,26 @@ export class SlowPath {
     return REASON_ENTRY_LOST
   }
 
-  private findLive(source: number, destination: number, ports: number, nodeProtocol: number): number {
-    const ref = this.table.find(
-      hashTuple(source, destination, ports, nodeProtocol),
-      source,
-      destination,
-      ports,
-      nodeProtocol,
-    )
-    if (ref < 0) return 0
-    return this.reapIfExpired(ref >> 1) ? 0 : ref >> 1
+  /** ipvs least-connection schedulers look at the connections that a server holds. */
+  private countsConnections(): boolean {
+    const { settings } = this.rules
+    return settings[SETTING_SCHEDULER] === SCHEDULER_LC && settings[SETTING_MODE] === MODE_IPVS
   }
 
-  private reapIfExpired(entry: number): boolean {
-    if (this.entries[(entry << ENTRY_SHIFT) + ENTRY_EXPIRES] > this.nowMs) return false
-    this.removeEntry(entry)
-    return true
-  }
-
-  /** Takes an entry out, and gives back what it held. */
-  removeEntry(entry: number): void {
+  private entryRemoved(entry: number): void {
+    if (!this.countsConnections()) return
     const base = entry << ENTRY_SHIFT
-    const { entries, rules } = this
-    const owner = entries[base + ENTRY_OWNER]
-    const counter = entries[base + ENTRY_PORT_COUNTER] - 1
-    if (counter >= 0) this.ports[owner].counts[counter]--
-    const endpoint = entries[base + ENTRY_ENDPOINT] - 1
-    if (
-      endpoint >= 0 &&
-      rules.settings[SETTING_SCHEDULER] !== SCHEDULER_RR &&
-      rules.settings[SETTING_MODE] === MODE_IPVS
-    ) {
-      this.countScheduled(owner, entries[base + ENTRY_NODE_PROTOCOL] >> 8, entries[base + ENTRY_FRONTEND] - 1, endpoint, -1)
-    }
-    this.table.remove(entry)
-  }
-
-  private holdPort(base: number, node: number, endpoint: number): void {
-    const counters = this.ports[this.shard]
-    const counter = counters.index(node, endpoint)
-    counters.counts[counter]++
-    this.entries[base + ENTRY_PORT_COUNTER] = counter + 1
+    const { entries } = this
+    const frontend = entryFrontend(entries[base + ENTRY_STATE]) - 1
+    if (frontend < 0) return
+    const node = entries[base + ENTRY_NODE_PROTOCOL] >> 8
+    this.countScheduled(entries[base + ENTRY_OWNER], node, frontend, entries[base + ENTRY_ENDPOINT] - 1, -1)
   }
 
   /** ipvs counts connections by virtual server (frontend on a node) and endpoint. */
   private countScheduled(shard: number, node: number, frontend: number, endpoint: number, by: number): void {
     const { connections } = this.schedulers[shard]
-    const at = connections.index(node * this.rules.frontendKind.length + frontend, endpoint)
+    const at = connections.index(frontend * this.rules.settings[SETTING_NODES] + node, endpoint)
     connections.counts[at] += by
   }
 

@@ -8,11 +8,13 @@
  * Without `random-fully` the original port is kept where it is free.
  * A shard uses only the ports of its own residue class (port mod shards), so that no two shards can pick the same one;
  * with one shard the search is the kernel's own.
+ * In the last 31 tries of each walk the ports of closing TCP connections may be taken over (NF_NAT_HARDER_THRESH).
  * Cost: one index lookup a try. Source: linux net/netfilter/nf_nat_core.c; failure curve measured.
  */
 import { finish, mix } from './hash.ts'
 
 const WINDOWS = [128, 64, 32, 16, 8]
+const HARDER_THRESHOLD = 32
 
 export const PORTS_LOW: readonly [number, number] = [1, 511]
 export const PORTS_PRIVILEGED: readonly [number, number] = [600, 1023]
@@ -27,7 +29,8 @@ export function portRange(port: number): readonly [number, number] {
  * @param port    the original source port
  * @param word    random word of the connection for this purpose
  * @param keep    try the original port first
- * @param taken   whether the reply tuple with this source port exists already
+ * @param taken   whether the reply tuple with this source port exists already; `harder` in the last tries of a walk, where
+ *                the kernel takes over ports of closing connections
  * @returns       the port, or 0 when the search gave up
  */
 export function findPort(
@@ -36,9 +39,9 @@ export function findPort(
   keep: boolean,
   shard: number,
   shards: number,
-  taken: (port: number) => boolean,
+  taken: (port: number, harder: boolean) => boolean,
 ): number {
-  if (keep && !taken(port)) return port
+  if (keep && !taken(port, false)) return port
   const [first, last] = portRange(port)
   // The first port of the range in this shard's class, and how many there are.
   const own = first + ((((shard - first) % shards) + shards) % shards)
@@ -51,7 +54,7 @@ export function findPort(
     const tries = size <= 128 ? size : window
     for (let i = 0; i < tries; i++) {
       const candidate = own + ((start + i) % size) * shards
-      if (!taken(candidate)) return candidate
+      if (!taken(candidate, tries - i < HARDER_THRESHOLD)) return candidate
     }
     if (size <= 128) return 0
     random = finish(mix(random, window))

@@ -181,6 +181,7 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
     affinity: new Column(),
     position: new Column(),
     clusterSet: new Column(),
+    servingSet: new Column(),
     clusterStart: new Column(),
     clusterCount: new Column(),
     localStart: new Column(),
@@ -223,6 +224,7 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
     const usesLocal = proxied.internalLocal || (proxied.externalLocal && proxied.externallyAccessible)
 
     service.clusterSet.set(servicePort, usesCluster ? setOf(clusterEndpoints(known)) : 0)
+    service.servingSet.set(servicePort, sets.add(known.filter((one) => one.serving).map((one) => ids.get(one)!)))
     const topology = usesCluster
       ? topologyOverrides(known, settings, cluster.nodes, nodeIndex).map(([node, list]) => [node, setOf(list)] as const)
       : []
@@ -314,6 +316,7 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
     clusterSet: service.clusterSet.toArray(servicePorts),
     clusterOverrideStart: service.clusterStart.toArray(servicePorts),
     clusterOverrideCount: service.clusterCount.toArray(servicePorts),
+    servingSet: service.servingSet.toArray(servicePorts),
     localOverrideStart: service.localStart.toArray(servicePorts),
     localOverrideCount: service.localCount.toArray(servicePorts),
     overrides: Int32Array.from(overrides),

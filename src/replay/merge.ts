@@ -1,27 +1,39 @@
 /** Adds the workers' results up. The order of the results does not matter: everything is a sum or a maximum. */
-import { mergeResults, type PortSeries, type ResultLayout, resultLayout } from '../../native-free-core/index.ts'
+import { mergeResults, type PairSeries, type ResultLayout, resultLayout } from '../../native-free-core/index.ts'
 import type { WorkerRunResult } from './messages.ts'
 import type { ReplayPlan } from './plan.ts'
 
 export interface MergedRun {
   readonly layout: ResultLayout
   readonly result: Float64Array
-  readonly ports: readonly PortSeries[]
+  /** Source ports by node and endpoint id. */
+  readonly ports: readonly PairSeries[]
+  /** Conntrack entries by node and service port id + 1. */
+  readonly holders: readonly PairSeries[]
 }
 
 export function mergeRuns(plan: ReplayPlan, parts: readonly WorkerRunResult[]): MergedRun {
   const layout = resultLayout(plan.registry.nodes.length, Math.max(1, plan.registry.endpoints.length))
   const result = new Float64Array(layout.length)
-  const ports = new Map<string, { node: number; endpoint: number; samples: Int32Array }>()
-  for (const part of parts) {
-    mergeResults(result, part.result, layout)
-    for (const { node, endpoint, samples } of part.ports) {
-      const known = ports.get(`${node} ${endpoint}`)
-      if (known === undefined) ports.set(`${node} ${endpoint}`, { node, endpoint, samples: samples.slice() })
-      else samples.forEach((value, i) => {
+  for (const part of parts) mergeResults(result, part.result, layout)
+  return {
+    layout,
+    result,
+    ports: mergeSeries(parts.map((part) => part.ports)),
+    holders: mergeSeries(parts.map((part) => part.holders)),
+  }
+}
+
+function mergeSeries(parts: readonly (readonly PairSeries[])[]): PairSeries[] {
+  const merged = new Map<string, PairSeries>()
+  for (const { node, other, samples } of parts.flat()) {
+    const key = `${node} ${other}`
+    const known = merged.get(key)
+    if (known === undefined) merged.set(key, { node, other, samples: samples.slice() })
+    else
+      samples.forEach((value, i) => {
         known.samples[i]! += value
       })
-    }
   }
-  return { layout, result, ports: [...ports.values()] }
+  return [...merged.values()]
 }

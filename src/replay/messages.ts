@@ -1,5 +1,8 @@
 /** What crosses between the main thread and the workers: plain data, rule sets as shared memory, results as transfers. */
 
+import type { PairSeries } from '../../native-free-core/index.ts'
+import type { UserError } from '../errors.ts'
+
 /** One policy × proxy mode. */
 export interface WorkerRun {
   /** Packed rule set over shared memory. */
@@ -28,7 +31,9 @@ export interface WorkerTask {
 
 export interface WorkerRunResult {
   readonly result: Float64Array
-  readonly ports: readonly { readonly node: number; readonly endpoint: number; readonly samples: Int32Array }[]
+  /** Source ports by endpoint, entries by service port + 1. */
+  readonly ports: readonly PairSeries[]
+  readonly holders: readonly PairSeries[]
   /** Processing time of each block: nanoseconds a packet, and its packets. */
   readonly blockNanos: Float64Array
   readonly blockRows: Float64Array
@@ -38,6 +43,15 @@ export interface WorkerResult {
   readonly runs: readonly WorkerRunResult[]
   readonly nativeAddons: boolean
 }
+
+/**
+ * How a task ended. What a user can mend crosses as data: the copy of an Error that arrives in another thread has neither
+ * its class nor its fields.
+ */
+export type WorkerOutcome =
+  | { readonly kind: 'done'; readonly result: WorkerResult }
+  | { readonly kind: 'aborted' }
+  | { readonly kind: 'refused'; readonly error: Pick<UserError, 'code' | 'message' | 'where' | 'hint' | 'exitCode'> }
 
 /** Packets done, over all workers and runs, in units of 1024. */
 export const CONTROL_PROGRESS = 0

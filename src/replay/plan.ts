@@ -137,6 +137,15 @@ function shardsFor(
     })
     return 1
   }
+  if (runs.some(({ mode, compiled }) => mode === 'iptables' && compiled.columns.serviceAffinityMs.some((ms) => ms > 0))) {
+    warnings.push({
+      code: 'W_RECENT_LISTS',
+      where: 'proxy mode iptables',
+      message:
+        'an affinity list of iptables holds 100 clients over the whole node, in the order they came; the replay runs on one worker to keep that order',
+    })
+    return 1
+  }
   let shards = 1
   while (shards * 2 <= Math.min(wanted, trace.header.lanes)) shards *= 2
   return shards

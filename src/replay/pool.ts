@@ -7,7 +7,17 @@
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Piscina } from 'piscina'
-import { AbortedError, CONTROL_ABORT, CONTROL_GENERATION, CONTROL_PROGRESS, CONTROL_WORDS, type WorkerResult, type WorkerTask } from './messages.ts'
+import { UserError } from '../errors.ts'
+import {
+  AbortedError,
+  CONTROL_ABORT,
+  CONTROL_GENERATION,
+  CONTROL_PROGRESS,
+  CONTROL_WORDS,
+  type WorkerOutcome,
+  type WorkerResult,
+  type WorkerTask,
+} from './messages.ts'
 
 const PROGRESS_MS = 100
 const PROGRESS_UNIT = 1024
@@ -18,7 +28,7 @@ export interface PoolHooks {
   readonly signal?: AbortSignal | undefined
 }
 
-/** @throws AbortedError when the signal came; the first worker's error otherwise */
+/** @throws AbortedError when the signal came; UserError when a worker could not read the trace; what a worker threw otherwise */
 export async function runWorkers(tasks: readonly WorkerTask[], hooks: PoolHooks): Promise<WorkerResult[]> {
   const filename = fileURLToPath(new URL('./worker.js', import.meta.url))
   if (!existsSync(filename)) throw new Error(`${filename} is missing: the project has not been built`)
@@ -38,18 +48,28 @@ export async function runWorkers(tasks: readonly WorkerTask[], hooks: PoolHooks)
   if (hooks.signal?.aborted) stop()
   const timer = setInterval(() => hooks.onProgress?.(Atomics.load(control, CONTROL_PROGRESS) * PROGRESS_UNIT), PROGRESS_MS)
   try {
-    const running = tasks.map((task) =>
-      (pool.run(task) as Promise<WorkerResult>).catch((error: unknown) => {
+    const running = tasks.map(async (task): Promise<WorkerOutcome> => {
+      let outcome: WorkerOutcome | undefined
+      try {
+        outcome = (await pool.run(task)) as WorkerOutcome
+        return outcome
+      } finally {
         // The others may be waiting at a barrier for this one.
-        stop()
-        throw error
-      }),
-    )
+        if (outcome?.kind !== 'done') stop()
+      }
+    })
     const settled = await Promise.allSettled(running)
     if (hooks.signal?.aborted) throw new AbortedError('interrupted')
-    const failed = settled.flatMap((one) => (one.status === 'rejected' ? [one.reason as Error] : []))
-    if (failed.length > 0) throw failed.find((error) => error.name !== 'AbortError') ?? failed[0]!
-    return settled.map((one) => (one as PromiseFulfilledResult<WorkerResult>).value)
+    const outcomes = settled.map((one) => {
+      if (one.status === 'rejected') throw one.reason
+      return one.value
+    })
+    const refused = outcomes.find((outcome) => outcome.kind === 'refused')
+    if (refused !== undefined) throw new UserError(refused.error.code, refused.error.message, refused.error)
+    return outcomes.map((outcome) => {
+      if (outcome.kind !== 'done') throw new AbortedError('a worker was called off')
+      return outcome.result
+    })
   } finally {
     clearInterval(timer)
     hooks.signal?.removeEventListener('abort', stop)

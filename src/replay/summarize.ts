@@ -13,6 +13,10 @@ import {
   NODE_CONNECTIONS,
   NODE_CONNTRACK_DROPS,
   NODE_EARLY_DROPS,
+  NODE_FOUND,
+  NODE_INSERT,
+  NODE_INSERT_FAILED,
+  NODE_INVALID,
   NODE_SNAT_EXHAUSTED,
   NODE_WORDS,
   percentile,
@@ -37,6 +41,8 @@ import type { MergedRun } from './merge.ts'
 import type { PlannedRun, ReplayPlan } from './plan.ts'
 
 const NANOS_PER_MICRO = 1000
+const MOST_HOLDERS = 5
+const NO_SERVICE = '(no Service)'
 
 export function summarizeRun(run: PlannedRun, merged: MergedRun, plan: ReplayPlan, seconds: number): RunReport {
   const { result, layout } = merged
@@ -165,27 +171,54 @@ function imbalanceOf(endpoints: readonly EndpointReport[]): ImbalanceReport[] {
 }
 
 function nodeReports(run: PlannedRun, merged: MergedRun, plan: ReplayPlan): NodeReport[] {
-  const { result, layout, ports } = merged
+  const { result, layout, ports, holders } = merged
   const nodes = plan.registry.nodes.length
-  const peak = (at: number, node: number): number => {
-    let most = 0
-    for (let sample = 0; sample < SAMPLES; sample++) most = Math.max(most, result[at + sample * nodes + node]!)
-    return most
+  /** The sample at which a series of a node is highest, and its value. */
+  const peak = (at: number, node: number): { value: number; sample: number } => {
+    let best = { value: 0, sample: 0 }
+    for (let sample = 0; sample < SAMPLES; sample++) {
+      const value = result[at + sample * nodes + node]!
+      if (value > best.value) best = { value, sample }
+    }
+    return best
   }
   return plan.registry.nodes.map((name, node) => {
     const word = (at: number): number => result[layout.nodes + node * NODE_WORDS + at]!
+    const conntrack = peak(layout.conntrackSeries, node)
+    const firstFull = result[layout.firstFull + node]!
     return {
       node: name,
       connections: word(NODE_CONNECTIONS),
-      conntrackPeak: peak(layout.conntrackSeries, node),
+      conntrackPeak: conntrack.value,
       conntrackMax: run.compiled.columns.nodeConntrackMax[node]!,
       conntrackDrops: word(NODE_CONNTRACK_DROPS),
+      conntrackFirstDropSeconds: firstFull === 0 ? null : (firstFull - 1) / 1000,
       earlyDrops: word(NODE_EARLY_DROPS),
-      snatPortsPeak: ports.filter((series) => series.node === node).reduce((most, { samples }) => Math.max(most, ...samples), 0),
+      snatPortsPeak: ports
+        .filter((series) => series.node === node)
+        .reduce((most, { samples }) => Math.max(most, ...samples), 0),
       snatExhausted: word(NODE_SNAT_EXHAUSTED),
-      affinityPeak: peak(layout.affinitySeries, node),
+      affinityPeak: peak(layout.affinitySeries, node).value,
       affinityHits: word(NODE_AFFINITY_HITS),
       affinityMisses: word(NODE_AFFINITY_MISSES),
+      conntrack: {
+        found: word(NODE_FOUND),
+        invalid: word(NODE_INVALID),
+        insert: word(NODE_INSERT),
+        insertFailed: word(NODE_INSERT_FAILED),
+        drop: word(NODE_CONNTRACK_DROPS),
+        earlyDrop: word(NODE_EARLY_DROPS),
+        clashResolve: 0,
+      },
+      conntrackHolders: holders
+        .filter((series) => series.node === node && series.samples[conntrack.sample]! > 0)
+        .map(({ other, samples }) => ({
+          service: other === 0 ? NO_SERVICE : plan.registry.servicePortText(other - 1),
+          entries: samples[conntrack.sample]!,
+          share: samples[conntrack.sample]! / conntrack.value,
+        }))
+        .sort((a, b) => b.entries - a.entries || compare(a.service, b.service))
+        .slice(0, MOST_HOLDERS),
     }
   })
 }

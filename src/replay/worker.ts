@@ -6,12 +6,14 @@
  */
 import { createRequire } from 'node:module'
 import { createDataplane, type Dataplane, SAMPLES } from '../../native-free-core/index.ts'
+import { UserError } from '../errors.ts'
 import { openTrace, type TraceFile } from '../trace/read.ts'
 import {
   AbortedError,
   CONTROL_ABORT,
   CONTROL_PROGRESS,
   CONTROL_WORDS,
+  type WorkerOutcome,
   type WorkerResult,
   type WorkerRun,
   type WorkerRunResult,
@@ -22,12 +24,20 @@ import { WindowReader } from './window.ts'
 
 const PROGRESS_UNIT = 1024
 
-export default function runTask(task: WorkerTask): WorkerResult {
-  const trace = openTrace(task.tracePath)
+/** Whatever it throws is a bug. */
+export default function runTask(task: WorkerTask): WorkerOutcome {
   try {
-    return runOn(trace, task)
-  } finally {
-    trace.close()
+    const trace = openTrace(task.tracePath)
+    try {
+      return { kind: 'done', result: runOn(trace, task) }
+    } finally {
+      trace.close()
+    }
+  } catch (error) {
+    if (error instanceof AbortedError) return { kind: 'aborted' }
+    if (!(error instanceof UserError)) throw error
+    const { code, message, where, hint, exitCode } = error
+    return { kind: 'refused', error: { code, message, where, hint, exitCode } }
   }
 }
 
@@ -104,6 +114,7 @@ class RunInWorker {
     return {
       result,
       ports: dataplane.portSeries(),
+      holders: dataplane.holderSeries(),
       blockNanos: Float64Array.from(this.blockNanos),
       blockRows: Float64Array.from(this.blockRows),
     }

@@ -107,6 +107,8 @@ export interface NodeReport {
   conntrackPeak: number
   conntrackMax: number
   conntrackDrops: number
+  /** Virtual time at which the table first refused a connection; null when it never did. */
+  conntrackFirstDropSeconds: number | null
   earlyDrops: number
   /** Most source ports in use at once towards one destination. */
   snatPortsPeak: number
@@ -114,6 +116,18 @@ export interface NodeReport {
   affinityPeak: number
   affinityHits: number
   affinityMisses: number
+  /** As /proc/net/stat/nf_conntrack counts them; `clashResolve` is always 0: packets here are never simultaneous. */
+  conntrack: {
+    found: number
+    invalid: number
+    insert: number
+    insertFailed: number
+    drop: number
+    earlyDrop: number
+    clashResolve: number
+  }
+  /** Service ports with the most entries when the table was fullest, at most five; `(no Service)` for other traffic. */
+  conntrackHolders: { service: string; entries: number; share: number }[]
 }
 
 export interface EngineReport {

@@ -1,0 +1,444 @@
+/**
+ * What conntrack does around its table: make room, insert, advance, expire, find a source port, and count all of it.
+ *
+ * One tracker serves all shards and nodes of a worker; the shard and the time of the packet at hand are fields, so that
+ * nothing is allocated per packet. A node's limit is enforced by budgets, one a shard, which the caller settles.
+ *
+ * A full table: early drop looks through 8 buckets from the new tuple's own and deletes every un-ASSURED entry of the node in
+ * the first bucket that has one; expired ones are reaped on the way but do not count as room. Where nothing can be
+ * evicted the packet is dropped, and the sweeper is told: above 95 % its next slow cycle (62 s) kills up to 257 closing or
+ * un-ASSURED entries and forgets the order. With S shards each looks through S times the buckets for its own entries and
+ * kills a share, so that the chance is the node's.
+ * Source: linux net/netfilter/nf_conntrack_core.c (early_drop, gc_worker), measured on 6.18.
+ */
+import {
+  BY_AGE,
+  CLOSE_BY_CLIENT,
+  CLOSE_BY_SERVER,
+  CLOSE_WAIT,
+  DELETE,
+  ESTABLISHED,
+  FIN_WAIT,
+  IGNORED,
+  INVALID,
+  initialState,
+  LAST_ACK,
+  REOPEN,
+  SYN_RECV,
+  TIME_WAIT,
+  TRANSITIONS,
+  UDP_REPLIED,
+  UDP_STREAM,
+  UDP_STREAM_AGE_MS,
+} from './conntrack.ts'
+import { PairCounters } from './counters.ts'
+import { findFrontend } from './decide.ts'
+import {
+  ENTRY_CREATED,
+  ENTRY_DESTINATION,
+  ENTRY_ENDPOINT,
+  ENTRY_EXPIRES,
+  ENTRY_FRONTEND_SHIFT,
+  ENTRY_HOLDER,
+  ENTRY_NODE_PROTOCOL,
+  ENTRY_OWNER,
+  ENTRY_PORT_COUNTER,
+  ENTRY_PORTS,
+  ENTRY_REPLY_PORTS,
+  ENTRY_REPLY_SOURCE,
+  ENTRY_SHIFT,
+  ENTRY_STATE,
+  type FlowTable,
+  STATUS_ASSURED,
+  STATUS_PICKED_UP,
+  STATUS_SEEN_REPLY,
+} from './flowtable.ts'
+import { hashTuple } from './hash.ts'
+import { PROTOCOL_UDP } from './packet.ts'
+import {
+  NODE_CONNTRACK_DROPS,
+  NODE_EARLY_DROPS,
+  NODE_FOUND,
+  NODE_INSERT,
+  NODE_INSERT_FAILED,
+  NODE_WORDS,
+  type ResultLayout,
+} from './result.ts'
+import {
+  FRONTEND_HEALTH_CHECK,
+  NODE_PORT_ADDRESS,
+  type RuleColumns,
+  SETTING_RANDOM_FULLY,
+  SETTING_UNACKNOWLEDGED_MS,
+} from './ruleset.ts'
+import { findPort } from './snat.ts'
+
+/** Buckets that early drop looks through: NF_CT_EVICTION_RANGE. */
+const EVICTION_RANGE = 8
+/** The sweeper's early drop: one slow cycle, the kills it stops after (64000 / HZ + 1 at HZ 250), and its threshold. */
+const GC_EARLY_DROP_CYCLE_MS = 62_000
+const GC_EARLY_DROP_KILLS = 257
+const GC_EARLY_DROP_FILL = 0.95
+
+export interface TrackerParts {
+  readonly table: FlowTable
+  readonly shards: number
+  readonly nodes: number
+}
+
+export class Tracker {
+  rules!: RuleColumns
+  result: Float64Array = new Float64Array(0)
+  layout!: ResultLayout
+  /** Most entries by shard × nodes + node. */
+  budgets: Int32Array = new Int32Array(0)
+  /** The shard and the time of the packet at hand. */
+  shard = 0
+  nowMs = 0
+  /** (node, endpoint) → source ports held, by shard. */
+  readonly ports: readonly PairCounters[]
+  /** (node, service port + 1) → entries, by shard; 0 stands for traffic of no Service. */
+  readonly holders: readonly PairCounters[]
+  readonly table: FlowTable
+  /** Called with each entry that goes, while its words can still be read. */
+  onRemove: (entry: number) => void = () => {}
+
+  private readonly entries: Int32Array
+  private readonly shards: number
+  private readonly nodes: number
+  /** By shard × nodes + node: early drop found nothing since the last slow cycle; and when that is due. */
+  private readonly wantsEarlyDrop: Uint8Array
+  private readonly nextEarlyDropMs: Float64Array
+
+  private firstBucket = 0
+  private victims: number[] = []
+  private reaped: number[] = []
+  private readonly lookForVictim: (entry: number, bucket: number) => void
+
+  /** Reply tuple of which the port search asks whether it is taken. */
+  private searchBackend = 0
+  private searchEgress = 0
+  private searchPort = 0
+  private searchNodeProtocol = 0
+  private searchMayReclaim = false
+  private readonly taken: (port: number, harder: boolean) => boolean
+
+  constructor(parts: TrackerParts) {
+    this.table = parts.table
+    this.entries = parts.table.entries
+    this.shards = parts.shards
+    this.nodes = parts.nodes
+    this.ports = Array.from({ length: parts.shards }, () => new PairCounters())
+    this.holders = Array.from({ length: parts.shards }, () => new PairCounters())
+    this.wantsEarlyDrop = new Uint8Array(parts.shards * parts.nodes)
+    this.nextEarlyDropMs = new Float64Array(parts.shards)
+    this.lookForVictim = (entry, bucket) => this.considerVictim(entry, bucket)
+    this.taken = (port, harder) => this.isTaken(port, harder)
+  }
+
+  /** A new run. */
+  begin(): void {
+    for (const counters of this.ports) counters.clear()
+    for (const counters of this.holders) counters.clear()
+    this.wantsEarlyDrop.fill(0)
+    this.nextEarlyDropMs.fill(GC_EARLY_DROP_CYCLE_MS)
+  }
+
+  /** The live entry of a tuple, in either direction; 0 when there is none. */
+  find(source: number, destination: number, ports: number, nodeProtocol: number): number {
+    const ref = this.table.find(
+      hashTuple(source, destination, ports, nodeProtocol),
+      source,
+      destination,
+      ports,
+      nodeProtocol,
+    )
+    if (ref < 0) return 0
+    return this.reapIfExpired(ref >> 1) ? 0 : ref >> 1
+  }
+
+  /**
+   * Makes an entry of a packet that goes from (source, ports) to (destination) and is answered by the reply tuple.
+   * @param servicePort  the Service port that the connection is for, or -1
+   * @returns            0 when the node's table is full
+   */
+  insert(
+    nodeProtocol: number,
+    source: number,
+    destination: number,
+    ports: number,
+    replySource: number,
+    replyDestination: number,
+    replyPorts: number,
+    flagClass: number,
+    servicePort: number,
+  ): number {
+    const node = nodeProtocol >> 8
+    const at = this.shard * this.nodes + node
+    const { table, entries, rules } = this
+    if (table.counts[at] >= this.budgets[at] && !this.earlyDrop(source, destination, ports, nodeProtocol)) {
+      this.wantsEarlyDrop[at] = 1
+      this.countFull(node)
+      return 0
+    }
+    const entry = table.insert(
+      this.shard,
+      source,
+      destination,
+      ports,
+      nodeProtocol,
+      replySource,
+      replyDestination,
+      replyPorts,
+    )
+    if (entry === 0) {
+      this.countFull(node)
+      return 0
+    }
+    const base = entry << ENTRY_SHIFT
+    const state = initialState(nodeProtocol & 0xff, flagClass, true)
+    const pickedUp = state === ESTABLISHED ? STATUS_PICKED_UP : 0
+    entries[base + ENTRY_STATE] = state | pickedUp
+    entries[base + ENTRY_CREATED] = this.nowMs
+    entries[base + ENTRY_ENDPOINT] = 0
+    entries[base + ENTRY_PORT_COUNTER] = 0
+    entries[base + ENTRY_EXPIRES] =
+      this.nowMs + (pickedUp !== 0 ? rules.settings[SETTING_UNACKNOWLEDGED_MS] : rules.timeouts[state])
+    const holders = this.holders[this.shard]
+    const holder = holders.index(node, servicePort + 1)
+    holders.counts[holder]++
+    entries[base + ENTRY_HOLDER] = holder + 1
+    this.count(node, NODE_INSERT)
+    return entry
+  }
+
+  /**
+   * What a packet does to an entry: state, status, timer.
+   * @param direction  0 original, 1 reply
+   * @param payload    whether it carries data
+   * @returns          a state (below 16), IGNORED, INVALID, REOPEN or DELETE; for the last two the entry is gone
+   */
+  advance(entry: number, direction: number, flagClass: number, payload: boolean): number {
+    const { entries, rules, nowMs } = this
+    const base = entry << ENTRY_SHIFT
+    const word = entries[base + ENTRY_STATE]
+    const state = word & 15
+    let next = TRANSITIONS[((direction * 6 + flagClass) << 4) | state]
+    if (next === BY_AGE) {
+      next = nowMs - entries[base + ENTRY_CREATED] > UDP_STREAM_AGE_MS ? UDP_STREAM : UDP_REPLIED
+    }
+    if (next === REOPEN || next === DELETE) {
+      this.remove(entry)
+      return next
+    }
+    if (next === INVALID || next === IGNORED) return next
+    let status = word & ~15
+    if (direction === 1) status |= STATUS_SEEN_REPLY
+    if (next === ESTABLISHED && (state === SYN_RECV || state === ESTABLISHED) && (status & STATUS_SEEN_REPLY) !== 0) {
+      // A connection picked up under way is assured by the first original packet after a reply.
+      if ((status & STATUS_PICKED_UP) === 0 || direction === 0) status = (status | STATUS_ASSURED) & ~STATUS_PICKED_UP
+    }
+    if (next === UDP_STREAM) status |= STATUS_ASSURED
+    entries[base + ENTRY_STATE] = next | status
+    const waits = next === ESTABLISHED && (payload || (status & STATUS_PICKED_UP) !== 0)
+    entries[base + ENTRY_EXPIRES] =
+      nowMs + (waits ? rules.settings[SETTING_UNACKNOWLEDGED_MS] : rules.timeouts[next])
+    return next
+  }
+
+  /**
+   * A source port that makes the reply tuple (backend → egress) unique on the node.
+   * @param word      random word of the connection for this purpose
+   * @param translates  whether the rules masquerade; otherwise the port changes only where it clashes
+   * @param opens     whether the packet is a SYN, which may take over the port of a closing connection
+   * @returns 0 when none was found; that is counted
+   */
+  sourcePort(
+    backend: number,
+    backendPort: number,
+    egress: number,
+    port: number,
+    nodeProtocol: number,
+    word: number,
+    translates: boolean,
+    opens: boolean,
+  ): number {
+    this.searchBackend = backend
+    this.searchEgress = egress
+    this.searchPort = backendPort
+    this.searchNodeProtocol = nodeProtocol
+    this.searchMayReclaim = opens
+    const fully = translates && this.rules.settings[SETTING_RANDOM_FULLY] !== 0
+    const found = findPort(port, word, !fully, this.shard, this.shards, this.taken)
+    if (found === 0) this.count(nodeProtocol >> 8, NODE_INSERT_FAILED)
+    return found
+  }
+
+  /** The entry holds one more source port towards an endpoint. */
+  holdPort(entry: number, node: number, endpoint: number): void {
+    const counters = this.ports[this.shard]
+    const counter = counters.index(node, endpoint)
+    counters.counts[counter]++
+    this.entries[(entry << ENTRY_SHIFT) + ENTRY_PORT_COUNTER] = counter + 1
+  }
+
+  /** Takes an entry out, and gives back what it held. */
+  remove(entry: number): void {
+    const base = entry << ENTRY_SHIFT
+    const { entries } = this
+    const owner = entries[base + ENTRY_OWNER]
+    const counter = entries[base + ENTRY_PORT_COUNTER] - 1
+    if (counter >= 0) this.ports[owner].counts[counter]--
+    this.holders[owner].counts[entries[base + ENTRY_HOLDER] - 1]--
+    this.onRemove(entry)
+    this.table.remove(entry)
+  }
+
+  /** A sweep of one shard: expired entries go, and what the sweeper was told to kill. */
+  sweep(shard: number, nowMs: number): void {
+    const { entries, table, nodes } = this
+    this.nowMs = nowMs
+    table.forEachOfShard(shard, (entry) => {
+      if (entries[(entry << ENTRY_SHIFT) + ENTRY_EXPIRES] <= nowMs) this.remove(entry)
+    })
+    if (nowMs < this.nextEarlyDropMs[shard]) return
+    this.nextEarlyDropMs[shard] = nowMs + GC_EARLY_DROP_CYCLE_MS
+    for (let node = 0; node < nodes; node++) {
+      const at = shard * nodes + node
+      if (this.wantsEarlyDrop[at] === 0) continue
+      this.wantsEarlyDrop[at] = 0
+      if (table.counts[at] > this.budgets[at] * GC_EARLY_DROP_FILL) this.killClosing(shard, node)
+    }
+  }
+
+  /**
+   * What kube-proxy deletes after a change: UDP entries that were made for a UDP Service and lead to something that is no
+   * serving endpoint of it. A Service without any serving endpoint is left alone, TCP and SCTP always are.
+   * Source: pkg/proxy/conntrack/cleanup.go.
+   */
+  cleanStaleUdp(shard: number): void {
+    const { entries, rules } = this
+    this.table.forEachOfShard(shard, (entry) => {
+      const base = entry << ENTRY_SHIFT
+      if ((entries[base + ENTRY_NODE_PROTOCOL] & 0xff) !== PROTOCOL_UDP) return
+      const port = entries[base + ENTRY_PORTS] & 0xffff
+      let frontend = findFrontend(rules, entries[base + ENTRY_DESTINATION], port, PROTOCOL_UDP)
+      // Any destination with a node port's number counts, as kube-proxy's filter has no address for those.
+      if (frontend < 0) frontend = findFrontend(rules, NODE_PORT_ADDRESS, port, PROTOCOL_UDP)
+      if (frontend < 0 || rules.frontendKind[frontend] === FRONTEND_HEALTH_CHECK) return
+      const set = rules.servingSet[rules.frontendServicePort[frontend]]
+      const start = rules.setStart[set]
+      const count = rules.setCount[set]
+      if (count === 0) return
+      const backend = entries[base + ENTRY_REPLY_SOURCE]
+      const backendPort = entries[base + ENTRY_REPLY_PORTS] >>> 16
+      for (let i = start; i < start + count; i++) {
+        const endpoint = rules.members[i]
+        if (rules.endpointAddress[endpoint] === backend && rules.endpointPort[endpoint] === backendPort) return
+      }
+      this.remove(entry)
+    })
+  }
+
+  /** The sweeper's early drop on one node: a shard's share of the kills. */
+  private killClosing(shard: number, node: number): void {
+    const { entries } = this
+    let left = Math.floor(GC_EARLY_DROP_KILLS / this.shards) + (shard < GC_EARLY_DROP_KILLS % this.shards ? 1 : 0)
+    this.table.forEachOfShard(shard, (entry) => {
+      const base = entry << ENTRY_SHIFT
+      if (left === 0 || entries[base + ENTRY_NODE_PROTOCOL] >> 8 !== node) return
+      const word = entries[base + ENTRY_STATE]
+      if ((word & STATUS_ASSURED) !== 0 && !isClosing(word & 15)) return
+      this.remove(entry)
+      this.count(node, NODE_EARLY_DROPS)
+      left--
+    })
+  }
+
+  /** Makes room for a new tuple. @returns whether something was evicted */
+  private earlyDrop(source: number, destination: number, ports: number, nodeProtocol: number): boolean {
+    this.firstBucket = 0x7fffffff
+    this.victims.length = 0
+    this.reaped.length = 0
+    this.searchNodeProtocol = nodeProtocol
+    this.table.forEachInBuckets(
+      hashTuple(source, destination, ports, nodeProtocol),
+      EVICTION_RANGE * this.shards,
+      this.lookForVictim,
+    )
+    for (const entry of this.reaped) if (this.entries[(entry << ENTRY_SHIFT) + ENTRY_NODE_PROTOCOL] >= 0) this.remove(entry)
+    let dropped = 0
+    for (const entry of this.victims) {
+      // Both tuples of an entry can lie in the bucket.
+      if (this.entries[(entry << ENTRY_SHIFT) + ENTRY_NODE_PROTOCOL] < 0) continue
+      this.remove(entry)
+      this.count(nodeProtocol >> 8, NODE_EARLY_DROPS)
+      dropped++
+    }
+    return dropped > 0
+  }
+
+  private considerVictim(entry: number, bucket: number): void {
+    const { entries } = this
+    const base = entry << ENTRY_SHIFT
+    if (entries[base + ENTRY_OWNER] !== this.shard) return
+    if (entries[base + ENTRY_NODE_PROTOCOL] >> 8 !== this.searchNodeProtocol >> 8) return
+    if (entries[base + ENTRY_EXPIRES] <= this.nowMs) {
+      this.reaped.push(entry)
+      return
+    }
+    if ((entries[base + ENTRY_STATE] & STATUS_ASSURED) !== 0 || bucket > this.firstBucket) return
+    if (bucket < this.firstBucket) {
+      this.firstBucket = bucket
+      this.victims.length = 0
+    }
+    this.victims.push(entry)
+  }
+
+  private isTaken(port: number, harder: boolean): boolean {
+    const replyPorts = (this.searchPort << 16) | port
+    const entry = this.find(this.searchBackend, this.searchEgress, replyPorts, this.searchNodeProtocol)
+    if (entry === 0) return false
+    // The kernel reclaims the port of a closing connection for a SYN, whose sequence number is taken to be the higher one.
+    if (harder && this.searchMayReclaim && isClosing(this.entries[(entry << ENTRY_SHIFT) + ENTRY_STATE] & 15)) {
+      this.remove(entry)
+      return false
+    }
+    this.count(this.searchNodeProtocol >> 8, NODE_FOUND)
+    return true
+  }
+
+  private reapIfExpired(entry: number): boolean {
+    if (this.entries[(entry << ENTRY_SHIFT) + ENTRY_EXPIRES] > this.nowMs) return false
+    this.remove(entry)
+    return true
+  }
+
+  private countFull(node: number): void {
+    this.count(node, NODE_CONNTRACK_DROPS)
+    const at = this.layout.firstFull + node
+    if (this.result[at] === 0) this.result[at] = this.nowMs + 1
+  }
+
+  private count(node: number, word: number): void {
+    const at = this.layout.nodes + node * NODE_WORDS + word
+    this.result[at] = this.result[at] + 1
+  }
+}
+
+/** TCP states that the sweeper's early drop may take although they are assured, and whose ports a SYN may take over. */
+function isClosing(state: number): boolean {
+  return (
+    state === FIN_WAIT ||
+    state === CLOSE_WAIT ||
+    state === LAST_ACK ||
+    state === TIME_WAIT ||
+    state === CLOSE_BY_CLIENT ||
+    state === CLOSE_BY_SERVER
+  )
+}
+
+/** Frontend id + 1 that an entry was made through, or 0. */
+export function entryFrontend(stateWord: number): number {
+  return stateWord >>> ENTRY_FRONTEND_SHIFT
+}

@@ -1,0 +1,176 @@
+/**
+ * What the end-to-end tests share: traces made on the spot, the built `replay`, the built command, and a slow driver of
+ * the core that shows every packet.
+ *
+ * `replay` comes from dist because its workers load compiled files, and the core beside it so that both are of one build;
+ * `npm test` builds first.
+ */
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { afterAll } from 'vitest'
+import { LINE_NEW, LINE_SHIFT, LINE_STATUS } from '../../dist/native-free-core/connection.js'
+import { createDataplane, type Dataplane } from '../../dist/native-free-core/index.js'
+import { planReplay, type ReplayOptions, type ReplayPlan } from '../../dist/src/replay/plan.js'
+import { replay } from '../../dist/src/replay/replay.js'
+import { WindowReader } from '../../dist/src/replay/window.js'
+import { openTrace } from '../../dist/src/trace/read.js'
+import type { Warning } from '../../src/errors.ts'
+import type { NodeReport, ReplayReport, RunReport } from '../../src/report/types.ts'
+import { generateTrace } from '../../src/trace/generate.ts'
+
+export const ROOT: string = join(import.meta.dirname, '..', '..')
+export const DPEMU: string = join(ROOT, 'bin', 'dpemu.js')
+
+/** A folder of the test file's own that goes away after its last test. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'dpemu-replay-'))
+  afterAll(() => rmSync(folder, { recursive: true, force: true }))
+  return folder
+}
+
+export function scenarioFile(name: string): string {
+  return join(ROOT, 'traces', name, 'scenario.yaml')
+}
+
+/** The trace of a bundled scenario, made anew. @returns its path */
+export async function bundledTrace(folder: string, name: string): Promise<string> {
+  const output = join(folder, `${name}.msgpack`)
+  await generateTrace({ scenarioPath: scenarioFile(name), output })
+  return output
+}
+
+/** A trace of a scenario and manifests given as values: JSON is YAML. @returns its path */
+export async function traceOf(folder: string, name: string, scenario: object, objects: readonly object[]): Promise<string> {
+  const scenarioPath = join(folder, `${name}.yaml`)
+  const output = join(folder, `${name}.msgpack`)
+  writeFileSync(scenarioPath, JSON.stringify({ name, ...scenario }))
+  await generateTrace({ scenarioPath, output, manifests: [manifestFile(folder, `${name}-manifests`, objects)] })
+  return output
+}
+
+/** Objects as `kubectl get -o json` would print them. @returns the file's path */
+export function manifestFile(folder: string, name: string, objects: readonly object[]): string {
+  const path = join(folder, name, 'objects.json')
+  mkdirSync(dirname(path), { recursive: true })
+  writeFileSync(path, JSON.stringify({ apiVersion: 'v1', kind: 'List', items: objects }))
+  return path
+}
+
+export function options(trace: string, change: Partial<ReplayOptions> = {}): ReplayOptions {
+  return {
+    trace,
+    manifests: [],
+    policies: ['cluster', 'local'],
+    proxyModes: [],
+    workers: 2,
+    shards: 16,
+    seed: null,
+    model: null,
+    ...change,
+  }
+}
+
+/** The built replay, with the warnings it gave on the way. */
+export async function replayed(
+  trace: string,
+  change: Partial<ReplayOptions> = {},
+): Promise<ReplayReport & { given: Warning[] }> {
+  const given: Warning[] = []
+  const report = await replay(options(trace, change), { onWarning: (warning) => given.push(warning) })
+  return { ...report, given }
+}
+
+/** One run of one policy. */
+export async function replayedOnce(trace: string, change: Partial<ReplayOptions> = {}): Promise<RunReport> {
+  const { runs } = await replayed(trace, { policies: ['as-is'], ...change })
+  return runs[0]
+}
+
+/** Everything of a report that must not depend on the machine, as it is printed. */
+export function resultText(report: ReplayReport): string {
+  const { engine: _, ...result } = report
+  return JSON.stringify(result)
+}
+
+export function runOf(report: ReplayReport, policy: string, proxyMode = 'nftables'): RunReport {
+  const run = report.runs.find((one) => one.policy === policy && one.proxyMode === proxyMode)
+  if (run === undefined) throw new Error(`the report has no run ${policy} × ${proxyMode}`)
+  return run
+}
+
+export function sumOf(nodes: readonly NodeReport[], field: Exclude<keyof NodeReport, 'node'>): number {
+  return nodes.reduce((sum, node) => sum + node[field], 0)
+}
+
+export interface Finished {
+  readonly code: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** The command as a user runs it. */
+export function dpemu(args: readonly string[], nodeFlags: readonly string[] = []): Finished {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [...nodeFlags, DPEMU, ...args], {
+    encoding: 'utf8',
+    env: { ...process.env, NO_COLOR: '1' },
+    maxBuffer: 64 * 2 ** 20,
+  })
+  return { code: status, stdout, stderr }
+}
+
+/** A packet after the core has dealt with it. */
+export interface Seen {
+  readonly tick: number
+  /** Offset of its connection's line in `dataplane.lines`. */
+  readonly line: number
+  /** It was the connection's first. */
+  readonly opening: boolean
+}
+
+/**
+ * The exact sequential run, one packet at a time in this thread: what `--shards 1` does, watched.
+ *
+ * @param watch  called after each packet
+ * @returns      the core as the run left it
+ */
+export function drive(
+  change: ReplayOptions,
+  watch: (packet: Seen, dataplane: Dataplane, plan: ReplayPlan) => void,
+): { dataplane: Dataplane; plan: ReplayPlan } {
+  const trace = openTrace(change.trace)
+  try {
+    const plan = planReplay({ ...change, shards: 1, workers: 1 }, trace)
+    const lanes = Array.from({ length: trace.header.lanes }, (_, lane) => lane)
+    const reader = new WindowReader(trace, lanes, 1)
+    const dataplane = createDataplane({
+      connections: reader.lines,
+      entries: plan.entries,
+      shards: 1,
+      nodes: plan.registry.nodes.length,
+      endpoints: plan.registry.endpoints.length,
+      packetRows: reader.maxPacketRows,
+      connectionRows: trace.maxRows,
+    })
+    const { compiled } = plan.runs[0]
+    dataplane.begin({ rules: compiled.rules, seed: plan.seed, durationTicks: trace.totals.durationTicks })
+    dataplane.budgets.set(compiled.columns.nodeConntrackMax)
+    const { lines, packets } = dataplane
+    for (let window = 0; window < reader.windows; window++) {
+      reader.read(window, packets, dataplane.connections, dataplane.define)
+      for (const { shard, lineBase, baseTick, from, to } of reader.rows.slice(0, reader.count)) {
+        for (let row = from; row < to; row++) {
+          const line = (lineBase + packets.slot[row]) << LINE_SHIFT
+          const opening = (lines[line + LINE_STATUS] & 0xff) === LINE_NEW
+          dataplane.process(shard, lineBase, baseTick, row, row + 1)
+          watch({ tick: baseTick + packets.time[row], line, opening }, dataplane, plan)
+        }
+      }
+    }
+    dataplane.end(0)
+    return { dataplane, plan }
+  } finally {
+    trace.close()
+  }
+}
