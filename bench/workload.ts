@@ -129,7 +129,7 @@ export class Workload {
       else {
         const slot = this.pickOpen()
         const reply = (word & 1) === 0 ? 0 : FLAG_REPLY
-        const length = DATA_BYTES[(word >>> 1) & 3]!
+        const length = DATA_BYTES[(word >>> 1) & 3]
         this.emit(packets, slot, reply | (length > CONTROL_BYTES ? TCP_PSH | TCP_ACK : TCP_ACK), length)
       }
     }
@@ -171,10 +171,10 @@ export class Workload {
     const clients = outside ? world.clientsOutside : world.clientsInside
     const i = random.below(clients.length)
     const counter = outside ? world.clientsInside.length + i : i
-    const port = this.nextPort[counter]!
+    const port = this.nextPort[counter]
     this.nextPort[counter] = (port + 1) % PORTS
     connections.slot[row] = slot
-    connections.client[row] = clients[i]!
+    connections.client[row] = clients[i]
     connections.destination[row] = outside ? SERVICES + service : service
     connections.sourcePort[row] = PORT_FIRST + port
   }
@@ -184,10 +184,10 @@ export class Workload {
     const { random, scripts, status } = this
     if (scripts.length < SCRIPTS) scripts.push(this.startScript())
     const at = random.below(scripts.length)
-    const script = scripts[at]!
-    this.emit(packets, script.slot, script.flags[script.step++]!, CONTROL_BYTES)
+    const script = scripts[at]
+    this.emit(packets, script.slot, script.flags[script.step++], CONTROL_BYTES)
     if (script.step < script.flags.length) return
-    scripts[at] = scripts[scripts.length - 1]!
+    scripts[at] = scripts[scripts.length - 1]
     scripts.pop()
     if (status[script.slot] === CLOSING) {
       status[script.slot] = FREE

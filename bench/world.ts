@@ -56,8 +56,8 @@ export function createWorld(nodes = 1): World {
     isService: true,
   })
   const destinations = [
-    ...cluster.services.map((service) => dial(service.clusterIPs[0]!)),
-    ...cluster.services.map((service) => dial(service.loadBalancer[0]!.ip)),
+    ...cluster.services.map((service) => dial(service.clusterIPs[0])),
+    ...cluster.services.map((service) => dial(service.loadBalancer[0].ip)),
   ]
   const model = parseModel(
     `conntrackMax: 8000000\ntcpTimeWaitSeconds: ${CLOSED_SECONDS}\ntcpCloseSeconds: ${CLOSED_SECONDS}\n`,

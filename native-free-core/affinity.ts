@@ -42,14 +42,7 @@ export class AffinityTable {
    * @param start, count  the endpoints that a new connection may be given
    * @returns             position within the set, or -1
    */
-  find(
-    client: number,
-    owner: number,
-    nowMs: number,
-    members: Int32Array,
-    start: number,
-    count: number,
-  ): number {
+  find(client: number, owner: number, nowMs: number, members: Int32Array, start: number, count: number): number {
     const { words, mask } = this
     let best = -1
     for (let i = home(client, owner) & mask; ; i = (i + 1) & mask) {
@@ -71,11 +64,7 @@ export class AffinityTable {
     for (;;) {
       const base = i * WORDS
       if (words[base + ENDPOINT] === 0) break
-      if (
-        words[base + ENDPOINT] === endpoint + 1 &&
-        words[base + CLIENT] === client &&
-        words[base + OWNER] === owner
-      ) {
+      if (words[base + ENDPOINT] === endpoint + 1 && words[base + CLIENT] === client && words[base + OWNER] === owner) {
         words[base + EXPIRES] = expiresMs
         return
       }
@@ -93,7 +82,7 @@ export class AffinityTable {
    * Drop entries that expired before `nowMs`, and those whose endpoint no rule names any more (its list is gone).
    * @param alive    by endpoint id
    * @param counts   live entries by node are added here
-   * @param nodes    number of nodes, to tell an entry's own; it is the same for all rule sets of a run
+   * @param nodes    number of nodes, to tell an entry's own; the core's, which never changes
    */
   sweep(nowMs: number, alive: Int32Array, counts: Int32Array, nodes: number): void {
     const { words } = this

@@ -49,3 +49,5 @@ export const LINE_OPEN2 = 2
 export const LINE_CHAIN = 3
 /** Its opening packet was lost, or it broke: the rest is not sent. */
 export const LINE_FAILED = 4
+/** Its pod has gone: TCP breaks at the next packet, UDP vanishes until its entries expire or are cleaned up. */
+export const LINE_ORPHANED = 5

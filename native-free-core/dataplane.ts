@@ -14,6 +14,7 @@
  */
 import {
   LINE_BACKEND,
+  LINE_CHAIN,
   LINE_CLIENT,
   LINE_DELIVERED_PORTS,
   LINE_DESTINATION,
@@ -29,6 +30,7 @@ import {
   LINE_NODE_PROTOCOL2,
   LINE_OPEN,
   LINE_OPEN2,
+  LINE_ORPHANED,
   LINE_PORTS,
   LINE_SEEN,
   LINE_SHIFT,
@@ -59,9 +61,11 @@ import {
   type ConnectionColumns,
   createConnectionColumns,
   createPacketColumns,
+  FLAG_REPLY,
   HEADER_ONLY_BYTES,
   type PacketColumns,
   PROTOCOL_TCP,
+  PROTOCOL_UDP,
   TICKS_PER_MS,
 } from './packet.ts'
 import {
@@ -81,6 +85,7 @@ import {
   TOTAL_OFFERED_PACKETS,
 } from './result.ts'
 import {
+  ADDRESS_LIVE,
   openRules,
   type RuleColumns,
   SETTING_GC_INTERVAL_MS,
@@ -88,7 +93,7 @@ import {
   SETTING_UNACKNOWLEDGED_MS,
 } from './ruleset.ts'
 import { SlowPath } from './slowpath.ts'
-import { REASON_NONE } from './verdict.ts'
+import { REASON_BACKEND_GONE, REASON_NONE } from './verdict.ts'
 
 const BATCH = 128
 /** Node × this + the other number is the key of a pair: endpoint and service port ids stay below it. */
@@ -205,9 +210,24 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   }
 
   function adopt(words: Int32Array, nowMs: number): void {
+    const before = rules.addressFlags
     takeRules(words)
+    orphanLines(before, rules.addressFlags)
     for (let shard = 0; shard < shards; shard++) {
-      slowPath.affinity[shard].sweep(nowMs, rules.endpointAlive, affinityCounts, nodes)
+      slowPath.selector.sweep(shard, nowMs, affinityCounts)
+      tracker.cleanStaleUdp(shard)
+    }
+  }
+
+  /** Connections whose pod was there before and is not now. */
+  function orphanLines(before: Int32Array, after: Int32Array): void {
+    for (let line = 0; line < lines.length; line += LINE_WORDS) {
+      const status = lines[line + LINE_STATUS] & 0xff
+      if (status !== LINE_OPEN && status !== LINE_OPEN2 && status !== LINE_CHAIN) continue
+      const backend = lines[line + LINE_BACKEND]
+      if (backend < before.length && (before[backend] & ADDRESS_LIVE & ~after[backend]) !== 0) {
+        lines[line + LINE_STATUS] = (lines[line + LINE_STATUS] & ~0xff) | LINE_ORPHANED
+      }
     }
   }
 
@@ -257,12 +277,13 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
       result[layout.conntrackSeries + at * nodes + node] += table.counts[shard * nodes + node]
     }
     affinityCounts.fill(0)
-    slowPath.sweepAffinity(shard, nowMs, affinityCounts)
+    slowPath.selector.sweep(shard, nowMs, affinityCounts)
     for (let node = 0; node < nodes; node++) result[layout.affinitySeries + at * nodes + node] += affinityCounts[node]
     sampleCounters(portSamples, tracker.ports[shard], at)
     sampleCounters(holderSamples, tracker.holders[shard], at)
     nextSample[shard]++
-    nextSampleTick[shard] = nextSample[shard] < SAMPLES ? (nextSample[shard] + 1) * sampleTicks : Number.MAX_SAFE_INTEGER
+    nextSampleTick[shard] =
+      nextSample[shard] < SAMPLES ? (nextSample[shard] + 1) * sampleTicks : Number.MAX_SAFE_INTEGER
   }
 
   /** Adds a shard's counters into the series of this instance, by node and the other number. */
@@ -285,7 +306,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
 
   function process(shard: number, lineBase: number, baseTick: number, from: number, to: number): void {
     for (let start = from; start < to; ) {
-      let end = start + BATCH < to ? start + BATCH : to
+      let end = Math.min(start + BATCH, to)
       if (baseTick + time[end - 1] >= nextEventTick[shard]) {
         if (baseTick + time[start] >= nextEventTick[shard]) {
           runEvents(shard, baseTick + time[start])
@@ -412,6 +433,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     }
     const tick = (baseTick + time[row]) | 0
     if (status === LINE_NEW) return openConnection(shard, line, row, nowMs, tick)
+    if (status === LINE_ORPHANED) return orphaned(shard, line, row, nowMs, tick)
     const reason = slowPath.step(line, flags[row], length[row], nowMs, tick, shard)
     if (reason !== REASON_NONE) {
       slowPath.countLoss(reason)
@@ -427,6 +449,27 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
       lines[line + LINE_FIRST_NANOS] = -1
     }
     return true
+  }
+
+  /** A packet of a connection whose pod has gone. */
+  function orphaned(shard: number, line: number, row: number, nowMs: number, tick: number): boolean {
+    if (flags[row] >= FLAG_REPLY) {
+      result[TOTAL_NOT_SENT]++
+      return false
+    }
+    const protocol = lines[line + LINE_STATUS] >> 8
+    if (protocol === PROTOCOL_UDP && !slowPath.hasEntries(line, nowMs)) {
+      const reason = slowPath.open(line, flags[row], nowMs, tick, shard)
+      if (reason !== REASON_NONE) slowPath.countLoss(reason)
+      return reason === REASON_NONE
+    }
+    slowPath.refresh(line, flags[row], nowMs)
+    slowPath.countLoss(REASON_BACKEND_GONE)
+    if (protocol !== PROTOCOL_UDP) {
+      lines[line + LINE_STATUS] = LINE_FAILED | (protocol << 8)
+      result[TOTAL_BROKEN]++
+    }
+    return false
   }
 
   function openConnection(shard: number, line: number, row: number, nowMs: number, tick: number): boolean {

@@ -172,7 +172,7 @@ export function clusterSetOf(rules: RuleColumns, servicePort: number, node: numb
 /** Local endpoint set of a service port on a node; set 0 (empty) where it has none. */
 export function localSetOf(rules: RuleColumns, servicePort: number, node: number): number {
   const set = searchOverride(rules, rules.localOverrideStart[servicePort], rules.localOverrideCount[servicePort], node)
-  return set < 0 ? 0 : set
+  return Math.max(set, 0)
 }
 
 function searchOverride(rules: RuleColumns, start: number, count: number, node: number): number {
@@ -271,7 +271,8 @@ function frontendAt(rules: RuleColumns, node: number, destination: number, port:
   const exact = findFrontend(rules, destination, port, protocol)
   if (exact >= 0 && rules.frontendKind[exact] !== FRONTEND_BALANCER_PROXY) return exact
   const flags = rules.addressFlags[destination]
-  const local = (flags & ADDRESS_LOOPBACK) !== 0 || ((flags & ADDRESS_NODE) !== 0 && rules.addressNode[destination] === node)
+  const local =
+    (flags & ADDRESS_LOOPBACK) !== 0 || ((flags & ADDRESS_NODE) !== 0 && rules.addressNode[destination] === node)
   if (!local) return -1
   const found = findFrontend(rules, NODE_PORT_ADDRESS, port, protocol)
   if (found < 0) return -1

@@ -25,7 +25,7 @@ export function bucketOf(nanos: number): number {
 /** The middle of a bucket, in nanoseconds. */
 export function bucketMiddle(bucket: number): number {
   if (bucket < SUB) return bucket
-  const shift = ((bucket - SUB) >> SUB_BITS)
+  const shift = (bucket - SUB) >> SUB_BITS
   const low = (SUB + ((bucket - SUB) & (SUB - 1))) * 2 ** shift
   return low + (2 ** shift - 1) / 2
 }

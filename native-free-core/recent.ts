@@ -102,13 +102,15 @@ export class RecentLists {
       let length = 0
       let before = 0
       for (let entry = this.head[list]; entry !== 0; entry = this.next[entry]) {
-        if (this.previous[entry] !== before) throw new Error(`recent list ${list}: entry ${entry} has a wrong neighbour`)
+        if (this.previous[entry] !== before)
+          throw new Error(`recent list ${list}: entry ${entry} has a wrong neighbour`)
         if (this.lookup(list, this.client[entry]) !== entry) throw new Error(`recent entry ${entry} is not found`)
         before = entry
         length++
       }
       if (before !== this.tail[list]) throw new Error(`recent list ${list} does not end at its tail`)
-      if (length !== this.lists.counts[list]) throw new Error(`recent list ${list} holds ${length} clients, not its count`)
+      if (length !== this.lists.counts[list])
+        throw new Error(`recent list ${list} holds ${length} clients, not its count`)
       if (length > RECENT_LIST_CLIENTS) throw new Error(`recent list ${list} holds ${length} clients`)
       seen += length
     }

@@ -111,6 +111,8 @@ export const ADDRESS_EXTERNAL_FRONTEND = 256
 /** In a pod CIDR: traffic to it does not leave the cluster. */
 export const ADDRESS_POD_RANGE = 512
 export const ADDRESS_IPV6 = 1024
+/** Some pod or endpoint has it: packets to it are answered. */
+export const ADDRESS_LIVE = 2048
 
 /** Stands for "any address of this node that serves node ports" in the frontend table. */
 export const NODE_PORT_ADDRESS = -2

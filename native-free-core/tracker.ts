@@ -241,8 +241,7 @@ export class Tracker {
     if (next === UDP_STREAM) status |= STATUS_ASSURED
     entries[base + ENTRY_STATE] = next | status
     const waits = next === ESTABLISHED && (payload || (status & STATUS_PICKED_UP) !== 0)
-    entries[base + ENTRY_EXPIRES] =
-      nowMs + (waits ? rules.settings[SETTING_UNACKNOWLEDGED_MS] : rules.timeouts[next])
+    entries[base + ENTRY_EXPIRES] = nowMs + (waits ? rules.settings[SETTING_UNACKNOWLEDGED_MS] : rules.timeouts[next])
     return next
   }
 
@@ -366,7 +365,8 @@ export class Tracker {
       EVICTION_RANGE * this.shards,
       this.lookForVictim,
     )
-    for (const entry of this.reaped) if (this.entries[(entry << ENTRY_SHIFT) + ENTRY_NODE_PROTOCOL] >= 0) this.remove(entry)
+    for (const entry of this.reaped)
+      if (this.entries[(entry << ENTRY_SHIFT) + ENTRY_NODE_PROTOCOL] >= 0) this.remove(entry)
     let dropped = 0
     for (const entry of this.victims) {
       // Both tuples of an entry can lie in the bucket.

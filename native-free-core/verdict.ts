@@ -32,6 +32,8 @@ export const REASON_ENTRY_LOST = 14
 export const REASON_REPLY_LOST = 15
 export const REASON_NODE_IP_NOT_IN_RANGES = 16
 
+export const REASON_BACKEND_GONE = 17
+
 export interface Reason {
   readonly code: number
   /** Stable name, used as a key in JSON. */
@@ -137,6 +139,12 @@ export const REASONS: readonly Reason[] = [
     name: 'node-ip-not-in-source-ranges',
     verdict: DROP,
     sentence: 'ipvs blocks the node itself when its address is in none of loadBalancerSourceRanges',
+  },
+  {
+    code: REASON_BACKEND_GONE,
+    name: 'backend-gone',
+    verdict: DROP,
+    sentence: 'conntrack still sends the connection to a pod that is no longer there',
   },
 ]
 

@@ -96,7 +96,7 @@ export class MapDataplane {
   private readonly services: ReadonlyMap<string, MapService>
   private readonly entries = new Map<string, MapEntry>()
   private readonly affinity = new Map<string, { endpoint: MapEndpoint; expiresMs: number }>()
-  private readonly connections: (MapConnection | undefined)[] = []
+  private readonly connections: MapConnection[] = []
   private readonly world: World
   private readonly seed: number
   private readonly gateway: number
@@ -168,7 +168,7 @@ export class MapDataplane {
     const key = tupleKey(client, destination, sourcePort, destinationPort)
     const known = this.entries.get(key)
     if (known !== undefined) this.remove(known)
-    const service = this.services.get(`${destination}:${destinationPort}/${TCP}`)!
+    const service = this.services.get(`${destination}:${destinationPort}/${TCP}`) as MapService
     const ports = (sourcePort << 16) | destinationPort
     const word = finish(mix(mix(mix(tick | 0, client), destination), ports))
     const endpoint = this.chooseEndpoint(service, client, word, nowMs)

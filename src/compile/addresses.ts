@@ -11,6 +11,7 @@ import {
   ADDRESS_EXTERNAL_FRONTEND,
   ADDRESS_IN_SERVICE_CIDR,
   ADDRESS_IPV6,
+  ADDRESS_LIVE,
   ADDRESS_LOOPBACK,
   ADDRESS_NODE,
   ADDRESS_NODE_PORTS,
@@ -42,7 +43,8 @@ export function maskWords(cidr: Cidr): number[] {
   const prefix = mapped ? cidr.prefix + 96 : cidr.prefix
   const bits = mapped ? (0xffffn << 32n) | cidr.first : cidr.first
   const mask = ((1n << BigInt(prefix)) - 1n) << BigInt(128 - prefix)
-  const split = (value: bigint): number[] => [96n, 64n, 32n, 0n].map((shift) => Number((value >> shift) & 0xffffffffn) | 0)
+  const split = (value: bigint): number[] =>
+    [96n, 64n, 32n, 0n].map((shift) => Number((value >> shift) & 0xffffffffn) | 0)
   return [...split(bits & mask), ...split(mask)]
 }
 
@@ -97,7 +99,9 @@ export function addressColumns(
   const loopback = block(['127.0.0.0/8', '::1/128'])
   const nodeRanges =
     settings.detector === 'NodeCIDR'
-      ? new Blocks(cluster.nodes.flatMap((one) => one.podCidrs.map((text) => ({ text, owner: registry.node(one.name) }))))
+      ? new Blocks(
+          cluster.nodes.flatMap((one) => one.podCidrs.map((text) => ({ text, owner: registry.node(one.name) }))),
+        )
       : null
   const localhost = servesLocalhost(settings)
   for (let id = 0; id < count; id++) {
@@ -115,7 +119,7 @@ export function addressColumns(
     if (pod.hostNetwork) continue
     for (const address of pod.addresses) {
       const id = registry.address(address)
-      flags[id]! |= ADDRESS_POD
+      flags[id]! |= ADDRESS_POD | ADDRESS_LIVE
       node[id] = nodeIndex.get(pod.nodeName) ?? -1
     }
   }
@@ -123,10 +127,11 @@ export function addressColumns(
   for (const slice of cluster.slices) {
     for (const endpoint of slice.endpoints ?? []) {
       const owner = nodeIndex.get(endpoint.nodeName ?? '')
-      if (owner === undefined) continue
       for (const address of endpoint.addresses.slice(0, 1)) {
         const id = registry.address(address)
-        if (id < count && node[id] === -1) {
+        if (id >= count) continue
+        flags[id]! |= ADDRESS_LIVE
+        if (owner !== undefined && node[id] === -1) {
           flags[id]! |= ADDRESS_POD
           node[id] = owner
         }

@@ -284,7 +284,15 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
   const nodes = nodeColumns(cluster, settings, registry, options.model)
   for (const pod of cluster.pods) for (const address of pod.addresses) registry.address(address)
   const table = frontendTable(entries)
-  const settingWords = settingColumn(cluster, registry, settings, options, services.length, table.length / 4 - 1, nodes.zones)
+  const settingWords = settingColumn(
+    cluster,
+    registry,
+    settings,
+    options,
+    services.length,
+    table.length / 4 - 1,
+    nodes.zones,
+  )
   const servicePorts = registry.servicePorts.length
   const frontends = registry.frontends.length
   const endpoints = registry.endpoints
@@ -341,7 +349,8 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
 
 /** kube-proxy sorts by namespace/name:port; IPv4 and IPv6 have rules of their own. */
 function byName(a: ProxyService, b: ProxyService): number {
-  const key = (one: ProxyService): string => `${one.service.namespace}/${one.service.name}:${one.port.name} ${one.family}`
+  const key = (one: ProxyService): string =>
+    `${one.service.namespace}/${one.service.name}:${one.port.name} ${one.family}`
   return key(a) < key(b) ? -1 : 1
 }
 

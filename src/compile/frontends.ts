@@ -4,8 +4,9 @@
  * Headless and ExternalName Services make none, nor do those labelled `service.kubernetes.io/service-proxy-name` or
  * `service.kubernetes.io/headless`. The unit is the service port of one IP family. Source: pkg/proxy/serviceport.go.
  */
-import { ipFamily } from '../k8s/ip.ts'
+
 import type { ClusterService, ClusterServicePort } from '../k8s/cluster.ts'
+import { ipFamily } from '../k8s/ip.ts'
 import type { TrafficPolicy } from '../k8s/types.ts'
 import { isExternallyReachable } from './usable.ts'
 

@@ -6,8 +6,8 @@
  * gets the detector that kubeadm's would; one with a configuration gets exactly what it says.
  */
 import type { Warning } from '../errors.ts'
-import { cidrContains, ipFamily, parseCidr } from '../k8s/ip.ts'
 import type { Cluster, ClusterNode } from '../k8s/cluster.ts'
+import { cidrContains, ipFamily, parseCidr } from '../k8s/ip.ts'
 
 export type ProxyMode = 'nftables' | 'iptables' | 'ipvs'
 export type Detector = 'none' | 'ClusterCIDR' | 'NodeCIDR' | 'LocalPods'
@@ -69,7 +69,9 @@ export function proxySettings(cluster: Cluster, mode: ProxyMode | null, warnings
     warnings.push(notModelled('ipvs.scheduler', `ipvs scheduler "${scheduler}" is not modelled; rr is used`))
   }
   if (chosen === 'ipvs' && (scheduler === 'mh' || scheduler === 'sed' || scheduler === 'nq')) {
-    warnings.push(notModelled('ipvs.scheduler', `ipvs scheduler "${scheduler}" is modelled as ${SCHEDULERS[scheduler]}`))
+    warnings.push(
+      notModelled('ipvs.scheduler', `ipvs scheduler "${scheduler}" is modelled as ${SCHEDULERS[scheduler]}`),
+    )
   }
   const { detector, detectorCidrs } = detectorOf(cluster, warnings)
   const section = chosen === 'nftables' ? config?.nftables : chosen === 'ipvs' ? config?.ipvs : config?.iptables
@@ -103,7 +105,8 @@ function detectorOf(
     warnings.push(notModelled('detectLocalMode', `detectLocalMode "${mode}" is unknown; no local traffic is detected`))
     return { detector: 'none', detectorCidrs: [] }
   }
-  const cidrs = config === null ? cluster.clusterCidrs : (config.clusterCIDR ?? '').split(',').filter((c) => c.trim() !== '')
+  const cidrs =
+    config === null ? cluster.clusterCidrs : (config.clusterCIDR ?? '').split(',').filter((c) => c.trim() !== '')
   if (cidrs.length === 0) return { detector: 'none', detectorCidrs: [] }
   const first = (['IPv4', 'IPv6'] as const).flatMap((family) => {
     const cidr = cidrs.map((text) => parseCidr(text.trim())).find((parsed) => parsed?.family === family)

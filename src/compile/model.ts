@@ -5,7 +5,7 @@
  * Latency constants are one-way times and CPU times of one packet on one node, not round trips.
  */
 import { readFileSync } from 'node:fs'
-import { load } from 'js-yaml'
+import { loadAll } from 'js-yaml'
 import { UserError } from '../errors.ts'
 import type { ModelConstant } from '../report/types.ts'
 
@@ -64,7 +64,13 @@ const CONSTANTS: readonly Constant[] = [
     'per Service before the one that matches, first packets in iptables mode; derived from the chart of KEP-3866 (9-24) and imroc/tke-guide (9-21)',
     [0, 10_000],
   ),
-  constant('sameZoneNanos', 45_000, 'ns', 'half of 90 us round trip in one zone; richardimaoka/blog-en, AWS 2019', NANOS),
+  constant(
+    'sameZoneNanos',
+    45_000,
+    'ns',
+    'half of 90 us round trip in one zone; richardimaoka/blog-en, AWS 2019',
+    NANOS,
+  ),
   constant(
     'otherZoneNanos',
     507_500,
@@ -73,9 +79,21 @@ const CONSTANTS: readonly Constant[] = [
     NANOS,
   ),
   constant('loadBalancerNanos', 50_000, 'ns', 'assumption: no measured source was found; 10-100 us are claimed', NANOS),
-  constant('externalNanos', 0, 'ns', 'assumption: distances outside the cluster are not the dataplane’s; set yours', NANOS),
+  constant(
+    'externalNanos',
+    0,
+    'ns',
+    'assumption: distances outside the cluster are not the dataplane’s; set yours',
+    NANOS,
+  ),
   constant('podDeliveryNanos', 2000, 'ns', `veth into the pod; ${MEASURED}`, NANOS),
-  constant('egressMasquerade', 1, '0 or 1', 'network plugins masquerade pods’ traffic out of the pod CIDR (flannel, kindnet)', [0, 1]),
+  constant(
+    'egressMasquerade',
+    1,
+    '0 or 1',
+    'network plugins masquerade pods’ traffic out of the pod CIDR (flannel, kindnet)',
+    [0, 1],
+  ),
   constant('tcpLoose', 1, '0 or 1', KERNEL, [0, 1]),
   constant('snatRandomFully', 1, '0 or 1', 'kube-proxy asks for --random-fully / fully-random', [0, 1]),
   constant('tcpSynSentSeconds', 120, 's', KERNEL, SECONDS),
@@ -91,7 +109,13 @@ const CONSTANTS: readonly Constant[] = [
   constant('udpStreamSeconds', 120, 's', KERNEL, SECONDS),
   constant('genericSeconds', 600, 's', KERNEL, SECONDS),
   constant('conntrackMax', 0, 'entries', '0: as kube-proxy computes it from the node’s CPUs', [0, 8_000_000]),
-  constant('gcIntervalSeconds', 0, 's', '0: a 1024th of the trace, at least 1 and at most 60, as the kernel’s worker adapts', [0, 3600]),
+  constant(
+    'gcIntervalSeconds',
+    0,
+    's',
+    '0: a 1024th of the trace, at least 1 and at most 60, as the kernel’s worker adapts',
+    [0, 3600],
+  ),
 ]
 
 export type Model = Readonly<Record<ConstantName, number>> & { readonly written: ReadonlySet<string> }
@@ -125,14 +149,15 @@ export function readModel(path: string): Model {
 }
 
 export function parseModel(text: string, path: string): Model {
-  let document: unknown
+  let documents: unknown[]
   try {
-    document = load(text)
+    documents = loadAll(text)
   } catch (error) {
     throw new UserError('E_MODEL', `not YAML: ${(error as Error).message.split('\n')[0]}`, { where: path })
   }
-  if (document === null || document === undefined) return DEFAULT_MODEL
-  if (typeof document !== 'object' || Array.isArray(document)) {
+  const document = documents[0] ?? null
+  if (document === null && documents.length <= 1) return DEFAULT_MODEL
+  if (document === null || documents.length > 1 || typeof document !== 'object' || Array.isArray(document)) {
     throw new UserError('E_MODEL', 'a model file holds lines of name: number', { where: path })
   }
   const written: Record<string, number> = {}

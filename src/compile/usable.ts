@@ -7,8 +7,9 @@
  * Topology looks at hints only, all or nothing: one ready endpoint without a hint switches the filter off.
  * Source: pkg/proxy/topology.go (1.34), pkg/proxy/endpointslicecache.go.
  */
-import { ipFamily } from '../k8s/ip.ts'
+
 import type { ClusterService, ClusterServicePort } from '../k8s/cluster.ts'
+import { ipFamily } from '../k8s/ip.ts'
 import type { EndpointSlice } from '../k8s/types.ts'
 
 /** An endpoint of one service port and family as kube-proxy knows it. */

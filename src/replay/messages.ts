@@ -11,6 +11,8 @@ export interface WorkerRun {
   readonly durationTicks: number
   /** nf_conntrack_max by node. */
   readonly conntrackMax: Int32Array
+  /** Rule sets that take over on the way, by time. */
+  readonly changes: readonly { readonly tick: number; readonly rules: Int32Array }[]
 }
 
 export interface WorkerTask {

@@ -4,16 +4,18 @@
  * Pure but for reading manifests and model; everything after it only carries it out. Memory is known here: a worker holds
  * its share of connection lines, one conntrack table for all nodes and one window of packets.
  */
-import { type RuleColumns, MAX_ENTRIES } from '../../native-free-core/index.ts'
+import { MAX_ENTRIES, type RuleColumns } from '../../native-free-core/index.ts'
 import { type Compiled, compileRules } from '../compile/compile.ts'
 import type { ProxyMode } from '../compile/kube-proxy.ts'
 import { DEFAULT_MODEL, type Model, readModel } from '../compile/model.ts'
 import { Registry } from '../compile/registry.ts'
 import { isExternallyReachable } from '../compile/usable.ts'
 import { UserError, type Warning } from '../errors.ts'
+import { applyChange } from '../k8s/change.ts'
 import type { Cluster } from '../k8s/cluster.ts'
 import { deriveCluster } from '../k8s/derive.ts'
 import { parseManifests, readManifestFiles } from '../k8s/load.ts'
+import type { KubeObject } from '../k8s/types.ts'
 import { TICKS_PER_SECOND } from '../trace/format.ts'
 import type { TraceFile } from '../trace/read.ts'
 import { bindTrace } from './bind.ts'
@@ -38,6 +40,8 @@ export interface PlannedRun {
   readonly policy: PolicyName
   readonly mode: ProxyMode
   readonly compiled: Compiled
+  /** The rules after each change of the cluster that the trace carries. */
+  readonly changes: readonly { readonly tick: number; readonly compiled: Compiled }[]
 }
 
 export interface ReplayPlan {
@@ -70,18 +74,22 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
   const durationSeconds = totals.durationTicks / TICKS_PER_SECOND
   const gcSeconds = model.gcIntervalSeconds || Math.min(60, Math.max(1, durationSeconds / 1024))
   const modes: readonly (ProxyMode | null)[] = options.proxyModes.length > 0 ? options.proxyModes : [null]
+  const stages = changedClusters(parsed.objects, cluster, trace, warnings)
   const planned = options.policies.flatMap((policy) =>
     modes.map((mode) => {
-      const compiled = compileRules(cluster, registry, {
-        policy: policy === 'as-is' ? null : policy === 'local' ? 'Local' : 'Cluster',
-        mode,
-        model,
-        destinations: binding.destinations,
-        clientMap: binding.clientMap,
-        gcIntervalMs: Math.ceil(gcSeconds * 1000),
-      })
+      const compile = (stage: Cluster): Compiled =>
+        compileRules(stage, registry, {
+          policy: policy === 'as-is' ? null : policy === 'local' ? 'Local' : 'Cluster',
+          mode,
+          model,
+          destinations: binding.destinations,
+          clientMap: binding.clientMap,
+          gcIntervalMs: Math.ceil(gcSeconds * 1000),
+        })
+      const compiled = compile(cluster)
       warnings.push(...compiled.warnings)
-      return { policy, mode: compiled.settings.mode, compiled }
+      const changes = stages.map((stage) => ({ tick: stage.tick, compiled: compile(stage.cluster) }))
+      return { policy, mode: compiled.settings.mode, compiled, changes }
     }),
   )
   const shards = shardsFor(options.shards, trace, planned, binding.destinations, warnings)
@@ -89,13 +97,19 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
   const connectionEntries = totals.connections * MOST_HOPS
   const wanted = Math.max(64, Math.min(Math.max(...maxima), connectionEntries))
   if (wanted > MAX_ENTRIES) {
-    throw new UserError('E_TOO_MANY_ENTRIES', `the nodes' conntrack tables could hold ${wanted} entries together; ${MAX_ENTRIES} can be emulated`, {
-      where: trace.path,
-      hint: 'set a smaller conntrackMax in a model file (--model)',
-      exitCode: 2,
-    })
+    throw new UserError(
+      'E_TOO_MANY_ENTRIES',
+      `the nodes' conntrack tables could hold ${wanted} entries together; ${MAX_ENTRIES} can be emulated`,
+      {
+        where: trace.path,
+        hint: 'set a smaller conntrackMax in a model file (--model)',
+        exitCode: 2,
+      },
+    )
   }
-  const smallest = Math.min(...planned.map(({ compiled }) => compiled.columns.nodeConntrackMax.reduce(least, 0x7fffffff)))
+  const smallest = Math.min(
+    ...planned.map(({ compiled }) => compiled.columns.nodeConntrackMax.reduce(least, 0x7fffffff)),
+  )
   return {
     cluster,
     registry,
@@ -111,6 +125,24 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
     settles: connectionEntries > smallest,
     warnings: unique(warnings),
   }
+}
+
+/** The cluster after each change that the trace carries. */
+function changedClusters(
+  objects: readonly KubeObject[],
+  cluster: Cluster,
+  trace: TraceFile,
+  warnings: Warning[],
+): { readonly tick: number; readonly cluster: Cluster }[] {
+  let current = objects
+  let previous = cluster
+  return trace.header.changes.map((change, i) => {
+    const changed = applyChange(current, change, `${trace.path}, changes[${i}]`)
+    current = changed.objects
+    previous = deriveCluster(current, previous)
+    warnings.push(...changed.warnings, ...previous.warnings)
+    return { tick: Math.round(change.timeSeconds * TICKS_PER_SECOND), cluster: previous }
+  })
 }
 
 /**
@@ -137,7 +169,9 @@ function shardsFor(
     })
     return 1
   }
-  if (runs.some(({ mode, compiled }) => mode === 'iptables' && compiled.columns.serviceAffinityMs.some((ms) => ms > 0))) {
+  if (
+    runs.some(({ mode, compiled }) => mode === 'iptables' && compiled.columns.serviceAffinityMs.some((ms) => ms > 0))
+  ) {
     warnings.push({
       code: 'W_RECENT_LISTS',
       where: 'proxy mode iptables',

@@ -46,7 +46,10 @@ export async function runWorkers(tasks: readonly WorkerTask[], hooks: PoolHooks)
   })
   hooks.signal?.addEventListener('abort', stop)
   if (hooks.signal?.aborted) stop()
-  const timer = setInterval(() => hooks.onProgress?.(Atomics.load(control, CONTROL_PROGRESS) * PROGRESS_UNIT), PROGRESS_MS)
+  const timer = setInterval(
+    () => hooks.onProgress?.(Atomics.load(control, CONTROL_PROGRESS) * PROGRESS_UNIT),
+    PROGRESS_MS,
+  )
   try {
     const running = tasks.map(async (task): Promise<WorkerOutcome> => {
       let outcome: WorkerOutcome | undefined

@@ -13,7 +13,7 @@ import { openTrace, type TraceFile } from '../trace/read.ts'
 import { packageVersion } from '../version.ts'
 import { mergeRuns } from './merge.ts'
 import { CONTROL_WORDS, type WorkerResult, type WorkerTask } from './messages.ts'
-import { planReplay, type ReplayOptions, type ReplayPlan } from './plan.ts'
+import { type PlannedRun, planReplay, type ReplayOptions, type ReplayPlan } from './plan.ts'
 import { runWorkers } from './pool.ts'
 import { Settlement } from './settle.ts'
 import { summarizeRun } from './summarize.ts'
@@ -53,7 +53,15 @@ export async function replay(options: ReplayOptions, hooks: ReplayHooks = {}): P
   hooks.onProgress?.(total, total)
   const durationSeconds = Math.max(1, trace.totals.durationTicks) / TICKS_PER_SECOND
   const runs = plan.runs.map((run, i) =>
-    summarizeRun(run, mergeRuns(plan, results.map((result) => result.runs[i]!)), plan, durationSeconds),
+    summarizeRun(
+      run,
+      mergeRuns(
+        plan,
+        results.map((result) => result.runs[i]!),
+      ),
+      plan,
+      durationSeconds,
+    ),
   )
   return {
     schemaVersion: 1,
@@ -87,17 +95,34 @@ function tasksOf(plan: ReplayPlan, trace: TraceFile, path: string): WorkerTask[]
     endpoints: Math.max(1, plan.registry.endpoints.length),
     entries: plan.entries,
     settles: plan.settles,
-    runs: plan.runs.map(({ compiled }) => ({
-      rules: compiled.rules,
+    runs: plan.runs.map((run) => ({
+      rules: run.compiled.rules,
       seed: plan.seed,
       durationTicks: trace.totals.durationTicks,
-      conntrackMax: compiled.columns.nodeConntrackMax,
+      conntrackMax: conntrackMaxima(run, nodes),
+      changes: run.changes.map(({ tick, compiled }) => ({ tick, rules: compiled.rules })),
     })),
     control,
   }))
 }
 
-function engineReport(plan: ReplayPlan, results: readonly WorkerResult[], packets: number, seconds: number): EngineReport {
+/** By node; one that joins on the way has its limit from then on, and no entries before. */
+function conntrackMaxima(run: PlannedRun, nodes: number): Int32Array {
+  const maxima = new Int32Array(nodes)
+  for (const { columns } of [run.compiled, ...run.changes.map((change) => change.compiled)]) {
+    columns.nodeConntrackMax.forEach((max, node) => {
+      maxima[node] = Math.max(maxima[node]!, max)
+    })
+  }
+  return maxima
+}
+
+function engineReport(
+  plan: ReplayPlan,
+  results: readonly WorkerResult[],
+  packets: number,
+  seconds: number,
+): EngineReport {
   const runs = results.flatMap((result) => result.runs)
   const blocks = runs.flatMap(({ blockNanos, blockRows }) =>
     Array.from(blockNanos, (nanos, i) => ({ nanos, rows: blockRows[i]! })),

@@ -5,7 +5,7 @@
  * Time is taken around a block, never inside.
  */
 import { createRequire } from 'node:module'
-import { createDataplane, type Dataplane, SAMPLES } from '../../native-free-core/index.ts'
+import { createDataplane, type Dataplane, SAMPLES, TICKS_PER_MS } from '../../native-free-core/index.ts'
 import { UserError } from '../errors.ts'
 import { openTrace, type TraceFile } from '../trace/read.ts'
 import {
@@ -90,23 +90,19 @@ class RunInWorker {
     dataplane.begin(run)
     if (task.settles) this.settlement.begin(dataplane.budgets, run.conntrackMax)
     else for (let shard = 0; shard < task.shards; shard++) dataplane.budgets.set(run.conntrackMax, shard * task.nodes)
-    const stepTicks = Math.max(1, Math.ceil(run.durationTicks / SAMPLES))
-    let step = 1
+    const windowEnds = reader.windowEnds(run.durationTicks)
+    const stops = new Stops(task.settles ? Math.max(1, Math.ceil(run.durationTicks / SAMPLES)) : 0, run.changes)
     for (let window = 0; window < reader.windows; window++) {
       if (Atomics.load(this.control, CONTROL_ABORT) !== 0) throw new AbortedError('the run was called off')
       reader.read(window, dataplane.packets, dataplane.connections, dataplane.define)
-      if (!task.settles) {
-        this.processUntil(Number.MAX_SAFE_INTEGER)
-        continue
-      }
-      // The window's last tick is not known to a worker that has none of its packets, but the steps are the same for all.
-      const lastTick = this.windowEnds()[window]!
-      for (; step * stepTicks <= lastTick; step++) {
-        this.processUntil(step * stepTicks)
-        this.settle()
+      // Where a window ends comes from the index, so that workers without a packet in it stop at the same times.
+      for (; stops.tick <= windowEnds[window]!; stops.advance()) {
+        this.processUntil(stops.tick)
+        if (stops.isStep) this.settle()
+        for (const rules of stops.rules) dataplane.adopt(rules, Math.floor(stops.tick / TICKS_PER_MS))
       }
       this.processUntil(Number.MAX_SAFE_INTEGER)
-      this.settle()
+      if (task.settles) this.settle()
     }
     for (const shard of this.own) dataplane.end(shard)
     this.report(0, true)
@@ -150,19 +146,46 @@ class RunInWorker {
     this.settlement.settle(dataplane.table.counts, this.own, dataplane.budgets, run.conntrackMax)
   }
 
-  private ends: Float64Array | null = null
-
-  /** Tick from which each window's successor begins, from the index: the same in every worker. */
-  private windowEnds(): Float64Array {
-    if (this.ends !== null) return this.ends
-    this.ends = this.reader.windowEnds(this.run.durationTicks)
-    return this.ends
-  }
-
   private report(packets: number, all: boolean): void {
     this.unreported += packets
     if (!all && this.unreported < PROGRESS_UNIT * 64) return
     Atomics.add(this.control, CONTROL_PROGRESS, Math.round(this.unreported / PROGRESS_UNIT))
     this.unreported = 0
+  }
+}
+
+/** The moments of a run at which every worker stops: settlement steps, and changes of the cluster. */
+class Stops {
+  tick: number
+  isStep = false
+  rules: readonly Int32Array[] = []
+  private step = 1
+  private change = 0
+  private readonly stepTicks: number
+  private readonly changes: WorkerRun['changes']
+
+  /** @param stepTicks 0 for none */
+  constructor(stepTicks: number, changes: WorkerRun['changes']) {
+    this.stepTicks = stepTicks
+    this.changes = changes
+    this.tick = 0
+    this.take()
+  }
+
+  /** On to the next moment. */
+  advance(): void {
+    if (this.isStep) this.step++
+    this.change += this.rules.length
+    this.take()
+  }
+
+  private take(): void {
+    const nextStep = this.stepTicks === 0 ? Number.POSITIVE_INFINITY : this.step * this.stepTicks
+    const nextChange = this.changes[this.change]?.tick ?? Number.POSITIVE_INFINITY
+    this.tick = Math.min(nextStep, nextChange)
+    this.isStep = nextStep === this.tick && nextStep !== Number.POSITIVE_INFINITY
+    const due: Int32Array[] = []
+    for (let i = this.change; this.changes[i]?.tick === this.tick; i++) due.push(this.changes[i]!.rules)
+    this.rules = due
   }
 }

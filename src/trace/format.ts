@@ -91,7 +91,7 @@ export interface TraceProvenance {
   readonly scenario: string | null
 }
 
-/** Reserved: a change of the cluster at a moment of the trace. Version 1 writers leave `changes` empty. */
+/** A change of the cluster at a moment of the trace: an object applied, or `{kind, namespace, name}` deleted. */
 export interface TraceChange {
   readonly timeSeconds: number
   readonly apply?: unknown

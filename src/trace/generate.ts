@@ -7,8 +7,10 @@
 import { dirname, isAbsolute, relative, resolve, sep } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { UserError, type Warning } from '../errors.ts'
+import { applyChange } from '../k8s/change.ts'
 import { deriveCluster } from '../k8s/derive.ts'
 import { parseManifests, readManifestFiles } from '../k8s/load.ts'
+import type { KubeObject } from '../k8s/types.ts'
 import { TrafficGenerator } from './flows.ts'
 import { TICKS_PER_SECOND, type TraceManifest, type TraceTotals } from './format.ts'
 import { planTraffic } from './plan.ts'
@@ -55,6 +57,11 @@ export async function generateTrace(options: GenerateOptions): Promise<GenerateR
   const manifests = readManifests(scenario, options)
   const parsed = parseManifests(manifests)
   const cluster = deriveCluster(parsed.objects)
+  // Found wrong now rather than by every replay.
+  let changed: readonly KubeObject[] = parsed.objects
+  for (const [i, change] of scenario.changes.entries()) {
+    changed = applyChange(changed, change, `${scenarioPath}, changes[${i}]`).objects
+  }
   const plan = planTraffic(scenario, cluster, scenarioPath)
   signal?.throwIfAborted()
   const writer = new TraceWriter(output, {
@@ -64,7 +71,7 @@ export async function generateTrace(options: GenerateOptions): Promise<GenerateR
     addresses: plan.addresses,
     clientNames: plan.clientNames,
     destinations: plan.destinations,
-    changes: [],
+    changes: scenario.changes,
   })
   const warnings = [...parsed.warnings, ...cluster.warnings]
   try {

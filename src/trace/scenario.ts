@@ -9,6 +9,7 @@ import { load } from 'js-yaml'
 import { UserError } from '../errors.ts'
 import { canonicalIp, parseCidr } from '../k8s/ip.ts'
 import type { Distribution } from './distributions.ts'
+import type { TraceChange } from './format.ts'
 import { Field } from './scenario-fields.ts'
 
 export interface Scenario {
@@ -22,6 +23,8 @@ export interface Scenario {
   /** Files and folders, as written: relative to the scenario. */
   readonly manifests: readonly string[]
   readonly traffic: readonly Stream[]
+  /** Of the cluster, in the order of their times. */
+  readonly changes: readonly TraceChange[]
   /** The scenario's text, for the trace's provenance. */
   readonly text: string
 }
@@ -132,7 +135,9 @@ export function parseScenario(text: string, file: string): Scenario {
     throw new UserError('E_SCENARIO_YAML', `the scenario is not YAML: ${(error as Error).message}`, { where: file })
   }
   const root = new Field(value, file, '')
-  const fields = root.map(['name', 'description', 'seed', 'duration', 'connections', 'manifests', 'traffic'])
+  const fields = root.map([
+    ...(['name', 'description', 'seed', 'duration', 'connections', 'manifests', 'traffic', 'changes'] as const),
+  ])
   const durationSeconds = fields.duration.missing ? Number.POSITIVE_INFINITY : fields.duration.duration()
   const connections = fields.connections.missing ? Number.POSITIVE_INFINITY : fields.connections.integer(1)
   const streams = fields.traffic.list()
@@ -152,8 +157,22 @@ export function parseScenario(text: string, file: string): Scenario {
     connections,
     manifests: fields.manifests.missing ? [] : fields.manifests.list().map((item) => item.text()),
     traffic,
+    changes: fields.changes.missing ? [] : parseChanges(fields.changes),
     text,
   }
+}
+
+/** Whether an object is one is found out where the changes are applied, with the manifests at hand. */
+function parseChanges(changes: Field): TraceChange[] {
+  const parsed = changes.list().map((change): TraceChange => {
+    const { at, apply, delete: removed } = change.map(['at', 'apply', 'delete'])
+    if (apply.missing === removed.missing) change.fail('needs exactly one of apply and delete')
+    return {
+      timeSeconds: at.duration(),
+      ...(apply.missing ? { delete: removed.value } : { apply: apply.value }),
+    }
+  })
+  return parsed.sort((a, b) => a.timeSeconds - b.timeSeconds)
 }
 
 function parseStream(stream: Field, durationSeconds: number): Stream {

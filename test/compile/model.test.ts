@@ -19,6 +19,7 @@ function failure(text: string): UserError {
 test('an empty file is the default model', () => {
   expect(parseModel('', 'model.yaml')).toEqual(DEFAULT_MODEL)
   expect(parseModel('# nothing but a comment\n', 'model.yaml')).toEqual(DEFAULT_MODEL)
+  expect(parseModel('---\n', 'model.yaml')).toEqual(DEFAULT_MODEL)
 })
 
 test('what is written replaces the default, and the report names the file as its source', () => {
@@ -48,6 +49,7 @@ describe('errors name file, constant and what is allowed', () => {
     ['no time at all', 'udpSeconds: 0', 'udpSeconds is 0, must be a number from 1 to 2000000'],
     ['nothing', 'udpSeconds:', 'udpSeconds is null, must be a number from 1 to 2000000'],
     ['a list', '- udpSeconds', 'a model file holds lines of name: number'],
+    ['two documents', 'tcpLoose: 0\n---\ntcpLoose: 1', 'a model file holds lines of name: number'],
     ['a bare word', 'fast', 'a model file holds lines of name: number'],
     ['a name of Object.prototype', 'toString: 1', '"toString" is not a constant of the model'],
   ])('%s', (_words, text, message) => {

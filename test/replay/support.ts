@@ -100,7 +100,9 @@ export function runOf(report: ReplayReport, policy: string, proxyMode = 'nftable
   return run
 }
 
-export function sumOf(nodes: readonly NodeReport[], field: Exclude<keyof NodeReport, 'node'>): number {
+type NodeCount = { [Field in keyof NodeReport]: NodeReport[Field] extends number ? Field : never }[keyof NodeReport]
+
+export function sumOf(nodes: readonly NodeReport[], field: NodeCount): number {
   return nodes.reduce((sum, node) => sum + node[field], 0)
 }
 

@@ -1,0 +1,176 @@
+/**
+ * The document that a run of the benchmarks makes, and its tables.
+ *
+ * Ratios are the medians of the ratios of the same round: both sides met the same machine, so they survive noise that
+ * makes absolute figures worthless.
+ */
+import { execFileSync } from 'node:child_process'
+import { cpus, totalmem } from 'node:os'
+import Table from 'cli-table3'
+import { type Measurement, median as medianOf } from './measure.ts'
+import type { ReplayMeasurement } from './replay.ts'
+import type { Row, SizeName } from './rows.ts'
+
+export interface BenchDocument {
+  readonly schemaVersion: 1
+  readonly kind: 'bench'
+  readonly machine: { readonly cpu: string; readonly cpus: number; readonly memoryBytes: number; readonly platform: string }
+  readonly node: string
+  readonly v8: string
+  /** Commit, with `+` where the tree had changes; null outside a repository. */
+  readonly revision: string | null
+  readonly rows: RowResult[]
+  readonly ratios: RatioResult[]
+  readonly replay: ReplayMeasurement[]
+}
+
+export interface RowResult {
+  readonly row: string
+  readonly size: string
+  readonly skew: string
+  readonly variant: string
+  readonly unit: string
+  readonly harness: string
+  /** ns an operation: best round, median round, all rounds. */
+  readonly min: number
+  readonly median: number
+  readonly rounds: readonly number[]
+  /** Million a second at the best round, and the target where there is one. */
+  readonly millions: number
+  readonly targetMillions: number | null
+}
+
+export interface RatioResult {
+  readonly row: string
+  readonly size: string
+  readonly skew: string
+  /** `map`: how many times the Map's speed. `floor`: how many times the time of bare memory reads. */
+  readonly against: 'map' | 'floor'
+  readonly ratio: number
+  readonly target: number | null
+}
+
+export function createDocument(root: string): BenchDocument {
+  return {
+    schemaVersion: 1,
+    kind: 'bench',
+    machine: {
+      cpu: cpus()[0]?.model.trim() ?? 'unknown',
+      cpus: cpus().length,
+      memoryBytes: totalmem(),
+      platform: `${process.platform} ${process.arch}`,
+    },
+    node: process.version,
+    v8: process.versions.v8,
+    revision: revisionOf(root),
+    rows: [],
+    ratios: [],
+    replay: [],
+  }
+}
+
+function revisionOf(root: string): string | null {
+  const git = (...args: string[]): string =>
+    execFileSync('git', ['-C', root, ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim()
+  try {
+    return `${git('rev-parse', '--short', 'HEAD')}${git('status', '--porcelain') === '' ? '' : '+'}`
+  } catch {
+    // No repository, or no git: the figures stand without.
+    return null
+  }
+}
+
+/** Takes the measurements of one row, size and popularity into the document. */
+export function addMeasurements(document: BenchDocument, row: Row, measured: readonly Measurement[]): void {
+  const core = measured.find(({ spec }) => spec.variant === 'core')
+  for (const { spec, rounds, min, median } of measured) {
+    const { size, skew, variant } = spec
+    document.rows.push({
+      row: row.name,
+      size,
+      skew,
+      variant,
+      unit: row.unit,
+      harness: row.harness,
+      min,
+      median,
+      rounds,
+      millions: 1000 / min,
+      targetMillions: variant === 'core' ? (row.targetMillions?.[size] ?? null) : null,
+    })
+    if (variant === 'core' || core === undefined) continue
+    const pairs = core.rounds.map((nanos, i) => (variant === 'map' ? rounds[i] / nanos : nanos / rounds[i]))
+    document.ratios.push({ row: row.name, size, skew, against: variant, ratio: medianOf(pairs), target: targetOf(row, variant, size) })
+  }
+}
+
+function targetOf(row: Row, against: 'map' | 'floor', size: SizeName): number | null {
+  return (against === 'map' ? row.targetMap : row.targetFloor)?.[size] ?? null
+}
+
+/** Whether a ratio reaches its target; true where there is none. */
+export function meetsTarget({ against, ratio, target }: RatioResult): boolean {
+  return target === null || (against === 'map' ? ratio >= target : ratio <= target)
+}
+
+const PLAIN = { style: { head: [], border: [] } }
+const digits = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toFixed(1))
+
+/** The tables, as text without colour. */
+export function renderTables(document: BenchDocument): string {
+  const { machine, node, ratios, replay, revision, rows } = document
+  const parts = [
+    `${machine.cpu} × ${machine.cpus}, ${(machine.memoryBytes / 2 ** 30).toFixed(0)} GiB, ${machine.platform}, Node ${node}, revision ${revision ?? 'unknown'}`,
+  ]
+  if (rows.length > 0) {
+    const table = new Table({
+      ...PLAIN,
+      head: ['row', 'size', 'popularity', 'subject', 'ns min', 'ns median', 'M/s', 'target', 'per'],
+    })
+    for (const one of rows) {
+      const target = one.targetMillions === null ? '' : String(one.targetMillions)
+      table.push([
+        one.row,
+        one.size,
+        one.skew,
+        one.variant,
+        digits(one.min),
+        digits(one.median),
+        digits(one.millions),
+        target,
+        one.unit,
+      ])
+    }
+    parts.push(table.toString())
+  }
+  if (ratios.length > 0) {
+    const table = new Table({ ...PLAIN, head: ['row', 'size', 'popularity', 'ratio', 'value', 'target', ''] })
+    for (const one of ratios) {
+      const name = one.against === 'map' ? 'times as fast as the Map' : 'times the time of the memory floor'
+      const target = one.target === null ? '' : `${one.against === 'map' ? '≥' : '≤'} ${one.target}`
+      const met = one.target === null ? '' : meetsTarget(one) ? 'met' : 'missed'
+      table.push([one.row, one.size, one.skew, name, one.ratio.toFixed(2), target, met])
+    }
+    parts.push(table.toString())
+  }
+  if (replay.length > 0) {
+    const table = new Table({
+      ...PLAIN,
+      head: ['replay', 'policy', 'workers', 'packets', 's min', 's median', 'M packets/s', 'in the engine'],
+    })
+    for (const one of replay) {
+      table.push([
+        one.trace,
+        one.policy,
+        one.workers,
+        one.packets,
+        one.min.toFixed(2),
+        one.median.toFixed(2),
+        digits(one.packets / one.min / 1e6),
+        digits(one.engineMillions),
+      ])
+    }
+    parts.push(table.toString())
+  }
+  return `${parts.join('\n')}\n`
+}

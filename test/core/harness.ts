@@ -1,0 +1,264 @@
+/**
+ * A dataplane on a small cluster, fed packet by packet: what a test says is who sends what to whom, and when.
+ *
+ * Each packet is put through alone, so that what the counters gained is what happened to it; `replay` puts a whole list
+ * through in batches, for tests that compare the two.
+ */
+import {
+  createDataplane,
+  type Dataplane,
+  ENTRY_EXPIRES,
+  ENTRY_NODE_PROTOCOL,
+  ENTRY_SHIFT,
+  LINE_BACKEND,
+  LINE_DELIVERED_PORTS,
+  LINE_ENDPOINT,
+  LINE_SEEN,
+  LINE_SHIFT,
+  LINE_STATUS,
+  NODE_WORDS,
+  REASONS,
+  TICKS_PER_MS,
+  TOTAL_ACCEPTED_PACKETS,
+  TOTAL_NOT_SENT,
+} from '../../native-free-core/index.ts'
+import { type Compiled, compileRules, type Destination } from '../../src/compile/compile.ts'
+import type { ProxyMode } from '../../src/compile/kube-proxy.ts'
+import { DEFAULT_MODEL, type Model } from '../../src/compile/model.ts'
+import { Registry } from '../../src/compile/registry.ts'
+import type { Cluster } from '../../src/k8s/cluster.ts'
+import type { TrafficPolicy } from '../../src/k8s/types.ts'
+
+export const PROTOCOLS = { tcp: 6, udp: 17, sctp: 132 } as const
+export type ProtocolName = keyof typeof PROTOCOLS
+
+/** TCP flags by name, as tcpdump would say them. */
+export const FLAGS = {
+  none: 0,
+  fin: 17,
+  syn: 2,
+  synack: 18,
+  rst: 4,
+  rstack: 20,
+  ack: 16,
+  data: 24,
+} as const
+export type FlagName = keyof typeof FLAGS
+
+export interface LabOptions {
+  readonly mode?: ProxyMode
+  readonly policy?: TrafficPolicy | null
+  readonly model?: Partial<Model>
+  readonly shards?: number
+  readonly seed?: number
+  /** Most entries by node, divided over the shards; a number for every node. */
+  readonly entries?: number
+  readonly connections?: number
+  readonly durationMs?: number
+  readonly gcIntervalMs?: number
+  /** Addresses outside the cluster that will send, numbered before the rules are compiled as a trace's are. */
+  readonly clients?: readonly string[]
+}
+
+/** One packet of a connection: milliseconds from the start, who sends it, and what it is. */
+export interface Packet {
+  readonly connection: number
+  readonly atMs: number
+  readonly from: 'client' | 'server'
+  readonly flags: number
+  readonly length: number
+}
+
+export class Lab {
+  readonly dataplane: Dataplane
+  readonly registry: Registry = new Registry()
+  readonly nodeNames: readonly string[]
+  rules: Compiled
+  private readonly options: LabOptions
+  private readonly destinations: Destination[] = []
+  private readonly destinationIndex = new Map<string, number>()
+  private readonly shards: number
+  private connections = 0
+  private readonly shardOfConnection: number[] = []
+
+  /** @param dials  every `ip:port/protocol` that will be dialled; `!` before it: not meant for a Service */
+  constructor(cluster: Cluster, dials: readonly string[], options: LabOptions = {}) {
+    this.options = options
+    this.shards = options.shards ?? 1
+    this.nodeNames = cluster.nodes.map(({ name }) => name)
+    for (const text of dials) {
+      const plain = text.startsWith('!')
+      const [, address, port, protocol] = /^!?(.+):(\d+)\/(\w+)$/.exec(text)!
+      this.destinationIndex.set(plain ? text.slice(1) : text, this.destinations.length)
+      this.destinations.push({
+        address: this.registry.address(address.replace(/[[\]]/g, '')),
+        port: Number(port),
+        protocol: PROTOCOLS[protocol as ProtocolName],
+        isService: !plain,
+      })
+    }
+    for (const address of options.clients ?? []) this.registry.address(address)
+    this.rules = this.compile(cluster)
+    this.dataplane = createDataplane({
+      connections: options.connections ?? 4096,
+      entries: Math.max(64, (options.entries ?? 10_000) * cluster.nodes.length),
+      shards: this.shards,
+      nodes: cluster.nodes.length,
+      endpoints: 256,
+      packetRows: 16_384,
+      connectionRows: 4096,
+    })
+    this.begin()
+  }
+
+  begin(): void {
+    this.connections = 0
+    this.shardOfConnection.length = 0
+    this.dataplane.begin({
+      rules: this.rules.rules,
+      seed: this.options.seed ?? 1,
+      durationTicks: (this.options.durationMs ?? 600_000) * TICKS_PER_MS,
+    })
+    this.dataplane.budgets.fill(Math.floor((this.options.entries ?? 10_000) / this.shards))
+  }
+
+  /** The cluster is another one from now on. */
+  change(cluster: Cluster, nowMs: number): void {
+    this.rules = this.compile(cluster)
+    this.dataplane.adopt(this.rules.rules, nowMs)
+  }
+
+  private compile(cluster: Cluster): Compiled {
+    const { mode, policy, model, gcIntervalMs } = this.options
+    const options = {
+      policy: policy ?? null,
+      mode: mode ?? null,
+      model: { ...DEFAULT_MODEL, ...model, written: new Set(Object.keys(model ?? {})) } as Model,
+      destinations: this.destinations,
+      clientMap: new Int32Array(0),
+      gcIntervalMs: gcIntervalMs ?? 60_000,
+    }
+    return compileRules(cluster, this.registry, options)
+  }
+
+  /** Id of an address that the rules know: of a pod, a node, or one of `clients`. */
+  client(address: string): number {
+    const known = this.registry.addressCount
+    const id = this.registry.address(address)
+    if (id >= known) throw new Error(`client ${address} is new: name it in the cluster or in the option clients`)
+    return id
+  }
+
+  /** @param to  one of the dialled destinations. @returns the connection's number */
+  connect(client: string, to: string, sourcePort: number, shard = 0): number {
+    const { connections } = this.dataplane
+    const connection = this.connections++
+    const destination = this.destinationIndex.get(to)
+    if (destination === undefined) throw new Error(`${to} is not among the dialled destinations`)
+    connections.slot[0] = connection
+    connections.client[0] = this.client(client)
+    connections.destination[0] = destination
+    connections.sourcePort[0] = sourcePort
+    this.dataplane.define(0, 1)
+    this.shardOfConnection.push(shard)
+    return connection
+  }
+
+  /** @returns `accept`, `not-sent`, or the reason why the packet was lost */
+  send(packet: Packet): string {
+    const { packets, result, layout } = this.dataplane
+    const accepted = result[TOTAL_ACCEPTED_PACKETS]
+    const notSent = result[TOTAL_NOT_SENT]
+    const lost = REASONS.map(({ code }) => result[layout.reasons + code])
+    packets.time[0] = 0
+    packets.slot[0] = packet.connection
+    packets.flags[0] = packet.flags | (packet.from === 'server' ? 128 : 0)
+    packets.length[0] = packet.length
+    this.dataplane.process(this.shardOfConnection[packet.connection], 0, packet.atMs * TICKS_PER_MS, 0, 1)
+    const reasons = REASONS.filter(({ code }) => result[layout.reasons + code] > lost[code]).map(({ name }) => name)
+    if (result[TOTAL_ACCEPTED_PACKETS] > accepted) reasons.push('accept')
+    if (result[TOTAL_NOT_SENT] > notSent) reasons.push('not-sent')
+    if (reasons.length !== 1) throw new Error(`one packet had the outcomes [${reasons.join(', ')}]`)
+    return reasons[0]
+  }
+
+  /** Puts packets of one shard through in one call, in time order. */
+  replay(packets: readonly Packet[], shard = 0): void {
+    const columns = this.dataplane.packets
+    packets.forEach((packet, row) => {
+      columns.time[row] = packet.atMs * TICKS_PER_MS
+      columns.slot[row] = packet.connection
+      columns.flags[row] = packet.flags | (packet.from === 'server' ? 128 : 0)
+      columns.length[row] = packet.length
+    })
+    this.dataplane.process(shard, 0, 0, 0, packets.length)
+  }
+
+  shardOf(connection: number): number {
+    return this.shardOfConnection[connection]
+  }
+
+  /** The endpoint that a connection has been given, `''` for none. */
+  endpoint(connection: number): string {
+    const id = this.dataplane.lines[(connection << LINE_SHIFT) + LINE_ENDPOINT]
+    return id < 0 || this.isNew(connection) ? '' : this.registry.endpointText(id)
+  }
+
+  /** What the pod sees as the source: `ip:port`. */
+  seenSource(connection: number): string {
+    const { lines } = this.dataplane
+    const line = connection << LINE_SHIFT
+    return this.registry.addressPort(lines[line + LINE_SEEN], lines[line + LINE_DELIVERED_PORTS] >>> 16)
+  }
+
+  /** Where the packets of a connection end up: `ip:port`. */
+  deliveredTo(connection: number): string {
+    const { lines } = this.dataplane
+    const line = connection << LINE_SHIFT
+    return this.registry.addressPort(lines[line + LINE_BACKEND], lines[line + LINE_DELIVERED_PORTS] & 0xffff)
+  }
+
+  private isNew(connection: number): boolean {
+    return (this.dataplane.lines[(connection << LINE_SHIFT) + LINE_STATUS] & 0xff) === 0
+  }
+
+  /** Conntrack entries by node, expired ones that nobody met included. */
+  conntrack(): number[] {
+    const { counts } = this.dataplane.table
+    const nodes = this.nodeNames.length
+    return this.nodeNames.map((_, node) => {
+      let sum = 0
+      for (let shard = 0; shard < this.shards; shard++) sum += counts[shard * nodes + node]
+      return sum
+    })
+  }
+
+  /** Milliseconds that each entry of a node still has at `nowMs`, the longest first. */
+  timers(node: string, nowMs: number): number[] {
+    const { table } = this.dataplane
+    const index = this.nodeNames.indexOf(node)
+    const left: number[] = []
+    for (let shard = 0; shard < this.shards; shard++) {
+      table.forEachOfShard(shard, (entry) => {
+        const base = entry << ENTRY_SHIFT
+        if (table.entries[base + ENTRY_NODE_PROTOCOL] >> 8 === index) left.push(table.entries[base + ENTRY_EXPIRES] - nowMs)
+      })
+    }
+    return left.toSorted((a, b) => b - a)
+  }
+
+  total(word: number): number {
+    return this.dataplane.result[this.dataplane.layout.totals + word]
+  }
+
+  nodeTotal(node: string, word: number): number {
+    const { result, layout } = this.dataplane
+    return result[layout.nodes + this.nodeNames.indexOf(node) * NODE_WORDS + word]
+  }
+
+  selfCheck(): void {
+    this.dataplane.table.selfCheck()
+    for (const table of this.dataplane.slowPath.affinity) table.selfCheck()
+    for (const lists of this.dataplane.slowPath.recent) lists.selfCheck()
+  }
+}

@@ -1,0 +1,186 @@
+/**
+ * What happens when a node's conntrack table is full, and what sharing its capacity out over shards costs in exactness.
+ *
+ * The table of a node is one number in a cluster and sixteen budgets here, settled 256 times a run. The rows at the end
+ * say how far apart that puts the sharded run and the exact one: measured, with seeds that are fixed.
+ */
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import fc from 'fast-check'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { LINE_CLIENT, LINE_FAILED, LINE_STATUS } from '../../dist/native-free-core/connection.js'
+import { TOTAL_ACCEPTED_PACKETS } from '../../dist/native-free-core/result.js'
+import { Settlement } from '../../src/replay/settle.ts'
+import type { RunReport } from '../../src/report/types.ts'
+import { cluster, stream } from './cluster.ts'
+import { bundledTrace, drive, options, replayed, replayedOnce, resultText, sumOf, temporaryFolder, traceOf } from './support.ts'
+
+const folder = temporaryFolder()
+let flood: string
+
+beforeAll(async () => {
+  flood = await bundledTrace(folder, 'two-plus-one')
+})
+
+/** A model file in which every node's table has so many entries. */
+function tableOf(entries: number): string {
+  const path = join(folder, `model-${entries}.yaml`)
+  writeFileSync(path, `conntrackMax: ${entries}\n`)
+  return path
+}
+
+function dropsOf(run: RunReport): number {
+  return run.drops['conntrack-full'] ?? 0
+}
+
+describe('100,000 short connections, a table of 3,000 entries a node', () => {
+  let local: RunReport
+  let clusterRun: RunReport
+  beforeAll(async () => {
+    const { runs } = await replayed(flood, { model: tableOf(3000) })
+    ;[clusterRun, local] = runs
+  })
+
+  it('new connections are dropped, with the reason conntrack-full, and the nodes say how many', () => {
+    for (const run of [clusterRun, local]) {
+      expect(dropsOf(run)).toBeGreaterThan(10_000)
+      expect(sumOf(run.nodes, 'conntrackDrops')).toBe(dropsOf(run))
+      expect(run.connections.failed).toBe(dropsOf(run))
+      expect(run.connections.established + run.connections.failed).toBe(100_000)
+      expect(run.verdicts.drop).toBe(dropsOf(run))
+    }
+  })
+
+  it('no packet is unaccounted for: those of connections that never came about are not sent', () => {
+    for (const { verdicts, connections } of [clusterRun, local]) {
+      expect(verdicts.accept + verdicts.drop + verdicts.reject + verdicts.notSent).toBe(400_000)
+      expect(verdicts.notSent).toBe(3 * connections.failed)
+    }
+  })
+
+  it('a node’s count reaches its maximum and never goes beyond', () => {
+    for (const { nodes } of [clusterRun, local]) {
+      for (const { conntrackPeak, conntrackMax } of nodes) {
+        expect(conntrackMax).toBe(3000)
+        expect(conntrackPeak).toBeLessThanOrEqual(3000)
+        expect(conntrackPeak).toBeGreaterThan(2900)
+      }
+    }
+  })
+
+  it('Cluster needs two entries for a connection that crosses, so it breaks more', () => {
+    expect(dropsOf(clusterRun)).toBeGreaterThan(dropsOf(local))
+  })
+
+  it('with room for all nothing is dropped', async () => {
+    const { runs } = await replayed(flood, { model: tableOf(12_000) })
+    expect(runs.map(dropsOf)).toEqual([0, 0])
+  })
+
+  it('1, 2 and 7 workers agree to the byte, settling on the way', async () => {
+    const texts: string[] = []
+    for (const workers of [1, 2, 7]) {
+      texts.push(resultText(await replayed(flood, { model: tableOf(3000), policies: ['cluster'], workers })))
+    }
+    expect(new Set(texts).size).toBe(1)
+  })
+})
+
+describe('connections under way when the table fills', () => {
+  it('go on undisturbed: every packet of theirs passes, and the table is never overfull', async () => {
+    const patient = { from: { external: { addresses: 50, cidr: '198.51.100.0/24' } }, requests: 300, thinkTime: '90ms' }
+    const traffic = [
+      stream({ process: 'constant', connections: 100, rate: 100 }, { ...patient, rtt: '10ms' }),
+      stream({ rate: 200 }, { start: '5s' }),
+    ]
+    const trace = await traceOf(folder, 'patient', { seed: 4, duration: '30s', traffic }, cluster())
+    const change = options(trace, { policies: ['local'], model: tableOf(120) })
+    let established = 0
+    let passed = 0
+    let packets = 0
+    let acceptedBefore = 0
+    let failedOthers = 0
+    drive(change, ({ line, opening }, { lines, result, table }, plan) => {
+      for (let node = 0; node < 2; node++) expect(table.counts[node]).toBeLessThanOrEqual(120)
+      const accepted = result[TOTAL_ACCEPTED_PACKETS] - acceptedBefore
+      acceptedBefore = result[TOTAL_ACCEPTED_PACKETS]
+      const failed = (lines[line + LINE_STATUS] & 0xff) === LINE_FAILED
+      if (plan.registry.addressText(lines[line + LINE_CLIENT]).startsWith('198.51.100.')) {
+        if (opening) established++
+        packets++
+        passed += accepted
+      } else if (opening && failed) failedOthers++
+    })
+    expect(established).toBe(100)
+    expect(packets).toBeGreaterThan(80_000)
+    expect(passed).toBe(packets)
+    expect(failedOthers).toBeGreaterThan(1000)
+    const run = await replayedOnce(trace, { policies: ['local'], model: tableOf(120) })
+    expect(run.connections.broken).toBe(0)
+  })
+})
+
+describe('settling', () => {
+  it('after each step the budgets of a node’s shards are its maximum together, and each holds what its shard has', () => {
+    const table = fc.record({
+      shards: fc.constantFrom(1, 2, 4, 8, 16),
+      maxima: fc.array(fc.nat(5000), { minLength: 1, maxLength: 4 }),
+      fill: fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 64, maxLength: 64 }),
+      steps: fc.integer({ min: 1, max: 5 }),
+    })
+    fc.assert(
+      fc.property(table, ({ shards, maxima, fill, steps }) => {
+        const nodes = maxima.length
+        const most = Int32Array.from(maxima)
+        const budgets = new Int32Array(shards * nodes)
+        const own = Array.from({ length: shards }, (_, shard) => shard)
+        const settlement = new Settlement(new SharedArrayBuffer(Settlement.bytes(shards, nodes)), 1, shards, nodes)
+        const check = (counts: Int32Array): void => {
+          maxima.forEach((maximum, node) => {
+            const sum = own.reduce((total, shard) => total + budgets[shard * nodes + node], 0)
+            expect(sum).toBe(maximum)
+            for (const shard of own) {
+              expect(budgets[shard * nodes + node]).toBeGreaterThanOrEqual(counts[shard * nodes + node])
+            }
+          })
+        }
+        settlement.begin(budgets, most)
+        check(new Int32Array(budgets.length))
+        for (let step = 0; step < steps; step++) {
+          // Shards fill some part of what they may; never more, as the core's insert asks its budget first.
+          const counts = budgets.map((budget, i) => Math.floor(budget * fill[(i + step) % fill.length]))
+          settlement.settle(counts, own, budgets, most)
+          check(counts)
+        }
+      }),
+      { seed: 11, numRuns: 200 },
+    )
+  })
+})
+
+describe('sixteen shards against one', () => {
+  it.each([1500, 3000, 4500])('a table of %i: the drops differ by less than 3 per cent', async (entries) => {
+    const sharded = await replayed(flood, { model: tableOf(entries) })
+    const exact = await replayed(flood, { model: tableOf(entries), shards: 1 })
+    const apart = sharded.runs.map((run, i) => Math.abs(dropsOf(run) / dropsOf(exact.runs[i]) - 1))
+    for (const difference of apart) expect(difference).toBeLessThan(0.03)
+  })
+
+  it('the first drop comes at a table less than 5 per cent larger', async () => {
+    /** The smallest table at which nothing is dropped. */
+    const needed = async (shards: number): Promise<number> => {
+      let low = 4000
+      let high = 8000
+      while (high - low > 4) {
+        const middle = (low + high) >> 1
+        const run = await replayedOnce(flood, { policies: ['local'], model: tableOf(middle), shards })
+        if (dropsOf(run) === 0) high = middle
+        else low = middle
+      }
+      return high
+    }
+    const [exact, sharded] = [await needed(1), await needed(16)]
+    expect(sharded).toBeGreaterThanOrEqual(exact)
+    expect(sharded / exact).toBeLessThan(1.05)
+  })
+})
