@@ -25,7 +25,10 @@ interface Check {
 }
 
 /** Runs every check whose name matches. @returns how many passed and failed; each is a line on `print` */
-export async function runChecks(pattern: RegExp, print: (line: string) => void): Promise<{ passed: number; failed: number }> {
+export async function runChecks(
+  pattern: RegExp,
+  print: (line: string) => void,
+): Promise<{ passed: number; failed: number }> {
   let passed = 0
   let failed = 0
   for (const { name, run } of checks()) {
@@ -36,7 +39,7 @@ export async function runChecks(pattern: RegExp, print: (line: string) => void):
       print(`ok      ${name}`)
     } catch (error) {
       failed++
-      print(`FAILED  ${name}: ${(error as Error).message}`)
+      print(`FAILED  ${name}: ${(error as Error).message.trimEnd().replaceAll('\n', '\n        ')}`)
     }
   }
   return { passed, failed }
@@ -82,7 +85,8 @@ function workloadChecks(): Check[] {
         packets += window.packets
       }
       const within = (what: string, share: number, low: number, high: number): void => {
-        if (share < low || share > high) throw new Error(`${what} are ${share.toFixed(4)} of the packets, must be ${low} to ${high}`)
+        if (share < low || share > high)
+          throw new Error(`${what} are ${share.toFixed(4)} of the packets, must be ${low} to ${high}`)
       }
       within('replies', replies / packets, 0.48, 0.52)
       within('openings', openings / packets, 0.004, 0.01)
@@ -123,14 +127,41 @@ function processChecks(): Check[] {
     nodes: ROWS.find(({ name }) => name === row)?.nodes ?? 1,
   })
   return [
-    { name: 'packet-step 1k uniform, core = map', specs: ['core', 'map', 'floor'] as const, row: 'packet-step', size: '1k' as const, skew: 'uniform' as const },
-    { name: 'packet-step 64k zipf, core = map', specs: ['core', 'map'] as const, row: 'packet-step', size: '64k' as const, skew: 'zipf' as const },
-    { name: 'new-connections 64k, core = map', specs: ['core', 'map'] as const, row: 'new-connections', size: '64k' as const, skew: 'uniform' as const },
-    { name: 'packet-step-4-nodes 1k runs', specs: ['core', 'floor'] as const, row: 'packet-step-4-nodes', size: '1k' as const, skew: 'uniform' as const },
+    {
+      name: 'packet-step 1k uniform, core = map',
+      specs: ['core', 'map', 'floor'] as const,
+      row: 'packet-step',
+      size: '1k' as const,
+      skew: 'uniform' as const,
+    },
+    {
+      name: 'packet-step 64k zipf, core = map',
+      specs: ['core', 'map'] as const,
+      row: 'packet-step',
+      size: '64k' as const,
+      skew: 'zipf' as const,
+    },
+    {
+      name: 'new-connections 64k, core = map',
+      specs: ['core', 'map'] as const,
+      row: 'new-connections',
+      size: '64k' as const,
+      skew: 'uniform' as const,
+    },
+    {
+      name: 'packet-step-4-nodes 1k runs',
+      specs: ['core', 'floor'] as const,
+      row: 'packet-step-4-nodes',
+      size: '1k' as const,
+      skew: 'uniform' as const,
+    },
   ].map(({ name, row, size, skew, specs }) => ({
     name,
     run: async () => {
-      const measured = await measure(specs.map((variant) => spec(row, variant, size, skew)), 1)
+      const measured = await measure(
+        specs.map((variant) => spec(row, variant, size, skew)),
+        1,
+      )
       for (const { min } of measured) if (!(min > 0)) throw new Error(`a round took ${min} ns an operation`)
     },
   }))

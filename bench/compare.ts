@@ -7,9 +7,9 @@
  */
 import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import Table from 'cli-table3'
 import { UserError } from '../src/errors.ts'
 import type { BenchDocument } from './report.ts'
+import { renderTable } from './table.ts'
 
 const EXIT_REGRESSION = 99
 const DEFAULT_TOLERANCE = 0.15
@@ -35,7 +35,8 @@ export function compareDocuments(base: BenchDocument, now: BenchDocument, tolera
     const row = `${one.row} ${one.size} ${one.skew}`
     rated.add(row)
     const before = base.ratios.find(
-      (other) => other.row === one.row && other.size === one.size && other.skew === one.skew && other.against === one.against,
+      (other) =>
+        other.row === one.row && other.size === one.size && other.skew === one.skew && other.against === one.against,
     )
     if (before === undefined) continue
     // Against the Map more is better, against the floor less.
@@ -47,7 +48,8 @@ export function compareDocuments(base: BenchDocument, now: BenchDocument, tolera
     const row = `${one.row} ${one.size} ${one.skew}`
     if (!comparable || rated.has(row) || one.variant !== 'core') continue
     const before = base.rows.find(
-      (other) => other.row === one.row && other.size === one.size && other.skew === one.skew && other.variant === 'core',
+      (other) =>
+        other.row === one.row && other.size === one.size && other.skew === one.skew && other.variant === 'core',
     )
     if (before !== undefined) add(row, 'ns', before.min, one.min, one.min / before.min - 1, 2 * tolerance)
   }
@@ -60,7 +62,14 @@ export function compareDocuments(base: BenchDocument, now: BenchDocument, tolera
         other.packets === one.packets,
     )
     if (!comparable || before === undefined) continue
-    add(`replay ${one.trace} ${one.policy} × ${one.workers}`, 's', before.min, one.min, one.min / before.min - 1, 2 * tolerance)
+    add(
+      `replay ${one.trace} ${one.policy} × ${one.workers}`,
+      's',
+      before.min,
+      one.min,
+      one.min / before.min - 1,
+      2 * tolerance,
+    )
   }
   return list
 }
@@ -79,19 +88,27 @@ export function readDocument(path: string): BenchDocument {
     document.machine !== undefined &&
     [document.rows, document.ratios, document.replay].every((list) => Array.isArray(list))
   if (!whole) {
-    throw new UserError('E_BENCH_FILE', 'not a document of `npm run bench -- --json FILE`', { where: path, exitCode: 2 })
+    throw new UserError('E_BENCH_FILE', 'not a document of `npm run bench -- --json FILE`', {
+      where: path,
+      exitCode: 2,
+    })
   }
   return document as BenchDocument
 }
 
 /** The comparison as a table, and the exit code it amounts to. */
 export function renderComparison(list: readonly Comparison[]): { text: string; exitCode: number } {
-  const table = new Table({ style: { head: [], border: [] }, head: ['row', 'figure', 'base', 'now', 'worse by', ''] })
-  for (const { row, what, base, now, worse, regressed } of list) {
-    table.push([row, what, base.toFixed(2), now.toFixed(2), `${(worse * 100).toFixed(0)} %`, regressed ? 'REGRESSED' : ''])
-  }
+  const cells = list.map(({ row, what, base, now, worse, regressed }) => [
+    row,
+    what,
+    base.toFixed(2),
+    now.toFixed(2),
+    `${(worse * 100).toFixed(0)} %`,
+    regressed ? 'REGRESSED' : '',
+  ])
   const regressed = list.filter((one) => one.regressed).length
-  const text = `${table.toString()}\n${list.length} compared, ${regressed} regressed\n`
+  const table = renderTable(['row', 'figure', 'base', 'now', 'worse by', ''], cells)
+  const text = `${table}\n${list.length} compared, ${regressed} regressed\n`
   return { text, exitCode: regressed > 0 ? EXIT_REGRESSION : 0 }
 }
 
@@ -108,7 +125,10 @@ export function runCompare(args: readonly string[], print: (text: string) => voi
   }
   const list = compareDocuments(readDocument(positionals[0]), readDocument(positionals[1]), tolerance)
   if (list.length === 0) {
-    throw new UserError('E_BENCH_FILE', 'the two documents have no row in common', { where: positionals[1], exitCode: 2 })
+    throw new UserError('E_BENCH_FILE', 'the two documents have no row in common', {
+      where: positionals[1],
+      exitCode: 2,
+    })
   }
   const { text, exitCode } = renderComparison(list)
   print(text)

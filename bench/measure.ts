@@ -35,7 +35,12 @@ export async function measure(specs: readonly Spec[], rounds: number): Promise<M
       }
       agree(children)
     }
-    return specs.map((spec, i) => ({ spec, rounds: samples[i], min: Math.min(...samples[i]), median: median(samples[i]) }))
+    return specs.map((spec, i) => ({
+      spec,
+      rounds: samples[i],
+      min: Math.min(...samples[i]),
+      median: median(samples[i]),
+    }))
   } finally {
     for (const child of children) child.stop()
   }

@@ -12,8 +12,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import type { ReplayReport } from '../src/report/types.ts'
-import { generateTrace } from '../src/trace/generate.ts'
 import type { TraceTotals } from '../src/trace/format.ts'
+import { generateTrace } from '../src/trace/generate.ts'
 import { median } from './measure.ts'
 
 export interface ReplayMeasurement {
@@ -122,7 +122,11 @@ async function measurePolicy(
   }))
 }
 
-async function runReplay(path: string, policy: string, workers: number): Promise<{ report: ReplayReport; seconds: number }> {
+async function runReplay(
+  path: string,
+  policy: string,
+  workers: number,
+): Promise<{ report: ReplayReport; seconds: number }> {
   const began = performance.now()
   const { stdout } = await promisify(execFile)(
     process.execPath,

@@ -6,15 +6,20 @@
  */
 import { execFileSync } from 'node:child_process'
 import { cpus, totalmem } from 'node:os'
-import Table from 'cli-table3'
 import { type Measurement, median as medianOf } from './measure.ts'
 import type { ReplayMeasurement } from './replay.ts'
 import type { Row, SizeName } from './rows.ts'
+import { renderTable } from './table.ts'
 
 export interface BenchDocument {
   readonly schemaVersion: 1
   readonly kind: 'bench'
-  readonly machine: { readonly cpu: string; readonly cpus: number; readonly memoryBytes: number; readonly platform: string }
+  readonly machine: {
+    readonly cpu: string
+    readonly cpus: number
+    readonly memoryBytes: number
+    readonly platform: string
+  }
   readonly node: string
   readonly v8: string
   /** Commit, with `+` where the tree had changes; null outside a repository. */
@@ -100,7 +105,14 @@ export function addMeasurements(document: BenchDocument, row: Row, measured: rea
     })
     if (variant === 'core' || core === undefined) continue
     const pairs = core.rounds.map((nanos, i) => (variant === 'map' ? rounds[i] / nanos : nanos / rounds[i]))
-    document.ratios.push({ row: row.name, size, skew, against: variant, ratio: medianOf(pairs), target: targetOf(row, variant, size) })
+    document.ratios.push({
+      row: row.name,
+      size,
+      skew,
+      against: variant,
+      ratio: medianOf(pairs),
+      target: targetOf(row, variant, size),
+    })
   }
 }
 
@@ -113,64 +125,55 @@ export function meetsTarget({ against, ratio, target }: RatioResult): boolean {
   return target === null || (against === 'map' ? ratio >= target : ratio <= target)
 }
 
-const PLAIN = { style: { head: [], border: [] } }
 const digits = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toFixed(1))
 
-/** The tables, as text without colour. */
+/** The tables, as plain text. */
 export function renderTables(document: BenchDocument): string {
   const { machine, node, ratios, replay, revision, rows } = document
+  const memory = (machine.memoryBytes / 2 ** 30).toFixed(0)
   const parts = [
-    `${machine.cpu} × ${machine.cpus}, ${(machine.memoryBytes / 2 ** 30).toFixed(0)} GiB, ${machine.platform}, Node ${node}, revision ${revision ?? 'unknown'}`,
+    `${machine.cpu} × ${machine.cpus}, ${memory} GiB, ${machine.platform}, Node ${node}, revision ${revision ?? 'unknown'}`,
   ]
   if (rows.length > 0) {
-    const table = new Table({
-      ...PLAIN,
-      head: ['row', 'size', 'popularity', 'subject', 'ns min', 'ns median', 'M/s', 'target', 'per'],
-    })
-    for (const one of rows) {
-      const target = one.targetMillions === null ? '' : String(one.targetMillions)
-      table.push([
-        one.row,
-        one.size,
-        one.skew,
-        one.variant,
-        digits(one.min),
-        digits(one.median),
-        digits(one.millions),
-        target,
-        one.unit,
-      ])
-    }
-    parts.push(table.toString())
+    const head = ['row', 'size', 'popularity', 'subject', 'per', 'ns min', 'ns median', 'M/s', 'target']
+    const cells = rows.map((one) => [
+      one.row,
+      one.size,
+      one.skew,
+      one.variant,
+      one.unit,
+      digits(one.min),
+      digits(one.median),
+      digits(one.millions),
+      one.targetMillions === null ? '' : String(one.targetMillions),
+    ])
+    parts.push(renderTable(head, cells))
   }
   if (ratios.length > 0) {
-    const table = new Table({ ...PLAIN, head: ['row', 'size', 'popularity', 'ratio', 'value', 'target', ''] })
-    for (const one of ratios) {
-      const name = one.against === 'map' ? 'times as fast as the Map' : 'times the time of the memory floor'
-      const target = one.target === null ? '' : `${one.against === 'map' ? '≥' : '≤'} ${one.target}`
-      const met = one.target === null ? '' : meetsTarget(one) ? 'met' : 'missed'
-      table.push([one.row, one.size, one.skew, name, one.ratio.toFixed(2), target, met])
-    }
-    parts.push(table.toString())
+    const cells = ratios.map((one) => [
+      one.row,
+      one.size,
+      one.skew,
+      one.against === 'map' ? 'times as fast as the Map' : 'times the time of the memory floor',
+      one.ratio.toFixed(2),
+      one.target === null ? '' : `${one.against === 'map' ? '≥' : '≤'} ${one.target}`,
+      one.target === null ? '' : meetsTarget(one) ? 'met' : 'missed',
+    ])
+    parts.push(renderTable(['row', 'size', 'popularity', 'ratio', 'value', 'target', ''], cells))
   }
   if (replay.length > 0) {
-    const table = new Table({
-      ...PLAIN,
-      head: ['replay', 'policy', 'workers', 'packets', 's min', 's median', 'M packets/s', 'in the engine'],
-    })
-    for (const one of replay) {
-      table.push([
-        one.trace,
-        one.policy,
-        one.workers,
-        one.packets,
-        one.min.toFixed(2),
-        one.median.toFixed(2),
-        digits(one.packets / one.min / 1e6),
-        digits(one.engineMillions),
-      ])
-    }
-    parts.push(table.toString())
+    const head = ['replay', 'policy', 'workers', 'packets', 's min', 's median', 'M packets/s', 'in the engine']
+    const cells = replay.map((one) => [
+      one.trace,
+      one.policy,
+      String(one.workers),
+      String(one.packets),
+      one.min.toFixed(2),
+      one.median.toFixed(2),
+      digits(one.packets / one.min / 1e6),
+      digits(one.engineMillions),
+    ])
+    parts.push(renderTable(head, cells))
   }
-  return `${parts.join('\n')}\n`
+  return `${parts.join('\n\n')}\n`
 }

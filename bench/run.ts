@@ -79,7 +79,8 @@ function sizes(text: string): SizeName[] {
 function wholeNumber(name: string, text: string | undefined, otherwise: number): number {
   if (text === undefined) return otherwise
   const value = Number(text)
-  if (!Number.isSafeInteger(value) || value < 1) throw usageError(`${name} must be a whole number from 1, not "${text}"`)
+  if (!Number.isSafeInteger(value) || value < 1)
+    throw usageError(`${name} must be a whole number from 1, not "${text}"`)
   return value
 }
 
@@ -103,7 +104,13 @@ async function runBenchmarks(options: Options): Promise<void> {
     process.stderr.write(`replay, workers ${workerCounts().join(', ')}\n`)
     const { replayPackets: packets, rounds } = options
     document.replay.push(
-      ...(await measureReplay({ packets, rounds: Math.min(rounds, 5), traces, policies: ['cluster', 'cluster,local'], workers: [] })),
+      ...(await measureReplay({
+        packets,
+        rounds: Math.min(rounds, 5),
+        traces,
+        policies: ['cluster', 'cluster,local'],
+        workers: [],
+      })),
     )
   }
   if (document.rows.length + document.replay.length === 0) {
@@ -144,8 +151,11 @@ async function main(args: readonly string[]): Promise<number> {
 function fail(error: unknown): number {
   const known = error instanceof UserError ? error : null
   // What parseArgs throws is about the command line too.
-  const usage = (error as { code?: string }).code?.startsWith('ERR_PARSE_ARGS') === true
-  const lines = known !== null ? [known.where, known.message, known.hint] : [usage ? `${(error as Error).message}\n${USAGE}` : String((error as Error).stack)]
+  const usage = String((error as { code?: unknown }).code).startsWith('ERR_PARSE_ARGS')
+  const lines =
+    known !== null
+      ? [known.where, known.message, known.hint]
+      : [usage ? `${(error as Error).message}\n${USAGE}` : String((error as Error).stack)]
   process.stderr.write(`bench: ${lines.filter((line) => line !== '').join('\n')}\n`)
   return known?.exitCode ?? (usage ? 2 : 1)
 }

@@ -22,9 +22,10 @@ export const LINE_ENTRY2 = 5
 /** node << 8 | protocol of those nodes; negative for none. */
 export const LINE_NODE_PROTOCOL = 6
 export const LINE_NODE_PROTOCOL2 = 7
-/** Path latency of a packet of the established connection, ns, client to pod and back. */
+/** Path latency of a packet of the established connection in either direction, ns, without waiting. */
 export const LINE_FORWARD_NANOS = 8
-export const LINE_REPLY_NANOS = 9
+/** Receive-side scaling: the flow's hash in the low 8 bits; `FLOW_MASQUERADED`. */
+export const LINE_FLOW = 9
 /** Path latency of the opening packet, ns, until the first reply has been counted; then -1. */
 export const LINE_FIRST_NANOS = 10
 /** Endpoint id, or -1 where the connection goes to no Service. */
@@ -35,6 +36,10 @@ export const LINE_SEEN = 13
 export const LINE_DELIVERED_PORTS = 14
 /** Index in the trace's destination table. */
 export const LINE_DESTINATION_INDEX = 15
+
+export const FLOW_HASH_BITS = 255
+/** The first node masquerades: its packets cost more there. */
+export const FLOW_MASQUERADED = 256
 
 /** Defined, no packet yet. */
 export const LINE_NEW = 0

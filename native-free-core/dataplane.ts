@@ -13,6 +13,8 @@
  * entries are swept, shard by shard at the same virtual moments, so that results do not depend on the number of workers.
  */
 import {
+  FLOW_HASH_BITS,
+  FLOW_MASQUERADED,
   LINE_BACKEND,
   LINE_CHAIN,
   LINE_CLIENT,
@@ -24,6 +26,7 @@ import {
   LINE_ENTRY2,
   LINE_FAILED,
   LINE_FIRST_NANOS,
+  LINE_FLOW,
   LINE_FORWARD_NANOS,
   LINE_NEW,
   LINE_NODE_PROTOCOL,
@@ -57,17 +60,20 @@ import {
   STATUS_SEEN_REPLY,
 } from './flowtable.ts'
 import { bucketOf, HISTOGRAM_MAX, HISTOGRAM_SUM } from './histogram.ts'
+import { establishedCost } from './latency.ts'
 import {
   type ConnectionColumns,
   createConnectionColumns,
   createPacketColumns,
   FLAG_REPLY,
   HEADER_ONLY_BYTES,
+  NANOS_PER_TICK,
   type PacketColumns,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
   TICKS_PER_MS,
 } from './packet.ts'
+import { HOP_ANSWERS, HOP_FIRST, HOP_LAST, HOP_LOST, type HopColumns, hopColumns, WAIT_DROPPED } from './queue.ts'
 import {
   ENDPOINT_BYTES,
   ENDPOINT_PACKETS,
@@ -88,12 +94,14 @@ import {
   ADDRESS_LIVE,
   openRules,
   type RuleColumns,
+  SETTING_COST_FIRST_P50,
   SETTING_GC_INTERVAL_MS,
   SETTING_NODES,
   SETTING_UNACKNOWLEDGED_MS,
+  SETTING_ZONES,
 } from './ruleset.ts'
 import { SlowPath } from './slowpath.ts'
-import { REASON_BACKEND_GONE, REASON_NONE } from './verdict.ts'
+import { REASON_BACKEND_GONE, REASON_BACKLOG_FULL, REASON_NONE } from './verdict.ts'
 
 const BATCH = 128
 /** Node × this + the other number is the key of a pair: endpoint and service port ids stay below it. */
@@ -113,6 +121,11 @@ export interface DataplaneLimits {
   /** Rows of the packet columns, and of the connection columns. */
   readonly packetRows: number
   readonly connectionRows: number
+  /**
+   * Where hops are written for the nodes' CPU queues, at least three a packet row; the caller runs the queues and calls
+   * `settleHops`. Left out: nothing waits, latencies are recorded at once.
+   */
+  readonly hops?: HopColumns
 }
 
 export interface Run {
@@ -143,6 +156,12 @@ export interface Dataplane {
   define(lineBase: number, rows: number): void
   /** Put the packets in rows `from` to `to` of `packets` through: one shard's, in time order. */
   process(shard: number, lineBase: number, baseTick: number, from: number, to: number): void
+  /** Hops written since `beginStep`. */
+  hopCount(): number
+  /** A step begins: hops count their times from this tick. */
+  beginStep(baseTick: number): void
+  /** The queues have answered: record the latencies of the step's packets, and take back those that were dropped. */
+  settleHops(): void
   /** Take the remaining samples of a shard: once, after its last packet. */
   end(shard: number): void
   /** Source ports in use by node and endpoint id over time, of all shards of this instance. */
@@ -179,6 +198,22 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   tracker.budgets = budgets
   const { time, slot, flags, length } = packets
   const { packetHistogram, firstHistogram, setupHistogram, endpoints: endpointsAt } = layout
+  const hops = limits.hops ?? hopColumns(new ArrayBuffer(0), 0, 0)
+  const queued = limits.hops !== undefined
+  const { time: hopTime, place: hopPlace, cost: hopCost, wait: hopWait } = hops
+  const hopCapacity = hopTime.length
+  /** Of a packet's last hop: its line, its latency without waiting, its length. */
+  const hopLine = new Int32Array(hopCapacity)
+  const hopNanos = new Uint32Array(hopCapacity)
+  const hopLength = new Uint16Array(hopCapacity)
+  const cores = new Int32Array(nodes)
+  const flowCosts = new Int32Array(2)
+  /** Zone of each node (0 for none), and one-way ticks between two zones. */
+  const zones = new Int32Array(nodes)
+  let zoneCount = 1
+  let propagationTicks = new Int32Array(1)
+  let hopsWritten = 0
+  let stepBase = 0
   let rules: RuleColumns
   let sampleTicks = 1
   let portSamples = new Map<number, Int32Array>()
@@ -206,6 +241,12 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     if (rules.settings[SETTING_NODES] > nodes) throw new Error('rule set: more nodes than the core was made for')
     slowPath.take(rules)
     timeouts.set(rules.timeouts)
+    cores.set(rules.nodeCores)
+    zones.set(rules.nodeZone.map((zone) => zone + 1))
+    zoneCount = rules.settings[SETTING_ZONES] + 1
+    propagationTicks = rules.propagation.map((nanos) => Math.round(nanos / NANOS_PER_TICK))
+    flowCosts[0] = establishedCost(rules, false)
+    flowCosts[1] = establishedCost(rules, true)
     timeouts[UNACKNOWLEDGED] = rules.settings[SETTING_UNACKNOWLEDGED_MS]
   }
 
@@ -401,11 +442,41 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
         }
       }
       if (!passes && !slow(shard, line, row, status, nowMs, baseTick)) continue
-      const nanos = lines[line + LINE_FORWARD_NANOS + (packetFlags >> 7)]
-      const bucket = packetHistogram + bucketOf(nanos)
-      result[bucket] = result[bucket] + 1
-      if (nanos > result[packetHistogram + HISTOGRAM_MAX]) result[packetHistogram + HISTOGRAM_MAX] = nanos
-      nanosSum += nanos
+      const nanos = lines[line + LINE_FORWARD_NANOS]
+      if (queued) {
+        // Client to pod or back, first the node that is met first.
+        const flow = lines[line + LINE_FLOW]
+        const hash = flow & FLOW_HASH_BITS
+        const masqueraded = (flow & FLOW_MASQUERADED) >> 8
+        const at = baseTick + time[row] - stepBase
+        const node = lines[line + LINE_NODE_PROTOCOL] >> 8
+        let hop = hopsWritten
+        if (status === LINE_OPEN) {
+          hopTime[hop] = at
+          hopPlace[hop] = (node << 16) | (((hash * cores[node]) >> 8) << 8) | HOP_LAST
+          hopCost[hop] = flowCosts[masqueraded]
+        } else if (status === LINE_OPEN2) {
+          const node2 = lines[line + LINE_NODE_PROTOCOL2] >> 8
+          const ticks = propagationTicks[zones[node] * zoneCount + zones[node2]]
+          const forward = packetFlags < 128
+          hopTime[hop] = forward ? at : at + ticks
+          hopPlace[hop] = (node << 16) | (((hash * cores[node]) >> 8) << 8)
+          hopCost[hop] = flowCosts[masqueraded]
+          hop++
+          hopTime[hop] = forward ? at + ticks : at
+          hopPlace[hop] = (node2 << 16) | (((hash * cores[node2]) >> 8) << 8) | HOP_LAST
+          hopCost[hop] = flowCosts[0]
+        } else hop = chainHops(line, at, hash, masqueraded)
+        hopLine[hop] = line
+        hopNanos[hop] = nanos
+        hopLength[hop] = packetLength
+        hopsWritten = hop + 1
+      } else {
+        const bucket = packetHistogram + bucketOf(nanos)
+        result[bucket] = result[bucket] + 1
+        if (nanos > result[packetHistogram + HISTOGRAM_MAX]) result[packetHistogram + HISTOGRAM_MAX] = nanos
+        nanosSum += nanos
+      }
       accepted++
       acceptedBytes += packetLength
       const endpoint = lines[line + LINE_ENDPOINT]
@@ -432,7 +503,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
       return false
     }
     const tick = (baseTick + time[row]) | 0
-    if (status === LINE_NEW) return openConnection(shard, line, row, nowMs, tick)
+    if (status === LINE_NEW) return openConnection(shard, line, row, nowMs, tick, baseTick)
     if (status === LINE_ORPHANED) return orphaned(shard, line, row, nowMs, tick)
     const reason = slowPath.step(line, flags[row], length[row], nowMs, tick, shard)
     if (reason !== REASON_NONE) {
@@ -443,9 +514,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     const first = lines[line + LINE_FIRST_NANOS]
     if (flags[row] >= 128 && first >= 0) {
       // The first answer: for TCP the connection is set up when it has reached the client.
-      if (lines[line + LINE_STATUS] >> 8 === PROTOCOL_TCP) {
-        addLatency(setupHistogram, first + lines[line + LINE_FORWARD_NANOS + 1])
-      }
+      if (lines[line + LINE_STATUS] >> 8 === PROTOCOL_TCP) return answer(line, row, baseTick)
       lines[line + LINE_FIRST_NANOS] = -1
     }
     return true
@@ -472,32 +541,167 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     return false
   }
 
-  function openConnection(shard: number, line: number, row: number, nowMs: number, tick: number): boolean {
+  function openConnection(
+    shard: number,
+    line: number,
+    row: number,
+    nowMs: number,
+    tick: number,
+    baseTick: number,
+  ): boolean {
     const client = lines[line + LINE_CLIENT]
     const reason = slowPath.open(line, flags[row], nowMs, tick, shard)
     result[TOTAL_ATTEMPTED]++
     slowPath.countOpening(line, reason, client)
     if (reason !== REASON_NONE) {
       slowPath.countLoss(reason)
+      lostHop(row, baseTick)
       return false
     }
     // The opening packet is slower than those that follow: it is counted here with its own time.
     const nanos = lines[line + LINE_FIRST_NANOS]
-    addLatency(firstHistogram, nanos)
-    addLatency(packetHistogram, nanos)
-    result[TOTAL_ACCEPTED_PACKETS]++
-    result[TOTAL_ACCEPTED_BYTES] += length[row]
-    const endpoint = lines[line + LINE_ENDPOINT]
-    if (endpoint >= 0) {
-      const at = endpointsAt + endpoint * ENDPOINT_WORDS
-      result[at + ENDPOINT_PACKETS]++
-      result[at + ENDPOINT_BYTES] += length[row]
+    countAccepted(line, row)
+    if (queued) openingHops(line, row, baseTick, nanos)
+    else {
+      addLatency(firstHistogram, nanos)
+      addLatency(packetHistogram, nanos)
     }
     return false
   }
 
+  /** The answer that completes the set-up of a TCP connection; counted here with the set-up's time. */
+  function answer(line: number, row: number, baseTick: number): boolean {
+    const nanos = lines[line + LINE_FORWARD_NANOS]
+    if (!queued) {
+      addLatency(setupHistogram, lines[line + LINE_FIRST_NANOS] + nanos)
+      lines[line + LINE_FIRST_NANOS] = -1
+      return true
+    }
+    const flow = lines[line + LINE_FLOW]
+    const at = baseTick + time[row] - stepBase
+    const hop = chainHops(line, at, flow & FLOW_HASH_BITS, (flow & FLOW_MASQUERADED) >> 8)
+    hopPlace[hop] |= HOP_ANSWERS
+    hopLine[hop] = line
+    hopNanos[hop] = nanos
+    hopLength[hop] = length[row]
+    hopsWritten = hop + 1
+    countAccepted(line, row)
+    return false
+  }
+
+  /** Hops of a packet of an open connection on as many nodes as it has, of any path. @returns the last one's number */
+  function chainHops(line: number, at: number, hash: number, masqueraded: number): number {
+    let hop = hopsWritten - 1
+    const third = thirdEntries[(line >> LINE_SHIFT) * 2 + 1]
+    const hopsOfLine = (lines[line + LINE_STATUS] & 0xff) === LINE_CHAIN ? 3 : 2
+    for (let i = 0; i < hopsOfLine; i++) {
+      const nodeProtocol = i === 2 ? third : lines[line + LINE_NODE_PROTOCOL + i]
+      if (nodeProtocol < 0) break
+      hop = writeHop(hop + 1, nodeProtocol >> 8, at, hash, flowCosts[i === 0 ? masqueraded : 0])
+    }
+    hopPlace[hop] |= HOP_LAST
+    return hop
+  }
+
+  function writeHop(hop: number, node: number, at: number, hash: number, cost: number): number {
+    hopTime[hop] = at
+    hopPlace[hop] = (node << 16) | (((hash * cores[node]) >> 8) << 8)
+    hopCost[hop] = cost
+    return hop
+  }
+
+  /** Hops of the packet that has just opened a connection. */
+  function openingHops(line: number, row: number, baseTick: number, nanos: number): void {
+    const { path } = slowPath
+    const hash = lines[line + LINE_FLOW] & FLOW_HASH_BITS
+    const at = baseTick + time[row] - stepBase
+    let hop = writeHop(hopsWritten, path.node0, at, hash, path.cost0)
+    if (path.hops > 1) hop = writeHop(hop + 1, path.node1, at, hash, path.cost1)
+    if (path.hops > 2) hop = writeHop(hop + 1, path.node2, at, hash, path.cost2)
+    hopPlace[hop] |= HOP_LAST | HOP_FIRST
+    hopLine[hop] = line
+    hopNanos[hop] = nanos
+    hopLength[hop] = length[row]
+    hopsWritten = hop + 1
+  }
+
+  /** An opening packet that a node looked at and did not let through costs its CPU all the same. */
+  function lostHop(row: number, baseTick: number): void {
+    if (!queued || slowPath.entered < 0) return
+    const cost = flowCosts[0] + rules.settings[SETTING_COST_FIRST_P50]
+    const hop = writeHop(hopsWritten, slowPath.entered, baseTick + time[row] - stepBase, flags[row], cost)
+    hopPlace[hop] |= HOP_LAST | HOP_LOST
+    hopsWritten = hop + 1
+  }
+
+  function countAccepted(line: number, row: number): void {
+    result[TOTAL_ACCEPTED_PACKETS]++
+    result[TOTAL_ACCEPTED_BYTES] += length[row]
+    countAtEndpoint(line, 1, length[row])
+  }
+
+  function countAtEndpoint(line: number, packetCount: number, bytes: number): void {
+    const endpoint = lines[line + LINE_ENDPOINT]
+    if (endpoint < 0) return
+    const at = endpointsAt + endpoint * ENDPOINT_WORDS
+    result[at + ENDPOINT_PACKETS] += packetCount
+    result[at + ENDPOINT_BYTES] += bytes
+  }
+
+  function beginStep(baseTick: number): void {
+    stepBase = baseTick
+    hopsWritten = 0
+  }
+
+  function settleHops(): void {
+    let waited = 0
+    let dropped = false
+    for (let hop = 0; hop < hopsWritten; hop++) {
+      const wait = hopWait[hop]
+      if (wait === WAIT_DROPPED) dropped = true
+      else waited += wait
+      const bits = hopPlace[hop] & 0xff
+      if ((bits & HOP_LAST) === 0) continue
+      if ((bits & HOP_LOST) === 0) {
+        if (dropped) takeBack(hop, bits)
+        else {
+          const nanos = hopNanos[hop] + waited
+          const bucket = packetHistogram + bucketOf(nanos > 0x7fffffff ? 0x7fffffff : nanos)
+          result[bucket] = result[bucket] + 1
+          result[packetHistogram + HISTOGRAM_SUM] = result[packetHistogram + HISTOGRAM_SUM] + nanos
+          if (nanos > result[packetHistogram + HISTOGRAM_MAX]) result[packetHistogram + HISTOGRAM_MAX] = nanos
+          if ((bits & HOP_FIRST) !== 0) {
+            addLatency(firstHistogram, nanos)
+            lines[hopLine[hop] + LINE_FIRST_NANOS] = nanos
+          } else if ((bits & HOP_ANSWERS) !== 0) {
+            addLatency(setupHistogram, lines[hopLine[hop] + LINE_FIRST_NANOS] + nanos)
+            lines[hopLine[hop] + LINE_FIRST_NANOS] = -1
+          }
+        }
+      }
+      waited = 0
+      dropped = false
+    }
+    hopsWritten = 0
+  }
+
+  /**
+   * A packet that a full backlog dropped had been counted as delivered. Where it was the one that opened its connection, what
+   * the connection sends in later steps is not sent; what it sent in this one has been.
+   */
+  function takeBack(hop: number, bits: number): void {
+    const line = hopLine[hop]
+    result[TOTAL_ACCEPTED_PACKETS]--
+    result[TOTAL_ACCEPTED_BYTES] -= hopLength[hop]
+    countAtEndpoint(line, -1, -hopLength[hop])
+    slowPath.countLoss(REASON_BACKLOG_FULL)
+    if ((bits & HOP_FIRST) === 0) return
+    result[TOTAL_BROKEN]++
+    lines[line + LINE_STATUS] = (lines[line + LINE_STATUS] & ~0xff) | LINE_FAILED
+  }
+
   function addLatency(histogram: number, nanos: number): void {
-    result[histogram + bucketOf(nanos)]++
+    result[histogram + bucketOf(nanos > 0x7fffffff ? 0x7fffffff : nanos)]++
     result[histogram + HISTOGRAM_SUM] += nanos
     if (nanos > result[histogram + HISTOGRAM_MAX]) result[histogram + HISTOGRAM_MAX] = nanos
   }
@@ -523,6 +727,9 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     adopt,
     define,
     process,
+    hopCount: () => hopsWritten,
+    beginStep,
+    settleHops,
     end,
     portSeries: () => seriesOf(portSamples),
     holderSeries: () => seriesOf(holderSamples),

@@ -29,7 +29,7 @@ import {
   MODE_IPTABLES,
   MODE_IPVS,
   MODE_NFTABLES,
-  NODE_PORT_ADDRESS,
+  nodePortAddress,
   type RuleColumns,
   SERVICE_EXTERNAL_LOCAL,
   SERVICE_HAS_ANY,
@@ -138,18 +138,23 @@ export function findFrontend(rules: RuleColumns, address: number, port: number, 
 
 /** How the source looks from a node: the detector's word comes first, as its rule does. */
 export function classifySource(rules: RuleColumns, node: number, source: number): number {
+  if (isDetected(rules, node, source)) return SOURCE_POD
   const flags = rules.addressFlags[source]
-  if ((flags & ADDRESS_LOOPBACK) !== 0) return SOURCE_NODE
-  if (rules.addressNode[source] === node && (flags & ADDRESS_NODE) !== 0) return SOURCE_NODE
+  const own = (flags & ADDRESS_NODE) !== 0 && rules.addressNode[source] === node
+  return own || (flags & ADDRESS_LOOPBACK) !== 0 ? SOURCE_NODE : SOURCE_EXTERNAL
+}
+
+/** Whether the local-traffic detector takes a source for a pod; a node's address in the cluster CIDR counts too. */
+function isDetected(rules: RuleColumns, node: number, source: number): boolean {
   switch (rules.settings[SETTING_DETECTOR]) {
     case DETECTOR_CLUSTER_CIDR:
-      return (flags & ADDRESS_DETECTED) !== 0 ? SOURCE_POD : SOURCE_EXTERNAL
+      return (rules.addressFlags[source] & ADDRESS_DETECTED) !== 0
     case DETECTOR_NODE_CIDR:
-      return rules.addressDetectNode[source] === node ? SOURCE_POD : SOURCE_EXTERNAL
+      return rules.addressDetectNode[source] === node
     case DETECTOR_LOCAL_PODS:
-      return rules.addressNode[source] === node && (flags & ADDRESS_POD) !== 0 ? SOURCE_POD : SOURCE_EXTERNAL
+      return rules.addressNode[source] === node && (rules.addressFlags[source] & ADDRESS_POD) !== 0
     default:
-      return SOURCE_EXTERNAL
+      return false
   }
 }
 
@@ -248,7 +253,7 @@ export function decide(
 
   if (kind === FRONTEND_LOAD_BALANCER_IP && rules.frontendRangeCount[out.frontend] > 0) {
     // iptables installs no range filter for a Service without endpoints, so its clients get the REJECT instead.
-    if ((mode !== MODE_IPTABLES || hasAny) && !passesRanges(rules, mode, node, source, destination, out)) return
+    if ((mode !== MODE_IPTABLES || hasAny) && !passesRanges(rules, mode, node, source, destination, port, protocol, out)) return
   }
 
   chooseSet(rules, mode, node, kind, servicePort, flags, out)
@@ -274,16 +279,16 @@ function frontendAt(rules: RuleColumns, node: number, destination: number, port:
   const local =
     (flags & ADDRESS_LOOPBACK) !== 0 || ((flags & ADDRESS_NODE) !== 0 && rules.addressNode[destination] === node)
   if (!local) return -1
-  const found = findFrontend(rules, NODE_PORT_ADDRESS, port, protocol)
+  const found = findFrontend(rules, nodePortAddress(rules, destination), port, protocol)
   if (found < 0) return -1
   if ((flags & ADDRESS_NODE_PORTS) !== 0) return found
-  // The iptables rules for node ports without endpoints match every local address (dst-type LOCAL), served or not.
+  // Two kinds of iptables rules match every local address (dst-type LOCAL), served or not: those that accept a health check
+  // port, and those that refuse a node port without endpoints.
+  if (rules.settings[SETTING_MODE] !== MODE_IPTABLES) return -1
   const servicePort = rules.frontendServicePort[found]
-  const rejecting =
-    rules.settings[SETTING_MODE] === MODE_IPTABLES &&
-    rules.frontendKind[found] !== FRONTEND_HEALTH_CHECK &&
-    (rules.serviceFlags[servicePort] & SERVICE_HAS_ANY) === 0
-  return rejecting ? found : -1
+  const everywhere =
+    rules.frontendKind[found] === FRONTEND_HEALTH_CHECK || (rules.serviceFlags[servicePort] & SERVICE_HAS_ANY) === 0
+  return everywhere ? found : -1
 }
 
 /** No Service at this address and port. */
@@ -311,6 +316,8 @@ function passesRanges(
   node: number,
   source: number,
   destination: number,
+  port: number,
+  protocol: number,
   out: Decision,
 ): boolean {
   const primary = rules.nodePrimary[node * 2 + familyOf(rules, destination)]
@@ -319,8 +326,9 @@ function passesRanges(
     out.ranges = 1
     return true
   }
-  // A node that reaches its own VIP carries the VIP as source; it is let in where the node's address would be.
-  if (nodeInRanges && source === destination) {
+  // A node that reaches a VIP of the Service may carry a VIP as source; it is let in where the node's address would be.
+  const vip = nodeInRanges ? findFrontend(rules, source, port, protocol) : -1
+  if (vip >= 0 && rules.frontendServicePort[vip] === out.servicePort) {
     out.ranges = 2
     return true
   }

@@ -33,7 +33,7 @@ export const PURPOSE_LOAD_BALANCER = 1
 export const PURPOSE_ENDPOINT = 2
 export const PURPOSE_SNAT = 3
 export const PURPOSE_ENTRY_NODE = 4
-export const PURPOSE_ICMP = 5
+export const PURPOSE_COST = 5
 
 /** The random word of (seed, connection, node, purpose); the same inputs give the same word on any worker. */
 export function draw(seed: number, connection: number, node: number, purpose: number): number {

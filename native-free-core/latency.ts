@@ -10,8 +10,10 @@
 import {
   type RuleColumns,
   SETTING_COST_ESTABLISHED,
-  SETTING_COST_FIRST,
   SETTING_COST_FIRST_MASQUERADE,
+  SETTING_COST_FIRST_P50,
+  SETTING_COST_FIRST_P90,
+  SETTING_COST_FIRST_P99,
   SETTING_COST_MASQUERADED,
   SETTING_COST_PER_RULE_PICOS,
   SETTING_RULE_COUNT,
@@ -30,13 +32,33 @@ export function establishedCost(rules: RuleColumns, masqueraded: boolean): numbe
   return rules.settings[SETTING_COST_ESTABLISHED] + (masqueraded ? rules.settings[SETTING_COST_MASQUERADED] : 0)
 }
 
-/** CPU time that the first packet pays more on a node. @param servicePort -1 where no Service matched: the full scan */
-export function firstPacketCost(rules: RuleColumns, servicePort: number, masqueraded: boolean): number {
+/**
+ * CPU time that the first packet pays more on a node: a cold path, so a distribution and no constant, and then the rules
+ * before the Service's own.
+ * @param servicePort  -1 where no Service matched: the full scan
+ * @param word         random word of the connection on this node
+ */
+export function firstPacketCost(
+  rules: RuleColumns,
+  servicePort: number,
+  masqueraded: boolean,
+  word: number,
+): number {
   const { settings } = rules
   const position = servicePort < 0 ? settings[SETTING_RULE_COUNT] : rules.servicePosition[servicePort]
   return (
-    settings[SETTING_COST_FIRST] +
+    coldCost(settings, (word >>> 0) / 4294967296) +
     (masqueraded ? settings[SETTING_COST_FIRST_MASQUERADE] : 0) +
     Math.round((settings[SETTING_COST_PER_RULE_PICOS] * position) / 1000)
   )
+}
+
+/** Straight lines between the quantiles 0, 0.5, 0.9 and 0.99, and the last one carried on. */
+function coldCost(settings: Int32Array, u: number): number {
+  const p50 = settings[SETTING_COST_FIRST_P50]
+  const p90 = settings[SETTING_COST_FIRST_P90]
+  const p99 = settings[SETTING_COST_FIRST_P99]
+  if (u < 0.5) return Math.round((p50 * u) / 0.5)
+  if (u < 0.9) return Math.round(p50 + ((p90 - p50) * (u - 0.5)) / 0.4)
+  return Math.round(p90 + ((p99 - p90) * (u - 0.9)) / 0.09)
 }

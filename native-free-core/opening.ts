@@ -6,6 +6,8 @@
  * Cost: about 0.4 µs for a connection on one node; allocates nothing.
  */
 import {
+  FLOW_HASH_BITS,
+  FLOW_MASQUERADED,
   LINE_BACKEND,
   LINE_CHAIN,
   LINE_CLIENT,
@@ -17,13 +19,14 @@ import {
   LINE_ENTRY2,
   LINE_FAILED,
   LINE_FIRST_NANOS,
+  LINE_FLOW,
   LINE_FORWARD_NANOS,
+  LINE_NEW,
   LINE_NODE_PROTOCOL,
   LINE_NODE_PROTOCOL2,
   LINE_OPEN,
   LINE_OPEN2,
   LINE_PORTS,
-  LINE_REPLY_NANOS,
   LINE_SEEN,
   LINE_SHIFT,
   LINE_STATUS,
@@ -56,6 +59,7 @@ import {
   draw,
   finish,
   mix,
+  PURPOSE_COST,
   PURPOSE_ENDPOINT,
   PURPOSE_ENTRY_NODE,
   PURPOSE_LOAD_BALANCER,
@@ -117,7 +121,7 @@ export interface OpeningParts extends TrackerParts {
 }
 
 /** How the path of the connection being opened looks so far; one record, reused. */
-interface Path {
+export interface Path {
   hops: number
   node0: number
   node1: number
@@ -127,6 +131,10 @@ interface Path {
   entry2: number
   forwardNanos: number
   firstExtraNanos: number
+  /** CPU time of the opening packet on each node. */
+  cost0: number
+  cost1: number
+  cost2: number
   masqueraded: number
 }
 
@@ -145,7 +153,8 @@ export class Opening {
   protected readonly entries: Int32Array
   protected readonly lines: Int32Array
   protected readonly third: Int32Array
-  protected readonly path: Path = {
+  /** How the packet that was opened last travelled. */
+  readonly path: Path = {
     hops: 0,
     node0: -1,
     node1: -1,
@@ -155,6 +164,9 @@ export class Opening {
     entry2: 0,
     forwardNanos: 0,
     firstExtraNanos: 0,
+    cost0: 0,
+    cost1: 0,
+    cost2: 0,
     masqueraded: 0,
   }
 
@@ -169,8 +181,10 @@ export class Opening {
   /** Service port that the path has been translated for, or -1. */
   private servicePort = -1
   /** The node where the connection came in, -1 when it never did. */
-  private entered = -1
+  entered = -1
   private clientNode = -1
+  /** The node that a connection under way has come in on so far: balancers and routers keep a flow where it is; -1 for none. */
+  protected staysOn = -1
 
   constructor(parts: OpeningParts) {
     this.tracker = new Tracker(parts)
@@ -219,8 +233,15 @@ export class Opening {
     path.entry0 = path.entry1 = path.entry2 = 0
     path.forwardNanos = 0
     path.firstExtraNanos = 0
+    path.cost0 = path.cost1 = path.cost2 = 0
     path.masqueraded = 0
-    if ((flags & FLAG_REPLY) !== 0) return REASON_INVALID_STATE
+    if ((flags & FLAG_REPLY) !== 0) {
+      // An answer to a connection that nobody opened: it leads nowhere, and is tried once only.
+      if ((lines[line + LINE_STATUS] & 0xff) === LINE_NEW) {
+        lines[line + LINE_STATUS] = LINE_FAILED | (this.protocol << 8)
+      }
+      return REASON_INVALID_STATE
+    }
     const reason = this.travel(line)
     if (reason !== REASON_NONE) {
       lines[line + LINE_STATUS] = LINE_FAILED | (this.protocol << 8)
@@ -291,7 +312,8 @@ export class Opening {
       const count = rules.frontendNodeCount[frontend]
       if (count === 0) return -2
       const word = draw(this.seed, this.connectionWord, 0, PURPOSE_LOAD_BALANCER)
-      const node = rules.balancerNodes[rules.frontendNodeStart[frontend] + below(word, count)]
+      const chosen = rules.balancerNodes[rules.frontendNodeStart[frontend] + below(word, count)]
+      const node = this.staysOn >= 0 ? this.staysOn : chosen
       this.path.forwardNanos += rules.settings[SETTING_BALANCER_NANOS]
       if (kind === FRONTEND_BALANCER_PROXY) this.proxyByBalancer(line, node, frontend, word)
       return node
@@ -299,6 +321,7 @@ export class Opening {
     // An external IP that is a node's own comes in there; other addresses are routed to some node.
     const owner = rules.addressNode[this.destination]
     if (owner >= 0) return owner
+    if (this.staysOn >= 0) return this.staysOn
     const nodes = rules.settings[SETTING_NODES]
     return below(draw(this.seed, this.connectionWord, 0, PURPOSE_ENTRY_NODE), nodes)
   }
@@ -378,7 +401,7 @@ export class Opening {
 
   /** Makes the entry of the node that translates, and rewrites the packet. */
   private insertTranslated(node: number, nodeProtocol: number, endpoint: number, masquerade: boolean): number {
-    const { rules, path } = this
+    const { rules } = this
     const backend = rules.endpointAddress[endpoint]
     const backendPort = rules.endpointPort[endpoint]
     const egress = masquerade ? this.egressAddress(node, rules.endpointNode[endpoint]) : this.source
@@ -393,8 +416,7 @@ export class Opening {
     this.entries[base + ENTRY_ENDPOINT] = endpoint + 1
     if (masquerade) this.tracker.holdPort(entry, node, endpoint)
     this.selector.placed(node, this.decision.frontend, endpoint)
-    path.forwardNanos += establishedCost(rules, masquerade)
-    path.firstExtraNanos += firstPacketCost(rules, this.decision.servicePort, masquerade)
+    this.spend(establishedCost(rules, masquerade), this.firstCost(node, this.decision.servicePort, masquerade))
     this.source = egress
     this.destination = backend
     this.packetPorts = (port << 16) | backendPort
@@ -454,8 +476,7 @@ export class Opening {
     if (port === 0) return this.portsExhausted(node, masquerade)
     const entry = this.insert(node, nodeProtocol, this.destination, egress, ((this.packetPorts & 0xffff) << 16) | port)
     if (entry === 0) return REASON_CONNTRACK_FULL
-    path.forwardNanos += establishedCost(rules, masquerade)
-    path.firstExtraNanos += firstPacketCost(rules, -1, masquerade)
+    this.spend(establishedCost(rules, masquerade), this.firstCost(node, -1, masquerade))
     if (masquerade) path.masqueraded |= MASQUERADE_EGRESS
     this.source = egress
     this.packetPorts = (port << 16) | (this.packetPorts & 0xffff)
@@ -479,6 +500,21 @@ export class Opening {
     return entry
   }
 
+  /** What rule evaluation costs the opening packet on a node, beyond an established one. */
+  private firstCost(node: number, servicePort: number, masquerade: boolean): number {
+    return firstPacketCost(this.rules, servicePort, masquerade, draw(this.seed, this.connectionWord, node, PURPOSE_COST))
+  }
+
+  /** CPU time on the hop that was added last. */
+  private spend(established: number, first: number): void {
+    const { path } = this
+    path.forwardNanos += established
+    path.firstExtraNanos += first
+    if (path.hops === 1) path.cost0 = established + first
+    else if (path.hops === 2) path.cost1 = established + first
+    else path.cost2 = established + first
+  }
+
   private addHop(node: number, entry: number): void {
     const { path } = this
     if (path.hops === 0) {
@@ -498,7 +534,7 @@ export class Opening {
   private adoptHop(entry: number, node: number): void {
     const base = entry << ENTRY_SHIFT
     this.addHop(node, entry)
-    this.path.forwardNanos += establishedCost(this.rules, false)
+    this.spend(establishedCost(this.rules, false), 0)
     this.source = this.entries[base + ENTRY_REPLY_DESTINATION]
     this.destination = this.entries[base + ENTRY_REPLY_SOURCE]
     this.packetPorts = swapPorts(this.entries[base + ENTRY_REPLY_PORTS])
@@ -551,7 +587,7 @@ export class Opening {
       this.third[at + 1] = (path.node2 << 8) | this.protocol
     }
     lines[line + LINE_FORWARD_NANOS] = path.forwardNanos
-    lines[line + LINE_REPLY_NANOS] = path.forwardNanos
+    lines[line + LINE_FLOW] = (this.connectionWord & FLOW_HASH_BITS) | (path.masqueraded !== 0 ? FLOW_MASQUERADED : 0)
     lines[line + LINE_FIRST_NANOS] = path.forwardNanos + path.firstExtraNanos
     lines[line + LINE_ENDPOINT] = this.endpoint
     lines[line + LINE_BACKEND] = this.destination

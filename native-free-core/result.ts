@@ -39,7 +39,9 @@ export const NODE_FOUND = 6
 export const NODE_INVALID = 7
 export const NODE_INSERT = 8
 export const NODE_INSERT_FAILED = 9
-export const NODE_WORDS = 10
+/** Packets that found a receive queue full. */
+export const NODE_BACKLOG_DROPS = 10
+export const NODE_WORDS = 11
 
 /** Per endpoint, in order. */
 export const ENDPOINT_CONNECTIONS = 0
@@ -60,6 +62,8 @@ export interface ResultLayout {
   /** node + sample × nodes. */
   readonly conntrackSeries: number
   readonly affinitySeries: number
+  /** CPU time in ns spent on packets, by node and sample interval. */
+  readonly busySeries: number
   readonly endpoints: number
   readonly length: number
 }
@@ -74,7 +78,8 @@ export function resultLayout(nodes: number, endpoints: number): ResultLayout {
   const firstFull = nodesAt + nodes * NODE_WORDS
   const conntrackSeries = firstFull + nodes
   const affinitySeries = conntrackSeries + nodes * SAMPLES
-  const endpointsAt = affinitySeries + nodes * SAMPLES
+  const busySeries = affinitySeries + nodes * SAMPLES
+  const endpointsAt = busySeries + nodes * SAMPLES
   return {
     totals,
     reasons,
@@ -85,6 +90,7 @@ export function resultLayout(nodes: number, endpoints: number): ResultLayout {
     firstFull,
     conntrackSeries,
     affinitySeries,
+    busySeries,
     endpoints: endpointsAt,
     length: endpointsAt + endpoints * ENDPOINT_WORDS,
   }

@@ -32,9 +32,11 @@ export const RULE_COLUMNS = [
   'nodePrimary',
   /** By node: index of its zone, -1 without. */
   'nodeZone',
+  /** By node: cores, each with a receive queue of its own. */
+  'nodeCores',
   /** By node: nf_conntrack_max. */
   'nodeConntrackMax',
-  /** Open-addressed table of frontends, four words a slot: address id (or NODE_PORT_ADDRESS), port, protocol, index + 1. */
+  /** Open-addressed table of frontends, four words a slot: address id (or NODE_PORT_ADDRESS…), port, protocol, index + 1. */
   'frontendTable',
   /** By frontend: service port id, `FRONTEND_*` kind, first source range and count, first LB node and count. */
   'frontendServicePort',
@@ -114,8 +116,9 @@ export const ADDRESS_IPV6 = 1024
 /** Some pod or endpoint has it: packets to it are answered. */
 export const ADDRESS_LIVE = 2048
 
-/** Stands for "any address of this node that serves node ports" in the frontend table. */
+/** Stand for "any address of this node that serves node ports" in the frontend table; each family has rules of its own. */
 export const NODE_PORT_ADDRESS = -2
+export const NODE_PORT_ADDRESS_IPV6 = -3
 
 /** Frontend kinds. */
 export const FRONTEND_CLUSTER_IP = 0
@@ -160,7 +163,7 @@ export const SETTING_ZONES = 12
 /** Costs in ns, see latency.ts. */
 export const SETTING_COST_ESTABLISHED = 13
 export const SETTING_COST_MASQUERADED = 14
-export const SETTING_COST_FIRST = 15
+export const SETTING_COST_FIRST_P50 = 15
 export const SETTING_COST_FIRST_MASQUERADE = 16
 /** Picoseconds, so that fractions of a nanosecond a rule survive. */
 export const SETTING_COST_PER_RULE_PICOS = 17
@@ -168,6 +171,8 @@ export const SETTING_CLIENT_NANOS = 18
 export const SETTING_BALANCER_NANOS = 19
 export const SETTING_RULE_COUNT = 20
 export const SETTING_LOCAL_DELIVERY_NANOS = 21
+export const SETTING_COST_FIRST_P90 = 22
+export const SETTING_COST_FIRST_P99 = 23
 export const SETTING_COUNT = 24
 
 export const MODE_NFTABLES = 0
@@ -183,6 +188,11 @@ export const SCHEDULER_RR = 0
 export const SCHEDULER_LC = 1
 export const SCHEDULER_SH = 2
 export const SCHEDULER_DH = 3
+
+/** What stands in the frontend table for a node port that is dialled at `address`. */
+export function nodePortAddress(rules: RuleColumns, address: number): number {
+  return familyOf(rules, address) === 0 ? NODE_PORT_ADDRESS : NODE_PORT_ADDRESS_IPV6
+}
 
 /** 0 for an IPv4 address id, 1 for IPv6: the second index of per-node address columns. */
 export function familyOf(rules: RuleColumns, address: number): number {

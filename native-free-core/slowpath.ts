@@ -18,7 +18,7 @@ import {
   LINE_SHIFT,
   LINE_STATUS,
 } from './connection.ts'
-import { CLASS_NONE, FLAG_CLASS, INVALID, REOPEN } from './conntrack.ts'
+import { CLASS_NONE, FLAG_CLASS, INVALID, initialState, REOPEN } from './conntrack.ts'
 import {
   ENTRY_DESTINATION,
   ENTRY_EXPIRES,
@@ -33,6 +33,7 @@ import {
 } from './flowtable.ts'
 import { Opening } from './opening.ts'
 import { FLAG_REPLY, HEADER_ONLY_BYTES, PROTOCOL_TCP, PROTOCOL_UDP } from './packet.ts'
+import { SETTING_TCP_LOOSE } from './ruleset.ts'
 import { REASON_ENTRY_LOST, REASON_NONE, REASON_REPLY_LOST } from './verdict.ts'
 
 export class SlowPath extends Opening {
@@ -139,13 +140,19 @@ export class SlowPath extends Opening {
         backend !== lines[line + LINE_DESTINATION] ||
         seen !== lines[line + LINE_CLIENT] ||
         ports !== lines[line + LINE_PORTS]
-      // Untranslated, conntrack picks the connection up from the other side and nobody notices.
-      if (!translated) return REASON_NONE
+      if (!translated) {
+        // Untranslated, conntrack picks the connection up from the other side, where it picks up at all.
+        const flagClass = protocol === PROTOCOL_TCP ? FLAG_CLASS[flags & 63] : CLASS_NONE
+        const picksUp = initialState(protocol, flagClass, this.rules.settings[SETTING_TCP_LOOSE] !== 0) !== INVALID
+        return picksUp ? REASON_NONE : this.invalid(lines[line + LINE_NODE_PROTOCOL] >> 8)
+      }
       lines[line + LINE_STATUS] = LINE_FAILED | (protocol << 8)
       return REASON_REPLY_LOST
     }
     const firstNanos = lines[line + LINE_FIRST_NANOS]
+    this.staysOn = lines[line + LINE_NODE_PROTOCOL] >> 8
     const reason = this.open(line, flags, nowMs, tick, shard)
+    this.staysOn = -1
     if (reason !== REASON_NONE) return reason
     lines[line + LINE_FIRST_NANOS] = firstNanos
     const same =

@@ -66,7 +66,7 @@ import {
 } from './result.ts'
 import {
   FRONTEND_HEALTH_CHECK,
-  NODE_PORT_ADDRESS,
+  nodePortAddress,
   type RuleColumns,
   SETTING_RANDOM_FULLY,
   SETTING_UNACKNOWLEDGED_MS,
@@ -323,7 +323,10 @@ export class Tracker {
       const port = entries[base + ENTRY_PORTS] & 0xffff
       let frontend = findFrontend(rules, entries[base + ENTRY_DESTINATION], port, PROTOCOL_UDP)
       // Any destination with a node port's number counts, as kube-proxy's filter has no address for those.
-      if (frontend < 0) frontend = findFrontend(rules, NODE_PORT_ADDRESS, port, PROTOCOL_UDP)
+      if (frontend < 0) {
+        const anyNode = nodePortAddress(rules, entries[base + ENTRY_DESTINATION])
+        frontend = findFrontend(rules, anyNode, port, PROTOCOL_UDP)
+      }
       if (frontend < 0 || rules.frontendKind[frontend] === FRONTEND_HEALTH_CHECK) return
       const set = rules.servingSet[rules.frontendServicePort[frontend]]
       const start = rules.setStart[set]

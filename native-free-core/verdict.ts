@@ -33,6 +33,7 @@ export const REASON_REPLY_LOST = 15
 export const REASON_NODE_IP_NOT_IN_RANGES = 16
 
 export const REASON_BACKEND_GONE = 17
+export const REASON_BACKLOG_FULL = 18
 
 export interface Reason {
   readonly code: number
@@ -145,6 +146,12 @@ export const REASONS: readonly Reason[] = [
     name: 'backend-gone',
     verdict: DROP,
     sentence: 'conntrack still sends the connection to a pod that is no longer there',
+  },
+  {
+    code: REASON_BACKLOG_FULL,
+    name: 'backlog-full',
+    verdict: DROP,
+    sentence: "a node's receive queue was full: its CPU could not keep up",
   },
 ]
 

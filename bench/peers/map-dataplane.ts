@@ -19,12 +19,14 @@ import {
   FLAG_REPLY,
   findPort,
   finish,
+  firstPacketCost,
   HEADER_ONLY_BYTES,
   HISTOGRAM_MAX,
   HISTOGRAM_SUM,
   IGNORED,
   INVALID,
   mix,
+  PURPOSE_COST,
   PURPOSE_ENDPOINT,
   PURPOSE_SNAT,
   pickUniform,
@@ -189,7 +191,9 @@ export class MapDataplane {
     }
     const state = TRANSITIONS[FLAG_CLASS[flags & 63] << 4]
     const nanos =
-      model.establishedNanos + model.podDeliveryNanos + (service.external ? model.loadBalancerNanos + model.masqueradeNanos : 0)
+      model.establishedNanos +
+      model.podDeliveryNanos +
+      (service.external ? model.loadBalancerNanos + model.masqueradeNanos : 0)
     const entry: MapEntry = {
       originalKey: key,
       replyKey: tupleKey(endpoint.address, source, endpoint.port, port),
@@ -210,7 +214,8 @@ export class MapDataplane {
     this.add(TOTAL_ESTABLISHED, 1)
     this.add(service.external ? TOTAL_MASQUERADED : TOTAL_CLIENT_IP_KEPT, 1)
     this.result[this.layout.endpoints + endpoint.id * ENDPOINT_WORDS + ENDPOINT_CONNECTIONS]++
-    const first = nanos + model.firstPacketNanos + (service.external ? model.firstMasqueradeNanos : 0)
+    const cold = draw(this.seed, word, 0, PURPOSE_COST)
+    const first = nanos + firstPacketCost(this.world.columns, 0, service.external, cold)
     this.deliver(endpoint, length, first)
   }
 
@@ -230,7 +235,8 @@ export class MapDataplane {
     if (next === REOPEN || next === DELETE) this.remove(entry)
     if (next === REOPEN || next === DELETE || next === INVALID || next === IGNORED) return next
     if (isReply) entry.status |= STATUS_SEEN_REPLY
-    if (next === ESTABLISHED && (entry.state === SYN_RECV || entry.state === ESTABLISHED)) entry.status |= STATUS_ASSURED
+    if (next === ESTABLISHED && (entry.state === SYN_RECV || entry.state === ESTABLISHED))
+      entry.status |= STATUS_ASSURED
     entry.state = next
     const waits = next === ESTABLISHED && length > HEADER_ONLY_BYTES
     entry.expiresMs = nowMs + (waits ? this.world.model.tcpUnacknowledgedSeconds * 1000 : this.timeout(next))

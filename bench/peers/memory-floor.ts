@@ -1,8 +1,8 @@
 /**
  * The memory floor: two random cache lines read a packet, over tables of the core's size, and nothing done with them.
  *
- * The packets are the core row's own, so the popularity of the lines is the same. The reads depend on nothing, so that the
- * processor may have as many under way as it can: no dataplane that keeps its flows in memory is faster than this.
+ * The packets are the core row's own, so the popularity of the lines is the same. A plain loop: the reads depend on
+ * nothing, so the processor has as many of them under way as the loop's instructions leave room for.
  */
 import {
   alignedWords,

@@ -22,6 +22,7 @@ import {
   MODE_IPVS,
   MODE_NFTABLES,
   NODE_PORT_ADDRESS,
+  NODE_PORT_ADDRESS_IPV6,
   packRules,
   type RuleColumns,
   SCHEDULER_DH,
@@ -36,8 +37,10 @@ import {
   SETTING_BALANCER_NANOS,
   SETTING_CLIENT_NANOS,
   SETTING_COST_ESTABLISHED,
-  SETTING_COST_FIRST,
   SETTING_COST_FIRST_MASQUERADE,
+  SETTING_COST_FIRST_P50,
+  SETTING_COST_FIRST_P90,
+  SETTING_COST_FIRST_P99,
   SETTING_COST_MASQUERADED,
   SETTING_COST_PER_RULE_PICOS,
   SETTING_COUNT,
@@ -127,6 +130,9 @@ const DETECTORS = {
   NodeCIDR: DETECTOR_NODE_CIDR,
   LocalPods: DETECTOR_LOCAL_PODS,
 } as const
+
+/** Receive queues that one byte of flow hash can be spread over. */
+const MOST_CORES = 256
 
 const EXCLUDE_LABEL = 'node.kubernetes.io/exclude-from-external-load-balancers'
 
@@ -254,7 +260,8 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
     service.position.set(servicePort, position)
 
     for (const one of proxied.frontends) {
-      const address = one.address === null ? NODE_PORT_ADDRESS : registry.address(one.address)
+      const anyNode = proxied.family === 'IPv4' ? NODE_PORT_ADDRESS : NODE_PORT_ADDRESS_IPV6
+      const address = one.address === null ? anyNode : registry.address(one.address)
       const id = registry.frontend(address, one.port, one.protocol)
       if (taken.has(id)) {
         if (one.kind !== 'healthCheckNodePort') warnings.push(conflict(proxied, one))
@@ -307,6 +314,7 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
     nodeRemoteEgress: nodes.primary,
     nodePrimary: nodes.primary,
     nodeZone: nodes.zone,
+    nodeCores: nodes.cores,
     nodeConntrackMax: nodes.conntrackMax,
     frontendTable: table,
     frontendServicePort: frontend.servicePort.toArray(frontends),
@@ -416,6 +424,7 @@ interface NodeColumns {
   readonly localEgress: Int32Array
   readonly primary: Int32Array
   readonly zone: Int32Array
+  readonly cores: Int32Array
   readonly conntrackMax: Int32Array
   readonly zones: number
 }
@@ -428,9 +437,11 @@ function nodeColumns(cluster: Cluster, settings: ProxySettings, registry: Regist
   const zoneNames = [...new Set(cluster.nodes.map((node) => node.zone).filter((zone) => zone !== ''))].sort()
   const zone = new Int32Array(count).fill(-1)
   const maxima = new Int32Array(count)
+  const cores = new Int32Array(count).fill(1)
   for (const node of cluster.nodes) {
     const i = registry.node(node.name)
     zone[i] = zoneNames.indexOf(node.zone)
+    cores[i] = Math.min(MOST_CORES, Math.max(1, Math.floor(node.cpus)))
     maxima[i] = model.conntrackMax > 0 ? model.conntrackMax : conntrackMax(settings, node)
     for (const address of node.addresses) registry.address(address)
     const any = node.addresses.length > 0 ? registry.address(node.addresses[0]!) : -1
@@ -441,7 +452,7 @@ function nodeColumns(cluster: Cluster, settings: ProxySettings, registry: Regist
       localEgress[i * 2 + f] = cidr ? registry.address(gatewayText(cidr)) : primary[i * 2 + f]!
     }
   }
-  return { localEgress, primary, zone, conntrackMax: maxima, zones: zoneNames.length }
+  return { localEgress, primary, zone, cores, conntrackMax: maxima, zones: zoneNames.length }
 }
 
 function settingColumn(
@@ -470,7 +481,9 @@ function settingColumn(
   words[SETTING_ZONES] = zones
   words[SETTING_COST_ESTABLISHED] = model.establishedNanos
   words[SETTING_COST_MASQUERADED] = model.masqueradeNanos
-  words[SETTING_COST_FIRST] = model.firstPacketNanos
+  words[SETTING_COST_FIRST_P50] = model.firstPacketP50Nanos
+  words[SETTING_COST_FIRST_P90] = model.firstPacketP90Nanos
+  words[SETTING_COST_FIRST_P99] = model.firstPacketP99Nanos
   words[SETTING_COST_FIRST_MASQUERADE] = model.firstMasqueradeNanos
   words[SETTING_COST_PER_RULE_PICOS] = settings.mode === 'iptables' ? Math.round(model.iptablesNanosPerRule * 1000) : 0
   words[SETTING_CLIENT_NANOS] = model.externalNanos

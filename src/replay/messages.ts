@@ -27,6 +27,13 @@ export interface WorkerTask {
   /** Whether a node's limit can be reached at all, so that budgets must be settled on the way. */
   readonly settles: boolean
   readonly runs: readonly WorkerRun[]
+  /** Cores by node, and packets that may wait for one. */
+  readonly cores: Int32Array
+  readonly backlog: number
+  /** By worker: its hops (`hopColumns`), and how many fit. */
+  readonly hops: readonly { readonly buffer: SharedArrayBuffer; readonly capacity: number }[]
+  /** By shard: first hop of the step and the one after its last, in its worker's columns. */
+  readonly segments: Int32Array
   /** Words of `CONTROL_*`, then two buffers of counts by shard × nodes + node. */
   readonly control: SharedArrayBuffer
 }

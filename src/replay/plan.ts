@@ -59,7 +59,7 @@ export interface ReplayPlan {
 }
 
 /** Nodes that a connection can cross, and so the entries it can cost: through another node's node port. */
-const MOST_HOPS = 3
+export const MOST_HOPS = 3
 
 export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () => string): ReplayPlan {
   const { header, totals } = trace

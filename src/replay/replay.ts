@@ -5,6 +5,7 @@
  * not enter it.
  */
 import { cpus } from 'node:os'
+import { HOP_BYTES } from '../../native-free-core/index.ts'
 import { describeModel } from '../compile/model.ts'
 import { UserError, type Warning } from '../errors.ts'
 import type { EngineReport, ReplayReport } from '../report/types.ts'
@@ -13,10 +14,11 @@ import { openTrace, type TraceFile } from '../trace/read.ts'
 import { packageVersion } from '../version.ts'
 import { mergeRuns } from './merge.ts'
 import { CONTROL_WORDS, type WorkerResult, type WorkerTask } from './messages.ts'
-import { type PlannedRun, planReplay, type ReplayOptions, type ReplayPlan } from './plan.ts'
+import { MOST_HOPS, type PlannedRun, planReplay, type ReplayOptions, type ReplayPlan } from './plan.ts'
 import { runWorkers } from './pool.ts'
 import { Settlement } from './settle.ts'
 import { summarizeRun } from './summarize.ts'
+import { mostRows, workerOfLane } from './window.ts'
 
 export type { ReplayOptions } from './plan.ts'
 
@@ -83,8 +85,14 @@ export async function replay(options: ReplayOptions, hooks: ReplayHooks = {}): P
   }
 }
 
-function tasksOf(plan: ReplayPlan, trace: TraceFile, path: string): WorkerTask[] {
+export function tasksOf(plan: ReplayPlan, trace: TraceFile, path: string): WorkerTask[] {
   const nodes = plan.registry.nodes.length
+  const hops = Array.from({ length: plan.workers }, (_, worker) => {
+    const rows = mostRows(trace, (lane) => workerOfLane(lane, plan.shards, plan.workers) === worker)
+    const capacity = rows * MOST_HOPS
+    return { buffer: new SharedArrayBuffer(capacity * HOP_BYTES), capacity }
+  })
+  const segments = new Int32Array(new SharedArrayBuffer(plan.shards * 8))
   const control = new SharedArrayBuffer(Math.max(Settlement.bytes(plan.shards, nodes), CONTROL_WORDS * 4))
   return Array.from({ length: plan.workers }, (_, worker) => ({
     tracePath: path,
@@ -95,24 +103,30 @@ function tasksOf(plan: ReplayPlan, trace: TraceFile, path: string): WorkerTask[]
     endpoints: Math.max(1, plan.registry.endpoints.length),
     entries: plan.entries,
     settles: plan.settles,
+    cores: nodeMaxima(plan.runs, nodes, 'nodeCores'),
+    backlog: plan.model.backlogPackets,
+    hops,
+    segments,
     runs: plan.runs.map((run) => ({
       rules: run.compiled.rules,
       seed: plan.seed,
       durationTicks: trace.totals.durationTicks,
-      conntrackMax: conntrackMaxima(run, nodes),
+      conntrackMax: nodeMaxima([run], nodes, 'nodeConntrackMax'),
       changes: run.changes.map(({ tick, compiled }) => ({ tick, rules: compiled.rules })),
     })),
     control,
   }))
 }
 
-/** By node; one that joins on the way has its limit from then on, and no entries before. */
-function conntrackMaxima(run: PlannedRun, nodes: number): Int32Array {
+/** A column by node over all changes of the cluster: a node that joins on the way has its own from the start, and is idle. */
+function nodeMaxima(runs: readonly PlannedRun[], nodes: number, column: 'nodeConntrackMax' | 'nodeCores'): Int32Array {
   const maxima = new Int32Array(nodes)
-  for (const { columns } of [run.compiled, ...run.changes.map((change) => change.compiled)]) {
-    columns.nodeConntrackMax.forEach((max, node) => {
-      maxima[node] = Math.max(maxima[node]!, max)
-    })
+  for (const run of runs) {
+    for (const { columns } of [run.compiled, ...run.changes.map((change) => change.compiled)]) {
+      columns[column].forEach((value, node) => {
+        maxima[node] = Math.max(maxima[node]!, value)
+      })
+    }
   }
   return maxima
 }

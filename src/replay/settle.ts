@@ -1,5 +1,5 @@
 /**
- * Shares what belongs to a whole node out over the shards, in step with virtual time.
+ * Shares what belongs to a whole node out over the shards, in step with virtual time; and the barrier that keeps step.
  *
  * Each shard may hold as many conntrack entries on a node as its budget says. At the end of a step every worker writes
  * its shards' counts and waits for the others; then each budget becomes what the shard holds plus an equal share of
@@ -42,19 +42,21 @@ export class Settlement {
   }
 
   /**
-   * End of a step.
+   * Before the barrier at the end of a step: what this worker's shards hold.
    * @param counts  this worker's table counts; only the rows of its own shards are read
    * @param own     its shards
-   * @throws AbortedError when the run was called off
    */
-  settle(counts: Int32Array, own: readonly number[], budgets: Int32Array, maxima: Int32Array): void {
+  publish(counts: Int32Array, own: readonly number[]): void {
     const { nodes } = this
     // Two buffers in turn: nobody writes this one again before all have read it and arrived at the next barrier.
-    const shared = this.counts[this.parity]
     this.parity = this.parity === 0 ? 1 : 0
+    const shared = this.counts[this.parity]
     for (const shard of own) shared.set(counts.subarray(shard * nodes, (shard + 1) * nodes), shard * nodes)
-    this.barrier()
-    this.share(shared, budgets, maxima)
+  }
+
+  /** After it: the budgets of the next step. */
+  settle(budgets: Int32Array, maxima: Int32Array): void {
+    this.share(this.counts[this.parity], budgets, maxima)
   }
 
   private share(counts: Int32Array, budgets: Int32Array, maxima: Int32Array): void {
@@ -71,7 +73,8 @@ export class Settlement {
     }
   }
 
-  private barrier(): void {
+  /** Wait until every worker is here. @throws AbortedError when the run was called off */
+  barrier(): void {
     const { control } = this
     if (this.workers === 1) return
     const generation = Atomics.load(control, CONTROL_GENERATION)

@@ -23,6 +23,22 @@ export interface ShardRows {
   to: number
 }
 
+/** Most packets of one window over some lanes; at least 1. */
+export function mostRows(trace: TraceFile, wanted: (lane: number) => boolean): number {
+  const { index } = trace
+  const lanes = Array.from({ length: trace.header.lanes }, (_, lane) => wanted(lane))
+  const rows = new Float64Array(trace.totals.windows)
+  for (let block = 0; block < index.count; block++) {
+    if (index.kind[block] === PACKETS_BLOCK && lanes[index.lane[block]!]) rows[index.window[block]!]! += index.rows[block]!
+  }
+  return rows.reduce((most, count) => Math.max(most, count), 1)
+}
+
+/** Which worker runs a lane: shards are dealt out in turn. */
+export function workerOfLane(lane: number, shards: number, workers: number): number {
+  return (lane % shards) % workers
+}
+
 /** Takes connection rows that have just been read. */
 export type DefineConnections = (lineBase: number, rows: number) => void
 
@@ -68,31 +84,18 @@ export class WindowReader {
 
   /** Most packet rows of one window over the lanes of this worker, for the core's columns. */
   get maxPacketRows(): number {
-    let most = 1
-    for (let window = 0; window < this.windows; window++) {
-      let rows = 0
-      for (const lane of this.lanes) {
-        const block = this.packetBlocks[window * this.laneCount + lane]! - 1
-        if (block >= 0) rows += this.trace.index.rows[block]!
-      }
-      if (rows > most) most = rows
-    }
-    return most
+    return mostRows(this.trace, (lane) => this.lanes.includes(lane))
   }
 
-  /**
-   * For each window, the tick before which the next one does not begin: the smallest first tick of its successor's blocks.
-   * Read from the index, so every worker gets the same.
-   */
-  windowEnds(durationTicks: number): Float64Array {
-    const ends = new Float64Array(this.windows).fill(durationTicks)
+  /** First tick of each window, over all lanes: read from the index, so every worker gets the same. */
+  windowStarts(): Float64Array {
+    const starts = new Float64Array(this.windows).fill(Number.MAX_SAFE_INTEGER)
     const { index } = this.trace
     for (let block = 0; block < index.count; block++) {
       const window = index.window[block]!
-      if (index.kind[block] !== PACKETS_BLOCK || window === 0) continue
-      ends[window - 1] = Math.min(ends[window - 1]!, index.baseTick[block]!)
+      if (index.kind[block] === PACKETS_BLOCK) starts[window] = Math.min(starts[window]!, index.baseTick[block]!)
     }
-    return ends
+    return starts
   }
 
   /** Reads a window: connections are defined at once, packets wait in `into` as `rows` says. */

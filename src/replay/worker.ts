@@ -5,7 +5,19 @@
  * Time is taken around a block, never inside.
  */
 import { createRequire } from 'node:module'
-import { createDataplane, type Dataplane, SAMPLES, TICKS_PER_MS } from '../../native-free-core/index.ts'
+import {
+  createDataplane,
+  createNodeQueues,
+  type Dataplane,
+  type HopColumns,
+  hopColumns,
+  NANOS_PER_TICK,
+  NODE_BACKLOG_DROPS,
+  NODE_WORDS,
+  type NodeQueues,
+  SAMPLES,
+  TICKS_PER_MS,
+} from '../../native-free-core/index.ts'
 import { UserError } from '../errors.ts'
 import { openTrace, type TraceFile } from '../trace/read.ts'
 import {
@@ -20,7 +32,7 @@ import {
   type WorkerTask,
 } from './messages.ts'
 import { Settlement } from './settle.ts'
-import { WindowReader } from './window.ts'
+import { WindowReader, workerOfLane } from './window.ts'
 
 const PROGRESS_UNIT = 1024
 
@@ -46,8 +58,9 @@ function runOn(trace: TraceFile, task: WorkerTask): WorkerResult {
     (shard) => shard % task.workers === task.worker,
   )
   const lanes = Array.from({ length: trace.header.lanes }, (_, lane) => lane).filter(
-    (lane) => (lane % task.shards) % task.workers === task.worker,
+    (lane) => workerOfLane(lane, task.shards, task.workers) === task.worker,
   )
+  const hops = task.hops.map(({ buffer, capacity }) => hopColumns(buffer, 0, capacity))
   const reader = new WindowReader(trace, lanes, task.shards)
   const dataplane = createDataplane({
     connections: reader.lines,
@@ -57,8 +70,12 @@ function runOn(trace: TraceFile, task: WorkerTask): WorkerResult {
     endpoints: task.endpoints,
     packetRows: reader.maxPacketRows,
     connectionRows: trace.maxRows,
+    hops: hops[task.worker]!,
   })
-  const runs = task.runs.map((run) => new RunInWorker(task, run, own, reader, dataplane).go())
+  // A node's queues belong to one worker, whichever shards its packets come from.
+  const mostHops = task.hops.reduce((sum, { capacity }) => sum + capacity, 0)
+  const queues = createNodeQueues(task.cores, task.backlog, mostHops, (node) => node % task.workers === task.worker)
+  const runs = task.runs.map((run) => new RunInWorker(task, run, own, reader, dataplane, queues, hops).go())
   const cache = createRequire(import.meta.url).cache
   return { runs, nativeAddons: Object.keys(cache).some((path) => path.endsWith('.node')) }
 }
@@ -74,46 +91,100 @@ class RunInWorker {
   private readonly own: readonly number[]
   private readonly reader: WindowReader
   private readonly dataplane: Dataplane
+  private readonly queues: NodeQueues
+  private readonly hops: readonly HopColumns[]
+  private readonly stepTicks: number
+  private readonly busy: Float64Array
+  private readonly drops: Float64Array
 
-  constructor(task: WorkerTask, run: WorkerRun, own: readonly number[], reader: WindowReader, dataplane: Dataplane) {
+  constructor(
+    task: WorkerTask,
+    run: WorkerRun,
+    own: readonly number[],
+    reader: WindowReader,
+    dataplane: Dataplane,
+    queues: NodeQueues,
+    hops: readonly HopColumns[],
+  ) {
     this.task = task
     this.run = run
     this.own = own
     this.reader = reader
     this.dataplane = dataplane
+    this.queues = queues
+    this.hops = hops
+    this.stepTicks = Math.max(1, Math.ceil(run.durationTicks / SAMPLES))
+    this.busy = new Float64Array(task.nodes)
+    this.drops = new Float64Array(task.nodes)
     this.control = new Int32Array(task.control, 0, CONTROL_WORDS)
     this.settlement = new Settlement(task.control, task.workers, task.shards, task.nodes)
   }
 
   go(): WorkerRunResult {
-    const { dataplane, reader, run, task } = this
+    const { dataplane, queues, reader, run, task } = this
     dataplane.begin(run)
+    queues.clear()
     if (task.settles) this.settlement.begin(dataplane.budgets, run.conntrackMax)
     else for (let shard = 0; shard < task.shards; shard++) dataplane.budgets.set(run.conntrackMax, shard * task.nodes)
-    const windowEnds = reader.windowEnds(run.durationTicks)
-    const stops = new Stops(task.settles ? Math.max(1, Math.ceil(run.durationTicks / SAMPLES)) : 0, run.changes)
+    // Where windows begin comes from the index, so that workers without a packet in one stop at the same times.
+    const starts = reader.windowStarts()
+    const stops = new Stops(this.stepTicks, run.changes)
     for (let window = 0; window < reader.windows; window++) {
       if (Atomics.load(this.control, CONTROL_ABORT) !== 0) throw new AbortedError('the run was called off')
       reader.read(window, dataplane.packets, dataplane.connections, dataplane.define)
-      // Where a window ends comes from the index, so that workers without a packet in it stop at the same times.
-      for (; stops.tick <= windowEnds[window]!; stops.advance()) {
-        this.processUntil(stops.tick)
-        if (stops.isStep) this.settle()
-        for (const rules of stops.rules) dataplane.adopt(rules, Math.floor(stops.tick / TICKS_PER_MS))
+      const end = starts[window + 1] ?? run.durationTicks + 1
+      let from = starts[window]!
+      // Stops in a silence before the window need no step, but changes of the cluster must be taken in.
+      for (; stops.tick <= from; stops.advance()) this.change(stops)
+      for (; stops.tick < end; stops.advance()) {
+        this.step(from, stops.tick)
+        this.change(stops)
+        from = stops.tick
       }
-      this.processUntil(Number.MAX_SAFE_INTEGER)
-      if (task.settles) this.settle()
+      this.step(from, Number.MAX_SAFE_INTEGER)
     }
     for (const shard of this.own) dataplane.end(shard)
     this.report(0, true)
-    const result = dataplane.result.slice()
     return {
-      result,
+      result: dataplane.result.slice(),
       ports: dataplane.portSeries(),
       holders: dataplane.holderSeries(),
       blockNanos: Float64Array.from(this.blockNanos),
       blockRows: Float64Array.from(this.blockRows),
     }
+  }
+
+  private change(stops: Stops): void {
+    for (const rules of stops.rules) this.dataplane.adopt(rules, Math.floor(stops.tick / TICKS_PER_MS))
+  }
+
+  /** One step of virtual time: packets, then the nodes' queues, then what is shared out anew. */
+  private step(from: number, until: number): void {
+    const { dataplane, queues, settlement, task } = this
+    dataplane.beginStep(from)
+    this.processUntil(until)
+    if (task.settles) settlement.publish(dataplane.table.counts, this.own)
+    settlement.barrier()
+    if (task.settles) settlement.settle(dataplane.budgets, this.run.conntrackMax)
+    for (let shard = 0; shard < task.shards; shard++) {
+      const hops = this.hops[shard % task.workers]!
+      queues.add(hops, task.segments[shard * 2]!, task.segments[shard * 2 + 1]!)
+    }
+    queues.run(from * NANOS_PER_TICK, this.busy, this.drops)
+    this.countQueues(Math.min(SAMPLES - 1, Math.floor(from / this.stepTicks)))
+    settlement.barrier()
+    dataplane.settleHops()
+    for (const shard of this.own) task.segments.fill(0, shard * 2, shard * 2 + 2)
+  }
+
+  private countQueues(sample: number): void {
+    const { result, layout } = this.dataplane
+    for (let node = 0; node < this.task.nodes; node++) {
+      result[layout.busySeries + sample * this.task.nodes + node]! += this.busy[node]!
+      result[layout.nodes + node * NODE_WORDS + NODE_BACKLOG_DROPS]! += this.drops[node]!
+    }
+    this.busy.fill(0)
+    this.drops.fill(0)
   }
 
   /** Puts every waiting packet before `tick` through. */
@@ -131,19 +202,18 @@ class RunInWorker {
           else to = middle
         }
       }
+      const segment = rows.shard * 2
+      this.task.segments[segment] = dataplane.hopCount()
+      this.task.segments[segment + 1] = dataplane.hopCount()
       if (to === rows.from) continue
       const began = performance.now()
       dataplane.process(rows.shard, rows.lineBase, rows.baseTick, rows.from, to)
       this.blockNanos.push(((performance.now() - began) * 1e6) / (to - rows.from))
       this.blockRows.push(to - rows.from)
+      this.task.segments[segment + 1] = dataplane.hopCount()
       this.report(to - rows.from, false)
       rows.from = to
     }
-  }
-
-  private settle(): void {
-    const { dataplane, run } = this
-    this.settlement.settle(dataplane.table.counts, this.own, dataplane.budgets, run.conntrackMax)
   }
 
   private report(packets: number, all: boolean): void {
@@ -154,17 +224,16 @@ class RunInWorker {
   }
 }
 
-/** The moments of a run at which every worker stops: settlement steps, and changes of the cluster. */
+/** The moments of a run at which every worker stops: the ends of sample intervals, and changes of the cluster. */
 class Stops {
   tick: number
-  isStep = false
+  private isStep = false
   rules: readonly Int32Array[] = []
   private step = 1
   private change = 0
   private readonly stepTicks: number
   private readonly changes: WorkerRun['changes']
 
-  /** @param stepTicks 0 for none */
   constructor(stepTicks: number, changes: WorkerRun['changes']) {
     this.stepTicks = stepTicks
     this.changes = changes
@@ -180,10 +249,10 @@ class Stops {
   }
 
   private take(): void {
-    const nextStep = this.stepTicks === 0 ? Number.POSITIVE_INFINITY : this.step * this.stepTicks
+    const nextStep = this.step * this.stepTicks
     const nextChange = this.changes[this.change]?.tick ?? Number.POSITIVE_INFINITY
     this.tick = Math.min(nextStep, nextChange)
-    this.isStep = nextStep === this.tick && nextStep !== Number.POSITIVE_INFINITY
+    this.isStep = nextStep === this.tick
     const due: Int32Array[] = []
     for (let i = this.change; this.changes[i]?.tick === this.tick; i++) due.push(this.changes[i]!.rules)
     this.rules = due

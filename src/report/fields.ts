@@ -4,10 +4,10 @@
  * `SHAPE` is a report with one element in every list. The compiler holds it against the contract in `types.ts`, so a
  * field that is added there without being added here is a build error.
  */
-import type { LatencySummary, ReplayReport } from './types.ts'
+import type { LatencySummary, Rates, ReplayReport } from './types.ts'
 
-const LATENCY: LatencySummary = { count: 0, mean: 0, p50: 0, p90: 0, p99: 0, p999: 0, max: 0 }
-const RATES = { packetsPerSecond: 0, connectionsPerSecond: 0, bitsPerSecond: 0 }
+export const LATENCY_SHAPE: LatencySummary = { count: 0, mean: 0, p50: 0, p90: 0, p99: 0, p999: 0, max: 0 }
+export const RATES_SHAPE: Rates = { packetsPerSecond: 0, connectionsPerSecond: 0, bitsPerSecond: 0 }
 
 export const SHAPE: Required<ReplayReport> = {
   schemaVersion: 1,
@@ -18,12 +18,12 @@ export const SHAPE: Required<ReplayReport> = {
     {
       policy: '',
       proxyMode: '',
-      offered: RATES,
-      delivered: RATES,
+      offered: RATES_SHAPE,
+      delivered: RATES_SHAPE,
       connections: { attempted: 0, established: 0, failed: 0, broken: 0 },
       verdicts: { accept: 0, drop: 0, reject: 0, notSent: 0 },
       drops: {},
-      pathLatencyMicros: { packet: LATENCY, firstPacket: LATENCY, connectionSetup: LATENCY },
+      pathLatencyMicros: { packet: LATENCY_SHAPE, firstPacket: LATENCY_SHAPE, connectionSetup: LATENCY_SHAPE },
       crossNodeFraction: 0,
       masqueradedFraction: 0,
       clientIpPreservedFraction: 0,

@@ -36,9 +36,12 @@ const NUMBER = /[+-]?(?:\d+(?:_\d+)*(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?/y
 const UNIT = /%|[A-Za-zµμ]+/y
 const SPACE = /\s*/y
 
-/** @throws UserError `E_THRESHOLD`, exit code 2, with the place in the text. */
-export function scanThreshold(text: string): ScannedThreshold {
-  const scanner = new Scanner(text)
+/**
+ * @param flag  that the text was given with, for messages
+ * @throws UserError `E_THRESHOLD`, exit code 2, with the place in the text
+ */
+export function scanThreshold(text: string, flag: string): ScannedThreshold {
+  const scanner = new Scanner(text, flag)
   const path = [readSegment(scanner)]
   while (scanner.skip('.')) path.push(readSegment(scanner))
   const operator = scanner.need(OPERATOR, 'one of < <= > >= == !=') as Operator
@@ -75,10 +78,12 @@ function readSelector(scanner: Scanner): Selector {
 
 class Scanner {
   readonly #text: string
+  readonly #flag: string
   #at = 0
 
-  constructor(text: string) {
+  constructor(text: string, flag: string) {
     this.#text = text
+    this.#flag = flag
   }
 
   /** The next token if it is of this kind. Space before it does not count. */
@@ -133,7 +138,7 @@ class Scanner {
     const found = rest === '' ? 'the end' : `'${rest}'`
     return new UserError(
       'E_THRESHOLD',
-      `--threshold '${this.#text.trim()}': expected ${expected} at column ${this.#at + 1}, found ${found}`,
+      `${this.#flag} '${this.#text.trim()}': expected ${expected} at column ${this.#at + 1}, found ${found}`,
       { hint: 'for example: runs[policy=local].pathLatencyMicros.packet.p99 < 2ms', exitCode: 2 },
     )
   }

@@ -14,19 +14,33 @@
  * recorded fails. Any text is either a threshold or a UserError `E_THRESHOLD` with exit code 2.
  */
 import { UserError } from '../errors.ts'
-import { dimensionOf, isCounterMap, SHAPE, unitsOf } from './fields.ts'
 import { nearestName, suggestion } from '../nearest.ts'
+import { dimensionOf, isCounterMap, SHAPE, unitsOf } from './fields.ts'
 import { REASON_NAMES } from './reasons.ts'
 import { type Filter, type Segment, scanThreshold } from './threshold-syntax.ts'
-import type { ReplayReport } from './types.ts'
 
 export type { Filter, Segment } from './threshold-syntax.ts'
 
 export type Operator = '<' | '<=' | '>' | '>=' | '==' | '!='
 
+/** What expressions are about: a kind of document. */
+export interface Subject {
+  /** That expressions are given with, for messages. */
+  readonly flag: string
+  /** `a report`, for messages. */
+  readonly what: string
+  /** A document with one element in every list. */
+  readonly shape: object
+  /** The list whose elements' fields may be named without it: then all of them are meant. */
+  readonly list: string | null
+}
+
+export const REPLAY_SUBJECT: Subject = { flag: '--threshold', what: 'a report', shape: SHAPE, list: 'runs' }
+
 export interface Threshold {
   /** As the user wrote it. */
   readonly text: string
+  readonly subject: Subject
   readonly path: readonly Segment[]
   readonly operator: Operator
   /** In the unit of the field. */
@@ -65,92 +79,100 @@ type Json = unknown
  * @throws UserError `E_THRESHOLD`, exit code 2: syntax, unknown field (with the nearest known one), unknown unit, or a
  *         field that is no number
  */
-export function parseThreshold(text: string): Threshold {
-  const scanned = scanThreshold(text)
-  const path = withRuns(scanned.path)
-  checkFields(text, path)
+export function parseThreshold(text: string, subject: Subject = REPLAY_SUBJECT): Threshold {
+  const scanned = scanThreshold(text, subject.flag)
+  const path = withList(scanned.path, subject)
+  const refuse = refuser(subject, text)
+  checkFields(path, subject, refuse)
   return {
     text: text.trim(),
+    subject,
     path,
     operator: scanned.operator,
-    limit: limitOf(text, path, scanned.number, scanned.unit),
+    limit: limitOf(path, scanned.number, scanned.unit, refuse),
   }
 }
 
 /**
- * Hold a report against thresholds, in their order.
+ * Hold a document against thresholds of its kind, in their order.
  *
  * @throws UserError `E_THRESHOLD`, exit code 2, when a selector chose nothing
  */
-export function evaluateThresholds(thresholds: readonly Threshold[], report: ReplayReport): ThresholdResult[] {
+export function evaluateThresholds(thresholds: readonly Threshold[], document: object): ThresholdResult[] {
   return thresholds.map((threshold) => {
     const matches: ThresholdMatch[] = []
-    walk(threshold, report, 0, '', matches)
+    walk(threshold, document, 0, '', matches)
     return { threshold, pass: matches.every((match) => match.pass), matches }
   })
 }
 
-/** A path may begin at the report, or at a run: then it means every run. */
-function withRuns(path: readonly Segment[]): readonly Segment[] {
+/** A path may begin at the document, or at an element of its main list: then it means every one. */
+function withList(path: readonly Segment[], { shape, list }: Subject): readonly Segment[] {
   const first = path[0]!.name
-  const inRun = Object.hasOwn(SHAPE.runs[0]!, first) && !Object.hasOwn(SHAPE, first)
-  return inRun ? [{ name: 'runs', selector: { kind: 'all' } }, ...path] : path
+  const inElement = Object.hasOwn(elementOf(shape, list), first) && !Object.hasOwn(shape, first)
+  return inElement && list !== null ? [{ name: list, selector: { kind: 'all' } }, ...path] : path
 }
 
-function checkFields(text: string, path: readonly Segment[]): void {
-  let shape: Json = SHAPE
+function elementOf(shape: object, list: string | null): object {
+  const elements: Json = list === null ? undefined : (shape as Readonly<Record<string, Json>>)[list]
+  return Array.isArray(elements) && isObject(elements[0]) ? elements[0] : {}
+}
+
+function checkFields(path: readonly Segment[], subject: Subject, refuse: Refuse): void {
+  let shape: Json = subject.shape
   let parent = ''
   for (const segment of path) {
     if (isCounterMap(parent)) {
-      checkCounter(text, parent, segment)
+      checkCounter(parent, segment, refuse)
       shape = 0
     } else {
-      if (!isObject(shape)) throw refuse(text, `${parent} is a value and has no field ${segment.name}`)
-      if (!Object.hasOwn(shape, segment.name)) throw unknownField(text, segment.name, parent, shape)
+      if (!isObject(shape)) throw refuse(`${parent} is a value and has no field ${segment.name}`)
+      if (!Object.hasOwn(shape, segment.name)) throw unknownField(segment.name, parent, shape, subject, refuse)
       shape = shape[segment.name]
       if (Array.isArray(shape)) {
         shape = shape[0]
-        if (segment.selector?.kind === 'filter') checkFilters(text, segment.name, segment.selector.filters, shape)
+        if (segment.selector?.kind === 'filter')
+          checkFilters(segment.name, segment.selector.filters, shape, subject, refuse)
       } else if (segment.selector !== null) {
-        throw refuse(text, `${segment.name} is not a list, so it cannot have [...]`)
+        throw refuse(`${segment.name} is not a list, so it cannot have [...]`)
       }
     }
     parent = segment.name
   }
   if (typeof shape === 'number') return
   const known = isObject(shape) ? Object.keys(shape) : []
-  throw refuse(text, `${parent} is not a number`, known.length > 0 ? `its fields: ${known.join(', ')}` : '')
+  throw refuse(`${parent} is not a number`, known.length > 0 ? `its fields: ${known.join(', ')}` : '')
 }
 
 /** Reasons are a closed list, so a misspelt one is an error and not a count of 0; response codes and types are open. */
-function checkCounter(text: string, map: string, segment: Segment): void {
-  if (segment.selector !== null) throw refuse(text, `${segment.name} is not a list, so it cannot have [...]`)
+function checkCounter(map: string, segment: Segment, refuse: Refuse): void {
+  if (segment.selector !== null) throw refuse(`${segment.name} is not a list, so it cannot have [...]`)
   if (map === 'drops' && !REASON_NAMES.includes(segment.name)) {
-    throw refuse(text, `no drop reason is called ${segment.name}`, suggestion(segment.name, REASON_NAMES))
+    throw refuse(`no drop reason is called ${segment.name}`, suggestion(segment.name, REASON_NAMES))
   }
 }
 
-function checkFilters(text: string, list: string, filters: readonly Filter[], element: Json): void {
+function checkFilters(list: string, filters: readonly Filter[], element: Json, subject: Subject, refuse: Refuse): void {
   for (const { key } of filters) {
-    if (!isObject(element)) throw refuse(text, `the elements of ${list} have no fields to select by`)
-    if (!Object.hasOwn(element, key)) throw unknownField(text, key, list, element)
+    if (!isObject(element)) throw refuse(`the elements of ${list} have no fields to select by`)
+    if (!Object.hasOwn(element, key)) throw unknownField(key, list, element, subject, refuse)
   }
 }
 
-function unknownField(text: string, name: string, parent: string, shape: object): UserError {
-  const of = parent === '' ? 'a report has' : `${parent} has`
+function unknownField(name: string, parent: string, shape: object, subject: Subject, refuse: Refuse): UserError {
+  const of = parent === '' ? subject.what : parent
   const fields = Object.keys(shape)
-  if (parent === '') fields.push(...Object.keys(SHAPE.runs[0]!))
-  return refuse(text, `${of} no field ${name}`, suggestion(name, fields))
+  if (parent === '') fields.push(...Object.keys(elementOf(subject.shape, subject.list)))
+  return refuse(`${of} has no field ${name}`, suggestion(name, fields))
 }
 
-function limitOf(text: string, path: readonly Segment[], number: number, unit: string): number {
+function limitOf(path: readonly Segment[], number: number, unit: string, refuse: Refuse): number {
   if (unit === '') return number
   const units = unitsOf(dimensionOf(path.map((segment) => segment.name)))
   const factor = units.get(unit)
   if (factor === undefined) {
     const field = path.at(-1)!.name
-    throw refuse(text, `${field} is not measured in ${unit}`, `units of ${field}: ${[...units.keys()].join(', ')}`)
+    throw refuse(`${field} is not measured in ${unit}`, `units of ${field}: ${[...units.keys()].join(', ')}`)
   }
   // Dividing keeps `57%` the number that 0.57 is.
   return factor >= 1 ? number * factor : number / Math.round(1 / factor)
@@ -180,6 +202,7 @@ function walk(threshold: Threshold, value: Json, depth: number, done: string, ma
 }
 
 function choose(threshold: Threshold, segment: Segment, list: readonly Json[], path: string): number[] {
+  const refuse = refuser(threshold.subject, threshold.text)
   const selector = segment.selector ?? { kind: 'all' }
   const chosen: number[] = []
   for (let i = 0; i < list.length; i++) {
@@ -188,8 +211,8 @@ function choose(threshold: Threshold, segment: Segment, list: readonly Json[], p
     chosen.push(i)
   }
   if (chosen.length > 0) return chosen
-  if (list.length === 0) throw refuse(threshold.text, `${path} is empty in this report`)
-  throw refuse(threshold.text, `nothing in ${path} matches ${selectorText(segment)}`, nearestElement(segment, list))
+  if (list.length === 0) throw refuse(`${path} is empty in this report`)
+  throw refuse(`nothing in ${path} matches ${selectorText(segment)}`, nearestElement(segment, list))
 }
 
 function holds(filter: Filter, element: Json): boolean {
@@ -224,6 +247,9 @@ const IDENTITY: Readonly<Record<string, readonly string[]>> = {
   imbalance: ['service'],
   nodes: ['node'],
   model: ['name'],
+  cells: ['name'],
+  search: ['connectionsPerSecond'],
+  broke: ['objective'],
 }
 
 function labelOf(list: string, element: Json, index: number): string {
@@ -241,6 +267,9 @@ function isObject(value: Json): value is Readonly<Record<string, Json>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-function refuse(text: string, message: string, hint = ''): UserError {
-  return new UserError('E_THRESHOLD', `--threshold '${text.trim()}': ${message}`, { hint, exitCode: 2 })
+type Refuse = (message: string, hint?: string) => UserError
+
+function refuser({ flag }: Subject, text: string): Refuse {
+  return (message, hint = '') =>
+    new UserError('E_THRESHOLD', `${flag} '${text.trim()}': ${message}`, { hint, exitCode: 2 })
 }

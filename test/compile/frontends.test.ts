@@ -40,19 +40,18 @@ describe('frontends', () => {
     [
       'the health check port: only Local and LoadBalancer',
       { balancer: ['203.0.113.1'], nodePort: 30080, external: 'Local', healthCheckNodePort: 31000 },
-      [
-        'clusterIP 10.96.0.10 80',
-        'loadBalancerIP 203.0.113.1 80',
-        'nodePort * 30080',
-        'healthCheckNodePort * 31000',
-      ],
+      ['clusterIP 10.96.0.10 80', 'loadBalancerIP 203.0.113.1 80', 'nodePort * 30080', 'healthCheckNodePort * 31000'],
     ],
     [
       'no health check port under Cluster',
       { balancer: ['203.0.113.1'], nodePort: 30080, healthCheckNodePort: 31000 },
       ['clusterIP 10.96.0.10 80', 'loadBalancerIP 203.0.113.1 80', 'nodePort * 30080'],
     ],
-    ['load balancer addresses of another type mean nothing', { type: 'NodePort', nodePort: 30080, balancer: ['203.0.113.1'] }, ['clusterIP 10.96.0.10 80', 'nodePort * 30080']],
+    [
+      'load balancer addresses of another type mean nothing',
+      { type: 'NodePort', nodePort: 30080, balancer: ['203.0.113.1'] },
+      ['clusterIP 10.96.0.10 80', 'nodePort * 30080'],
+    ],
   ])('%s', (_words, changes, expected) => {
     expect(dialled(serviceOf({ ...base, ...changes }))).toEqual(expected)
   })
@@ -84,18 +83,62 @@ describe('frontends', () => {
 describe('policies', () => {
   function policiesOf(spec: Partial<ServiceSpec>, policy: TrafficPolicy | null = null) {
     const [one] = proxyServices([serviceOf({ ...base, ...spec })], policy)
-    return { externalLocal: one!.externalLocal, internalLocal: one!.internalLocal, accessible: one!.externallyAccessible }
+    return {
+      externalLocal: one!.externalLocal,
+      internalLocal: one!.internalLocal,
+      accessible: one!.externallyAccessible,
+    }
   }
 
   test.each<[string, Partial<ServiceSpec>, TrafficPolicy | null, ReturnType<typeof policiesOf>]>([
-    ['Local on a NodePort Service', { nodePort: 30080, external: 'Local' }, null, { externalLocal: true, internalLocal: false, accessible: true }],
-    ['Local on a ClusterIP Service means nothing', { external: 'Local' }, null, { externalLocal: false, internalLocal: false, accessible: false }],
-    ['… but it does with external IPs', { external: 'Local', externalIPs: ['203.0.113.9'] }, null, { externalLocal: true, internalLocal: false, accessible: true }],
-    ['a policy to try replaces what is written', { nodePort: 30080, external: 'Local' }, 'Cluster', { externalLocal: false, internalLocal: false, accessible: true }],
-    ['… in both directions', { nodePort: 30080 }, 'Local', { externalLocal: true, internalLocal: false, accessible: true }],
-    ['… but not where nothing comes from outside', {}, 'Local', { externalLocal: false, internalLocal: false, accessible: false }],
-    ['internalTrafficPolicy is left alone by it', { internal: 'Local' }, 'Cluster', { externalLocal: false, internalLocal: true, accessible: false }],
-    ['a balancer that only proxies and has no node port is not accessible', { balancer: ['203.0.113.1'], proxyMode: true }, null, { externalLocal: false, internalLocal: false, accessible: false }],
+    [
+      'Local on a NodePort Service',
+      { nodePort: 30080, external: 'Local' },
+      null,
+      { externalLocal: true, internalLocal: false, accessible: true },
+    ],
+    [
+      'Local on a ClusterIP Service means nothing',
+      { external: 'Local' },
+      null,
+      { externalLocal: false, internalLocal: false, accessible: false },
+    ],
+    [
+      '… but it does with external IPs',
+      { external: 'Local', externalIPs: ['203.0.113.9'] },
+      null,
+      { externalLocal: true, internalLocal: false, accessible: true },
+    ],
+    [
+      'a policy to try replaces what is written',
+      { nodePort: 30080, external: 'Local' },
+      'Cluster',
+      { externalLocal: false, internalLocal: false, accessible: true },
+    ],
+    [
+      '… in both directions',
+      { nodePort: 30080 },
+      'Local',
+      { externalLocal: true, internalLocal: false, accessible: true },
+    ],
+    [
+      '… but not where nothing comes from outside',
+      {},
+      'Local',
+      { externalLocal: false, internalLocal: false, accessible: false },
+    ],
+    [
+      'internalTrafficPolicy is left alone by it',
+      { internal: 'Local' },
+      'Cluster',
+      { externalLocal: false, internalLocal: true, accessible: false },
+    ],
+    [
+      'a balancer that only proxies and has no node port is not accessible',
+      { balancer: ['203.0.113.1'], proxyMode: true },
+      null,
+      { externalLocal: false, internalLocal: false, accessible: false },
+    ],
   ])('%s', (_words, spec, policy, expected) => {
     expect(policiesOf(spec, policy)).toEqual(expected)
   })

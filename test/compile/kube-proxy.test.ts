@@ -196,8 +196,18 @@ describe('addresses that answer node ports', () => {
     ['ipvs by default: all', 'ipvs', null, addresses],
     ['nftables by default: the primary of each family', 'nftables', null, ['192.168.0.1', '2001:db8::1']],
     ['primary, in any mode', 'iptables', ['primary'], ['192.168.0.1', '2001:db8::1']],
-    ['inside the CIDRs; no CIDR of a family is no limit for it', 'iptables', ['10.9.0.0/24'], ['10.9.0.1', '2001:db8::1', '2001:db8:1::1']],
-    ['CIDRs of the other family only are no limit', 'iptables', ['2001:db8:1::/64'], ['192.168.0.1', '10.9.0.1', '2001:db8:1::1']],
+    [
+      'inside the CIDRs; no CIDR of a family is no limit for it',
+      'iptables',
+      ['10.9.0.0/24'],
+      ['10.9.0.1', '2001:db8::1', '2001:db8:1::1'],
+    ],
+    [
+      'CIDRs of the other family only are no limit',
+      'iptables',
+      ['2001:db8:1::/64'],
+      ['192.168.0.1', '10.9.0.1', '2001:db8:1::1'],
+    ],
     ['0.0.0.0/0 is no limit', 'nftables', ['0.0.0.0/0'], addresses],
     ['several CIDRs', 'nftables', ['10.9.0.0/24', '192.168.0.0/24', '::1/128'], ['192.168.0.1', '10.9.0.1']],
   ])('%s', (_words, mode, nodePortAddresses, expected) => {

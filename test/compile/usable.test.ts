@@ -40,17 +40,61 @@ const names = (endpoints: readonly ProxyEndpoint[] | undefined): string[] =>
 
 describe('cluster set and local set of node a', () => {
   test.each<[string, [string, string, Condition][], string[], string[]]>([
-    ['ready ones only', [['x', 'a', 'ready'], ['y', 'b', 'ready'], ['z', 'a', 'draining']], ['x', 'y'], ['x']],
-    ['none ready: the draining ones, on any node', [['x', 'a', 'draining'], ['y', 'b', 'draining']], ['x', 'y'], ['x']],
-    ['neither ready nor terminating is never used', [['x', 'a', 'unready'], ['y', 'b', 'ready']], ['y'], []],
-    ['terminating and no longer serving is never used', [['x', 'a', 'gone'], ['y', 'b', 'gone']], [], []],
+    [
+      'ready ones only',
+      [
+        ['x', 'a', 'ready'],
+        ['y', 'b', 'ready'],
+        ['z', 'a', 'draining'],
+      ],
+      ['x', 'y'],
+      ['x'],
+    ],
+    [
+      'none ready: the draining ones, on any node',
+      [
+        ['x', 'a', 'draining'],
+        ['y', 'b', 'draining'],
+      ],
+      ['x', 'y'],
+      ['x'],
+    ],
+    [
+      'neither ready nor terminating is never used',
+      [
+        ['x', 'a', 'unready'],
+        ['y', 'b', 'ready'],
+      ],
+      ['y'],
+      [],
+    ],
+    [
+      'terminating and no longer serving is never used',
+      [
+        ['x', 'a', 'gone'],
+        ['y', 'b', 'gone'],
+      ],
+      [],
+      [],
+    ],
     [
       'the two fallbacks are independent: locally draining, remotely ready',
-      [['x', 'a', 'draining'], ['y', 'b', 'ready']],
+      [
+        ['x', 'a', 'draining'],
+        ['y', 'b', 'ready'],
+      ],
       ['y'],
       ['x'],
     ],
-    ['a ready local one switches the local fallback off', [['x', 'a', 'draining'], ['y', 'a', 'ready']], ['y'], ['y']],
+    [
+      'a ready local one switches the local fallback off',
+      [
+        ['x', 'a', 'draining'],
+        ['y', 'a', 'ready'],
+      ],
+      ['y'],
+      ['y'],
+    ],
     ['an endpoint without a node is local nowhere', [['x', '', 'ready']], ['x'], []],
     ['no endpoint at all', [], [], []],
   ])('%s', (_words, rows, cluster, local) => {
@@ -186,9 +230,7 @@ describe('endpoints of a service port', () => {
   })
 
   test('conditions left out mean ready, serving, not terminating', () => {
-    const [bare] = endpointsOfPort(http, 'IPv4', [
-      slice([{ name: 'http', port: 80 }], [{ addresses: ['10.0.0.1'] }]),
-    ])
+    const [bare] = endpointsOfPort(http, 'IPv4', [slice([{ name: 'http', port: 80 }], [{ addresses: ['10.0.0.1'] }])])
     expect(bare).toMatchObject({ ready: true, serving: true, terminating: false, nodeName: '' })
   })
 

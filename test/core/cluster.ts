@@ -1,6 +1,8 @@
 /** Small clusters for tests, written as short as they can be said; everything left out has the API's default. */
 import type { Cluster, ClusterNode, ClusterPod, ClusterService } from '../../src/k8s/cluster.ts'
-import type { EndpointSlice, KubeProxyConfiguration, Protocol, TrafficPolicy } from '../../src/k8s/types.ts'
+import type { EndpointSlice, KubeProxyConfiguration, Origin, Protocol, TrafficPolicy } from '../../src/k8s/types.ts'
+
+const ORIGIN: Origin = { file: 'test.yaml', document: 1, item: -1 }
 
 export interface EndpointSpec {
   readonly address: string
@@ -89,7 +91,7 @@ export function serviceOf(spec: ServiceSpec): ClusterService {
     publishNotReadyAddresses: false,
     affinityTimeoutSeconds: spec.affinitySeconds ?? 0,
     trafficDistribution: '',
-    origin: { file: 'test.yaml', document: 1, item: -1 },
+    origin: ORIGIN,
   }
 }
 
@@ -105,7 +107,8 @@ export function sliceOf(spec: ServiceSpec): EndpointSlice {
       ...(node === undefined ? {} : { nodeName: node }),
       conditions: { ready: ready ?? true, serving: serving ?? ready ?? true, terminating: terminating ?? false },
     })),
-  } as EndpointSlice
+    origin: ORIGIN,
+  }
 }
 
 export function clusterOf(spec: ClusterSpec): Cluster {
@@ -152,6 +155,7 @@ export function kubeProxyOf(config: Partial<KubeProxyConfiguration> | null): Kub
     apiVersion: 'kubeproxy.config.k8s.io/v1alpha1',
     kind: 'KubeProxyConfiguration',
     metadata: { name: 'kube-proxy' },
+    origin: ORIGIN,
     ...config,
-  } as KubeProxyConfiguration
+  }
 }

@@ -1,9 +1,4 @@
-/**
- * The connection tracking state machine, cell by cell.
- *
- * The TCP table is the one measured on Linux 6.18 by raw packet injection. One cell is taken from the walk of a refused
- * connection in place of the table: a RST of the client in SYN_SENT deletes the entry, as the server's does.
- */
+/** The connection tracking state machine, cell by cell. */
 import { describe, expect, test } from 'vitest'
 import {
   BY_AGE,
@@ -46,6 +41,7 @@ import {
   UDP_STREAM,
   UDP_UNREPLIED,
 } from '../../native-free-core/index.ts'
+import { TCP_STATES, TCP_TABLE } from './tcp-table.ts'
 
 const STATES = {
   'no entry': NONE,
@@ -78,192 +74,13 @@ const CLASSES: Readonly<Record<string, number>> = {
   'no flag': CLASS_NONE,
 }
 
-type Cells = readonly string[]
-const all = (outcome: string): Cells => Array.from({ length: 11 }, () => outcome)
-
-/** One row per packet; the columns are the states in the order of `STATES`. */
-const TABLE: readonly (readonly [from: 'client' | 'server', packet: string, cells: Cells])[] = [
-  [
-    'client',
-    'SYN',
-    [
-      'SYN_SENT',
-      'SYN_SENT',
-      'ignored',
-      'ignored',
-      'ignored',
-      'ignored',
-      'ignored',
-      'new entry',
-      'new entry',
-      'ignored',
-      'SYN_SENT2',
-    ],
-  ],
-  [
-    'client',
-    'SYN+ACK',
-    [
-      'invalid',
-      'invalid',
-      'SYN_RECV',
-      'invalid',
-      'invalid',
-      'invalid',
-      'invalid',
-      'invalid',
-      'invalid',
-      'invalid',
-      'SYN_RECV',
-    ],
-  ],
-  [
-    'client',
-    'FIN',
-    [
-      'invalid',
-      'invalid',
-      'FIN_WAIT',
-      'FIN_WAIT',
-      'LAST_ACK',
-      'LAST_ACK',
-      'LAST_ACK',
-      'TIME_WAIT',
-      'CLOSE by client',
-      'CLOSE by server',
-      'invalid',
-    ],
-  ],
-  [
-    'client',
-    'ACK',
-    [
-      'ESTABLISHED',
-      'invalid',
-      'ESTABLISHED',
-      'ESTABLISHED',
-      'CLOSE_WAIT',
-      'CLOSE_WAIT',
-      'TIME_WAIT',
-      'TIME_WAIT',
-      'CLOSE by client',
-      'CLOSE by server',
-      'invalid',
-    ],
-  ],
-  [
-    'client',
-    'RST',
-    [
-      'invalid',
-      'entry deleted',
-      'CLOSE by client',
-      'CLOSE by client',
-      'CLOSE by client',
-      'CLOSE by client',
-      'CLOSE by client',
-      'CLOSE by client',
-      'CLOSE by client',
-      'CLOSE by client',
-      'CLOSE by client',
-    ],
-  ],
-  ['client', 'no flag', all('invalid')],
-  [
-    'server',
-    'SYN',
-    [
-      'SYN_SENT',
-      'SYN_SENT2',
-      'invalid',
-      'invalid',
-      'invalid',
-      'invalid',
-      'invalid',
-      'new entry',
-      'invalid',
-      'invalid',
-      'SYN_SENT2',
-    ],
-  ],
-  [
-    'server',
-    'SYN+ACK',
-    [
-      'invalid',
-      'SYN_RECV',
-      'ignored',
-      'ignored',
-      'ignored',
-      'ignored',
-      'ignored',
-      'ignored',
-      'ignored',
-      'ignored',
-      'SYN_RECV',
-    ],
-  ],
-  [
-    'server',
-    'FIN',
-    [
-      'invalid',
-      'invalid',
-      'FIN_WAIT',
-      'FIN_WAIT',
-      'LAST_ACK',
-      'LAST_ACK',
-      'LAST_ACK',
-      'TIME_WAIT',
-      'CLOSE by client',
-      'CLOSE by server',
-      'invalid',
-    ],
-  ],
-  [
-    'server',
-    'ACK',
-    [
-      'ESTABLISHED',
-      'ignored',
-      'SYN_RECV',
-      'ESTABLISHED',
-      'CLOSE_WAIT',
-      'CLOSE_WAIT',
-      'TIME_WAIT',
-      'TIME_WAIT',
-      'CLOSE by client',
-      'CLOSE by server',
-      'ignored',
-    ],
-  ],
-  [
-    'server',
-    'RST',
-    [
-      'invalid',
-      'entry deleted',
-      'CLOSE by server',
-      'CLOSE by server',
-      'CLOSE by server',
-      'CLOSE by server',
-      'CLOSE by server',
-      'CLOSE by server',
-      'CLOSE by server',
-      'CLOSE by server',
-      'CLOSE by server',
-    ],
-  ],
-  ['server', 'no flag', all('invalid')],
-]
-
 function outcome(from: 'client' | 'server', flagClass: number, state: number): number {
   return TRANSITIONS[(((from === 'client' ? 0 : 1) * 6 + flagClass) << 4) | state]
 }
 
 describe('TCP', () => {
-  const rows = TABLE.flatMap(([from, packet, cells]) =>
-    Object.keys(STATES).map((state, i) => ({ from, packet, state, expected: cells[i] })),
+  const rows = TCP_TABLE.flatMap(([from, packet, cells]) =>
+    TCP_STATES.map((state, i) => ({ from, packet, state, expected: cells[i] })),
   )
 
   test('the table has 2 directions, 6 kinds of packets and 11 states', () => {
@@ -272,11 +89,17 @@ describe('TCP', () => {
   })
 
   test.each(rows)('$packet by the $from on $state: $expected', ({ from, packet, state, expected }) => {
-    expect(outcome(from, CLASSES[packet], STATES[state as keyof typeof STATES])).toBe(OUTCOMES[expected])
+    expect(outcome(from, CLASSES[packet], STATES[state])).toBe(OUTCOMES[expected])
   })
 
   test.each([
-    ['a refused connection: SYN, then RST by the server', [['client', 'SYN', 'SYN_SENT'], ['server', 'RST', 'entry deleted']]],
+    [
+      'a refused connection: SYN, then RST by the server',
+      [
+        ['client', 'SYN', 'SYN_SENT'],
+        ['server', 'RST', 'entry deleted'],
+      ],
+    ],
     [
       'a whole connection closed by the client',
       [

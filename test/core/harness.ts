@@ -17,6 +17,7 @@ import {
   LINE_SHIFT,
   LINE_STATUS,
   NODE_WORDS,
+  type PairSeries,
   REASONS,
   TICKS_PER_MS,
   TOTAL_ACCEPTED_PACKETS,
@@ -182,20 +183,23 @@ export class Lab {
     return reasons[0]
   }
 
-  /** Puts packets of one shard through in one call, in time order. */
+  /** Puts packets of one shard through in time order, in as few calls as 32 bits of ticks allow. */
   replay(packets: readonly Packet[], shard = 0): void {
     const columns = this.dataplane.packets
-    packets.forEach((packet, row) => {
-      columns.time[row] = packet.atMs * TICKS_PER_MS
-      columns.slot[row] = packet.connection
-      columns.flags[row] = packet.flags | (packet.from === 'server' ? 128 : 0)
-      columns.length[row] = packet.length
-    })
-    this.dataplane.process(shard, 0, 0, 0, packets.length)
-  }
-
-  shardOf(connection: number): number {
-    return this.shardOfConnection[connection]
+    for (let from = 0; from < packets.length; ) {
+      const baseMs = packets[from].atMs
+      let rows = 0
+      while (from + rows < packets.length && (packets[from + rows].atMs - baseMs) * TICKS_PER_MS < 2 ** 32) {
+        const packet = packets[from + rows]
+        columns.time[rows] = (packet.atMs - baseMs) * TICKS_PER_MS
+        columns.slot[rows] = packet.connection
+        columns.flags[rows] = packet.flags | (packet.from === 'server' ? 128 : 0)
+        columns.length[rows] = packet.length
+        rows++
+      }
+      this.dataplane.process(shard, 0, baseMs * TICKS_PER_MS, 0, rows)
+      from += rows
+    }
   }
 
   /** The endpoint that a connection has been given, `''` for none. */
@@ -241,10 +245,11 @@ export class Lab {
     for (let shard = 0; shard < this.shards; shard++) {
       table.forEachOfShard(shard, (entry) => {
         const base = entry << ENTRY_SHIFT
-        if (table.entries[base + ENTRY_NODE_PROTOCOL] >> 8 === index) left.push(table.entries[base + ENTRY_EXPIRES] - nowMs)
+        if (table.entries[base + ENTRY_NODE_PROTOCOL] >> 8 === index)
+          left.push(table.entries[base + ENTRY_EXPIRES] - nowMs)
       })
     }
-    return left.toSorted((a, b) => b - a)
+    return left.sort((a, b) => b - a)
   }
 
   total(word: number): number {
@@ -256,9 +261,18 @@ export class Lab {
     return result[layout.nodes + this.nodeNames.indexOf(node) * NODE_WORDS + word]
   }
 
+  /** Source ports held and entries by who holds them, over time; in the order of their numbers. */
+  series(): { ports: PairSeries[]; holders: PairSeries[] } {
+    const order = (a: PairSeries, b: PairSeries): number => a.node - b.node || a.other - b.other
+    return {
+      ports: this.dataplane.portSeries().sort(order),
+      holders: this.dataplane.holderSeries().sort(order),
+    }
+  }
+
   selfCheck(): void {
     this.dataplane.table.selfCheck()
-    for (const table of this.dataplane.slowPath.affinity) table.selfCheck()
-    for (const lists of this.dataplane.slowPath.recent) lists.selfCheck()
+    for (const table of this.dataplane.slowPath.selector.affinity) table.selfCheck()
+    for (const lists of this.dataplane.slowPath.selector.recent) lists.selfCheck()
   }
 }

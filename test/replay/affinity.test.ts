@@ -8,11 +8,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
-import {
-  LINE_CLIENT,
-  LINE_ENDPOINT,
-  LINE_NODE_PROTOCOL,
-} from '../../dist/native-free-core/connection.js'
+import { LINE_CLIENT, LINE_ENDPOINT, LINE_NODE_PROTOCOL } from '../../dist/native-free-core/connection.js'
 import { NODE_AFFINITY_HITS, NODE_WORDS } from '../../dist/native-free-core/result.js'
 import { bundledTrace, drive, options, ROOT, replayed, replayedOnce, runOf, temporaryFolder } from './support.ts'
 
@@ -96,49 +92,52 @@ function predicted(list: readonly Visit[], timeoutMs: number): Record<string, { 
   return nodes
 }
 
-describe.each(['cluster', 'local'] as const)('clients that come back, half an hour of affinity, policy %s', (policy) => {
-  let all: Visit[]
-  beforeAll(() => {
-    all = visits(openings(policy))
-  })
+describe.each(['cluster', 'local'] as const)(
+  'clients that come back, half an hour of affinity, policy %s',
+  (policy) => {
+    let all: Visit[]
+    beforeAll(() => {
+      all = visits(openings(policy))
+    })
 
-  it('the trace asks both questions often enough', () => {
-    expect(all.length).toBe(2009)
-    expect(all.filter(({ gapMs }) => gapMs !== null && gapMs <= HALF_HOUR_MS).length).toBeGreaterThan(300)
-    expect(all.filter(({ gapMs }) => gapMs !== null && gapMs > HALF_HOUR_MS).length).toBeGreaterThan(100)
-  })
+    it('the trace asks both questions often enough', () => {
+      expect(all.length).toBe(2009)
+      expect(all.filter(({ gapMs }) => gapMs !== null && gapMs <= HALF_HOUR_MS).length).toBeGreaterThan(300)
+      expect(all.filter(({ gapMs }) => gapMs !== null && gapMs > HALF_HOUR_MS).length).toBeGreaterThan(100)
+    })
 
-  it('within 1800 s of its last new connection at the node: the same pod, always', () => {
-    const early = all.filter(({ gapMs }) => gapMs !== null && gapMs <= HALF_HOUR_MS)
-    expect(early.filter(({ hit, pod, before }) => !hit || pod !== before)).toEqual([])
-  })
+    it('within 1800 s of its last new connection at the node: the same pod, always', () => {
+      const early = all.filter(({ gapMs }) => gapMs !== null && gapMs <= HALF_HOUR_MS)
+      expect(early.filter(({ hit, pod, before }) => !hit || pod !== before)).toEqual([])
+    })
 
-  it('after more than 1800 s, and at the first visit: chosen afresh', () => {
-    const late = all.filter(({ gapMs }) => gapMs === null || gapMs > HALF_HOUR_MS)
-    expect(late.filter(({ hit }) => hit)).toEqual([])
-  })
+    it('after more than 1800 s, and at the first visit: chosen afresh', () => {
+      const late = all.filter(({ gapMs }) => gapMs === null || gapMs > HALF_HOUR_MS)
+      expect(late.filter(({ hit }) => hit)).toEqual([])
+    })
 
-  it('packets of a connection of an hour do not keep its entry alive', () => {
-    const patient = all.filter(({ client }) => client.startsWith('192.0.2.'))
-    const again = patient.filter(({ gapMs }) => gapMs !== null)
-    expect(patient.length).toBe(60)
-    // All the while a packet went by every half minute, the last some minutes ago.
-    expect(again.length).toBeGreaterThan(0)
-    expect(again.filter(({ hit }) => hit)).toEqual([])
-  })
+    it('packets of a connection of an hour do not keep its entry alive', () => {
+      const patient = all.filter(({ client }) => client.startsWith('192.0.2.'))
+      const again = patient.filter(({ gapMs }) => gapMs !== null)
+      expect(patient.length).toBe(60)
+      // All the while a packet went by every half minute, the last some minutes ago.
+      expect(again.length).toBeGreaterThan(0)
+      expect(again.filter(({ hit }) => hit)).toEqual([])
+    })
 
-  it('the report counts what the model counts', async () => {
-    const run = await replayedOnce(trace, { policies: [policy] })
-    const counted = run.nodes.map(({ node, affinityHits, affinityMisses }) => [
-      node,
-      { hits: affinityHits, misses: affinityMisses },
-    ])
-    expect(Object.fromEntries(counted)).toEqual(predicted(all, HALF_HOUR_MS))
-    const given = new Map<number, number>()
-    for (const { pod } of all) given.set(pod, (given.get(pod) ?? 0) + 1)
-    expect(run.endpoints.map(({ connections }) => connections).sort()).toEqual([...given.values()].sort())
-  })
-})
+    it('the report counts what the model counts', async () => {
+      const run = await replayedOnce(trace, { policies: [policy] })
+      const counted = run.nodes.map(({ node, affinityHits, affinityMisses }) => [
+        node,
+        { hits: affinityHits, misses: affinityMisses },
+      ])
+      expect(Object.fromEntries(counted)).toEqual(predicted(all, HALF_HOUR_MS))
+      const given = new Map<number, number>()
+      for (const { pod } of all) given.set(pod, (given.get(pod) ?? 0) + 1)
+      expect(run.endpoints.map(({ connections }) => connections).sort()).toEqual([...given.values()].sort())
+    })
+  },
+)
 
 describe('chosen afresh means: as if for the first time', () => {
   /** Of the clients that came too late at a node that chooses among `pods`, how many were given another pod. */
@@ -158,29 +157,35 @@ describe('chosen afresh means: as if for the first time', () => {
   it.each([
     ['cluster', ['node-1', 'node-2', 'node-3'], 4],
     ['local', ['node-1'], 2],
-  ] as const)('policy %s at %j: among %i pods a late client keeps its own one time in so many', (policy, nodes, pods) => {
-    const { late, moved } = changed(policy, nodes)
-    const expected = 1 - 1 / pods
-    expect(late).toBeGreaterThan(200)
-    // Four standard deviations of a binomial; the seeds are fixed, so this holds or does not, for good.
-    const allowed = 4 * Math.sqrt((expected * (1 - expected)) / late)
-    expect(Math.abs(moved / late - expected)).toBeLessThan(allowed)
-  })
+  ] as const)(
+    'policy %s at %j: among %i pods a late client keeps its own one time in so many',
+    (policy, nodes, pods) => {
+      const { late, moved } = changed(policy, nodes)
+      const expected = 1 - 1 / pods
+      expect(late).toBeGreaterThan(200)
+      // Four standard deviations of a binomial; the seeds are fixed, so this holds or does not, for good.
+      const allowed = 4 * Math.sqrt((expected * (1 - expected)) / late)
+      expect(Math.abs(moved / late - expected)).toBeLessThan(allowed)
+    },
+  )
 })
 
 describe('the API’s default of 10800 s instead, same trace', () => {
-  it.each(['cluster', 'local'] as const)('policy %s: hits and misses are what the gaps say, node by node', async (policy) => {
-    // Where connections come in does not depend on affinity, so the gaps are those of the other timeout's run.
-    const gaps = visits(openings(policy))
-    const expected = predicted(gaps, THREE_HOURS_MS)
-    expect(expected).not.toEqual(predicted(gaps, HALF_HOUR_MS))
-    const { nodes } = runOf(await replayed(trace, { manifests: [manifests], policies: [policy] }), policy)
-    for (const { node, affinityHits, affinityMisses, affinityPeak } of nodes) {
-      expect({ hits: affinityHits, misses: affinityMisses }, node).toEqual(expected[node])
-      // Nothing expires within the trace, so every client that ever came is still known at the end.
-      expect(affinityPeak, node).toBe(expected[node].misses)
-    }
-  })
+  it.each(['cluster', 'local'] as const)(
+    'policy %s: hits and misses are what the gaps say, node by node',
+    async (policy) => {
+      // Where connections come in does not depend on affinity, so the gaps are those of the other timeout's run.
+      const gaps = visits(openings(policy))
+      const expected = predicted(gaps, THREE_HOURS_MS)
+      expect(expected).not.toEqual(predicted(gaps, HALF_HOUR_MS))
+      const { nodes } = runOf(await replayed(trace, { manifests: [manifests], policies: [policy] }), policy)
+      for (const { node, affinityHits, affinityMisses, affinityPeak } of nodes) {
+        expect({ hits: affinityHits, misses: affinityMisses }, node).toEqual(expected[node])
+        // Nothing expires within the trace, so every client that ever came is still known at the end.
+        expect(affinityPeak, node).toBe(expected[node].misses)
+      }
+    },
+  )
 
   it('nobody ever changes pod at a node', () => {
     const list = visits(openings('cluster', null, [manifests]))

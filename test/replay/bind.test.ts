@@ -163,7 +163,12 @@ describe('affinity that the trace was not laid out for', () => {
 
   it('a trace generated with those manifests gives the same shares on all shards and no warning', async () => {
     const traffic = [stream({ connections: 2000 })]
-    const laidOut = await traceOf(folder, 'sticky-trace', { seed: 9, duration: '60s', traffic }, cluster(service(sticky)))
+    const laidOut = await traceOf(
+      folder,
+      'sticky-trace',
+      { seed: 9, duration: '60s', traffic },
+      cluster(service(sticky)),
+    )
     const wide = await replayed(laidOut)
     const exact = await replayed(laidOut, { shards: 1 })
     expect(wide.given).toEqual([])

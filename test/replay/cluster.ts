@@ -32,7 +32,12 @@ export function pod(name: string, nodeName: string, address: string, app = 'web'
     kind: 'Pod',
     metadata: { name, namespace: 'default', labels: { app } },
     spec: { nodeName, containers: [{ name: app, image: `registry.example/${app}:1` }] },
-    status: { phase: 'Running', podIP: address, podIPs: [{ ip: address }], conditions: [{ type: 'Ready', status: 'True' }] },
+    status: {
+      phase: 'Running',
+      podIP: address,
+      podIPs: [{ ip: address }],
+      conditions: [{ type: 'Ready', status: 'True' }],
+    },
   }
 }
 

@@ -56,7 +56,9 @@ function flipped(at: number, bit = 0): Buffer {
 describe('a trace that cannot be used: exit 3', () => {
   it('cut in the middle: names the block and the byte', () => {
     const { code, stderr } = refused([file('cut.msgpack', bytes.subarray(0, bytes.length >> 1))])
-    expect(stderr).toMatch(/error: the trace is cut in block \d+ \(\w+, lane \d+, window \d+\), which begins at byte \d+/)
+    expect(stderr).toMatch(
+      /error: the trace is cut in block \d+ \(\w+, lane \d+, window \d+\), which begins at byte \d+/,
+    )
     expect(stderr).toContain(`cut.msgpack: byte ${bytes.length >> 1}`)
     expect(stderr).toContain('[E_TRACE_TRUNCATED]')
     expect(code).toBe(3)
@@ -68,17 +70,20 @@ describe('a trace that cannot be used: exit 3', () => {
     expect(code).toBe(3)
   })
 
-  it.each(['1', '2', '7'])('one bit flipped in a packet block: the %s workers find the block and its byte', (workers) => {
-    const { index, close } = locate()
-    const block = index.kind.lastIndexOf(1)
-    const path = file('flipped.msgpack', flipped(index.offset[block] + (index.size[block] >> 1)))
-    close()
-    const { code, stderr } = refused([path, '--workers', workers])
-    expect(stderr).toContain('error: the trace is damaged: the checksum does not match [E_TRACE_CORRUPT]')
-    expect(stderr).toContain(`flipped.msgpack: block ${block + 1} (packets, lane`)
-    expect(stderr).toContain(`at byte ${index.offset[block]}`)
-    expect(code).toBe(3)
-  })
+  it.each(['1', '2', '7'])(
+    'one bit flipped in a packet block: the %s workers find the block and its byte',
+    (workers) => {
+      const { index, close } = locate()
+      const block = index.kind.lastIndexOf(1)
+      const path = file('flipped.msgpack', flipped(index.offset[block] + (index.size[block] >> 1)))
+      close()
+      const { code, stderr } = refused([path, '--workers', workers])
+      expect(stderr).toContain('error: the trace is damaged: the checksum does not match [E_TRACE_CORRUPT]')
+      expect(stderr).toContain(`flipped.msgpack: block ${block + 1} (packets, lane`)
+      expect(stderr).toContain(`at byte ${index.offset[block]}`)
+      expect(code).toBe(3)
+    },
+  )
 
   it('one bit flipped in the header', () => {
     const { code, stderr } = refused([file('header.msgpack', flipped(200))])
@@ -143,7 +148,9 @@ describe('manifests that cannot be used: exit 3', () => {
     const bad = { ...web, spec: { ...web.spec, ports: [{ name: 'http', port: 80_000, targetPort: 8080 }] } }
     const path = file('bad.yaml', [...rest, bad].map((object) => JSON.stringify(object)).join('\n---\n'))
     const { code, stderr } = refused([trace, '-f', path])
-    expect(stderr).toContain('spec.ports[0].port of Service default/web is 80000; expected a whole number from 1 to 65535')
+    expect(stderr).toContain(
+      'spec.ports[0].port of Service default/web is 80000; expected a whole number from 1 to 65535',
+    )
     expect(stderr).toContain(`bad.yaml, document ${rest.length + 1}, spec.ports[0].port`)
     expect(code).toBe(3)
   })

@@ -13,7 +13,17 @@ import { TOTAL_ACCEPTED_PACKETS } from '../../dist/native-free-core/result.js'
 import { Settlement } from '../../src/replay/settle.ts'
 import type { RunReport } from '../../src/report/types.ts'
 import { cluster, stream } from './cluster.ts'
-import { bundledTrace, drive, options, replayed, replayedOnce, resultText, sumOf, temporaryFolder, traceOf } from './support.ts'
+import {
+  bundledTrace,
+  drive,
+  options,
+  replayed,
+  replayedOnce,
+  resultText,
+  sumOf,
+  temporaryFolder,
+  traceOf,
+} from './support.ts'
 
 const folder = temporaryFolder()
 let flood: string
@@ -100,8 +110,9 @@ describe('connections under way when the table fills', () => {
     let packets = 0
     let acceptedBefore = 0
     let failedOthers = 0
+    let fullest = 0
     drive(change, ({ line, opening }, { lines, result, table }, plan) => {
-      for (let node = 0; node < 2; node++) expect(table.counts[node]).toBeLessThanOrEqual(120)
+      fullest = Math.max(fullest, table.counts[0], table.counts[1])
       const accepted = result[TOTAL_ACCEPTED_PACKETS] - acceptedBefore
       acceptedBefore = result[TOTAL_ACCEPTED_PACKETS]
       const failed = (lines[line + LINE_STATUS] & 0xff) === LINE_FAILED
@@ -111,6 +122,7 @@ describe('connections under way when the table fills', () => {
         passed += accepted
       } else if (opening && failed) failedOthers++
     })
+    expect(fullest).toBe(120)
     expect(established).toBe(100)
     expect(packets).toBeGreaterThan(80_000)
     expect(passed).toBe(packets)
@@ -159,19 +171,27 @@ describe('settling', () => {
 })
 
 describe('sixteen shards against one', () => {
-  it.each([1500, 3000, 4500])('a table of %i: the drops differ by less than 3 per cent', async (entries) => {
-    const sharded = await replayed(flood, { model: tableOf(entries) })
-    const exact = await replayed(flood, { model: tableOf(entries), shards: 1 })
-    const apart = sharded.runs.map((run, i) => Math.abs(dropsOf(run) / dropsOf(exact.runs[i]) - 1))
-    for (const difference of apart) expect(difference).toBeLessThan(0.03)
-  })
+  it.each([1500, 3000, 4500, 5300, 5500])(
+    'a table of %i: as many drops, but for half a per cent of the connections',
+    async (entries) => {
+      const sharded = await replayed(flood, { model: tableOf(entries) })
+      const exact = await replayed(flood, { model: tableOf(entries), shards: 1 })
+      exact.runs.forEach((run, i) => {
+        const apart = Math.abs(dropsOf(sharded.runs[i]) - dropsOf(run))
+        expect(dropsOf(run)).toBeGreaterThan(0)
+        expect(apart).toBeLessThan(0.005 * run.connections.attempted)
+        // Where a fifth is dropped or more, the difference is within 1.5 per cent of the drops too; at the knee it is not.
+        if (dropsOf(run) > 15_000) expect(apart).toBeLessThan(0.015 * dropsOf(run))
+      })
+    },
+  )
 
-  it('the first drop comes at a table less than 5 per cent larger', async () => {
-    /** The smallest table at which nothing is dropped. */
+  it('the first drop comes at a table a few per cent larger', async () => {
+    /** The smallest table at which nothing is dropped, to 16 entries. */
     const needed = async (shards: number): Promise<number> => {
-      let low = 4000
-      let high = 8000
-      while (high - low > 4) {
+      let low = 5000
+      let high = 6024
+      while (high - low > 16) {
         const middle = (low + high) >> 1
         const run = await replayedOnce(flood, { policies: ['local'], model: tableOf(middle), shards })
         if (dropsOf(run) === 0) high = middle
@@ -181,6 +201,7 @@ describe('sixteen shards against one', () => {
     }
     const [exact, sharded] = [await needed(1), await needed(16)]
     expect(sharded).toBeGreaterThanOrEqual(exact)
-    expect(sharded / exact).toBeLessThan(1.05)
+    expect(sharded).toBeLessThan(6024)
+    expect(sharded / exact).toBeLessThan(1.04)
   })
 })

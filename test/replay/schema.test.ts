@@ -64,7 +64,8 @@ describe('Online Boutique, its manifests unchanged', () => {
   it('--policy as-is replays: one Service is reachable from outside, and that one would be compared', async () => {
     // What its manifests say, read without dpemu.
     const reachable = (loadAll(readFileSync(manifests, 'utf8')) as (Service | null)[])
-      .filter((object) => object?.kind === 'Service')
+      .filter((object) => object !== null)
+      .filter(({ kind }) => kind === 'Service')
       .filter(({ spec }) => spec.type === 'LoadBalancer' || spec.type === 'NodePort' || spec.externalIPs !== undefined)
       .map(({ metadata }) => `${metadata.namespace ?? 'default'}/${metadata.name}`)
     expect(reachable).toEqual(['default/frontend-external'])

@@ -42,7 +42,12 @@ export async function bundledTrace(folder: string, name: string): Promise<string
 }
 
 /** A trace of a scenario and manifests given as values: JSON is YAML. @returns its path */
-export async function traceOf(folder: string, name: string, scenario: object, objects: readonly object[]): Promise<string> {
+export async function traceOf(
+  folder: string,
+  name: string,
+  scenario: object,
+  objects: readonly object[],
+): Promise<string> {
   const scenarioPath = join(folder, `${name}.yaml`)
   const output = join(folder, `${name}.msgpack`)
   writeFileSync(scenarioPath, JSON.stringify({ name, ...scenario }))

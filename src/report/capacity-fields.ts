@@ -1,0 +1,80 @@
+/** Which fields a capacity report has: for thresholds over it, and for objectives over the figures of one run. */
+import type { CapacityReport, CapacityRun, Figures } from './capacity-types.ts'
+import { LATENCY_SHAPE, RATES_SHAPE } from './fields.ts'
+import type { Subject } from './threshold.ts'
+
+const FIGURES: Figures = {
+  dropFraction: 0,
+  failedFraction: 0,
+  brokenFraction: 0,
+  conntrackFraction: 0,
+  snatFraction: 0,
+  cpuFraction: 0,
+  crossNodeFraction: 0,
+  masqueradedFraction: 0,
+  clientIpPreservedFraction: 0,
+  maxOverMean: 0,
+  offered: RATES_SHAPE,
+  delivered: RATES_SHAPE,
+  pathLatencyMicros: { packet: LATENCY_SHAPE, firstPacket: LATENCY_SHAPE, connectionSetup: LATENCY_SHAPE },
+  drops: {},
+}
+
+const RUN = {
+  connectionsPerSecond: 0,
+  timesScenario: 0,
+  connections: 0,
+  packets: 0,
+  durationSeconds: 0,
+  settled: true,
+  holds: true,
+  figures: FIGURES,
+} satisfies CapacityRun
+
+const SHAPE: CapacityReport = {
+  schemaVersion: 1,
+  kind: 'capacity',
+  version: '',
+  scenario: { name: '', seed: 0, connectionsPerSecond: 0 },
+  search: { tolerance: 0, connections: 0 },
+  objectives: [''],
+  axes: [{ name: '', values: [''] }],
+  cells: [
+    {
+      name: '',
+      policy: '',
+      proxyMode: '',
+      parameters: {},
+      knee: {
+        outcome: 'found',
+        connectionsPerSecond: 0,
+        failsAtConnectionsPerSecond: 0,
+        timesScenario: 0,
+        holdsAgainAtConnectionsPerSecond: 0,
+      },
+      run: RUN,
+      search: [RUN],
+      broke: [
+        {
+          objective: '',
+          figure: '',
+          value: 0,
+          limit: 0,
+          excess: 0,
+          node: '',
+          service: '',
+          serviceShare: 0,
+          reason: '',
+        },
+      ],
+    },
+  ],
+  model: [{ name: '', value: 0, unit: '', source: '' }],
+  warnings: [{ code: '', where: '', message: '' }],
+}
+
+/** `knee.connectionsPerSecond > 2000` and `cells[policy=local].knee.connectionsPerSecond > 2000`. */
+export const CAPACITY_SUBJECT: Subject = { flag: '--threshold', what: 'a capacity report', shape: SHAPE, list: 'cells' }
+
+/** `pathLatencyMicros.packet.p99 < 2ms`, of every run. */
+export const OBJECTIVE_SUBJECT: Subject = { flag: '--objective', what: 'a run', shape: FIGURES, list: null }

@@ -1,0 +1,120 @@
+/**
+ * The JSON contract of `dpemu capacity -o json`, schema version 1. Fields are only ever added within a version.
+ *
+ * All of it is a function of scenario, manifests, model, options and version: nothing measured is in it, so the same
+ * search gives the same bytes, on any machine and with any number of workers.
+ */
+import type { Warning } from '../errors.ts'
+import type { LatencySummary, ModelConstant, Rates } from './types.ts'
+
+export interface CapacityReport {
+  schemaVersion: 1
+  kind: 'capacity'
+  version: string
+  /** `connectionsPerSecond`: all streams together, as the scenario is written. */
+  scenario: { name: string; seed: number; connectionsPerSecond: number }
+  /** null where every cell is one plain run. `connections`: of each run; null: as many as the tables need to settle. */
+  search: { tolerance: number; connections: number | null } | null
+  objectives: string[]
+  axes: CapacityAxis[]
+  cells: CapacityCell[]
+  /** Constants of the model before any axis changes them. */
+  model: ModelConstant[]
+  warnings: Warning[]
+}
+
+export type ParameterValue = string | number | boolean
+
+export interface CapacityAxis {
+  name: string
+  values: ParameterValue[]
+}
+
+/** One combination of the axes, of policy and of proxy mode. */
+export interface CapacityCell {
+  /** `nodes=3, policy=local` */
+  name: string
+  /** `cluster`, `local` or `as-is`. */
+  policy: string
+  proxyMode: string
+  /** Value by axis, policy and proxy mode left out. */
+  parameters: Record<string, ParameterValue>
+  /** null where the cell is one plain run. */
+  knee: Knee | null
+  /** The run at the knee, or the plain run; null where no rate held. */
+  run: CapacityRun | null
+  /** Every run of the search, by rate; empty for a plain run. */
+  search: CapacityRun[]
+  /** What failed, the first to break ahead: just above the knee, or in the plain run. */
+  broke: BrokenObjective[]
+}
+
+export interface Knee {
+  /** `found`; `above`: all rates tried held; `below`: none did. */
+  outcome: 'found' | 'above' | 'below'
+  /** The highest rate that held; null where none did. */
+  connectionsPerSecond: number | null
+  /** The lowest rate that failed; null where none did. */
+  failsAtConnectionsPerSecond: number | null
+  timesScenario: number | null
+  /** A rate above the failing one at which all held again; null where there was none. */
+  holdsAgainAtConnectionsPerSecond: number | null
+}
+
+export interface CapacityRun {
+  /** As asked for, all streams together. */
+  connectionsPerSecond: number
+  timesScenario: number
+  connections: number
+  packets: number
+  durationSeconds: number
+  /** The conntrack tables had time to let entries go: what they held is not still growing to where it would be. */
+  settled: boolean
+  /** All objectives. */
+  holds: boolean
+  figures: Figures
+}
+
+/** One run in figures; where nodes differ, the worst of them. */
+export interface Figures {
+  /** Packets dropped or rejected, of those sent. */
+  dropFraction: number
+  /** Connections that were never established, of those attempted. */
+  failedFraction: number
+  /** Connections lost later, of those established. */
+  brokenFraction: number
+  /** Fullest conntrack table. */
+  conntrackFraction: number
+  /** Source ports in use at once towards one destination, of those a node has. */
+  snatFraction: number
+  /** Busiest node's CPU; null where nodes' CPUs are not modelled. */
+  cpuFraction: number | null
+  crossNodeFraction: number
+  masqueradedFraction: number
+  clientIpPreservedFraction: number
+  /** Worst of the Services: its fullest endpoint over the mean. */
+  maxOverMean: number
+  offered: Rates
+  delivered: Rates
+  pathLatencyMicros: { packet: LatencySummary; firstPacket: LatencySummary; connectionSetup: LatencySummary }
+  /** Drop and reject reason to packets. */
+  drops: Record<string, number>
+}
+
+export interface BrokenObjective {
+  objective: string
+  /** Path of the figure: `pathLatencyMicros.packet.p99`. */
+  figure: string
+  /** null where nothing was recorded. */
+  value: number | null
+  limit: number
+  /** Beyond the limit, as a part of it; null where the limit is 0 or there is no value. */
+  excess: number | null
+  /** The node with the worst figure; null where no node has a figure of its own. */
+  node: string | null
+  /** The Service port that fills that node's table, and its share; null where the table is not what broke. */
+  service: string | null
+  serviceShare: number | null
+  /** The most frequent drop reason, where dropped or failed traffic is what broke. */
+  reason: string | null
+}
