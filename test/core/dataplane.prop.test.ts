@@ -183,6 +183,7 @@ function labOf(world: Setting, options: LabOptions = {}): Lab {
     clients: OUTSIDE,
     model: { tcpLoose: world.tcpLoose, egressMasquerade: world.egressMasquerade },
     connections: 512,
+    entries: 2000,
     durationMs: 200_000_000,
     ...options,
   })
@@ -192,7 +193,7 @@ describe('against the oracle', () => {
   /** Outcomes that the runs together must have met, or the property looks at too little. */
   const met = new Map<string, number>()
 
-  test('every packet has the same outcome, every connection the same pod and source, every node the same entries', () => {
+  test('every packet has the same outcome, every connection the same pod and source, every node the same timers', () => {
     fc.assert(
       fc.property(setting, eight, fc.array(step, { minLength: 5, maxLength: 40 }), (world, choices, steps) => {
         const { connections, packets } = scriptOf(world, choices, steps)
@@ -225,12 +226,12 @@ describe('against the oracle', () => {
               lab.registry.addressPort(seen.destination, seen.destinationPort),
             )
           }
-          const live = lab.nodeNames.map((node) => lab.timers(node, packet.atMs).filter((left) => left > 0).length)
-          expect(live, where).toEqual(oracle.conntrack())
+          const live = lab.nodeNames.map((node) => lab.timers(node, packet.atMs).filter((left) => left > 0))
+          expect(live, where).toEqual(oracle.timers())
           lab.selfCheck()
         })
       }),
-      { seed: SEED, numRuns: 400 },
+      { seed: SEED, numRuns: 300 },
     )
   })
 
@@ -250,7 +251,7 @@ describe('against the oracle', () => {
         'reply-lost',
       ]),
     )
-    expect(met.get('accept')).toBeGreaterThan(5000)
+    expect(met.get('accept')).toBeGreaterThan(3000)
   })
 })
 

@@ -511,6 +511,8 @@ describe('a connection already under way when the trace begins', () => {
     const connection = on.connect(CLIENT, NODE_A, 40_000)
     expect(send(on, connection, 0, 'client', 'ack')).toBe('accept')
     expect(on.timers('a', 0)).toEqual([300_000])
+    expect(send(on, connection, 0, 'client', 'ack')).toBe('accept')
+    expect(on.timers('a', 0)).toEqual([300_000])
     expect(send(on, connection, 1, 'server', 'ack')).toBe('accept')
     expect(on.timers('a', 1)).toEqual([300_000])
     expect(send(on, connection, 2, 'client', 'ack')).toBe('accept')

@@ -33,16 +33,18 @@ describe('buckets', () => {
         expect(bucket).toBeLessThan(HISTOGRAM_BUCKETS)
         expect(Math.abs(bucketMiddle(bucket) - value)).toBeLessThanOrEqual(value * 0.004)
       }),
-      { seed: SEED, numRuns: 5000 },
+      { seed: SEED, numRuns: 1500 },
     )
   })
 
   test('every bucket is the bucket of its own middle, and buckets follow each other without a gap', () => {
+    const wrong: number[] = []
     for (let bucket = 0; bucket < HISTOGRAM_BUCKETS; bucket++) {
       const middle = Math.floor(bucketMiddle(bucket))
-      expect(bucketOf(middle)).toBe(bucket)
-      if (bucket > 0) expect(bucketMiddle(bucket)).toBeGreaterThan(bucketMiddle(bucket - 1))
+      if (bucketOf(middle) !== bucket) wrong.push(bucket)
+      if (bucket > 0 && bucketMiddle(bucket) <= bucketMiddle(bucket - 1)) wrong.push(bucket)
     }
+    expect(wrong).toEqual([])
   })
 
   test.each([

@@ -167,9 +167,14 @@ export class Oracle {
     return outcomes[0] === 'new entry' ? this.open(connection, packet, -1) : 'accept'
   }
 
-  /** Live entries by node. */
-  conntrack(): number[] {
-    return this.tables.map((table) => new Set([...table.values()].filter((entry) => entry.expiresMs > this.nowMs)).size)
+  /** Milliseconds that each live entry still has, by node, the longest first. */
+  timers(): number[][] {
+    return this.tables.map((table) =>
+      [...new Set(table.values())]
+        .map((entry) => entry.expiresMs - this.nowMs)
+        .filter((left) => left > 0)
+        .sort((a, b) => b - a),
+    )
   }
 
   endpoint(connection: number): number {
