@@ -36,7 +36,7 @@ export async function buildSubject(spec: Spec): Promise<Subject> {
 async function driverOf(spec: Spec, world: World, workload: Workload, live: number, spare: number): Promise<Driver> {
   if (spec.variant === 'core') {
     const { CoreDriver } = await import('./core/core-driver.ts')
-    return new CoreDriver(world, workload, live, spare)
+    return new CoreDriver(world, workload, live, { spare, queued: spec.row.endsWith('-queued') })
   }
   const { MapDriver } = await import('./peers/map-driver.ts')
   return new MapDriver(world, workload, spare)

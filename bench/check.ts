@@ -5,7 +5,6 @@
  * of a pair return the same numbers, call by call. Table: its own invariants. Replay: any number of workers, one result.
  */
 import { CoreDriver } from './core/core-driver.ts'
-import { spareSlots } from './core/new-connections.ts'
 import { operations } from './core/operations.ts'
 import { PacketStep } from './core/packet-step.ts'
 import { measure } from './measure.ts'
@@ -169,13 +168,14 @@ function processChecks(): Check[] {
 
 /** What only the core can be asked: invariants after traffic, and that nothing was lost on the way. */
 function coreChecks(): Check[] {
-  return [1, 4].map((nodes) => ({
-    name: `core invariants, nodes ${nodes}`,
+  const cases = [1, 4].flatMap((nodes) => [false, true].map((queued) => ({ nodes, queued })))
+  return cases.map(({ nodes, queued }) => ({
+    name: `core invariants, nodes ${nodes}${queued ? ', queued' : ''}`,
     run: () => {
       const live = SIZES['64k']
       const world = createWorld(nodes)
       const workload = new Workload(world, live, 'uniform')
-      const driver = new CoreDriver(world, workload, live, spareSlots(live))
+      const driver = new CoreDriver(world, workload, live, { queued })
       const step = new PacketStep(driver, workload, CHECK_PACKETS)
       step.round()
       driver.selfCheck()

@@ -51,6 +51,15 @@ export const ROWS: readonly Row[] = [
     targetFloor: { '1M': 3, '4M': 3 },
   },
   {
+    name: 'packet-step-queued',
+    unit: 'packet',
+    harness: 'windows',
+    sizes: SIZE_NAMES,
+    skews: ['uniform'],
+    variants: ['core', 'floor'],
+    nodes: 1,
+  },
+  {
     name: 'packet-step-4-nodes',
     unit: 'packet',
     harness: 'windows',

@@ -134,7 +134,8 @@ function node(i: number): ClusterNode {
     zone: '',
     addresses: [`192.168.0.${i + 10}`],
     podCidrs: [`10.${i}.0.0/16`],
-    cpus: 4,
+    // Enough that no CPU queue is full at a packet a second and connection.
+    cpus: 64,
     ready: true,
   }
 }

@@ -75,10 +75,18 @@ export interface FlowTable {
   /** Forget everything. */
   clear(): void
   /**
-   * Find the entry that a tuple belongs to.
+   * Find the entry of a shard that a tuple belongs to. Other shards' entries are not seen, so that it does not matter which
+   * of them share a table.
    * @returns entry << 1 | direction (0 original, 1 reply), or -1; an expired entry is returned, the caller looks at the timer
    */
-  find(hash: number, source: number, destination: number, ports: number, nodeProtocol: number): number
+  find(
+    shard: number,
+    hash: number,
+    source: number,
+    destination: number,
+    ports: number,
+    nodeProtocol: number,
+  ): number
   /**
    * Take a free entry of a shard and index both its tuples. The caller has made sure that neither is taken.
    * @returns the entry's number, or 0 when the table is physically full
@@ -120,8 +128,9 @@ export function createFlowTable(capacity: number, shards: number, nodes: number)
   if (!(capacity >= 1 && capacity <= MAX_ENTRIES)) {
     throw new RangeError(`conntrack table: capacity ${capacity}, must be 1..${MAX_ENTRIES}`)
   }
-  // One page a shard may be partly used, and page 0 holds the entry that is never used.
-  const pages = ((capacity + PAGE_ENTRIES - 1) >> PAGE_SHIFT) + shards + 1
+  // One page a shard may be partly used, and page 0 holds the entry that is never used. A page stays with its shard, so a
+  // quarter more of them leaves room for shards whose shares move; pages that nobody takes are never touched.
+  const pages = ((capacity + (capacity >> 2) + PAGE_ENTRIES - 1) >> PAGE_SHIFT) + shards + 1
   let slotCount = 1024
   while (slotCount < capacity * 4) slotCount *= 2
   const mask = slotCount - 1
@@ -147,7 +156,14 @@ export function createFlowTable(capacity: number, shards: number, nodes: number)
     live = 0
   }
 
-  function find(hash: number, source: number, destination: number, ports: number, nodeProtocol: number): number {
+  function find(
+    shard: number,
+    hash: number,
+    source: number,
+    destination: number,
+    ports: number,
+    nodeProtocol: number,
+  ): number {
     let i = hash & mask
     for (;;) {
       const slot = slots[i]
@@ -160,7 +176,8 @@ export function createFlowTable(capacity: number, shards: number, nodes: number)
           entries[base + ENTRY_NODE_PROTOCOL] === nodeProtocol &&
           entries[tuple] === source &&
           entries[tuple + 1] === destination &&
-          entries[tuple + 2] === ports
+          entries[tuple + 2] === ports &&
+          entries[base + ENTRY_OWNER] === shard
         ) {
           return ref
         }
@@ -307,7 +324,7 @@ export function createFlowTable(capacity: number, shards: number, nodes: number)
           const t = base + (direction << 2)
           const hash = hashTuple(entries[t], entries[t + 1], entries[t + 2], nodeProtocol)
           if (hash !== entries[base + ENTRY_HASH + direction]) throw new Error(`entry ${entry} holds a wrong hash`)
-          if (find(hash, entries[t], entries[t + 1], entries[t + 2], nodeProtocol) !== ((entry << 1) | direction)) {
+          if (find(shard, hash, entries[t], entries[t + 1], entries[t + 2], nodeProtocol) !== ((entry << 1) | direction)) {
             throw new Error(`entry ${entry} is not found by its tuple of direction ${direction}`)
           }
         }

@@ -10,7 +10,9 @@
 import {
   type RuleColumns,
   SETTING_COST_ESTABLISHED,
+  SETTING_COLD_SCAN_PERMILLE,
   SETTING_COST_FIRST_MASQUERADE,
+  SETTING_COST_FIRST_MEAN,
   SETTING_COST_FIRST_P50,
   SETTING_COST_FIRST_P90,
   SETTING_COST_FIRST_P99,
@@ -46,11 +48,13 @@ export function firstPacketCost(
 ): number {
   const { settings } = rules
   const position = servicePort < 0 ? settings[SETTING_RULE_COUNT] : rules.servicePosition[servicePort]
-  return (
-    coldCost(settings, (word >>> 0) / 4294967296) +
-    (masqueraded ? settings[SETTING_COST_FIRST_MASQUERADE] : 0) +
-    Math.round((settings[SETTING_COST_PER_RULE_PICOS] * position) / 1000)
-  )
+  const cold = coldCost(settings, (word >>> 0) / 4294967296)
+  const scan = (settings[SETTING_COST_PER_RULE_PICOS] * position) / 1000
+  // What makes the path cold makes part of the scan slow too; the mean of the scan stays what it is.
+  const share = settings[SETTING_COLD_SCAN_PERMILLE] / 1000
+  const mean = settings[SETTING_COST_FIRST_MEAN]
+  const slowdown = mean === 0 ? 1 : 1 - share + (share * cold) / mean
+  return cold + (masqueraded ? settings[SETTING_COST_FIRST_MASQUERADE] : 0) + Math.round(scan * slowdown)
 }
 
 /** Straight lines between the quantiles 0, 0.5, 0.9 and 0.99, and the last one carried on. */

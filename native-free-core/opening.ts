@@ -66,7 +66,9 @@ import {
   PURPOSE_SNAT,
 } from './hash.ts'
 import { establishedCost, firstPacketCost, propagationBetween } from './latency.ts'
+import { type Carrier, Names, nobodyAt } from './names.ts'
 import { FLAG_REPLY, PROTOCOL_TCP } from './packet.ts'
+import { Path } from './path.ts'
 import {
   ENDPOINT_CONNECTIONS,
   ENDPOINT_WORDS,
@@ -84,10 +86,14 @@ import {
   TOTAL_MASQUERADED,
 } from './result.ts'
 import {
+  ADDRESS_CLUSTER_IP,
   ADDRESS_DETECTED,
+  ADDRESS_IN_SERVICE_CIDR,
   ADDRESS_NODE,
   ADDRESS_POD,
   ADDRESS_POD_RANGE,
+  DESTINATION_NAME,
+  DESTINATION_SERVICE,
   FRONTEND_BALANCER_PROXY,
   FRONTEND_LOAD_BALANCER_IP,
   familyOf,
@@ -102,6 +108,7 @@ import {
 import { Selector } from './selector.ts'
 import { Tracker, type TrackerParts } from './tracker.ts'
 import {
+  REASON_BACKEND_GONE,
   REASON_CONNTRACK_FULL,
   REASON_INSERT_FAILED,
   REASON_INVALID_STATE,
@@ -120,25 +127,7 @@ export interface OpeningParts extends TrackerParts {
   readonly thirdEntries: Int32Array
 }
 
-/** How the path of the connection being opened looks so far; one record, reused. */
-export interface Path {
-  hops: number
-  node0: number
-  node1: number
-  node2: number
-  entry0: number
-  entry1: number
-  entry2: number
-  forwardNanos: number
-  firstExtraNanos: number
-  /** CPU time of the opening packet on each node. */
-  cost0: number
-  cost1: number
-  cost2: number
-  masqueraded: number
-}
-
-export class Opening {
+export class Opening implements Carrier {
   rules!: RuleColumns
   result: Float64Array = new Float64Array(0)
   layout!: ResultLayout
@@ -154,21 +143,8 @@ export class Opening {
   protected readonly lines: Int32Array
   protected readonly third: Int32Array
   /** How the packet that was opened last travelled. */
-  readonly path: Path = {
-    hops: 0,
-    node0: -1,
-    node1: -1,
-    node2: -1,
-    entry0: 0,
-    entry1: 0,
-    entry2: 0,
-    forwardNanos: 0,
-    firstExtraNanos: 0,
-    cost0: 0,
-    cost1: 0,
-    cost2: 0,
-    masqueraded: 0,
-  }
+  readonly path: Path = new Path()
+  readonly names: Names
 
   /** The packet on its way: as it looks at the point reached. */
   private source = 0
@@ -177,7 +153,8 @@ export class Opening {
   private protocol = 0
   private flagClass = 0
   private connectionWord = 0
-  private endpoint = -1
+  /** Endpoint id that it is for, or -1. */
+  endpoint = -1
   /** Service port that the path has been translated for, or -1. */
   private servicePort = -1
   /** The node where the connection came in, -1 when it never did. */
@@ -192,6 +169,7 @@ export class Opening {
     this.entries = parts.table.entries
     this.lines = parts.lines
     this.third = parts.thirdEntries
+    this.names = new Names(this)
   }
 
   /** Takes up a rule set: at the start of a run, and when the cluster has changed. */
@@ -206,6 +184,7 @@ export class Opening {
     this.seed = seed
     this.tracker.begin()
     this.selector.clear()
+    this.names.begin(this.rules)
   }
 
   /**
@@ -218,23 +197,8 @@ export class Opening {
     const { lines } = this
     this.tracker.shard = shard
     this.tracker.nowMs = nowMs
-    this.protocol = lines[line + LINE_STATUS] >> 8
-    this.flagClass = this.protocol === PROTOCOL_TCP ? FLAG_CLASS[flags & 63] : CLASS_NONE
-    this.source = lines[line + LINE_CLIENT]
-    this.destination = lines[line + LINE_DESTINATION]
-    this.packetPorts = lines[line + LINE_PORTS]
-    this.connectionWord = finish(mix(mix(mix(tick | 0, this.source), this.destination), this.packetPorts))
-    this.endpoint = -1
-    this.servicePort = -1
-    this.entered = -1
-    const path = this.path
-    path.hops = 0
-    path.node0 = path.node1 = path.node2 = -1
-    path.entry0 = path.entry1 = path.entry2 = 0
-    path.forwardNanos = 0
-    path.firstExtraNanos = 0
-    path.cost0 = path.cost1 = path.cost2 = 0
-    path.masqueraded = 0
+    this.depart(line, flags, tick)
+    this.names.nanos = 0
     if ((flags & FLAG_REPLY) !== 0) {
       // An answer to a connection that nobody opened: it leads nowhere, and is tried once only.
       if ((lines[line + LINE_STATUS] & 0xff) === LINE_NEW) {
@@ -242,7 +206,9 @@ export class Opening {
       }
       return REASON_INVALID_STATE
     }
-    const reason = this.travel(line)
+    const meant = this.rules.destinationIsService[lines[line + LINE_DESTINATION_INDEX]]
+    let reason = meant === DESTINATION_NAME ? this.dialName(line, flags, tick) : REASON_NONE
+    if (reason === REASON_NONE) reason = this.travel(line, meant)
     if (reason !== REASON_NONE) {
       lines[line + LINE_STATUS] = LINE_FAILED | (this.protocol << 8)
       return reason
@@ -251,10 +217,72 @@ export class Opening {
     return REASON_NONE
   }
 
-  /** From the source to the pod. */
-  private travel(line: number): number {
+  /** A connection sets out as its line says. */
+  private depart(line: number, flags: number, tick: number): void {
+    const { lines } = this
+    const protocol = lines[line + LINE_STATUS] >> 8
+    const source = lines[line + LINE_CLIENT]
+    const destination = lines[line + LINE_DESTINATION]
+    const ports = lines[line + LINE_PORTS]
+    const flagClass = protocol === PROTOCOL_TCP ? FLAG_CLASS[flags & 63] : CLASS_NONE
+    this.setOut(source, destination, ports, protocol, flagClass, wordOf(tick, source, destination, ports))
+  }
+
+  private setOut(
+    source: number,
+    destination: number,
+    ports: number,
+    protocol: number,
+    flagClass: number,
+    word: number,
+  ): void {
+    this.source = source
+    this.destination = destination
+    this.packetPorts = ports
+    this.protocol = protocol
+    this.flagClass = flagClass
+    this.connectionWord = word
+    this.endpoint = -1
+    this.servicePort = -1
+    this.entered = -1
+    this.path.begin()
+  }
+
+  /** A new connection asks where the name is and dials what it is told; one under way stays where it is. */
+  private dialName(line: number, flags: number, tick: number): number {
+    const { lines, names } = this
+    if ((lines[line + LINE_STATUS] & 0xff) !== LINE_NEW) {
+      this.endpoint = lines[line + LINE_ENDPOINT]
+      return REASON_NONE
+    }
+    const name = this.rules.destinationName[lines[line + LINE_DESTINATION_INDEX]]
+    const reason = names.resolve(this.source, name, this.connectionWord)
+    if (reason !== REASON_NONE) {
+      this.entered = -1
+      return reason
+    }
+    lines[line + LINE_DESTINATION] = names.address
+    this.depart(line, flags, tick)
+    this.endpoint = names.endpoint
+    return REASON_NONE
+  }
+
+  /** A question to a name server: a packet like any other, of a flow without a line. */
+  carry(source: number, destination: number, ports: number, protocol: number, word: number): number {
+    this.setOut(source, destination, ports, protocol, protocol === PROTOCOL_TCP ? CLASS_SYN : CLASS_NONE, word)
+    return this.travel(-1, DESTINATION_NAME)
+  }
+
+  /** Whether the packet is meant for a Service: where a name was dialled its address tells. */
+  private meansService(meant: number): boolean {
+    if (meant !== DESTINATION_NAME) return meant === DESTINATION_SERVICE
+    return (this.rules.addressFlags[this.destination] & (ADDRESS_CLUSTER_IP | ADDRESS_IN_SERVICE_CIDR)) !== 0
+  }
+
+  /** From the source to the pod. @param line -1 for a flow without one; @param meant `DESTINATION_*` */
+  private travel(line: number, meant: number): number {
     const { rules } = this
-    const wantsService = rules.destinationIsService[this.lines[line + LINE_DESTINATION_INDEX]] !== 0
+    const wantsService = this.meansService(meant)
     const home = this.entryOverride >= 0 ? this.entryOverride : rules.addressNode[this.source]
     this.clientNode = this.clientNodeOf(home)
     const { settings } = rules
@@ -286,6 +314,7 @@ export class Opening {
     const away = owner >= 0 && owner !== node
     reason = this.passPlain(node, owner < 0 && this.leavesCluster())
     if (reason !== REASON_NONE) return reason
+    if (meant === DESTINATION_NAME && nobodyAt(rules, this.destination, this.endpoint)) return REASON_BACKEND_GONE
     if (away) {
       this.path.forwardNanos += propagationBetween(rules, node, owner)
       reason = this.passPlain(owner, false)
@@ -332,6 +361,7 @@ export class Opening {
     this.source = this.destination
     this.destination = rules.nodePrimary[node * 2 + familyOf(rules, this.destination)]
     this.packetPorts = ((1024 + ((finish(mix(word, 7)) >>> 0) % 64512)) << 16) | rules.frontendNodePort[frontend]
+    if (line < 0) return
     // From here on the line is the balancer's connection: a pick-up in mid-flow comes from there too.
     lines[line + LINE_CLIENT] = this.source
     lines[line + LINE_DESTINATION] = this.destination
@@ -416,7 +446,7 @@ export class Opening {
     this.entries[base + ENTRY_ENDPOINT] = endpoint + 1
     if (masquerade) this.tracker.holdPort(entry, node, endpoint)
     this.selector.placed(node, this.decision.frontend, endpoint)
-    this.spend(establishedCost(rules, masquerade), this.firstCost(node, this.decision.servicePort, masquerade))
+    this.path.spend(establishedCost(rules, masquerade), this.firstCost(node, this.decision.servicePort, masquerade))
     this.source = egress
     this.destination = backend
     this.packetPorts = (port << 16) | backendPort
@@ -476,7 +506,7 @@ export class Opening {
     if (port === 0) return this.portsExhausted(node, masquerade)
     const entry = this.insert(node, nodeProtocol, this.destination, egress, ((this.packetPorts & 0xffff) << 16) | port)
     if (entry === 0) return REASON_CONNTRACK_FULL
-    this.spend(establishedCost(rules, masquerade), this.firstCost(node, -1, masquerade))
+    this.path.spend(establishedCost(rules, masquerade), this.firstCost(node, -1, masquerade))
     if (masquerade) path.masqueraded |= MASQUERADE_EGRESS
     this.source = egress
     this.packetPorts = (port << 16) | (this.packetPorts & 0xffff)
@@ -496,7 +526,7 @@ export class Opening {
       this.flagClass,
       this.servicePort,
     )
-    if (entry !== 0) this.addHop(node, entry)
+    if (entry !== 0) this.path.add(node, entry)
     return entry
   }
 
@@ -505,36 +535,11 @@ export class Opening {
     return firstPacketCost(this.rules, servicePort, masquerade, draw(this.seed, this.connectionWord, node, PURPOSE_COST))
   }
 
-  /** CPU time on the hop that was added last. */
-  private spend(established: number, first: number): void {
-    const { path } = this
-    path.forwardNanos += established
-    path.firstExtraNanos += first
-    if (path.hops === 1) path.cost0 = established + first
-    else if (path.hops === 2) path.cost1 = established + first
-    else path.cost2 = established + first
-  }
-
-  private addHop(node: number, entry: number): void {
-    const { path } = this
-    if (path.hops === 0) {
-      path.node0 = node
-      path.entry0 = entry
-    } else if (path.hops === 1) {
-      path.node1 = node
-      path.entry1 = entry
-    } else {
-      path.node2 = node
-      path.entry2 = entry
-    }
-    path.hops++
-  }
-
   /** A known entry on a plain hop: the packet goes on as the entry says. */
   private adoptHop(entry: number, node: number): void {
     const base = entry << ENTRY_SHIFT
-    this.addHop(node, entry)
-    this.spend(establishedCost(this.rules, false), 0)
+    this.path.add(node, entry)
+    this.path.spend(establishedCost(this.rules, false), 0)
     this.source = this.entries[base + ENTRY_REPLY_DESTINATION]
     this.destination = this.entries[base + ENTRY_REPLY_SOURCE]
     this.packetPorts = swapPorts(this.entries[base + ENTRY_REPLY_PORTS])
@@ -626,4 +631,9 @@ export class Opening {
     const at = this.layout.reasons + reason
     this.result[at] = this.result[at] + 1
   }
+}
+
+/** The random word of a connection. */
+function wordOf(tick: number, source: number, destination: number, ports: number): number {
+  return finish(mix(mix(mix(tick | 0, source), destination), ports))
 }

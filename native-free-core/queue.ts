@@ -215,7 +215,7 @@ export function createNodeQueues(
       }
       const cost = costs[item]
       const free = freeAt[queue]
-      const start = free > arrival ? free : arrival
+      const start = Math.max(free, arrival)
       freeAt[queue] = start + cost
       const last = first + here
       departures[ring + (last >= places ? last - places : last)] = start + cost

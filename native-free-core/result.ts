@@ -49,6 +49,29 @@ export const ENDPOINT_PACKETS = 1
 export const ENDPOINT_BYTES = 2
 export const ENDPOINT_WORDS = 3
 
+/** What names cost and gave, in order. Connections that dialled a name, and how their resolution ended. */
+export const DNS_CONNECTIONS = 0
+export const DNS_RESOLVED = 1
+/** By the client's own cache, without a question; they are among the resolved. */
+export const DNS_CACHED = 2
+export const DNS_NOT_RESOLVED = 3
+/** Of these: the client has no resolver that the manifests tell of. */
+export const DNS_NO_RESOLVER = 4
+export const DNS_LOST = 5
+/** Resolved to an address out of a cache that the name does not have any more; to one where nobody is. */
+export const DNS_STALE = 6
+export const DNS_GONE = 7
+/** Questions asked again over TCP. */
+export const DNS_TCP = 8
+/** Conntrack entries made for questions, on all nodes; packets and bytes of questions and replies. */
+export const DNS_ENTRIES = 9
+export const DNS_PACKETS = 10
+export const DNS_BYTES = 11
+/** Questions by type (A, AAAA), and by the reply's rcode (0 to 5). */
+export const DNS_TYPES = 12
+export const DNS_RCODES = 14
+export const DNS_WORDS = 20
+
 export interface ResultLayout {
   readonly totals: number
   /** Packets by drop reason. */
@@ -65,6 +88,9 @@ export interface ResultLayout {
   /** CPU time in ns spent on packets, by node and sample interval. */
   readonly busySeries: number
   readonly endpoints: number
+  readonly dns: number
+  /** DNS questions answered, by endpoint. */
+  readonly endpointQueries: number
   readonly length: number
 }
 
@@ -80,6 +106,8 @@ export function resultLayout(nodes: number, endpoints: number): ResultLayout {
   const affinitySeries = conntrackSeries + nodes * SAMPLES
   const busySeries = affinitySeries + nodes * SAMPLES
   const endpointsAt = busySeries + nodes * SAMPLES
+  const dns = endpointsAt + endpoints * ENDPOINT_WORDS
+  const endpointQueries = dns + DNS_WORDS
   return {
     totals,
     reasons,
@@ -92,7 +120,9 @@ export function resultLayout(nodes: number, endpoints: number): ResultLayout {
     affinitySeries,
     busySeries,
     endpoints: endpointsAt,
-    length: endpointsAt + endpoints * ENDPOINT_WORDS,
+    dns,
+    endpointQueries,
+    length: endpointQueries + endpoints,
   }
 }
 

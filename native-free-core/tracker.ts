@@ -147,6 +147,7 @@ export class Tracker {
   /** The live entry of a tuple, in either direction; 0 when there is none. */
   find(source: number, destination: number, ports: number, nodeProtocol: number): number {
     const ref = this.table.find(
+      this.shard,
       hashTuple(source, destination, ports, nodeProtocol),
       source,
       destination,

@@ -34,6 +34,8 @@ export const REASON_NODE_IP_NOT_IN_RANGES = 16
 
 export const REASON_BACKEND_GONE = 17
 export const REASON_BACKLOG_FULL = 18
+export const REASON_NAME_NOT_RESOLVED = 19
+export const REASON_DNS_LOST = 20
 
 export interface Reason {
   readonly code: number
@@ -145,13 +147,25 @@ export const REASONS: readonly Reason[] = [
     code: REASON_BACKEND_GONE,
     name: 'backend-gone',
     verdict: DROP,
-    sentence: 'conntrack still sends the connection to a pod that is no longer there',
+    sentence: 'conntrack or a stale DNS answer still sends the connection to a pod that is no longer there',
   },
   {
     code: REASON_BACKLOG_FULL,
     name: 'backlog-full',
     verdict: DROP,
     sentence: "a node's receive queue was full: its CPU could not keep up",
+  },
+  {
+    code: REASON_NAME_NOT_RESOLVED,
+    name: 'name-not-resolved',
+    verdict: DROP,
+    sentence: 'the name has no address of the client’s IP family, or the client has no resolver; nothing was dialled',
+  },
+  {
+    code: REASON_DNS_LOST,
+    name: 'dns-lost',
+    verdict: DROP,
+    sentence: 'a DNS query did not reach a server, so nothing was dialled; the resolver’s retries are not modelled',
   },
 ]
 

@@ -8,6 +8,8 @@
 import yargs, { type Argv } from 'yargs'
 import { failureOf } from './commands/failure.ts'
 import {
+  BENCH_FLAGS,
+  CAPACITY_FLAGS,
   DIG_FLAGS,
   EXPLAIN_FLAGS,
   type Flags,
@@ -20,9 +22,9 @@ import {
   type Values,
 } from './commands/flags.ts'
 import { type Io, processIo } from './commands/io.ts'
-import { packageVersion } from './version.ts'
 import { UserError } from './errors.ts'
 import { nearestName } from './nearest.ts'
+import { packageVersion } from './version.ts'
 
 interface Command {
   readonly name: string
@@ -152,6 +154,69 @@ const COMMANDS: readonly Command[] = [
           queries: textOf(args, 'queries'),
           output: listOf(args, 'output'),
           quiet: isSet(args, 'quiet'),
+        },
+        io,
+      )
+    },
+  },
+  {
+    name: 'capacity',
+    positionals: [['<scenario>', 'a scenario file in YAML']],
+    describe: 'Find the connection rate at which a scenario breaks, or sweep a grid of settings',
+    flags: CAPACITY_FLAGS,
+    examples: [
+      ['dpemu capacity scenario.yaml', 'the knee under Local and Cluster, what breaks there and on which node'],
+      ["dpemu capacity scenario.yaml --objective 'conntrackFraction < 80%'", 'how much fits the conntrack tables'],
+      [
+        'dpemu capacity scenario.yaml -P nodes=3..30:3 -L policy=local,cluster -o csv=grid.csv',
+        'one run a combination; --knee searches in each',
+      ],
+      ["dpemu capacity scenario.yaml --threshold 'knee.connectionsPerSecond > 2000'", 'exit 99 if not, for CI'],
+    ],
+    run: async (args, io) => {
+      const { runCapacity } = await import('./commands/capacity.ts')
+      return runCapacity(
+        {
+          scenario: textOf(args, 'scenario') ?? '',
+          manifests: listOf(args, 'manifests'),
+          ranges: listOf(args, 'parameter-scan'),
+          lists: listOf(args, 'parameter-list'),
+          knee: isSet(args, 'knee'),
+          policy: listOf(args, 'policy'),
+          proxyMode: listOf(args, 'proxy-mode'),
+          objective: listOf(args, 'objective'),
+          tolerance: textOf(args, 'tolerance'),
+          connections: textOf(args, 'connections'),
+          seed: textOf(args, 'seed'),
+          model: textOf(args, 'model'),
+          workers: textOf(args, 'workers'),
+          state: textOf(args, 'state'),
+          threshold: listOf(args, 'threshold'),
+          output: listOf(args, 'output'),
+          quiet: isSet(args, 'quiet'),
+        },
+        io,
+      )
+    },
+  },
+  {
+    name: 'bench',
+    positionals: [],
+    describe: "Measure dpemu's own speed, and compare it with an earlier measurement",
+    flags: BENCH_FLAGS,
+    examples: [
+      ['dpemu bench --quick -o json=base.json', 'measure, and keep the figures'],
+      ['dpemu bench --quick --baseline base.json', 'exit 99 if a row got slower, for CI'],
+    ],
+    run: async (args, io) => {
+      const { runBench } = await import('./commands/bench.ts')
+      return runBench(
+        {
+          rows: textOf(args, 'rows'),
+          quick: isSet(args, 'quick'),
+          baseline: textOf(args, 'baseline'),
+          tolerance: textOf(args, 'tolerance'),
+          output: listOf(args, 'output'),
         },
         io,
       )
@@ -307,7 +372,7 @@ function wrongUsage(message: string, hint = 'see dpemu --help'): UserError {
 function splitShortValues(argv: readonly string[]): string[] {
   const end = argv.indexOf('--')
   return argv.flatMap((word, index) => {
-    if ((end >= 0 && index > end) || !/^-[of][^=]/.test(word)) return [word]
+    if ((end >= 0 && index > end) || !/^-[ofPL][^=]/.test(word)) return [word]
     return [word.slice(0, 2), word.slice(2)]
   })
 }

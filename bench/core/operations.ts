@@ -121,7 +121,7 @@ function lookup(offset: (live: number) => number): OperationPair {
         call: () => {
           const { source, destination, ports } = tupleOf(from + next())
           const hash = hashTuple(source, destination, ports, NODE_PROTOCOL)
-          const ref = table.find(hash, source, destination, ports, NODE_PROTOCOL)
+          const ref = table.find(0, hash, source, destination, ports, NODE_PROTOCOL)
           return ref < 0 ? -1 : table.entries[((ref >> 1) << ENTRY_SHIFT) + ENTRY_STATE]
         },
       }
@@ -241,7 +241,7 @@ const masqueradePort: OperationPair = {
     }
     const taken = (port: number): boolean => {
       const ports = replyPortsOf(port)
-      return table.find(hashTuple(BACKEND, EGRESS, ports, NODE_PROTOCOL), BACKEND, EGRESS, ports, NODE_PROTOCOL) >= 0
+      return table.find(0, hashTuple(BACKEND, EGRESS, ports, NODE_PROTOCOL), BACKEND, EGRESS, ports, NODE_PROTOCOL) >= 0
     }
     const next = orderOf(1 << 30)
     return { call: () => findPort(40_000, next() << 2, false, 0, 1, taken) }

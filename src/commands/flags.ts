@@ -42,7 +42,10 @@ export const REPLAY_FLAGS: Flags = {
   seed: value("what every random choice is a function of (default: the trace's)"),
   model: value('constants of the path-latency model, a JSON or YAML file'),
   threshold: value("a condition on the report, such as 'runs[policy=local].connections.failed == 0'; repeatable"),
-  output: value('text, json or markdown, or FORMAT=FILE; repeatable (default text)', { alias: 'o' }),
+  output: value(
+    'text, json, markdown, junit (thresholds as test cases), gha or gha-bigger (github-action-benchmark), or FORMAT=FILE; repeatable (default text)',
+    { alias: 'o' },
+  ),
   quiet: QUIET,
 }
 
@@ -84,6 +87,44 @@ export const DIG_FLAGS: Flags = {
     alias: 'o',
   }),
   quiet: QUIET,
+}
+
+export const CAPACITY_FLAGS: Flags = {
+  manifests: { ...MANIFESTS, describe: `${MANIFESTS.describe} (instead of the scenario's)` },
+  'parameter-scan': value(
+    'vary a number, NAME=FROM..TO:STEP: nodes, replicas.NAMESPACE/WORKLOAD, rate (a factor), connections, seed, a constant of the model, a field of the scenario (traffic[0].arrivals.rate); repeatable',
+    { alias: 'P' },
+  ),
+  'parameter-list': value('vary anything, NAME=A,B,C: also policy and proxyMode; repeatable', { alias: 'L' }),
+  knee: toggle('search the knee in every cell of the sweep (without a sweep it is always searched)'),
+  policy: value('cluster, local or as-is, comma separated (default cluster,local)'),
+  'proxy-mode': value('nftables, iptables or ipvs, comma separated (default: as the manifests say, else nftables)'),
+  objective: value(
+    'what must hold of a run, such as conntrackFraction < 80%; repeatable (default: dropFraction < 0.001, pathLatencyMicros.packet.p99 < 2ms, conntrackFraction < 80%)',
+  ),
+  tolerance: value('how far the first failing rate may be above the last that held (default 2%)'),
+  connections: value(
+    'of each run (default: in a search 100,000, and more where tables need longer to settle; else as the scenario has it)',
+  ),
+  seed: value("overrides the scenario's seed"),
+  model: value('constants of the path-latency model, a JSON or YAML file'),
+  workers: value('threads; the result does not depend on it (default: one a CPU)'),
+  state: value(
+    'where finished runs are kept until all are done, to go on from after an interruption; none keeps nothing (default capacity.SCENARIO.state.json)',
+  ),
+  threshold: value("a condition on the report, such as 'knee.connectionsPerSecond > 2000'; repeatable"),
+  output: value('text, json, csv, markdown, junit, gha or gha-bigger, or FORMAT=FILE; repeatable (default text)', {
+    alias: 'o',
+  }),
+  quiet: QUIET,
+}
+
+export const BENCH_FLAGS: Flags = {
+  rows: value('only rows whose name matches this pattern'),
+  quick: toggle('fewer rounds and smaller sizes'),
+  baseline: value('a file of an earlier bench -o json=FILE to compare with; exit 99 on a regression'),
+  tolerance: value('how much slower than the baseline a row may be (default 0.15)'),
+  output: value('text or json, or FORMAT=FILE; repeatable (default text)', { alias: 'o' }),
 }
 
 /** The value of a flag or positional, or undefined where it was left out. */

@@ -50,6 +50,16 @@ export function parseOutputs<Format extends string>(
   return outputs
 }
 
+/** Who only asked for files still gets to read the report, unless they asked for quiet; null: nothing to say. */
+export function stdoutFormat<Format extends string>(
+  outputs: readonly Output<Format>[],
+  quiet: boolean,
+): Format | 'text' | null {
+  const chosen = outputs.find((output) => output.file === null)
+  if (chosen !== undefined) return chosen.format
+  return quiet && outputs.length > 0 ? null : 'text'
+}
+
 /** @throws UserError `E_OUTPUT`, exit code 2; nothing is left behind. */
 export function writeWhole(path: string, text: string): void {
   const beside = `${path}.${process.pid}.tmp`

@@ -6,20 +6,21 @@
  */
 import { availableParallelism } from 'node:os'
 import type { replay as Replay } from '../replay/replay.ts'
+import { renderReplayGha } from '../report/gha.ts'
 import { renderJson } from '../report/json.ts'
+import { renderJunit } from '../report/junit.ts'
 import { renderMarkdown } from '../report/markdown.ts'
 import { renderText, renderThresholds } from '../report/text.ts'
 import { evaluateThresholds, parseThreshold, type ThresholdResult } from '../report/threshold.ts'
 import type { ReplayReport } from '../report/types.ts'
 import { commaList, usageError, wholeNumber } from './arguments.ts'
+import { EXIT_THRESHOLD } from './exit.ts'
 import { EXIT_INTERRUPTED, type Io } from './io.ts'
-import { type Output, parseOutputs, writeWhole } from './outputs.ts'
+import { parseOutputs, stdoutFormat, writeWhole } from './outputs.ts'
 import { startProgress } from './progress.ts'
 import { warningPrinter } from './warnings.ts'
 
-export const EXIT_THRESHOLD = 99
-
-const FORMATS = ['text', 'json', 'markdown'] as const
+const FORMATS = ['text', 'json', 'markdown', 'junit', 'gha', 'gha-bigger'] as const
 const POLICIES = ['cluster', 'local', 'as-is'] as const
 const PROXY_MODES = ['nftables', 'iptables', 'ipvs'] as const
 const MOST_WORKERS = 256
@@ -79,21 +80,26 @@ export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<
   }
   const format = stdoutFormat(outputs, options.quiet)
   // Text and Markdown begin with the thresholds; beside data they belong on standard error.
-  if (format === null || format === 'json') io.stderr(renderThresholds(results, { color: io.errorColor }))
+  if (format !== 'text' && format !== 'markdown') io.stderr(renderThresholds(results, { color: io.errorColor }))
   if (format !== null) io.stdout(render(format, report, results, io.color))
   return results.every((result) => result.pass) ? 0 : EXIT_THRESHOLD
 }
 
-/** Who only asked for files still gets to read the report, unless they asked for quiet. */
-function stdoutFormat(outputs: readonly Output<Format>[], quiet: boolean): Format | null {
-  const chosen = outputs.find((output) => output.file === null)
-  if (chosen !== undefined) return chosen.format
-  return quiet && outputs.length > 0 ? null : 'text'
-}
-
 function render(format: Format, report: ReplayReport, results: readonly ThresholdResult[], color: boolean): string {
-  if (format === 'json') return renderJson(report)
-  return format === 'markdown' ? renderMarkdown(report, results) : renderText(report, results, { color })
+  switch (format) {
+    case 'json':
+      return renderJson(report)
+    case 'markdown':
+      return renderMarkdown(report, results)
+    case 'junit':
+      return renderJunit(`dpemu replay: ${report.trace.name}`, results)
+    case 'gha':
+      return renderReplayGha(report, 'smaller')
+    case 'gha-bigger':
+      return renderReplayGha(report, 'bigger')
+    case 'text':
+      return renderText(report, results, { color })
+  }
 }
 
 function replayOptions(options: ReplayCommandOptions): Parameters<typeof Replay>[0] {

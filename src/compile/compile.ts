@@ -37,7 +37,9 @@ import {
   SETTING_BALANCER_NANOS,
   SETTING_CLIENT_NANOS,
   SETTING_COST_ESTABLISHED,
+  SETTING_COLD_SCAN_PERMILLE,
   SETTING_COST_FIRST_MASQUERADE,
+  SETTING_COST_FIRST_MEAN,
   SETTING_COST_FIRST_P50,
   SETTING_COST_FIRST_P90,
   SETTING_COST_FIRST_P99,
@@ -76,6 +78,7 @@ import { addressColumns, gatewayText, maskWords } from './addresses.ts'
 import { type Frontend, type ProxyService, proxyServices } from './frontends.ts'
 import { conntrackMax, type ProxyMode, type ProxySettings, proxySettings } from './kube-proxy.ts'
 import type { Model } from './model.ts'
+import { destinationMeaning, type NameTables, nameColumns } from './names.ts'
 import type { Registry } from './registry.ts'
 import {
   clusterEndpoints,
@@ -96,6 +99,8 @@ export interface Destination {
   readonly protocol: number
   /** The trace meant a Service, so "no rule" is a failure and not plain traffic. */
   readonly isService: boolean
+  /** What the client resolves first; `address` then only says of which IP family it is. */
+  readonly name?: string
 }
 
 export interface CompileOptions {
@@ -107,6 +112,8 @@ export interface CompileOptions {
   readonly clientMap: Int32Array
   /** Milliseconds between sweeps of expired entries. */
   readonly gcIntervalMs: number
+  /** Of a trace that dials names: what they mean in this cluster. */
+  readonly names?: NameTables | null
 }
 
 export interface Compiled {
@@ -304,6 +311,9 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
   const frontends = registry.frontends.length
   const endpoints = registry.endpoints
   const addresses = addressColumns(cluster, settings, registry, services)
+  const names = options.names ?? null
+  for (const id of names?.knownEndpoints ?? []) endpoint.node.set(id, addresses.node[endpoints[id]!.address]!)
+  for (const id of names?.endpoints ?? []) endpoint.alive.set(id, 1)
   const columns: RuleColumns = {
     settings: settingWords,
     addressWords: registry.addressWords(),
@@ -347,7 +357,8 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
     destinationAddress: Int32Array.from(options.destinations, (one) => one.address),
     destinationPort: Int32Array.from(options.destinations, (one) => one.port),
     destinationProtocol: Int32Array.from(options.destinations, (one) => one.protocol),
-    destinationIsService: Int32Array.from(options.destinations, (one) => (one.isService ? 1 : 0)),
+    destinationIsService: Int32Array.from(options.destinations, destinationMeaning),
+    ...nameColumns(names, options.destinations.length, registry.addressCount),
     clientMap: options.clientMap,
     timeouts: timeoutColumn(settings, options.model),
     propagation: propagationColumn(nodes.zones, options.model),
@@ -484,6 +495,8 @@ function settingColumn(
   words[SETTING_COST_FIRST_P50] = model.firstPacketP50Nanos
   words[SETTING_COST_FIRST_P90] = model.firstPacketP90Nanos
   words[SETTING_COST_FIRST_P99] = model.firstPacketP99Nanos
+  words[SETTING_COST_FIRST_MEAN] = Math.round(meanColdNanos(model))
+  words[SETTING_COLD_SCAN_PERMILLE] = Math.round(model.coldScanShare * 1000)
   words[SETTING_COST_FIRST_MASQUERADE] = model.firstMasqueradeNanos
   words[SETTING_COST_PER_RULE_PICOS] = settings.mode === 'iptables' ? Math.round(model.iptablesNanosPerRule * 1000) : 0
   words[SETTING_CLIENT_NANOS] = model.externalNanos
@@ -491,6 +504,12 @@ function settingColumn(
   words[SETTING_LOCAL_DELIVERY_NANOS] = model.podDeliveryNanos
   words[SETTING_RULE_COUNT] = ruleCount
   return words
+}
+
+/** Mean of the first packet's cold cost: straight lines between its quantiles, the last carried on (latency.ts). */
+function meanColdNanos({ firstPacketP50Nanos: p50, firstPacketP90Nanos: p90, firstPacketP99Nanos: p99 }: Model): number {
+  const last = p90 + ((p99 - p90) / 0.09) * 0.1
+  return (0.5 * p50) / 2 + (0.4 * (p50 + p90)) / 2 + (0.1 * (p90 + last)) / 2
 }
 
 /** The kernel's timeouts, with kube-proxy's where the model file does not set them itself. */

@@ -17,6 +17,7 @@ export type ConstantName =
   | 'firstPacketP99Nanos'
   | 'backlogPackets'
   | 'firstMasqueradeNanos'
+  | 'coldScanShare'
   | 'iptablesNanosPerRule'
   | 'sameZoneNanos'
   | 'otherZoneNanos'
@@ -84,6 +85,13 @@ const CONSTANTS: readonly Constant[] = [
     'ns',
     'half of 1015 us, the median round trip of 47 zone pairs; richardimaoka/blog-en, AWS 2019',
     NANOS,
+  ),
+  constant(
+    'coldScanShare',
+    0.2,
+    'fraction',
+    'of the scan of iptables rules that takes longer on a cold path, at the same mean; fitted to the percentiles of the chart in KEP-3866',
+    [0, 1],
   ),
   constant('loadBalancerNanos', 50_000, 'ns', 'assumption: no measured source was found; 10-100 us are claimed', NANOS),
   constant(

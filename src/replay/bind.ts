@@ -3,7 +3,8 @@
  *
  * A trace names its targets by Service and port as well as by address, and its in-cluster clients by pod. Replayed on its
  * own manifests both agree; with other manifests (`-f`) the names win, so that a Service whose address changed is
- * still the target. What is no longer there keeps its address, and a warning says so.
+ * still the target. What is no longer there keeps its address, and a warning says so. DNS names stay names: what they
+ * mean is asked for when a connection opens (names.ts).
  */
 import type { Destination } from '../compile/compile.ts'
 import type { Registry } from '../compile/registry.ts'
@@ -26,6 +27,8 @@ export function bindTrace(header: TraceHeader, cluster: Cluster, registry: Regis
   const missing = new Set<string>()
   const destinations = header.destinations.map((destination): Destination => {
     const { address, port, protocol } = destination
+    // A name is bound anew by every client that resolves it.
+    if (destination.name !== undefined) return { address, port, protocol, isService: false, name: destination.name }
     const written = { address, port, protocol, isService: destination.service !== null }
     if (destination.service === null) return written
     const service = services.get(destination.service)
@@ -81,6 +84,7 @@ function bindDestination(
       break
     }
     case 'address':
+    case 'name':
       return null
   }
   if (address === undefined) return null

@@ -8,6 +8,7 @@ import { MAX_ENTRIES, type RuleColumns } from '../../native-free-core/index.ts'
 import { type Compiled, compileRules } from '../compile/compile.ts'
 import type { ProxyMode } from '../compile/kube-proxy.ts'
 import { DEFAULT_MODEL, type Model, readModel } from '../compile/model.ts'
+import type { NameTables } from '../compile/names.ts'
 import { Registry } from '../compile/registry.ts'
 import { isExternallyReachable } from '../compile/usable.ts'
 import { UserError, type Warning } from '../errors.ts'
@@ -19,6 +20,7 @@ import type { KubeObject } from '../k8s/types.ts'
 import { TICKS_PER_SECOND } from '../trace/format.ts'
 import type { TraceFile } from '../trace/read.ts'
 import { bindTrace } from './bind.ts'
+import { planNames } from './names.ts'
 
 export type PolicyName = 'cluster' | 'local' | 'as-is'
 
@@ -46,6 +48,8 @@ export interface PlannedRun {
 
 export interface ReplayPlan {
   readonly cluster: Cluster
+  /** It, and what it is after each change that the trace carries. */
+  readonly clusters: readonly Cluster[]
   readonly registry: Registry
   readonly model: Model
   readonly runs: readonly PlannedRun[]
@@ -75,9 +79,11 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
   const gcSeconds = model.gcIntervalSeconds || Math.min(60, Math.max(1, durationSeconds / 1024))
   const modes: readonly (ProxyMode | null)[] = options.proxyModes.length > 0 ? options.proxyModes : [null]
   const stages = changedClusters(parsed.objects, cluster, trace, warnings)
+  const clusters = [cluster, ...stages.map((stage) => stage.cluster)]
+  const names = planNames(header, clusters, binding.clientMap, registry, warnings)
   const planned = options.policies.flatMap((policy) =>
     modes.map((mode) => {
-      const compile = (stage: Cluster): Compiled =>
+      const compile = (stage: Cluster, meanings: NameTables | null): Compiled =>
         compileRules(stage, registry, {
           policy: policy === 'as-is' ? null : policy === 'local' ? 'Local' : 'Cluster',
           mode,
@@ -85,16 +91,20 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
           destinations: binding.destinations,
           clientMap: binding.clientMap,
           gcIntervalMs: Math.ceil(gcSeconds * 1000),
+          names: meanings,
         })
-      const compiled = compile(cluster)
+      const compiled = compile(cluster, names?.[0] ?? null)
       warnings.push(...compiled.warnings)
-      const changes = stages.map((stage) => ({ tick: stage.tick, compiled: compile(stage.cluster) }))
+      const changes = stages.map((stage, i) => ({
+        tick: stage.tick,
+        compiled: compile(stage.cluster, names?.[i + 1] ?? null),
+      }))
       return { policy, mode: compiled.settings.mode, compiled, changes }
     }),
   )
   const shards = shardsFor(options.shards, trace, planned, binding.destinations, warnings)
   const maxima = planned.map(({ compiled }) => sum(compiled.columns.nodeConntrackMax))
-  const connectionEntries = totals.connections * MOST_HOPS
+  const connectionEntries = totals.connections * MOST_HOPS * (1 + mostQueryFlows(names))
   const wanted = Math.max(64, Math.min(Math.max(...maxima), connectionEntries))
   if (wanted > MAX_ENTRIES) {
     throw new UserError(
@@ -112,6 +122,7 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
   )
   return {
     cluster,
+    clusters,
     registry,
     model,
     runs: planned,
@@ -169,6 +180,15 @@ function shardsFor(
     })
     return 1
   }
+  if (mixesDns(trace.header.destinations)) {
+    warnings.push({
+      code: 'W_STEERING',
+      where: trace.path,
+      message:
+        'the trace dials names, and does not keep all of a client’s connections and DNS queries in one lane; the replay runs on one worker',
+    })
+    return 1
+  }
   if (
     runs.some(({ mode, compiled }) => mode === 'iptables' && compiled.columns.serviceAffinityMs.some((ms) => ms > 0))
   ) {
@@ -183,6 +203,20 @@ function shardsFor(
   let shards = 1
   while (shards * 2 <= Math.min(wanted, trace.header.lanes)) shards *= 2
   return shards
+}
+
+/** Flows that the questions of one name can make: one a step of the search list, and one a truncated reply. */
+function mostQueryFlows(names: readonly NameTables[] | null): number {
+  const walks = names?.[0]?.walks.flat() ?? []
+  return walks.reduce((most, walk) => Math.max(most, walk.length + walk.flat().length), 0)
+}
+
+/** A resolver's questions are made in the lane of its client: recorded ones of the same client must be there too. */
+function mixesDns(destinations: TraceFile['header']['destinations']): boolean {
+  if (destinations.every(({ name }) => name === undefined)) return false
+  return destinations.some(
+    ({ name, steer, protocol, port }) => steer !== 'client' && (name !== undefined || (protocol === 17 && port === 53)),
+  )
 }
 
 function hasAffinity(

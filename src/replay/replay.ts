@@ -8,7 +8,7 @@ import { cpus } from 'node:os'
 import { HOP_BYTES } from '../../native-free-core/index.ts'
 import { describeModel } from '../compile/model.ts'
 import { UserError, type Warning } from '../errors.ts'
-import type { EngineReport, ReplayReport } from '../report/types.ts'
+import type { EngineReport, ReplayReport, RunReport } from '../report/types.ts'
 import { TICKS_PER_SECOND } from '../trace/format.ts'
 import { openTrace, type TraceFile } from '../trace/read.ts'
 import { packageVersion } from '../version.ts'
@@ -65,6 +65,8 @@ export async function replay(options: ReplayOptions, hooks: ReplayHooks = {}): P
       durationSeconds,
     ),
   )
+  const late = lateWarnings(runs)
+  for (const warning of late) hooks.onWarning?.(warning)
   return {
     schemaVersion: 1,
     kind: 'replay',
@@ -80,9 +82,22 @@ export async function replay(options: ReplayOptions, hooks: ReplayHooks = {}): P
     runs,
     model: describeModel(plan.model, options.model),
     derived: plan.cluster.derived.map(({ object, what }) => ({ object, what })),
-    warnings: [...plan.warnings],
+    warnings: [...plan.warnings, ...late],
     engine: engineReport(plan, results, total, (performance.now() - began) / 1000),
   }
+}
+
+/** What only the run could tell. */
+function lateWarnings(runs: readonly RunReport[]): Warning[] {
+  const most = runs.reduce((count, { dns }) => Math.max(count, dns.withoutResolver), 0)
+  if (most === 0) return []
+  return [
+    {
+      code: 'W_NO_RESOLVER',
+      where: 'names',
+      message: `${most} connections to names come from clients that are no pods of the manifests: nothing says how they resolve, so they fail (name-not-resolved)`,
+    },
+  ]
 }
 
 export function tasksOf(plan: ReplayPlan, trace: TraceFile, path: string): WorkerTask[] {

@@ -10,6 +10,7 @@ import {
   histogramCount,
   NODE_AFFINITY_HITS,
   NODE_AFFINITY_MISSES,
+  NODE_BACKLOG_DROPS,
   NODE_CONNECTIONS,
   NODE_CONNTRACK_DROPS,
   NODE_EARLY_DROPS,
@@ -38,7 +39,9 @@ import {
 } from '../../native-free-core/index.ts'
 import type { EndpointReport, ImbalanceReport, LatencySummary, NodeReport, RunReport } from '../report/types.ts'
 import type { MergedRun } from './merge.ts'
+import { Places } from './places.ts'
 import type { PlannedRun, ReplayPlan } from './plan.ts'
+import { dnsReport } from './summarize-dns.ts'
 
 const NANOS_PER_MICRO = 1000
 const MOST_HOLDERS = 5
@@ -60,7 +63,8 @@ export function summarizeRun(run: PlannedRun, merged: MergedRun, plan: ReplayPla
     else dropped += packets
   }
   const latency = (at: number): LatencySummary => summarizeLatency(result.subarray(at, at + HISTOGRAM_LENGTH))
-  const endpoints = endpointReports(run, merged, plan)
+  const places = new Places(run, plan)
+  const endpoints = endpointReports(run, merged, plan, places)
   return {
     policy: run.policy,
     proxyMode: run.mode,
@@ -97,8 +101,8 @@ export function summarizeRun(run: PlannedRun, merged: MergedRun, plan: ReplayPla
     clientIpPreservedFraction: fraction(TOTAL_CLIENT_IP_KEPT),
     endpoints,
     imbalance: imbalanceOf(endpoints),
-    nodes: nodeReports(run, merged, plan),
-    dns: { queries: 0, byRcode: {}, byType: {} },
+    nodes: nodeReports(run, merged, plan, seconds),
+    dns: dnsReport(merged, plan, places),
   }
 }
 
@@ -117,31 +121,25 @@ export function summarizeLatency(histogram: Float64Array): LatencySummary {
 }
 
 /** Endpoints of the Service ports that saw connections, those without any included: an idle pod is a finding. */
-function endpointReports(run: PlannedRun, merged: MergedRun, plan: ReplayPlan): EndpointReport[] {
+function endpointReports(run: PlannedRun, merged: MergedRun, plan: ReplayPlan, places: Places): EndpointReport[] {
   const { result, layout } = merged
-  const { registry, cluster } = plan
+  const { registry } = plan
   const { columns } = run.compiled
   const word = (endpoint: number, at: number): number => result[layout.endpoints + endpoint * ENDPOINT_WORDS + at]!
   const perService = new Map<number, number>()
   registry.endpoints.forEach(({ servicePort }, endpoint) => {
     perService.set(servicePort, (perService.get(servicePort) ?? 0) + word(endpoint, ENDPOINT_CONNECTIONS))
   })
-  const pods = new Map(
-    cluster.pods
-      .filter((pod) => !pod.hostNetwork)
-      .flatMap((pod) => pod.addresses.map((address) => [address, `${pod.namespace}/${pod.name}`])),
-  )
   const reports: EndpointReport[] = []
-  registry.endpoints.forEach(({ servicePort, address }, endpoint) => {
+  registry.endpoints.forEach(({ servicePort }, endpoint) => {
     const connections = word(endpoint, ENDPOINT_CONNECTIONS)
     const ofService = perService.get(servicePort)!
     if (ofService === 0 || (connections === 0 && columns.endpointAlive[endpoint] !== 1)) return
-    const node = columns.endpointNode[endpoint] ?? -1
     reports.push({
       service: registry.servicePortText(servicePort),
       endpoint: registry.endpointText(endpoint),
-      pod: pods.get(registry.addressText(address)) ?? null,
-      node: node < 0 ? null : registry.nodes[node]!,
+      pod: places.podOf(endpoint),
+      node: places.nodeOf(endpoint),
       connections,
       packets: word(endpoint, ENDPOINT_PACKETS),
       bytes: word(endpoint, ENDPOINT_BYTES),
@@ -170,7 +168,7 @@ function imbalanceOf(endpoints: readonly EndpointReport[]): ImbalanceReport[] {
   })
 }
 
-function nodeReports(run: PlannedRun, merged: MergedRun, plan: ReplayPlan): NodeReport[] {
+function nodeReports(run: PlannedRun, merged: MergedRun, plan: ReplayPlan, seconds: number): NodeReport[] {
   const { result, layout, ports, holders } = merged
   const nodes = plan.registry.nodes.length
   /** The sample at which a series of a node is highest, and its value. */
@@ -201,6 +199,8 @@ function nodeReports(run: PlannedRun, merged: MergedRun, plan: ReplayPlan): Node
       affinityPeak: peak(layout.affinitySeries, node).value,
       affinityHits: word(NODE_AFFINITY_HITS),
       affinityMisses: word(NODE_AFFINITY_MISSES),
+      ...cpuOf(run, merged, plan, node, seconds),
+      backlogDrops: word(NODE_BACKLOG_DROPS),
       conntrack: {
         found: word(NODE_FOUND),
         invalid: word(NODE_INVALID),
@@ -221,6 +221,27 @@ function nodeReports(run: PlannedRun, merged: MergedRun, plan: ReplayPlan): Node
         .slice(0, MOST_HOLDERS),
     }
   })
+}
+
+/** CPU time of a node's packets over its cores' time. */
+function cpuOf(
+  run: PlannedRun,
+  { result, layout }: MergedRun,
+  plan: ReplayPlan,
+  node: number,
+  seconds: number,
+): Pick<NodeReport, 'cores' | 'cpuUtilization' | 'cpuUtilizationPeak'> {
+  const cores = run.compiled.columns.nodeCores[node] ?? 1
+  const nodes = plan.registry.nodes.length
+  let total = 0
+  let most = 0
+  for (let sample = 0; sample < SAMPLES; sample++) {
+    const busy = result[layout.busySeries + sample * nodes + node]!
+    total += busy
+    most = Math.max(most, busy)
+  }
+  const nanos = seconds * 1e9 * cores
+  return { cores, cpuUtilization: total / nanos, cpuUtilizationPeak: (most * SAMPLES) / nanos }
 }
 
 function compare(a: string, b: string): number {

@@ -3,13 +3,17 @@
  *
  * Names come from manifests and traces, so whatever Markdown or HTML could read as markup is escaped.
  */
-import { type Cell, cellText, type Section, type Table } from './document.ts'
+import { type Cell, cellText, type ReportDocument, type Section, type Table } from './document.ts'
 import { replayDocument } from './sections.ts'
 import type { ThresholdResult } from './threshold.ts'
 import type { ReplayReport } from './types.ts'
 
 export function renderMarkdown(report: ReplayReport, thresholds: readonly ThresholdResult[] = []): string {
-  const document = replayDocument(report, thresholds)
+  return renderDocumentMarkdown(replayDocument(report, thresholds))
+}
+
+/** Any report's sections. */
+export function renderDocumentMarkdown(document: ReportDocument): string {
   const head = [`# ${escaped(document.title)}`, ...document.subtitle.map(escaped)]
   return `${[...head, ...document.sections.map(sectionText)].join('\n\n')}\n`
 }

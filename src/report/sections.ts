@@ -6,6 +6,7 @@
  * Sections and columns that would hold only zeros are left out; the JSON has every field.
  */
 import { conclude } from './conclusion.ts'
+import { dnsSections } from './dns-section.ts'
 import {
   type Cell,
   listSection,
@@ -52,7 +53,7 @@ export function replayDocument(report: ReplayReport, thresholds: readonly Thresh
   sections.push(latencySection(report))
   sections.push(...endpointSections(report))
   sections.push(...nodeSection(report))
-  sections.push(...dnsSection(report))
+  sections.push(...dnsSections(report))
   sections.push(...finePrint(report))
   sections.push(engineSection(report))
   return { title: `dpemu replay: ${report.trace.name}`, subtitle: subtitle(report), sections }
@@ -153,21 +154,8 @@ function latencySection(report: ReplayReport): Section {
   return runTable('Path latency (model)', runNames(report.runs), rows, note === '' ? [] : [note])
 }
 
-function dnsSection(report: ReplayReport): Section[] {
-  if (report.runs.every((run) => run.dns.queries === 0)) return []
-  const rows = [row(report, 'queries', (run) => formatCount(run.dns.queries))]
-  const rcodes = new Set(report.runs.flatMap((run) => Object.keys(run.dns.byRcode)))
-  const types = new Set(report.runs.flatMap((run) => Object.keys(run.dns.byType)))
-  for (const rcode of [...rcodes].sort()) {
-    rows.push(row(report, `answered ${rcode}`, (run) => formatCount(run.dns.byRcode[rcode] ?? 0)))
-  }
-  for (const type of [...types].sort()) {
-    rows.push(row(report, `asked for ${type}`, (run) => formatCount(run.dns.byType[type] ?? 0)))
-  }
-  return [runTable('DNS', runNames(report.runs), rows)]
-}
-
-function finePrint(report: ReplayReport): Section[] {
+/** What the runs rest on: constants, what was filled in, what to know. */
+export function finePrint(report: Pick<ReplayReport, 'model' | 'derived' | 'warnings'>): Section[] {
   const sections: Section[] = []
   if (report.model.length > 0) {
     const constants = report.model.map(

@@ -24,7 +24,7 @@ export function renderText(
   thresholds: readonly ThresholdResult[] = [],
   options: TextOptions = { color: false },
 ): string {
-  return documentText(replayDocument(report, thresholds), styleFor(options.color))
+  return renderDocumentText(replayDocument(report, thresholds), options)
 }
 
 /** The ✓/✗ block alone, for standard error where standard output is data. */
@@ -35,7 +35,9 @@ export function renderThresholds(results: readonly ThresholdResult[], options: T
     .join('')
 }
 
-function documentText(document: ReportDocument, style: Style): string {
+/** Any report's sections. */
+export function renderDocumentText(document: ReportDocument, options: TextOptions): string {
+  const style = styleFor(options.color)
   const widths = runTableWidths(document.sections)
   const head = [
     style.title(printable(document.title)),

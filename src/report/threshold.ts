@@ -8,7 +8,7 @@
  * PATH = NAME SELECTOR? ('.' NAME SELECTOR?)…, SELECTOR = [*], [0] or [key=value, …] (a value may be quoted), then one
  * of < <= > >= == != and a number with an optional unit. A list without a selector means all of its elements; a path
  * that leads to several numbers holds only if all of them do. Field names, units and operators are checked by
- * `parseThreshold`, before a run starts; that a selector chose nothing is known only afterwards.
+ * `parseExpression`, before a run starts; that a selector chose nothing is known only afterwards.
  *
  * Invariants: a threshold never passes for want of data: no match is an error, and a latency of which nothing was
  * recorded fails. Any text is either a threshold or a UserError `E_THRESHOLD` with exit code 2.
@@ -35,7 +35,7 @@ export interface Subject {
   readonly list: string | null
 }
 
-export const REPLAY_SUBJECT: Subject = { flag: '--threshold', what: 'a report', shape: SHAPE, list: 'runs' }
+const REPLAY_SUBJECT: Subject = { flag: '--threshold', what: 'a report', shape: SHAPE, list: 'runs' }
 
 export interface Threshold {
   /** As the user wrote it. */
@@ -73,13 +73,18 @@ const COMPARE: Readonly<Record<Operator, (value: number, limit: number) => boole
 
 type Json = unknown
 
+/** Read an expression over a replay report; see `parseExpression`. */
+export function parseThreshold(text: string): Threshold {
+  return parseExpression(text, REPLAY_SUBJECT)
+}
+
 /**
- * Read an expression and check it against the fields that a report has.
+ * Read an expression and check it against the fields that its subject has.
  *
  * @throws UserError `E_THRESHOLD`, exit code 2: syntax, unknown field (with the nearest known one), unknown unit, or a
  *         field that is no number
  */
-export function parseThreshold(text: string, subject: Subject = REPLAY_SUBJECT): Threshold {
+export function parseExpression(text: string, subject: Subject): Threshold {
   const scanned = scanThreshold(text, subject.flag)
   const path = withList(scanned.path, subject)
   const refuse = refuser(subject, text)

@@ -74,7 +74,49 @@ export interface RunReport {
   endpoints: EndpointReport[]
   imbalance: ImbalanceReport[]
   nodes: NodeReport[]
-  dns: { queries: number; byRcode: Record<string, number>; byType: Record<string, number> }
+  dns: DnsReport
+}
+
+/** What the names cost that connections dialled, and what they gave. Recorded DNS traffic is plain traffic of its Service. */
+export interface DnsReport {
+  queries: number
+  byRcode: Record<string, number>
+  byType: Record<string, number>
+  /** Connections that dialled a name; they are `resolved`, `failed` or `lost`. */
+  connections: number
+  queriesPerConnection: number
+  resolved: number
+  /** Of the resolved: by the client's own cache, without a query. */
+  cached: number
+  /** No address of the client's IP family; of these, clients that have no resolver here. */
+  failed: number
+  withoutResolver: number
+  /** A query of theirs did not arrive. */
+  lost: number
+  /** Resolved to an address that the name had no more, out of a cache. */
+  staleAnswers: number
+  /** Resolved to an address where nobody was any more. */
+  goneAddresses: number
+  /** Queries repeated over TCP after a truncated reply. */
+  tcpRetries: number
+  /** Of queries and replies; not part of `offered` and `delivered`, which are the trace's. */
+  packets: number
+  bytes: number
+  /** Made for queries, on all nodes; and the most of the DNS Service at one time. */
+  conntrackEntries: number
+  conntrackPeak: number
+  servers: DnsServerReport[]
+  /** Service ports whose pods were dialled directly: `endpoints` has their shares, nobody balanced them. */
+  headless: string[]
+}
+
+export interface DnsServerReport {
+  address: string
+  /** `namespace/name`, or null for a server that is no pod. */
+  pod: string | null
+  node: string | null
+  queries: number
+  share: number
 }
 
 export interface EndpointReport {
@@ -116,6 +158,12 @@ export interface NodeReport {
   affinityPeak: number
   affinityHits: number
   affinityMisses: number
+  /** Cores, each with a receive queue; CPU time spent on packets over what there was, on average and in the busiest 256th. */
+  cores: number
+  cpuUtilization: number
+  cpuUtilizationPeak: number
+  /** Packets that found a receive queue full. */
+  backlogDrops: number
   /** As /proc/net/stat/nf_conntrack counts them; `clashResolve` is always 0: packets here are never simultaneous. */
   conntrack: {
     found: number

@@ -84,6 +84,8 @@ export class TrafficGenerator {
   private readonly writer: TraceWriter
   private readonly streams: readonly StreamState[]
   private readonly ports: SourcePorts
+  /** By destination: which of them share their clients' source ports. */
+  private readonly portPool: Uint32Array
   private readonly heap: EventHeap = new EventHeap()
   private readonly lastOpening: number
   private readonly isTcp: Uint8Array
@@ -115,6 +117,11 @@ export class TrafficGenerator {
     const addresses = addressCount(plan.addresses)
     const v4 = plan.addresses.v4.length / 4
     this.ports = new SourcePorts(addresses, plan.destinations.length, new Random(seed, 'source ports'))
+    // Where a name leads is not known yet, perhaps to another destination's address: then ports are the client's alone.
+    const named = plan.destinations.some(({ to }) => to === 'name')
+    this.portPool = Uint32Array.from(plan.destinations, ({ protocol }, i) =>
+      named ? plan.destinations.findIndex((other) => other.protocol === protocol) : i,
+    )
     this.isTcp = Uint8Array.from(plan.destinations, ({ protocol }) => (protocol === 6 ? 1 : 0))
     this.headerBytes = Uint8Array.from(
       plan.destinations,
@@ -289,7 +296,7 @@ export class TrafficGenerator {
     const position = state.plan.chooseDestination(state.choices)
     const destination = state.plan.destinations[position]!
     const address = state.clientsByDestination[position]![client]!
-    const port = this.ports.take(address, destination)
+    const port = this.ports.take(address, this.portPool[destination]!)
     if (port === 0) {
       this.withoutPort++
       return
@@ -379,7 +386,7 @@ export class TrafficGenerator {
 
   private finish(record: number): number {
     this.writer.release(this.handle[record]!)
-    this.ports.release(this.client[record]!, this.destination[record]!, this.port[record]!)
+    this.ports.release(this.client[record]!, this.portPool[this.destination[record]!]!, this.port[record]!)
     this.free.push(record)
     return -1
   }

@@ -53,7 +53,7 @@ export const PROTOCOL_NAMES: Readonly<Record<ProtocolNumber, 'TCP' | 'UDP' | 'SC
   132: 'SCTP',
 }
 
-export const DESTINATION_KINDS = ['clusterIP', 'nodePort', 'loadBalancerIP', 'externalIP', 'address'] as const
+export const DESTINATION_KINDS = ['clusterIP', 'nodePort', 'loadBalancerIP', 'externalIP', 'address', 'name'] as const
 export type DestinationKind = (typeof DESTINATION_KINDS)[number]
 
 /**
@@ -70,6 +70,8 @@ export interface TraceDestination {
   readonly port: number
   readonly protocol: ProtocolNumber
   readonly to: DestinationKind
+  /** With `to: name`: as the client types it (`mysql-0.mysql`). `address` then is 0.0.0.0 or ::, and only tells the family. */
+  readonly name?: string
   /** `namespace/name` of the Service the trace was made for, or null. */
   readonly service: string | null
   /** The Service's `port` (not its nodePort), or null. */
@@ -98,6 +100,19 @@ export interface TraceChange {
   readonly delete?: unknown
 }
 
+/** How clients resolve the names that they dial. */
+export interface TraceDns {
+  /** Record types that a client asks for, at once. */
+  readonly families: readonly AddressType[]
+  /** How long a client keeps an answer, whatever its TTL; 0 not at all. */
+  readonly cacheSeconds: number
+  /** What the resolver outside the cluster knows: records as `name ttl type data`. */
+  readonly upstream: readonly string[]
+}
+export const ADDRESS_TYPES = ['A', 'AAAA'] as const
+export type AddressType = (typeof ADDRESS_TYPES)[number]
+export const DEFAULT_DNS: TraceDns = { families: ADDRESS_TYPES, cacheSeconds: 0, upstream: [] }
+
 /** What a writer says about a trace; the rest of the header is fixed by the version. */
 export interface TraceContent {
   readonly name: string
@@ -109,6 +124,8 @@ export interface TraceContent {
   readonly clientNames: readonly (readonly [addressId: number, name: string])[]
   readonly destinations: readonly TraceDestination[]
   readonly changes: readonly TraceChange[]
+  /** Left out of a trace that dials no name. */
+  readonly dns?: TraceDns
 }
 
 export interface TraceHeader extends TraceContent {

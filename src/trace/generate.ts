@@ -72,6 +72,7 @@ export async function generateTrace(options: GenerateOptions): Promise<GenerateR
     clientNames: plan.clientNames,
     destinations: plan.destinations,
     changes: scenario.changes,
+    ...(plan.destinations.some(({ to }) => to === 'name') ? { dns: scenario.dns } : {}),
   })
   const warnings = [...parsed.warnings, ...cluster.warnings]
   try {

@@ -1,6 +1,7 @@
 /** Checks a trace's header map, so that everything behind it may rely on the types in format.ts. */
 import { UserError } from '../errors.ts'
 import {
+  ADDRESS_TYPES,
   addressCount,
   DESTINATION_KINDS,
   LANES,
@@ -9,6 +10,7 @@ import {
   TRACE_FORMAT,
   TRACE_VERSION,
   type TraceDestination,
+  type TraceDns,
   type TraceHeader,
   type TraceManifest,
 } from './format.ts'
@@ -63,15 +65,28 @@ export function parseHeader(object: unknown, path: string): TraceHeader {
   const destination = (value: unknown, i: number): TraceDestination => {
     const field = `destinations[${i}]`
     const entry = map(value, field)
+    const to = oneOf(entry['to'], DESTINATION_KINDS, `${field}.to`)
     return {
       address: integer(entry['address'], lastAddress, `${field}.address`),
       port: integer(entry['port'], 65_535, `${field}.port`),
       protocol: oneOf(entry['protocol'], [6, 17, 132] as const, `${field}.protocol`),
-      to: oneOf(entry['to'], DESTINATION_KINDS, `${field}.to`),
+      to,
+      ...(to === 'name' ? { name: text(entry['name'], `${field}.name`) } : {}),
       service: orNull(entry['service'], (service) => text(service, `${field}.service`)),
       servicePort: orNull(entry['servicePort'], (port) => integer(port, 65_535, `${field}.servicePort`)),
       node: orNull(entry['node'], (node) => text(node, `${field}.node`)),
       steer: oneOf(entry['steer'], STEERS, `${field}.steer`),
+    }
+  }
+
+  const dns = (value: unknown): TraceDns => {
+    const entry = map(value, 'dns')
+    const families = list(entry['families'], 'dns.families').map((type) => oneOf(type, ADDRESS_TYPES, 'dns.families'))
+    const { cacheSeconds } = entry
+    return {
+      families: families.length > 0 ? families : refuse('dns.families'),
+      cacheSeconds: typeof cacheSeconds === 'number' && cacheSeconds >= 0 ? cacheSeconds : refuse('dns.cacheSeconds'),
+      upstream: list(entry['upstream'], 'dns.upstream').map((record) => text(record, 'dns.upstream')),
     }
   }
 
@@ -99,5 +114,6 @@ export function parseHeader(object: unknown, path: string): TraceHeader {
         ...(removed === undefined ? {} : { delete: removed }),
       }
     }),
+    ...(fields['dns'] === undefined ? {} : { dns: dns(fields['dns']) }),
   }
 }

@@ -62,7 +62,7 @@ function destinationTable(destinations: readonly DestinationInspection[]): strin
   const table = plainTable(['DESTINATION', 'VIA', 'SERVICE', 'CONNECTIONS', 'PACKETS', 'BYTES'])
   const byConnections = [...destinations].sort((a, b) => b.connections - a.connections)
   for (const one of byConnections.slice(0, LISTED_DESTINATIONS)) {
-    const host = one.address.includes(':') ? `[${one.address}]` : one.address
+    const host = one.name ?? (one.address.includes(':') ? `[${one.address}]` : one.address)
     table.push([
       `${host}:${one.port}/${one.protocol}`,
       one.node === null ? one.to : `${one.to} on ${one.node}`,

@@ -64,6 +64,8 @@ export interface DestinationInspection extends Amount {
   port: number
   protocol: string
   to: DestinationKind
+  /** What a client resolves first, with `to: name`. */
+  name?: string
   service: string | null
   servicePort: number | null
   node: string | null

@@ -51,7 +51,8 @@ interface Clients {
 
 /** @param file  of the scenario, for messages */
 export function planTraffic(scenario: Scenario, cluster: Cluster, file: string): TrafficPlan {
-  const planner = new Planner(cluster, file)
+  const named = scenario.traffic.some((stream) => stream.to.some(({ kind }) => kind === 'name'))
+  const planner = new Planner(cluster, file, named)
   const drafts = scenario.traffic.map((stream) => ({ stream, ...planner.draft(stream) }))
   const { addresses, idOf } = planner.table.finish()
   const ids = (texts: readonly string[] | null) => (texts === null ? null : Uint32Array.from(texts, idOf))
@@ -78,12 +79,15 @@ class Planner {
   private readonly cluster: Cluster
   private readonly file: string
   private readonly indexOfDialled = new Map<string, number>()
+  /** Some target is a name. */
+  private readonly named: boolean
 
   private readonly clusterAddresses: ReadonlySet<string>
 
-  constructor(cluster: Cluster, file: string) {
+  constructor(cluster: Cluster, file: string, named: boolean) {
     this.cluster = cluster
     this.file = file
+    this.named = named
     this.clusterAddresses = new Set([
       ...cluster.nodes.flatMap((node) => node.addresses),
       ...cluster.pods.flatMap((pod) => pod.addresses),
@@ -195,8 +199,10 @@ class Planner {
     if (target.kind === 'address') {
       const { address, port, protocol } = target
       if (clients[familyOf(address)] === null) this.refuse(target.field, 'has no client of its IP family')
-      return [{ address, port, protocol, to: 'address', service: null, servicePort: null, node: null, steer: 'tuple' }]
+      const steer = this.steerOf('tuple', from)
+      return [{ address, port, protocol, to: 'address', service: null, servicePort: null, node: null, steer }]
     }
+    if (target.kind === 'name') return [this.dialName(target, from, clients)]
     const service = this.service(target)
     const port = this.port(service, target)
     const via = target.via === 'auto' ? this.chooseVia(service, port, from, target) : target.via
@@ -219,8 +225,26 @@ class Planner {
       service: `${service.namespace}/${service.name}`,
       servicePort: port.port,
       node,
-      steer,
+      steer: this.steerOf(steer, from),
     }))
+  }
+
+  /** The address is asked for when the connection opens; until then it only says of which family the client is. */
+  private dialName(target: Extract<Target, { kind: 'name' }>, from: Source, clients: Clients): Dialled {
+    const { name, port, protocol } = target
+    if (from.kind !== 'pods') {
+      this.refuse(`${target.field}.name`, 'is a name, and only pods have a resolver', 'use pods as clients, or an address')
+    }
+    const address = clients.v4 !== null ? '0.0.0.0' : '::'
+    return { address, port, protocol, to: 'name', name, service: null, servicePort: null, node: null, steer: 'client' }
+  }
+
+  /**
+   * A client's names, its resolver's cache and its questions are together; so is what else it dials, since a name may lead
+   * to the very address and port that another connection of its uses.
+   */
+  private steerOf(steer: Steer, from: Source): Steer {
+    return this.named && from.kind === 'pods' && steer === 'tuple' ? 'client' : steer
   }
 
   private service(target: Extract<Target, { kind: 'service' }>): ClusterService {

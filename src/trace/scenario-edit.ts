@@ -115,34 +115,30 @@ function rawScenario(text: string): RawMap {
 
 function setField(root: RawMap, file: string, path: string, value: FieldValue): void {
   const steps = stepsOf(path)
-  const fail = (message: string, hint = ''): never => new Field(undefined, file, path).fail(message, hint)
-  if (steps === null) return fail('is no path to a field', 'for example traffic[0].arrivals.rate')
+  if (steps.length === 0)
+    new Field(undefined, file, path).fail('is no path to a field', 'for example traffic[0].arrivals.rate')
+  const fail = (message: string): never => new Field(undefined, file, path).fail(message)
   let here: unknown = root
   for (const [i, step] of steps.entries()) {
     const isLast = i === steps.length - 1
     if (typeof step === 'number') {
-      // A single stream or target may stand for a list of one.
-      const list: unknown = here
-      if (!Array.isArray(list)) {
-        if (step !== 0) fail(`has one entry, counted from 0`)
-        if (isLast) fail('is no single value')
-        continue
-      }
-      if (step >= list.length) fail(`has ${list.length} entries, counted from 0`)
-      if (isLast) list[step] = value
+      const list: unknown[] = Array.isArray(here) ? here : [here]
+      if (step >= list.length) fail(`leads nowhere: there are ${list.length} entries, counted from 0`)
+      if (isLast && Array.isArray(here)) here[step] = value
+      else if (isLast) fail('leads to no single value')
       here = list[step]
-      continue
+    } else {
+      if (typeof here !== 'object' || here === null || Array.isArray(here)) fail('leads through what is no map')
+      const map = here as RawMap
+      if (isLast) map[step] = value
+      else if (!Object.hasOwn(map, step)) map[step] = {}
+      here = map[step]
     }
-    if (typeof here !== 'object' || here === null || Array.isArray(here)) return fail('leads through what is no map')
-    const map = here as RawMap
-    if (isLast) map[step] = value
-    else map[step] ??= {}
-    here = map[step]
   }
 }
 
-/** `traffic[0].to[1].weight` → traffic, 0, to, 1, weight; null for what is no path. */
-function stepsOf(path: string): (string | number)[] | null {
-  if (!/^[A-Za-z]\w*(\[\d{1,6}\])*(\.[A-Za-z][\w-]*(\[\d{1,6}\])*)*$/.test(path)) return null
+/** `traffic[0].to[1].weight` → traffic, 0, to, 1, weight; empty for what is no path. */
+function stepsOf(path: string): (string | number)[] {
+  if (!/^[A-Za-z]\w*(\[\d{1,6}\])*(\.[A-Za-z][\w-]*(\[\d{1,6}\])*)*$/.test(path)) return []
   return path.split(/[.[\]]+/).flatMap((step) => (step === '' ? [] : [/^\d/.test(step) ? Number(step) : step]))
 }

@@ -9,7 +9,7 @@ import { load } from 'js-yaml'
 import { UserError } from '../errors.ts'
 import { canonicalIp, parseCidr } from '../k8s/ip.ts'
 import type { Distribution } from './distributions.ts'
-import type { TraceChange } from './format.ts'
+import { ADDRESS_TYPES, type AddressType, DEFAULT_DNS, type TraceChange, type TraceDns } from './format.ts'
 import { Field } from './scenario-fields.ts'
 
 export interface Scenario {
@@ -25,6 +25,8 @@ export interface Scenario {
   readonly traffic: readonly Stream[]
   /** Of the cluster, in the order of their times. */
   readonly changes: readonly TraceChange[]
+  /** How clients resolve the names that targets give. */
+  readonly dns: TraceDns
   /** The scenario's text, for the trace's provenance. */
   readonly text: string
 }
@@ -77,6 +79,15 @@ export type Target =
       readonly port: number | string | null
       readonly via: Via
       readonly node: string | null
+      readonly weight: number
+      readonly field: string
+    }
+  | {
+      readonly kind: 'name'
+      /** As a client types it. */
+      readonly name: string
+      readonly port: number
+      readonly protocol: 6 | 17 | 132
       readonly weight: number
       readonly field: string
     }
@@ -136,7 +147,7 @@ export function parseScenario(text: string, file: string): Scenario {
   }
   const root = new Field(value, file, '')
   const fields = root.map([
-    ...(['name', 'description', 'seed', 'duration', 'connections', 'manifests', 'traffic', 'changes'] as const),
+    ...(['name', 'description', 'seed', 'duration', 'connections', 'manifests', 'traffic', 'changes', 'dns'] as const),
   ])
   const durationSeconds = fields.duration.missing ? Number.POSITIVE_INFINITY : fields.duration.duration()
   const connections = fields.connections.missing ? Number.POSITIVE_INFINITY : fields.connections.integer(1)
@@ -158,6 +169,7 @@ export function parseScenario(text: string, file: string): Scenario {
     manifests: fields.manifests.missing ? [] : fields.manifests.list().map((item) => item.text()),
     traffic,
     changes: fields.changes.missing ? [] : parseChanges(fields.changes),
+    dns: fields.dns.missing ? DEFAULT_DNS : parseDns(fields.dns),
     text,
   }
 }
@@ -173,6 +185,32 @@ function parseChanges(changes: Field): TraceChange[] {
     }
   })
   return parsed.sort((a, b) => a.timeSeconds - b.timeSeconds)
+}
+
+/** `name ttl type data`, as a zone file has it. */
+const RECORD = /^\S+\s+\d+\s+(?:IN\s+)?([A-Za-z]\w*)\s+(\S.*?)\s*$/
+/** At most 253 characters, labels of at most 63. */
+const DOMAIN_NAME = /^(?=.{1,253}\.?$)(?:[^.\s]{1,63}\.)*[^.\s]{1,63}\.?$/
+
+function parseDns(dns: Field): TraceDns {
+  const { families, cacheSeconds, upstream } = dns.map(['families', 'cacheSeconds', 'upstream'])
+  const types = families.missing ? ADDRESS_TYPES : families.list().map((type) => type.oneOf(ADDRESS_TYPES))
+  return {
+    families: ADDRESS_TYPES.filter((type: AddressType) => types.includes(type)),
+    cacheSeconds: cacheSeconds.missing ? 0 : cacheSeconds.duration(),
+    upstream: upstream.missing ? [] : upstream.list().map(parseRecord),
+  }
+}
+
+function parseRecord(record: Field): string {
+  const text = record.text()
+  const [, type, data] = RECORD.exec(text) ?? record.fail('must be `name ttl type data`', 'db.example.com. 60 A 192.0.2.53')
+  const family = type!.toUpperCase()
+  if (family === 'A' || family === 'AAAA') {
+    const address = canonicalIp(data!)
+    if (address === null || address.includes(':') !== (family === 'AAAA')) record.fail(`${data} is no address of type ${family}`)
+  }
+  return text
 }
 
 function parseStream(stream: Field, durationSeconds: number): Stream {
@@ -237,8 +275,24 @@ function parseSource(from: Field): Source {
 }
 
 function parseTarget(target: Field): Target {
-  const fields = target.map(['service', 'address', 'port', 'protocol', 'via', 'node', 'weight'])
+  const fields = target.map(['service', 'address', 'name', 'port', 'protocol', 'via', 'node', 'weight'])
   const weight = fields.weight.missing ? 1 : fields.weight.number(1e-9)
+  const protocols = { TCP: 6, UDP: 17, SCTP: 132 } as const
+  if (!fields.name.missing) {
+    for (const other of ['service', 'address', 'via', 'node'] as const) {
+      if (!fields[other].missing) fields[other].fail('does not go with name')
+    }
+    const name = fields.name.text()
+    if (!DOMAIN_NAME.test(name)) fields.name.fail(`is no domain name: ${name}`)
+    return {
+      kind: 'name',
+      name,
+      port: fields.port.integer(1, 65_535),
+      protocol: protocols[fields.protocol.missing ? 'TCP' : fields.protocol.oneOf(['TCP', 'UDP', 'SCTP'])],
+      weight,
+      field: target.path,
+    }
+  }
   if (fields.address.missing) {
     if (!fields.protocol.missing) fields.protocol.fail('comes from the Service; leave it out')
     const [namespace, name, ...more] =
@@ -261,7 +315,6 @@ function parseTarget(target: Field): Target {
   for (const name of ['service', 'via', 'node'] as const) {
     if (!fields[name].missing) fields[name].fail('does not go with address')
   }
-  const protocols = { TCP: 6, UDP: 17, SCTP: 132 } as const
   return {
     kind: 'address',
     address: parseAddress(fields.address),

@@ -116,6 +116,7 @@ export class TraceWriter {
       clientNames: content.clientNames,
       destinations: content.destinations,
       changes: content.changes,
+      ...(content.dns === undefined ? {} : { dns: content.dns }),
     })
     this.headerCrc = crc32(header)
     this.file = this.attempt(() => openSync(this.temporaryPath, 'w'))

@@ -137,7 +137,7 @@ describe('a trace that cannot be used: exit 3', () => {
         )
         expect(outcome, `byte ${at}, bit ${bit}`).toMatch(/^E_TRACE_(CORRUPT|TRUNCATED|FOREIGN|VERSION)$/)
       }),
-      { seed: 1, numRuns: 40 },
+      { seed: 1, numRuns: 25 },
     )
   })
 })

@@ -57,14 +57,17 @@ describe('100,000 short connections, a table of 3,000 entries a node', () => {
       expect(sumOf(run.nodes, 'conntrackDrops')).toBe(dropsOf(run))
       expect(run.connections.failed).toBe(dropsOf(run))
       expect(run.connections.established + run.connections.failed).toBe(100_000)
-      expect(run.verdicts.drop).toBe(dropsOf(run))
+      expect(run.verdicts.drop).toBe(Object.values(run.drops).reduce((sum, packets) => sum + packets, 0))
     }
   })
 
   it('no packet is unaccounted for: those of connections that never came about are not sent', () => {
     for (const { verdicts, connections } of [clusterRun, local]) {
       expect(verdicts.accept + verdicts.drop + verdicts.reject + verdicts.notSent).toBe(400_000)
-      expect(verdicts.notSent).toBe(3 * connections.failed)
+      // Three packets a failed connection; of one that early drop broke in its handshake, two at most.
+      expect(verdicts.notSent).toBeGreaterThanOrEqual(3 * connections.failed)
+      expect(verdicts.notSent).toBeLessThanOrEqual(3 * connections.failed + 2 * connections.broken)
+      expect(connections.broken).toBeLessThan(20)
     }
   })
 
@@ -161,7 +164,9 @@ describe('settling', () => {
         for (let step = 0; step < steps; step++) {
           // Shards fill some part of what they may; never more, as the core's insert asks its budget first.
           const counts = budgets.map((budget, i) => Math.floor(budget * fill[(i + step) % fill.length]))
-          settlement.settle(counts, own, budgets, most)
+          settlement.publish(counts, own)
+          settlement.barrier()
+          settlement.settle(budgets, most)
           check(counts)
         }
       }),
@@ -170,38 +175,32 @@ describe('settling', () => {
   })
 })
 
-describe('sixteen shards against one', () => {
-  it.each([1500, 3000, 4500, 5300, 5500])(
-    'a table of %i: as many drops, but for half a per cent of the connections',
-    async (entries) => {
-      const sharded = await replayed(flood, { model: tableOf(entries) })
-      const exact = await replayed(flood, { model: tableOf(entries), shards: 1 })
-      exact.runs.forEach((run, i) => {
-        const apart = Math.abs(dropsOf(sharded.runs[i]) - dropsOf(run))
-        expect(dropsOf(run)).toBeGreaterThan(0)
-        expect(apart).toBeLessThan(0.005 * run.connections.attempted)
-        // Where a fifth is dropped or more, the difference is within 1.5 per cent of the drops too; at the knee it is not.
-        if (dropsOf(run) > 15_000) expect(apart).toBeLessThan(0.015 * dropsOf(run))
-      })
-    },
+/** Virtual seconds at which the first node refused its first connection. */
+function firstDrop({ nodes }: RunReport): number {
+  return Math.min(
+    ...nodes.map(({ conntrackFirstDropSeconds }) => conntrackFirstDropSeconds ?? Number.POSITIVE_INFINITY),
   )
+}
 
-  it('the first drop comes at a table a few per cent larger', async () => {
-    /** The smallest table at which nothing is dropped, to 16 entries. */
-    const needed = async (shards: number): Promise<number> => {
-      let low = 5000
-      let high = 6024
-      while (high - low > 16) {
-        const middle = (low + high) >> 1
-        const run = await replayedOnce(flood, { policies: ['local'], model: tableOf(middle), shards })
-        if (dropsOf(run) === 0) high = middle
-        else low = middle
-      }
-      return high
-    }
-    const [exact, sharded] = [await needed(1), await needed(16)]
-    expect(sharded).toBeGreaterThanOrEqual(exact)
-    expect(sharded).toBeLessThan(6024)
-    expect(sharded / exact).toBeLessThan(1.04)
+describe('sixteen shards against one', () => {
+  // Measured: 11, 5, 2, 1 and 2 per cent. A shard's budget is a sixteenth, so the smaller the table the coarser.
+  it.each([
+    [1500, 0.14],
+    [3000, 0.08],
+    [4500, 0.05],
+    [5300, 0.05],
+    [5500, 0.05],
+  ])('a table of %i: as many drops, and the first of them a little early', async (entries, early) => {
+    const sharded = await replayed(flood, { model: tableOf(entries) })
+    const exact = await replayed(flood, { model: tableOf(entries), shards: 1 })
+    exact.runs.forEach((run, i) => {
+      const apart = Math.abs(dropsOf(sharded.runs[i]) - dropsOf(run))
+      expect(dropsOf(run)).toBeGreaterThan(0)
+      expect(apart).toBeLessThan(0.005 * run.connections.attempted)
+      // Where a seventh is dropped or more, the difference is within 1.5 per cent of the drops too; at the knee it is not.
+      if (dropsOf(run) > 15_000) expect(apart).toBeLessThan(0.015 * dropsOf(run))
+      expect(firstDrop(sharded.runs[i]) / firstDrop(run)).toBeGreaterThan(1 - early)
+      expect(firstDrop(sharded.runs[i]) / firstDrop(run)).toBeLessThan(1.02)
+    })
   })
 })

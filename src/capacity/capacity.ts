@@ -1,0 +1,246 @@
+/**
+ * `dpemu capacity`: scenario and manifests in, knees or a grid of runs out. Plan cells → run them → report.
+ *
+ * Everything in the report is a function of scenario, manifests, model and options. Runs are made several cells at once;
+ * a cell's own runs follow one another, since each asks for what the last one found.
+ */
+import { readFileSync } from 'node:fs'
+import { basename, dirname, isAbsolute, relative, resolve, sep } from 'node:path'
+import type { ProxyMode } from '../compile/kube-proxy.ts'
+import { DEFAULT_MODEL, describeModel, parseModel } from '../compile/model.ts'
+import { UserError, type Warning } from '../errors.ts'
+import { type ManifestFile, parseManifests, readManifestFiles } from '../k8s/load.ts'
+import type { PolicyName } from '../replay/plan.ts'
+import type { CapacityCell, CapacityReport } from '../report/capacity-types.ts'
+import type { Threshold } from '../report/threshold.ts'
+import { readScenario, type Scenario } from '../trace/scenario.ts'
+import { connectionsPerSecond } from '../trace/scenario-edit.ts'
+import { packageVersion } from '../version.ts'
+import type { Axis } from './axes.ts'
+import { type CellInputs, type PlannedCell, planCells } from './cells.ts'
+import type { Measurement } from './measure.ts'
+import { type Measurer, processMeasurer } from './pool.ts'
+import { type CellOptions, runCell } from './run-cell.ts'
+import { State, type StateFile } from './state.ts'
+
+export interface CapacityOptions {
+  readonly scenario: string
+  /** Instead of the scenario's own; empty: those. */
+  readonly manifests: readonly string[]
+  readonly axes: readonly Axis[]
+  /** Search each cell's knee; otherwise each cell is one run. */
+  readonly knee: boolean
+  readonly policies: readonly PolicyName[]
+  /** Empty: as the manifests say. */
+  readonly proxyModes: readonly ProxyMode[]
+  readonly objectives: readonly Threshold[]
+  readonly tolerance: number
+  /** Of each run; null: in a search as many as the tables need to settle, otherwise the scenario's own. */
+  readonly connections: number | null
+  readonly seed: number | null
+  readonly model: string | null
+  /** Threads; the result does not depend on it. */
+  readonly workers: number
+}
+
+export interface CapacityHooks {
+  /** Part of all that is to be done, 0 to 1. */
+  onProgress?(fraction: number): void
+  readonly signal?: AbortSignal
+  /** Text of standard input, for `-f -`. */
+  stdin?(): string
+  readonly state?: StateFile | null
+  /** What makes the runs; processes where left out. */
+  measurer?(cells: number, workers: number): Measurer
+}
+
+export interface CapacityOutcome {
+  readonly report: CapacityReport
+  /** Runs made, and those found in the state. */
+  readonly runs: number
+  readonly resumed: number
+  readonly packets: number
+}
+
+/** @throws UserError for inputs that cannot be used; the signal's reason when it came */
+export async function measureCapacity(options: CapacityOptions, hooks: CapacityHooks = {}): Promise<CapacityOutcome> {
+  const scenario = readScenario(options.scenario)
+  const inputs = readInputs(options, scenario, hooks.stdin?.bind(hooks))
+  const model = inputs.model === null ? DEFAULT_MODEL : parseModel(inputs.model.text, inputs.model.path)
+  const parsed = parseManifests(inputs.manifests)
+  const cells = planCells(inputs)
+  const state = new State(hooks.state ?? null, fingerprintOf(options, inputs))
+  hooks.signal?.throwIfAborted()
+  const counts = { runs: 0, resumed: 0, packets: 0 }
+  const results = await runCells(cells, options, hooks, state, counts)
+  return {
+    report: {
+      schemaVersion: 1,
+      kind: 'capacity',
+      version: packageVersion(),
+      scenario: {
+        name: scenario.name,
+        seed: options.seed ?? scenario.seed,
+        connectionsPerSecond: connectionsPerSecond(scenario),
+      },
+      search: options.knee ? { tolerance: options.tolerance, connections: options.connections } : null,
+      objectives: options.objectives.map(({ text }) => text),
+      axes: options.axes.map(({ name, values }) => ({ name, values })),
+      cells: results.map(({ cell }) => cell),
+      model: describeModel(model, options.model),
+      warnings: unique([
+        ...parsed.warnings,
+        ...returningWarning(scenario, options),
+        ...results.flatMap(({ warnings }) => warnings),
+      ]),
+    },
+    ...counts,
+  }
+}
+
+function readInputs(options: CapacityOptions, scenario: Scenario, stdin?: () => string): CellInputs {
+  const folder = dirname(resolve(options.scenario))
+  const own = scenario.manifests.map((path) => resolve(folder, path))
+  const files = readManifestFiles(options.manifests.length > 0 ? options.manifests : own, stdin)
+  return {
+    scenarioFile: options.scenario,
+    scenarioName: basename(options.scenario),
+    scenario: scenario.text,
+    manifests: relativeNames(folder, files),
+    model: options.model === null ? null : { path: options.model, text: readText(options.model) },
+    axes: options.axes,
+    policies: options.policies,
+    proxyModes: options.proxyModes,
+    seed: options.seed,
+    connections: options.connections,
+  }
+}
+
+/** Names that do not depend on where the scenario lies, and lead nowhere outside a folder they are written to. */
+function relativeNames(folder: string, files: readonly ManifestFile[]): ManifestFile[] {
+  const taken = new Set<string>()
+  return files.map(({ name, text }, i) => {
+    const inside = relative(folder, resolve(name))
+    const isOutside = inside.startsWith('..') || isAbsolute(inside) || inside === ''
+    const plain = isOutside ? basename(name) : inside.split(sep).join('/')
+    const unlike = taken.has(plain) ? `${i}-${basename(name)}` : plain
+    taken.add(unlike)
+    return { name: unlike, text }
+  })
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    throw new UserError('E_MODEL', `cannot read the model: ${(error as Error).message}`, { where: path })
+  }
+}
+
+/** All that runs and report depend on. */
+function fingerprintOf(options: CapacityOptions, inputs: CellInputs): unknown {
+  return {
+    version: packageVersion(),
+    scenario: inputs.scenario,
+    manifests: inputs.manifests,
+    model: inputs.model?.text ?? null,
+    axes: options.axes.map(({ name, values }) => [name, values]),
+    knee: options.knee,
+    policies: options.policies,
+    proxyModes: options.proxyModes,
+    objectives: options.objectives.map(({ text }) => text),
+    tolerance: options.tolerance,
+    connections: options.connections,
+    seed: options.seed,
+  }
+}
+
+interface Counts {
+  runs: number
+  resumed: number
+  packets: number
+}
+
+interface CellResult {
+  readonly cell: CapacityCell
+  readonly warnings: readonly Warning[]
+}
+
+async function runCells(
+  cells: readonly PlannedCell[],
+  options: CapacityOptions,
+  hooks: CapacityHooks,
+  state: State,
+  counts: Counts,
+): Promise<CellResult[]> {
+  const measurer = (hooks.measurer ?? processMeasurer)(cells.length, options.workers)
+  const stop = (): void => void measurer.close()
+  hooks.signal?.addEventListener('abort', stop)
+  const results: CellResult[] = []
+  const progress = new Array<number>(cells.length).fill(0)
+  const errors: unknown[] = []
+  let next = 0
+  const work = async (lane: number): Promise<void> => {
+    while (next < cells.length && errors.length === 0) {
+      const index = next++
+      const cell = cells[index]!
+      const cellOptions: CellOptions = {
+        ...options,
+        measure: async (scaling, onProgress) => {
+          const key = `${cell.name}; ${scaling.factor} × ${scaling.connections ?? 'own length'}`
+          const known = state.get(key)
+          if (known !== undefined) {
+            counts.resumed++
+            return known
+          }
+          const measurement: Measurement = await measurer.measure(lane, cell.job(scaling), onProgress)
+          counts.runs++
+          counts.packets += measurement.packets
+          state.set(key, measurement)
+          return measurement
+        },
+        onProgress: (fraction) => {
+          // An estimate that turned out too low must not send the bar back.
+          progress[index] = Math.max(progress[index]!, fraction)
+          hooks.onProgress?.(progress.reduce((sum, part) => sum + part, 0) / cells.length)
+        },
+      }
+      try {
+        results[index] = await runCell(cell, cellOptions)
+      } catch (error) {
+        errors.push(cells.length > 1 ? namingCell(error, cell) : error)
+        // What the others were at would be thrown away.
+        await measurer.close()
+      }
+    }
+  }
+  try {
+    await Promise.all(Array.from({ length: measurer.lanes }, (_, lane) => work(lane)))
+  } finally {
+    hooks.signal?.removeEventListener('abort', stop)
+    await measurer.close()
+  }
+  hooks.signal?.throwIfAborted()
+  if (errors.length > 0) throw errors[0]
+  return results
+}
+
+function namingCell(error: unknown, { name }: PlannedCell): unknown {
+  if (!(error instanceof UserError)) return error
+  const { code, message, where, hint, exitCode } = error
+  return new UserError(code, message, { where: `${where === '' ? '' : `${where}, `}with ${name}`, hint, exitCode })
+}
+
+function returningWarning({ traffic }: Scenario, { scenario, knee }: CapacityOptions): Warning[] {
+  if (!knee || traffic.every(({ returning }) => returning === null)) return []
+  const message = 'clients come back by themselves: rates count the arrivals of new ones, and returns come on top'
+  return [{ code: 'W_RETURNING', where: scenario, message }]
+}
+
+function unique(warnings: readonly Warning[]): Warning[] {
+  const seen = new Set<string>()
+  return warnings.filter(({ where, message }) => {
+    const key = `${where}\n${message}`
+    return !seen.has(key) && seen.add(key)
+  })
+}

@@ -1,0 +1,113 @@
+/**
+ * One replayed run in figures, and which node, Service or reason is behind the worst of them. Pure.
+ *
+ * A conntrack table is settled when it has had time to let entries go: over a run of length D it takes rate × D entries
+ * and holds rate × (what an entry lives) of them at most (Little's law), so entries made over the most at once is D in
+ * lifetimes. Below `SETTLED_TURNOVER` the table may still have been filling when the run ended.
+ */
+import type { Figures } from '../report/capacity-types.ts'
+import type { NodeReport, RunReport } from '../report/types.ts'
+
+/** Ports 1024 to 65535, which is what kube-proxy's masquerade chooses from. */
+const SOURCE_PORTS = 64_512
+const SETTLED_TURNOVER = 1.5
+
+/** What stands behind the figures of a run. */
+export interface Culprits {
+  /** The node with the fullest conntrack table, and the Service port that fills it. */
+  readonly conntrack: Culprit | null
+  readonly snat: Culprit | null
+  readonly cpu: Culprit | null
+  /** The most frequent drop or reject reason, and the node whose table or ports did it. */
+  readonly drop: (Culprit & { readonly reason: string }) | null
+}
+
+export interface Culprit {
+  readonly node: string | null
+  readonly service: string | null
+  readonly serviceShare: number | null
+}
+
+/** A node of a report that models CPU queues; others have no such figure. */
+type CpuNode = NodeReport & { readonly cpuUtilization?: number }
+
+export function figuresOf(run: RunReport): Figures {
+  const { connections, verdicts, nodes } = run
+  const lost = verdicts.drop + verdicts.reject
+  const cpus = (nodes as readonly CpuNode[]).flatMap(({ cpuUtilization }) => cpuUtilization ?? [])
+  return {
+    dropFraction: part(lost, verdicts.accept + lost),
+    failedFraction: part(connections.failed, connections.attempted),
+    brokenFraction: part(connections.broken, connections.established),
+    conntrackFraction: most(nodes.map(conntrackFraction)),
+    snatFraction: most(nodes.map(snatFraction)),
+    cpuFraction: cpus.length === 0 ? null : most(cpus),
+    crossNodeFraction: run.crossNodeFraction,
+    masqueradedFraction: run.masqueradedFraction,
+    clientIpPreservedFraction: run.clientIpPreservedFraction,
+    maxOverMean: most(run.imbalance.map(({ maxOverMean }) => maxOverMean)),
+    offered: run.offered,
+    delivered: run.delivered,
+    pathLatencyMicros: {
+      packet: run.pathLatencyMicros.packet,
+      firstPacket: run.pathLatencyMicros.firstPacket,
+      connectionSetup: run.pathLatencyMicros.connectionSetup,
+    },
+    drops: { ...run.drops },
+  }
+}
+
+export function culpritsOf({ nodes, drops }: RunReport): Culprits {
+  const [reason] = Object.entries(drops).reduce<readonly [string, number]>(
+    (worst, [name, packets]) => (packets > worst[1] ? [name, packets] : worst),
+    ['', 0],
+  )
+  return {
+    conntrack: worst(nodes, conntrackFraction),
+    snat: worst(nodes, snatFraction),
+    cpu: worst(nodes as readonly CpuNode[], ({ cpuUtilization }) => cpuUtilization ?? 0),
+    drop: reason === '' ? null : { ...droppingNode(reason, nodes), reason },
+  }
+}
+
+/** @returns whether every table that counts had time to let entries go */
+export function isSettled({ nodes }: RunReport): boolean {
+  const fullest = most(nodes.map(conntrackFraction))
+  return nodes
+    .filter((node) => conntrackFraction(node) >= fullest / 2)
+    .every(({ conntrack, conntrackPeak }) => conntrack.insert >= SETTLED_TURNOVER * conntrackPeak)
+}
+
+/** Only tables and ports are a node's own: what other reasons drop, policy and endpoints decided. */
+function droppingNode(reason: string, nodes: readonly NodeReport[]): Culprit {
+  const counts: Readonly<Record<string, (node: NodeReport) => number>> = {
+    'conntrack-full': (node) => node.conntrackDrops,
+    'snat-ports-exhausted': (node) => node.snatExhausted,
+  }
+  const count = counts[reason]
+  return (count === undefined ? null : worst(nodes, count)) ?? { node: null, service: null, serviceShare: null }
+}
+
+function worst<Node extends NodeReport>(nodes: readonly Node[], figure: (node: Node) => number): Culprit | null {
+  let found: Node | null = null
+  for (const node of nodes) if (figure(node) > (found === null ? 0 : figure(found))) found = node
+  if (found === null) return null
+  const holder = found.conntrackHolders[0]
+  return { node: found.node, service: holder?.service ?? null, serviceShare: holder?.share ?? null }
+}
+
+function conntrackFraction({ conntrackPeak, conntrackMax }: NodeReport): number {
+  return part(conntrackPeak, conntrackMax)
+}
+
+function snatFraction({ snatPortsPeak }: NodeReport): number {
+  return snatPortsPeak / SOURCE_PORTS
+}
+
+function part(count: number, whole: number): number {
+  return whole === 0 ? 0 : count / whole
+}
+
+function most(values: readonly number[]): number {
+  return values.reduce((highest, value) => Math.max(highest, value), 0)
+}

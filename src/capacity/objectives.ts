@@ -1,0 +1,72 @@
+/**
+ * What must hold for a rate to count as carried: threshold expressions over the figures of one run.
+ *
+ * Where several break in one run, the one furthest beyond its limit broke first.
+ */
+import { OBJECTIVE_SUBJECT } from '../report/capacity-fields.ts'
+import type { BrokenObjective, Figures } from '../report/capacity-types.ts'
+import { evaluateThresholds, parseExpression, type Threshold } from '../report/threshold.ts'
+import type { Culprit, Culprits } from './figures.ts'
+
+export const DEFAULT_OBJECTIVES: readonly string[] = [
+  'dropFraction < 0.001',
+  'pathLatencyMicros.packet.p99 < 2ms',
+  'conntrackFraction < 80%',
+]
+
+/** @throws UserError `E_THRESHOLD`, exit code 2 */
+export function parseObjectives(texts: readonly string[]): Threshold[] {
+  return texts.map((text) => parseExpression(text, OBJECTIVE_SUBJECT))
+}
+
+/** The objectives that a run does not meet, furthest beyond its limit first. */
+export function brokenObjectives(
+  objectives: readonly Threshold[],
+  figures: Figures,
+  culprits: Culprits,
+): BrokenObjective[] {
+  return evaluateThresholds(objectives, figures)
+    .filter(({ pass }) => !pass)
+    .map(({ threshold, matches }): BrokenObjective => {
+      const { value } = matches[0]!
+      const figure = threshold.path.map(({ name }) => name).join('.')
+      const culprit = culpritOf(figure, culprits)
+      const isDrop = /^(dropFraction|failedFraction|brokenFraction|drops\.|delivered\.)/.test(figure)
+      return {
+        objective: threshold.text,
+        figure,
+        value,
+        limit: threshold.limit,
+        excess: excessOf(threshold, value),
+        node: culprit?.node ?? null,
+        service: culprit?.service ?? null,
+        serviceShare: culprit?.serviceShare ?? null,
+        reason: isDrop ? (culprits.drop?.reason ?? null) : null,
+      }
+    })
+    .sort((a, b) => (weight(b) > weight(a) ? 1 : weight(b) < weight(a) ? -1 : 0))
+}
+
+/** Which node is behind a figure. Path latency without a model of CPU queues is the same everywhere. */
+function culpritOf(figure: string, culprits: Culprits): Culprit | null {
+  if (figure === 'conntrackFraction') return culprits.conntrack
+  if (figure === 'snatFraction') return { ...(culprits.snat ?? NOBODY), service: null, serviceShare: null }
+  if (figure === 'cpuFraction' || figure.startsWith('pathLatencyMicros.')) {
+    return { ...(culprits.cpu ?? NOBODY), service: null, serviceShare: null }
+  }
+  if (!/^(dropFraction|failedFraction|brokenFraction|drops\.)/.test(figure) || culprits.drop === null) return null
+  const { reason, ...culprit } = culprits.drop
+  return reason === 'conntrack-full' ? culprit : { ...culprit, service: null, serviceShare: null }
+}
+
+const NOBODY: Culprit = { node: null, service: null, serviceShare: null }
+
+function excessOf({ operator, limit }: Threshold, value: number | null): number | null {
+  if (value === null || limit === 0) return null
+  return operator === '>' || operator === '>=' ? 1 - value / limit : value / limit - 1
+}
+
+/** Beyond a limit of 0, or with nothing recorded, is beyond all. */
+function weight({ excess }: BrokenObjective): number {
+  return excess ?? Number.POSITIVE_INFINITY
+}

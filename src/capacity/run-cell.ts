@@ -1,0 +1,156 @@
+/** One cell: the search for its knee, or its one run, as the report has it. */
+import type { Warning } from '../errors.ts'
+import type { BrokenObjective, CapacityCell, CapacityRun, Knee } from '../report/capacity-types.ts'
+import type { Threshold } from '../report/threshold.ts'
+import type { Scaling } from '../trace/scenario-edit.ts'
+import type { PlannedCell } from './cells.ts'
+import { type KneeOptions, kneeOf, nextRate, remainingRuns } from './knee.ts'
+import type { Measurement } from './measure.ts'
+import { brokenObjectives } from './objectives.ts'
+
+export interface CellOptions {
+  readonly knee: boolean
+  readonly tolerance: number
+  readonly objectives: readonly Threshold[]
+  /** The same scaling gives the same measurement. */
+  measure(scaling: Scaling, onProgress: (fraction: number) => void): Promise<Measurement>
+  /** Part of the cell that is done, 0 to 1. */
+  onProgress(fraction: number): void
+}
+
+interface Judged {
+  readonly run: CapacityRun
+  readonly broke: readonly BrokenObjective[]
+  readonly measurement: Measurement
+}
+
+/** Of a search's run, unless told. */
+const LEAST_CONNECTIONS = 100_000
+/** A run whose tables have not settled is made again with so many times its connections, up to the most. */
+const LONGER = 4
+const MOST_CONNECTIONS = 1_000_000
+/** Halvings and doublings from the scenario's own rate. */
+const LEAST_FACTOR = 2 ** -10
+const MOST_FACTOR = 2 ** 20
+
+export async function runCell(
+  cell: PlannedCell,
+  options: CellOptions,
+): Promise<{ cell: CapacityCell; warnings: Warning[] }> {
+  return options.knee ? searchKnee(cell, options) : runOnce(cell, options)
+}
+
+async function runOnce(cell: PlannedCell, options: CellOptions): Promise<{ cell: CapacityCell; warnings: Warning[] }> {
+  const judged = judge(cell, cell.scaling, await options.measure(cell.scaling, options.onProgress), options)
+  options.onProgress(1)
+  const { run, broke, measurement } = judged
+  return {
+    cell: { ...head(cell, measurement), knee: null, run, search: [], broke: [...broke] },
+    warnings: [...measurement.warnings],
+  }
+}
+
+async function searchKnee(
+  cell: PlannedCell,
+  options: CellOptions,
+): Promise<{ cell: CapacityCell; warnings: Warning[] }> {
+  const { ownRate, limits } = cell
+  const bounds: KneeOptions = {
+    start: ownRate,
+    least: ownRate * Math.max(limits.least, LEAST_FACTOR),
+    most: ownRate * Math.min(limits.most, MOST_FACTOR),
+    tolerance: options.tolerance,
+  }
+  const judged: Judged[] = []
+  const tried: { rate: number; holds: boolean }[] = []
+  for (let rate = nextRate(tried, bounds); rate !== null; rate = nextRate(tried, bounds)) {
+    const ahead = remainingRuns(tried, bounds)
+    const done = tried.length
+    const one = await settledRun(cell, rate, options, (fraction) =>
+      options.onProgress((done + fraction) / (done + ahead)),
+    )
+    judged.push(one)
+    tried.push({ rate, holds: one.run.holds })
+  }
+  options.onProgress(1)
+  judged.sort((a, b) => a.run.connectionsPerSecond - b.run.connectionsPerSecond)
+  const { holds, fails, holdsAgain } = kneeOf(tried)
+  const at = (rate: number | null): Judged | undefined => judged.find(({ run }) => run.connectionsPerSecond === rate)
+  const knee: Knee = {
+    outcome: holds === null ? 'below' : fails === null ? 'above' : 'found',
+    connectionsPerSecond: holds,
+    failsAtConnectionsPerSecond: fails,
+    timesScenario: holds === null ? null : holds / ownRate,
+    holdsAgainAtConnectionsPerSecond: holdsAgain,
+  }
+  const shown = at(holds) ?? judged[0]!
+  return {
+    cell: {
+      ...head(cell, shown.measurement),
+      knee,
+      run: at(holds)?.run ?? null,
+      search: judged.map(({ run }) => run),
+      broke: [...(at(fails)?.broke ?? [])],
+    },
+    warnings: [...shown.measurement.warnings, ...unsettledWarning(cell, at(holds))],
+  }
+}
+
+/** A rate counts as carried when all objectives hold over a run that is long enough for the tables to settle. */
+async function settledRun(
+  cell: PlannedCell,
+  rate: number,
+  options: CellOptions,
+  onProgress: (fraction: number) => void,
+): Promise<Judged> {
+  const factor = rate / cell.ownRate
+  const given = cell.scaling.connections
+  let connections = given ?? LEAST_CONNECTIONS
+  for (;;) {
+    const scaling = { factor, connections }
+    const judged = judge(cell, scaling, await options.measure(scaling, onProgress), options, rate)
+    const { holds, settled } = judged.run
+    // Longer runs fill tables further: what fails now would fail then.
+    if (given !== null || !holds || settled || connections >= MOST_CONNECTIONS) return judged
+    connections = Math.min(MOST_CONNECTIONS, connections * LONGER)
+  }
+}
+
+function judge(
+  cell: PlannedCell,
+  { factor }: Scaling,
+  measurement: Measurement,
+  { objectives }: CellOptions,
+  rate: number = cell.ownRate * factor,
+): Judged {
+  const { connections, packets, durationSeconds, settled, figures, culprits } = measurement
+  const broke = brokenObjectives(objectives, figures, culprits)
+  return {
+    run: {
+      connectionsPerSecond: rate,
+      timesScenario: factor,
+      connections,
+      packets,
+      durationSeconds,
+      settled,
+      holds: broke.length === 0,
+      figures,
+    },
+    broke,
+    measurement,
+  }
+}
+
+function head(
+  { name, policy, parameters }: PlannedCell,
+  { proxyMode }: Measurement,
+): Pick<CapacityCell, 'name' | 'policy' | 'proxyMode' | 'parameters'> {
+  return { name, policy, proxyMode, parameters: { ...parameters } }
+}
+
+function unsettledWarning({ name }: PlannedCell, atKnee: Judged | undefined): Warning[] {
+  if (atKnee === undefined || atKnee.run.settled) return []
+  const { durationSeconds, connections } = atKnee.run
+  const message = `conntrack tables were still filling when the run at the knee ended, ${connections} connections in ${durationSeconds.toFixed(1)} s: where it breaks for good may be lower. More --connections tell`
+  return [{ code: 'W_UNSETTLED', where: name, message }]
+}

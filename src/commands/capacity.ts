@@ -1,0 +1,215 @@
+/**
+ * `dpemu capacity`: a scenario → the rate at which it breaks, or a grid of runs → exit code.
+ *
+ * Everything that can be wrong with the command line is found before the first run. Finished runs are kept in a file as
+ * they come, so that the same command goes on after Ctrl-C; the file goes away with the answer, unless it was named.
+ */
+import { readFileSync, rmSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { parseAxes } from '../capacity/axes.ts'
+import type { CapacityOptions, CapacityOutcome, measureCapacity as MeasureCapacity } from '../capacity/capacity.ts'
+import { DEFAULT_OBJECTIVES, parseObjectives } from '../capacity/objectives.ts'
+import type { StateFile } from '../capacity/state.ts'
+import { type ConstantName, DEFAULT_MODEL, describeModel } from '../compile/model.ts'
+import { CAPACITY_SUBJECT } from '../report/capacity-fields.ts'
+import { renderCapacityMarkdown, renderCapacityText } from '../report/capacity-sections.ts'
+import type { CapacityReport } from '../report/capacity-types.ts'
+import { renderCapacityCsv } from '../report/csv.ts'
+import { renderCapacityGha } from '../report/gha.ts'
+import { renderJson } from '../report/json.ts'
+import { renderJunit } from '../report/junit.ts'
+import { renderThresholds } from '../report/text.ts'
+import { evaluateThresholds, parseExpression, type ThresholdResult } from '../report/threshold.ts'
+import { countOf, formatSeconds } from '../report/units.ts'
+import { readScenario } from '../trace/scenario.ts'
+import { commaList, usageError, wholeNumber } from './arguments.ts'
+import { EXIT_THRESHOLD } from './exit.ts'
+import { EXIT_INTERRUPTED, type Io } from './io.ts'
+import { checkWritable, parseOutputs, stdoutFormat, writeWhole } from './outputs.ts'
+import { startProgress } from './progress.ts'
+import { warningPrinter } from './warnings.ts'
+
+const FORMATS = ['text', 'json', 'csv', 'markdown', 'junit', 'gha', 'gha-bigger'] as const
+const POLICIES = ['cluster', 'local', 'as-is'] as const
+const PROXY_MODES = ['nftables', 'iptables', 'ipvs'] as const
+const MOST_WORKERS = 256
+const MOST_SEED = 0xffff_ffff
+const MOST_CONNECTIONS = 100_000_000
+const DEFAULT_TOLERANCE = 0.02
+const NO_STATE = 'none'
+
+type Format = (typeof FORMATS)[number]
+
+/** As typed: one field a flag, absent where the flag was. */
+export interface CapacityCommandOptions {
+  readonly scenario: string
+  readonly manifests: readonly string[]
+  readonly ranges: readonly string[]
+  readonly lists: readonly string[]
+  readonly knee: boolean
+  readonly policy: readonly string[]
+  readonly proxyMode: readonly string[]
+  readonly objective: readonly string[]
+  readonly tolerance?: string | undefined
+  readonly connections?: string | undefined
+  readonly seed?: string | undefined
+  readonly model?: string | undefined
+  readonly workers?: string | undefined
+  readonly state?: string | undefined
+  readonly threshold: readonly string[]
+  readonly output: readonly string[]
+  readonly quiet: boolean
+}
+
+/** @returns the exit code: 0, 99 when a threshold failed, 130 when interrupted */
+export async function runCapacity(options: CapacityCommandOptions, io: Io): Promise<number> {
+  const thresholds = options.threshold.map((text) => parseExpression(text, CAPACITY_SUBJECT))
+  const outputs = parseOutputs(options.output, FORMATS)
+  const settings = capacityOptions(options)
+  const state = stateFile(options, readScenario(options.scenario).name)
+  const { measureCapacity }: { measureCapacity: typeof MeasureCapacity } = await import('../capacity/capacity.ts')
+
+  const abort = new AbortController()
+  io.onInterrupt(() => abort.abort())
+  const progress = startProgress(io, 'capacity', options.quiet)
+  const startMs = performance.now()
+  let outcome: CapacityOutcome
+  try {
+    outcome = await measureCapacity(settings, {
+      onProgress: (fraction) => progress.update(fraction, 1),
+      signal: abort.signal,
+      stdin: () => io.stdin(),
+      state,
+    })
+  } catch (error) {
+    progress.clear()
+    if (!abort.signal.aborted) throw error
+    const kept = state?.read() !== null && state !== null
+    if (kept)
+      io.stderr(`dpemu: interrupted; ${state.path} keeps the finished runs, the same command goes on from there\n`)
+    return EXIT_INTERRUPTED
+  } finally {
+    progress.clear()
+  }
+  const { report } = outcome
+  const warnings = warningPrinter(io, progress, options.quiet)
+  for (const warning of report.warnings) warnings.print(warning)
+  warnings.finish()
+
+  const results = evaluateThresholds(thresholds, report)
+  for (const { format, file } of outputs) {
+    if (file !== null) writeWhole(file, render(format, report, results, false))
+  }
+  if (state?.isOwn === true) rmSync(state.path, { force: true })
+  if (!options.quiet) io.stderr(`${summary(outcome, (performance.now() - startMs) / 1000)}\n`)
+  const format = stdoutFormat(outputs, options.quiet)
+  if (format !== 'text' && format !== 'markdown') io.stderr(renderThresholds(results, { color: io.errorColor }))
+  if (format !== null) io.stdout(render(format, report, results, io.color))
+  return results.every((result) => result.pass) ? 0 : EXIT_THRESHOLD
+}
+
+function render(format: Format, report: CapacityReport, results: readonly ThresholdResult[], color: boolean): string {
+  switch (format) {
+    case 'json':
+      return renderJson(report)
+    case 'csv':
+      return renderCapacityCsv(report)
+    case 'markdown':
+      return renderCapacityMarkdown(report, results)
+    case 'junit':
+      return renderJunit(`dpemu capacity: ${report.scenario.name}`, results)
+    case 'gha':
+      return renderCapacityGha(report, 'smaller')
+    case 'gha-bigger':
+      return renderCapacityGha(report, 'bigger')
+    case 'text':
+      return renderCapacityText(report, results, { color })
+  }
+}
+
+function capacityOptions(options: CapacityCommandOptions): CapacityOptions {
+  const constants = describeModel(DEFAULT_MODEL, null).map(({ name }) => name as ConstantName)
+  const axes = parseAxes(options.ranges, options.lists, constants)
+  const knee = options.knee || axes.length === 0
+  const given = { policy: options.policy, proxyMode: options.proxyMode, rate: knee ? ['search'] : [] }
+  for (const [name, values] of Object.entries({
+    ...given,
+    connections: list(options.connections),
+    seed: list(options.seed),
+  })) {
+    if (values.length === 0 || axes.every((axis) => axis.name !== name)) continue
+    throw usageError(
+      name === 'rate' ? 'the search for a knee varies the rate itself' : `${name} is both an axis and a flag`,
+      name === 'rate' ? 'leave out --knee or the axis rate' : 'give one of them',
+    )
+  }
+  const policies = commaList('--policy', options.policy, POLICIES)
+  const objectives = options.objective.length > 0 ? options.objective : DEFAULT_OBJECTIVES
+  return {
+    scenario: options.scenario,
+    manifests: [...options.manifests],
+    axes,
+    knee,
+    policies: policies.length === 0 ? ['cluster', 'local'] : policies,
+    proxyModes: commaList('--proxy-mode', options.proxyMode, PROXY_MODES),
+    objectives: parseObjectives(objectives),
+    tolerance: options.tolerance === undefined ? DEFAULT_TOLERANCE : toleranceOf(options.tolerance),
+    connections:
+      options.connections === undefined
+        ? null
+        : wholeNumber('--connections', options.connections, { min: 1, max: MOST_CONNECTIONS }),
+    seed: options.seed === undefined ? null : wholeNumber('--seed', options.seed, { min: 0, max: MOST_SEED }),
+    model: options.model ?? null,
+    workers:
+      options.workers === undefined
+        ? Math.min(MOST_WORKERS, availableParallelism())
+        : wholeNumber('--workers', options.workers, { min: 1, max: MOST_WORKERS }),
+  }
+}
+
+function list(value: string | undefined): string[] {
+  return value === undefined ? [] : [value]
+}
+
+/** `0.02` or `2%`. */
+function toleranceOf(text: string): number {
+  const match = /^(\d+(?:\.\d*)?|\.\d+)\s*(%?)$/.exec(text.trim())
+  const tolerance = match === null ? Number.NaN : Number(match[1]) / (match[2] === '%' ? 100 : 1)
+  if (!(tolerance >= 0.001 && tolerance <= 1)) {
+    throw usageError(`--tolerance must be from 0.001 to 1, or 0.1% to 100%, not '${text}'`)
+  }
+  return tolerance
+}
+
+/** The file that was named; else one of our own in the working folder, where that can be written to. */
+function stateFile({ state }: CapacityCommandOptions, scenario: string): StateFile | null {
+  if (state === NO_STATE) return null
+  const isOwn = state === undefined
+  const path = state ?? `capacity.${scenario.replace(/[^\w.-]+/g, '-').slice(0, 100)}.state.json`
+  try {
+    checkWritable(path)
+  } catch (error) {
+    if (isOwn) return null
+    throw error
+  }
+  return {
+    path,
+    isOwn,
+    read: () => readIfThere(path),
+    write: (text) => writeWhole(path, text),
+  }
+}
+
+function readIfThere(path: string): string | null {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+    throw usageError(`cannot read ${path}: ${(error as Error).message}`)
+  }
+}
+
+function summary({ runs, resumed, packets }: CapacityOutcome, seconds: number): string {
+  const before = resumed === 0 ? '' : `, and ${countOf(resumed, 'run')} that were there`
+  return `dpemu: ${countOf(runs, 'run')} of ${countOf(packets, 'packet')} in all, in ${formatSeconds(seconds)}${before}`
+}

@@ -1,0 +1,334 @@
+/**
+ * What `--from` and `--to` may say, down to addresses: an address, a pod, a node, a Service, or a DNS name.
+ *
+ * A name is looked up as the client itself would: a pod asks with its resolv.conf and search list, everybody else is answered
+ * as a pod of namespace default would be. Nothing here looks at rules. Errors are made by the caller's `fail`, because a
+ * flag and a line of a file are reported differently.
+ */
+
+import { nearestName, suggestion } from '../nearest.ts'
+import { podResolvConf, type Resolution, type ResolvConf, findPods, resolveName } from '../dns/resolver.ts'
+import { clusterDnsAddress } from '../dns/zone.ts'
+import type { ClusterNode, ClusterPod, ClusterService } from '../k8s/cluster.ts'
+import { canonicalIp, ipFamily } from '../k8s/ip.ts'
+import type { Protocol } from '../k8s/types.ts'
+import type { Directory } from './context.ts'
+import type { Fail, Step } from './types.ts'
+
+export interface Source {
+  /** `pod default/client` or the address, for messages. */
+  readonly title: string
+  /** One a family at most; canonical. */
+  readonly addresses: readonly string[]
+  /** 0 where none was given. */
+  readonly port: number
+  readonly pod: ClusterPod | null
+}
+
+export interface Target {
+  /** As written. */
+  readonly text: string
+  readonly addresses: readonly string[]
+  readonly port: number
+  /** Where the port was given by name, the protocol that goes with it. */
+  readonly protocol: Protocol | null
+  readonly steps: readonly Step[]
+  /** Several addresses in the answer of a headless Service: the client takes one of them. */
+  readonly headless: boolean
+  /** The name is an alias of one outside the cluster, whose addresses are not known here. */
+  readonly leadsOutside: boolean
+}
+
+/** Address and port of a text; `port` is '' where it has none. Brackets are taken off an IPv6 address. */
+export function splitPort(text: string): { readonly host: string; readonly port: string } {
+  const bracket = /^\[([^\]]*)\](?::(.*))?$/.exec(text)
+  if (bracket !== null) return { host: bracket[1]!, port: bracket[2] ?? '' }
+  if (canonicalIp(text) !== null) return { host: text, port: '' }
+  const colon = text.lastIndexOf(':')
+  return colon < 0 ? { host: text, port: '' } : { host: text.slice(0, colon), port: text.slice(colon + 1) }
+}
+
+export function resolveSource(text: string, directory: Directory, fail: Fail): Source {
+  const { host, port: portText } = splitPort(text.trim())
+  const port = portText === '' ? 0 : portNumber(portText)
+  if (port === null) throw fail(`source port '${portText}' of ${text} is not a number from 1 to 65535`)
+  const address = canonicalIp(host)
+  if (address !== null) {
+    const pod = directory.podAt(address) ?? null
+    return { title: pod === null ? address : `pod ${podName(pod)} (${address})`, addresses: [address], port, pod }
+  }
+  if (looksNumeric(host)) throw fail(`'${host}' is not an IP address`)
+  const node = nodeOf(host, directory, fail)
+  if (node !== null) return { title: `node ${node.name}`, addresses: node.addresses, port, pod: null }
+  const pod = podOf(host, directory, fail)
+  return { title: `pod ${podName(pod)}`, addresses: pod.addresses, port, pod }
+}
+
+/** @param source  who asks: decides how a name is looked up */
+export function resolveTarget(
+  text: string,
+  source: Source,
+  protocol: Protocol | null,
+  directory: Directory,
+  fail: Fail,
+): Target {
+  const { host, port: portText } = splitPort(text.trim())
+  const plain = { text, protocol: null, steps: [], headless: false, leadsOutside: false }
+  const address = canonicalIp(host)
+  if (address !== null) {
+    if (portText === '') throw fail(`${text} needs a port`, `write ${joinPort(address, 80)}`)
+    return { ...plain, addresses: [address], port: numericPort(portText, text, fail) }
+  }
+  if (host === '') throw fail(`'${text}' names no destination`, 'ADDRESS:PORT, SERVICE:PORT, POD:PORT or a URL')
+  if (looksNumeric(host)) throw fail(`'${host}' is not an IP address`)
+  const node = nodeOf(host, directory, fail)
+  if (node !== null) {
+    if (portText === '') throw fail(`${text} needs a port`, 'a node port, for instance')
+    return { ...plain, addresses: node.addresses, port: numericPort(portText, text, fail) }
+  }
+  const service = serviceOf(host, directory, fail)
+  if (service !== null) return serviceTarget(text, service, portText, protocol, directory, fail)
+  if (/^(?:pods?|po)\//.test(host) || host.includes('/')) {
+    const pod = podOf(host, directory, fail)
+    return { ...plain, addresses: pod.addresses, port: podPort(pod, portText, text, fail) }
+  }
+  return nameTarget(text, host, portText, source, protocol, directory, fail)
+}
+
+function podName(pod: ClusterPod): string {
+  return `${pod.namespace}/${pod.name}`
+}
+
+/** `10.0.0.1:80`, `[2001:db8::1]:80`. */
+export function joinPort(address: string, port: number | string): string {
+  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
+}
+
+function portNumber(text: string): number | null {
+  const number = /^\d{1,5}$/.test(text) ? Number(text) : 0
+  return number >= 1 && number <= 65535 ? number : null
+}
+
+function numericPort(portText: string, text: string, fail: Fail): number {
+  const port = portNumber(portText)
+  if (port === null) throw fail(`port '${portText}' of ${text} is not a number from 1 to 65535`)
+  return port
+}
+
+/** Digits and dots only: a mistyped address, which no pod or name looks like. */
+function looksNumeric(host: string): boolean {
+  return /^[\d.]+$/.test(host) || host.includes(':')
+}
+
+/** `node/NAME`; null for anything else. */
+function nodeOf(host: string, directory: Directory, fail: Fail): ClusterNode | null {
+  const name = /^nodes?\/(.*)$/.exec(host)?.[1]
+  if (name === undefined) return null
+  const node = directory.nodes.get(name)
+  if (node === undefined) throw fail(`there is no node ${name}`, suggestion(name, [...directory.nodes.keys()]))
+  if (node.addresses.length === 0) throw fail(`node ${name} has no address in the manifests`)
+  return node
+}
+
+function podOf(reference: string, directory: Directory, fail: Fail): ClusterPod {
+  const { cluster } = directory
+  const found = findPods(cluster, reference.replace(/^pods?\/(?=[^/]+\/)/, ''))
+  if (found.length === 0) {
+    const known = [...cluster.pods.map(podName), ...directory.services.keys(), ...cluster.nodes.map(({ name }) => `node/${name}`)]
+    throw fail(`there is no pod ${reference}`, suggestion(reference.replace(/^(?:pods?|po)\//, ''), known))
+  }
+  const pod = found.find(({ namespace }) => namespace === 'default') ?? found[0]!
+  const namespaces = new Set(found.map(({ namespace }) => namespace))
+  if (namespaces.size > 1 && pod.namespace !== 'default') {
+    throw fail(`${reference} is a pod in ${[...namespaces].join(' and in ')}`, `write ${podName(pod)}`)
+  }
+  if (pod.addresses.length === 0) throw fail(`pod ${podName(pod)} has no address: it could not be placed on a node`)
+  return pod
+}
+
+/** `svc/NAME`, `NAMESPACE/NAME` where that is a Service; null for anything that may be something else. */
+function serviceOf(host: string, directory: Directory, fail: Fail): ClusterService | null {
+  const written = /^(?:svc|services?)\/(.*)$/.exec(host)?.[1]
+  if (written === undefined) return directory.services.get(host) ?? null
+  const key = written.includes('/') ? written : `default/${written}`
+  const service = directory.services.get(key)
+  if (service === undefined) throw fail(`there is no Service ${key}`, suggestion(key, [...directory.services.keys()]))
+  return service
+}
+
+/** By its namespace and name, as nobody dials it: the answer that its full DNS name would get. */
+function serviceTarget(
+  text: string,
+  service: ClusterService,
+  portText: string,
+  protocol: Protocol | null,
+  directory: Directory,
+  fail: Fail,
+): Target {
+  const key = `${service.namespace}/${service.name}`
+  const port = servicePort(service, portText, protocol, text, fail)
+  if (service.headless || service.type === 'ExternalName') {
+    const qname = `${service.name}.${service.namespace}.svc.${directory.cluster.clusterDomain}.`
+    const conf = outsideConf(directory)
+    const resolution = resolveName(directory.dns, conf, qname, ['A', 'AAAA'])
+    return { text, ...port, ...readResolution(resolution, qname, 'client', directory) }
+  }
+  if (service.clusterIPs.length === 0) throw fail(`Service ${key} has no cluster IP`)
+  const detail = `Service ${key} has ${service.clusterIPs.length === 1 ? 'cluster IP' : 'cluster IPs'} ${service.clusterIPs.join(', ')}`
+  return {
+    text,
+    ...port,
+    addresses: service.clusterIPs,
+    steps: [{ at: 'client', stage: 'dns', detail }],
+    headless: false,
+    leadsOutside: false,
+  }
+}
+
+/** A name as it is dialled: DNS decides. */
+function nameTarget(
+  text: string,
+  host: string,
+  portText: string,
+  source: Source,
+  protocol: Protocol | null,
+  directory: Directory,
+  fail: Fail,
+): Target {
+  const { pod } = source
+  const conf = pod === null ? outsideConf(directory) : podResolvConf(directory.cluster, pod)
+  const resolution = resolveName(directory.dns, conf, host, ['A', 'AAAA'])
+  const found = [...resolution.replies.values()].some(({ rcode, answer }) => rcode === 'NOERROR' || answer.length > 0)
+  const at = pod === null ? 'client' : `pod ${podName(pod)}`
+  if (!found) {
+    const asked = pod === null ? '' : `, as pod ${podName(pod)} asks for it`
+    throw fail(`there is no Service or name ${host}${asked}`, nameHint(host, directory))
+  }
+  const service = serviceNamed(resolution.qname, directory)
+  const port =
+    service === null
+      ? { port: numericPort(portText, text, fail), protocol: null }
+      : servicePort(service, portText, protocol, text, fail)
+  return { text, ...port, ...readResolution(resolution, host, at, directory) }
+}
+
+/** Who is no pod asks as a pod of namespace default does. */
+function outsideConf(directory: Directory): ResolvConf {
+  const domain = directory.cluster.clusterDomain
+  return {
+    nameservers: [clusterDnsAddress(directory.cluster)],
+    searches: [`default.svc.${domain}`, `svc.${domain}`, domain],
+    options: ['ndots:5'],
+    ndots: 5,
+    asksCluster: true,
+  }
+}
+
+function nameHint(host: string, directory: Directory): string {
+  const keys = [...directory.services.keys()]
+  const name = host.split('.')[0]!
+  const elsewhere = keys.find((key) => key.endsWith(`/${name}`))
+  if (elsewhere !== undefined) return `did you mean ${elsewhere}?`
+  const near = nearestName(name, [...directory.services.values()].map((service) => service.name))
+  const key = near === null ? undefined : keys.find((one) => one.endsWith(`/${near}`))
+  const outside = host.includes('.') && !host.replace(/\.$/, '').endsWith(`.${directory.cluster.clusterDomain}`)
+  if (key === undefined && outside) return 'names outside the cluster are not known here: give the address'
+  return key === undefined ? suggestion(host, keys) : `did you mean ${key}?`
+}
+
+/** The Service whose own name (or one below it) a DNS name is. */
+function serviceNamed(qname: string, directory: Directory): ClusterService | null {
+  const zone = `.svc.${directory.cluster.clusterDomain}.`
+  const folded = qname.toLowerCase()
+  if (!folded.endsWith(zone)) return null
+  const [name, namespace] = folded.slice(0, -zone.length).split('.').slice(-2)
+  return directory.services.get(`${namespace ?? ''}/${name ?? ''}`) ?? null
+}
+
+function readResolution(
+  resolution: Resolution,
+  asked: string,
+  at: string,
+  directory: Directory,
+): Pick<Target, 'addresses' | 'steps' | 'headless' | 'leadsOutside'> {
+  const records = [...resolution.replies.values()].flatMap((reply) => reply.answer)
+  const addresses = [
+    ...new Set(records.filter(({ type }) => type === 'A' || type === 'AAAA').map(({ data }) => canonicalIp(data) ?? data)),
+  ]
+  const cnames = [...new Set(records.filter(({ type }) => type === 'CNAME').map(({ data }) => data))]
+  const tries = new Set(resolution.queries.map(({ qname }) => qname)).size
+  const walked = tries > 1 ? ` (try ${tries} of the search list)` : ''
+  const alias = cnames.length > 0 ? ` is an alias (CNAME) of ${cnames.join(', ')}` : ''
+  const owners = addresses.map((address) => `${address}${ownerOf(address, directory)}`)
+  const headless = addresses.length > 0 && addresses.every((address) => directory.serviceAt(address) === undefined)
+  const found =
+    addresses.length === 0
+      ? cnames.length > 0
+        ? ', which only a resolver outside the cluster knows'
+        : ' exists and has no address: no endpoint is published'
+      : `${cnames.length > 0 ? ',' : ''} has ${addresses.length === 1 ? 'address' : 'addresses'} ${listed(owners)}`
+  const pick = headless && addresses.length > 1 ? '; the client takes one of them' : ''
+  const name = resolution.qname === asked ? asked : `${asked} → ${resolution.qname}`
+  return {
+    addresses,
+    steps: [{ at, stage: 'dns', detail: `${name}${walked}${alias}${found}${pick}` }],
+    headless,
+    leadsOutside: addresses.length === 0 && cnames.length > 0,
+  }
+}
+
+function ownerOf(address: string, directory: Directory): string {
+  const service = directory.serviceAt(address)
+  if (service !== undefined) return ` (clusterIP of Service ${service.namespace}/${service.name})`
+  const pod = directory.podAt(address)
+  return pod === undefined ? '' : ` (pod ${podName(pod)})`
+}
+
+/** Ten at most, and how many more there are. */
+export function listed(items: readonly string[], most = 10): string {
+  return items.length <= most ? items.join(', ') : `${items.slice(0, most).join(', ')} and ${items.length - most} more`
+}
+
+function servicePort(
+  service: ClusterService,
+  portText: string,
+  protocol: Protocol | null,
+  text: string,
+  fail: Fail,
+): { readonly port: number; readonly protocol: Protocol | null } {
+  const number = portNumber(portText)
+  if (number !== null) return { port: number, protocol: null }
+  const { ports } = service
+  const key = `${service.namespace}/${service.name}`
+  const known = ports.map(({ name, port }) => (name === '' ? String(port) : name))
+  if (portText === '') {
+    if (ports.length === 1) return { port: ports[0]!.port, protocol: ports[0]!.protocol }
+    throw fail(`${text} needs a port: Service ${key} has ${ports.length === 0 ? 'none' : known.join(', ')}`)
+  }
+  const named = ports.filter(({ name }) => name === portText)
+  const found = named.find((one) => protocol === null || one.protocol === protocol) ?? named[0]
+  if (found === undefined) throw fail(`Service ${key} has no port '${portText}'`, suggestion(portText, known))
+  return { port: found.port, protocol: found.protocol }
+}
+
+function podPort(pod: ClusterPod, portText: string, text: string, fail: Fail): number {
+  const number = portNumber(portText)
+  if (number !== null) return number
+  const known = pod.ports.map(({ name }) => name).filter((name) => name !== '')
+  if (portText === '') throw fail(`${text} needs a port`, known.length > 0 ? `${podName(pod)} has ${known.join(', ')}` : '')
+  const found = pod.ports.find(({ name }) => name === portText)
+  if (found === undefined) throw fail(`pod ${podName(pod)} has no port '${portText}'`, suggestion(portText, known))
+  return found.containerPort
+}
+
+/** The first pair of one family, the target's order first; null where they have no family in common. */
+export function matchFamilies(
+  source: readonly string[],
+  target: readonly string[],
+): { readonly source: string; readonly target: string } | null {
+  for (const address of target) {
+    const own = source.find((one) => ipFamily(one) === ipFamily(address))
+    if (own !== undefined) return { source: own, target: address }
+  }
+  return null
+}

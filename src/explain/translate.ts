@@ -1,0 +1,182 @@
+/**
+ * What becomes of a packet that has an endpoint, in words: the tuple before and after, masquerade and why, the way to the
+ * endpoint's node, and what the pod sees.
+ */
+import {
+  FRONTEND_CLUSTER_IP,
+  familyOf,
+  MASQUERADE_ALL,
+  MASQUERADE_EXTERNAL,
+  MASQUERADE_NODE,
+  MASQUERADE_OFF_CLUSTER,
+  SETTING_MASQUERADE_ALL,
+} from '../../native-free-core/index.ts'
+import type { Approach } from './approach.ts'
+import type { ExplainContext } from './context.ts'
+import { joinPort, listed } from './names.ts'
+import { count, protocolText, type Scene, sourceText } from './narrate.ts'
+import type { Step } from './types.ts'
+
+/** What a dataplane did with the connection, where there is one. */
+export interface Done {
+  readonly endpoint: number
+  /** Address id and port that the pod sees as the source. */
+  readonly seen: number
+  readonly seenPort: number
+}
+
+export function tupleText(context: ExplainContext, source: number, sourcePort: number, to: string, protocol: number): string {
+  const address = context.registry.addressText(source)
+  const from = sourcePort === 0 ? address : joinPort(address, sourcePort)
+  return `${from} → ${to} ${protocolText(protocol)}`
+}
+
+/** The packet as it comes to the node. */
+export function arrivingTuple(context: ExplainContext, way: Approach): string {
+  const to = joinPort(context.registry.addressText(way.destination), way.port)
+  return tupleText(context, way.source, way.sourcePort, to, way.protocol)
+}
+
+/** The address that the node puts in as source towards an endpoint. */
+export function egressOf({ context, way }: Scene, endpoint: number): number {
+  const { rules } = context
+  const column = rules.endpointNode[endpoint] === way.node ? rules.nodeLocalEgress : rules.nodeRemoteEgress
+  return column[way.node * 2 + familyOf(rules, way.destination)]!
+}
+
+/** A pod that reaches itself through its own Service. */
+export function isHairpin({ context, way }: Scene, endpoint: number): boolean {
+  return context.rules.endpointAddress[endpoint] === way.source
+}
+
+function isMasqueraded(scene: Scene, endpoint: number): boolean {
+  return scene.way.decision.masquerade !== 0 || isHairpin(scene, endpoint)
+}
+
+/** The reply of an endpoint on another node does not come back through this one, so nobody translates it back. */
+function losesReply(scene: Scene, endpoint: number): boolean {
+  const { context, way } = scene
+  const node = context.rules.endpointNode[endpoint]!
+  return node >= 0 && node !== way.node && !isMasqueraded(scene, endpoint) && way.clientNode !== way.node
+}
+
+/** @param done  what really happened; null: any endpoint of the set may be taken */
+export function translationSteps(scene: Scene, done: Done | null): Step[] {
+  return [dnatStep(scene, done), masqueradeStep(scene, done), ...hopSteps(scene, done), deliverStep(scene, done)]
+}
+
+function endpointsOf(scene: Scene, done: Done | null): readonly number[] {
+  return done === null ? scene.members : [done.endpoint]
+}
+
+function dnatStep(scene: Scene, done: Done | null): Step {
+  const { context, way } = scene
+  const endpoints = endpointsOf(scene, done)
+  const first = context.registry.endpointText(endpoints[0]!)
+  const after = tupleText(context, way.source, way.sourcePort, first, way.protocol)
+  const others = endpoints.length === 1 ? '' : ` (or another of the ${endpoints.length})`
+  return {
+    at: `node ${context.nodeName(way.node)}`,
+    stage: 'dnat',
+    detail: `${arrivingTuple(context, way)} becomes ${after}${others}`,
+  }
+}
+
+function masqueradeStep(scene: Scene, done: Done | null): Step {
+  const { context, way } = scene
+  const endpoints = endpointsOf(scene, done)
+  const where = { at: `node ${context.nodeName(way.node)}`, stage: 'masquerade' } as const
+  const hairpins = endpoints.filter((one) => isHairpin(scene, one))
+  if (way.decision.masquerade === 0 && hairpins.length === 0) return { ...where, detail: `no: ${whyNot(scene)}` }
+  const why = way.decision.masquerade === 0 ? hairpinText(scene, endpoints.length, hairpins[0]!) : whyMasqueraded(scene)
+  const as =
+    done === null
+      ? egressText(scene, way.decision.masquerade === 0 ? hairpins : endpoints)
+      : seenText(context, done)
+  return { ...where, detail: `yes, as ${as}: ${why}` }
+}
+
+function seenText(context: ExplainContext, done: Done): string {
+  const address = context.registry.addressText(done.seen)
+  return done.seenPort === 0 ? address : joinPort(address, done.seenPort)
+}
+
+/** The node's addresses towards a set of endpoints: one for its own pods, one for everything else. */
+function egressText(scene: Scene, endpoints: readonly number[]): string {
+  const { registry, rules } = scene.context
+  const local = endpoints.find((one) => rules.endpointNode[one] === scene.way.node)
+  const remote = endpoints.find((one) => rules.endpointNode[one] !== scene.way.node)
+  const texts = [local, remote].flatMap((one) => (one === undefined ? [] : [registry.addressText(egressOf(scene, one))]))
+  if (texts.length < 2 || texts[0] === texts[1]) return texts[0]!
+  return `${texts[0]} towards pods of this node and ${texts[1]} towards other nodes`
+}
+
+function whyMasqueraded(scene: Scene): string {
+  const { port, way } = scene
+  const bits = way.decision.masquerade
+  if ((bits & MASQUERADE_ALL) !== 0) return 'masqueradeAll of KubeProxyConfiguration is set'
+  if ((bits & MASQUERADE_OFF_CLUSTER) !== 0)
+    return `${sourceText(scene)}; what comes to a cluster IP and is no local pod is masqueraded`
+  if ((bits & MASQUERADE_EXTERNAL) !== 0)
+    return `externalTrafficPolicy: Cluster of ${port.title}; the answer must come back through this node`
+  if ((bits & MASQUERADE_NODE) !== 0) return `${sourceText(scene)}, short-circuited to endpoints on every node`
+  return 'hairpin'
+}
+
+function hairpinText({ context, way }: Scene, endpoints: number, endpoint: number): string {
+  const itself = `${context.registry.endpointText(endpoint)} is the client itself (hairpin)`
+  return endpoints === 1 ? itself : `only if the client gets itself: ${itself}; ${context.registry.addressText(way.source)} is kept otherwise`
+}
+
+function whyNot(scene: Scene): string {
+  const { context, port, way } = scene
+  const { rules, compiled } = context
+  if (rules.frontendKind[way.decision.frontend] === FRONTEND_CLUSTER_IP) {
+    if (compiled.settings.detector === 'none' && rules.settings[SETTING_MASQUERADE_ALL] === 0) {
+      return 'kube-proxy has no detector for local pods, and then never masquerades what goes to a cluster IP'
+    }
+    return `${sourceText(scene)}, and the traffic goes to a cluster IP`
+  }
+  return `externalTrafficPolicy: Local of ${port.title} keeps the client's address`
+}
+
+/** Endpoints by the node they are on, as hops. */
+function hopSteps(scene: Scene, done: Done | null): Step[] {
+  const { context, way } = scene
+  const { rules, registry } = context
+  const byNode = new Map<number, string[]>()
+  for (const endpoint of endpointsOf(scene, done)) {
+    const node = rules.endpointNode[endpoint]!
+    byNode.set(node, [...(byNode.get(node) ?? []), registry.endpointText(endpoint)])
+  }
+  const own = byNode.get(way.node) ?? []
+  byNode.delete(way.node)
+  const parts = own.length === 0 ? [] : [`${listed(own)}: on this node, no hop`]
+  for (const [node, endpoints] of byNode) {
+    const where = node < 0 ? 'on no known node, straight to its address' : `one hop to node ${context.nodeName(node)}`
+    parts.push(`${listed(endpoints)}: ${where}`)
+  }
+  return [{ at: `node ${context.nodeName(way.node)}`, stage: 'route', detail: parts.join('; ') }]
+}
+
+function deliverStep(scene: Scene, done: Done | null): Step {
+  const { context, way } = scene
+  const endpoints = endpointsOf(scene, done)
+  const first = endpoints[0]!
+  const pod = context.directory.podAt(context.registry.addressText(context.rules.endpointAddress[first]!))
+  const at = endpoints.length === 1 ? (pod === undefined ? `endpoint ${context.registry.endpointText(first)}` : `pod ${pod.namespace}/${pod.name}`) : 'the pod'
+  const client = context.registry.addressText(way.source)
+  const masqueraded = endpoints.filter((one) => isMasqueraded(scene, one))
+  const sees =
+    masqueraded.length === 0
+      ? `sees the client as ${done === null ? client : seenText(context, done)}`
+      : masqueraded.length < endpoints.length
+        ? `sees the client as ${client}, or as ${egressText(scene, masqueraded)} where it is the client itself`
+        : `sees ${done === null ? egressText(scene, endpoints) : seenText(context, done)} in place of ${client}`
+  const lost = endpoints.filter((one) => losesReply(scene, one))
+  const warning =
+    lost.length === 0
+      ? ''
+      : `; but the answers of ${count(lost.length, 'endpoint')} on other nodes (${listed(lost.map((one) => context.registry.endpointText(one)))}) go to the client without passing this node: it does not recognise them and the connection fails`
+  return { at, stage: 'deliver', detail: `${sees}${warning}` }
+}

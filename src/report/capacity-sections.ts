@@ -1,0 +1,246 @@
+/**
+ * What a capacity report says: the answer in words, one row a cell, every run of a search, then the fine print.
+ *
+ * A sweep of many cells is a table; its runs are left to the JSON.
+ */
+import type {
+  BrokenObjective,
+  CapacityCell,
+  CapacityReport,
+  CapacityRun,
+  Figures,
+  ParameterValue,
+} from './capacity-types.ts'
+import { type Cell, listSection, type ReportDocument, type Section, textSection } from './document.ts'
+import { dimensionOf } from './fields.ts'
+import { renderDocumentMarkdown } from './markdown.ts'
+import { finePrint } from './sections.ts'
+import { renderDocumentText, type TextOptions } from './text.ts'
+import type { ThresholdResult } from './threshold.ts'
+import { thresholdLines } from './threshold-lines.ts'
+import { countOf, formatBytes, formatCount, formatMicros, formatPercent, formatRatio, formatSeconds } from './units.ts'
+
+/** Cells whose searches are shown run by run, and that get a sentence each. */
+const MOST_IN_WORDS = 6
+
+export function renderCapacityText(
+  report: CapacityReport,
+  thresholds: readonly ThresholdResult[] = [],
+  options: TextOptions = { color: false },
+): string {
+  return renderDocumentText(capacityDocument(report, thresholds), options)
+}
+
+export function renderCapacityMarkdown(report: CapacityReport, thresholds: readonly ThresholdResult[] = []): string {
+  return renderDocumentMarkdown(capacityDocument(report, thresholds))
+}
+
+function capacityDocument(report: CapacityReport, thresholds: readonly ThresholdResult[]): ReportDocument {
+  const { cells, scenario, search } = report
+  const few = cells.length <= MOST_IN_WORDS
+  return {
+    title: `dpemu capacity: ${scenario.name}`,
+    subtitle: subtitle(report),
+    sections: [
+      ...(thresholds.length > 0 ? [listSection('Thresholds', thresholdLines(thresholds))] : []),
+      textSection(
+        'In short',
+        search === null ? [inShort(report)] : few ? cells.flatMap(kneeSentences) : [inShort(report)],
+      ),
+      cellSection(report),
+      ...(search !== null && few ? cells.map((cell) => searchSection(report, cell)) : []),
+      ...finePrint({ model: report.model, derived: [], warnings: report.warnings }),
+    ],
+  }
+}
+
+function subtitle({ scenario, search, objectives, cells }: CapacityReport): string[] {
+  const own = `the scenario's own rate is ${rateText(scenario.connectionsPerSecond)}, seed ${scenario.seed}`
+  const runs =
+    search === null
+      ? countOf(cells.length, 'run')
+      : `searched to ${formatPercent(search.tolerance)}, ${search.connections === null ? 'runs of 100,000 connections and more' : `runs of ${countOf(search.connections, 'connection')}`}`
+  return [`${runs}; ${own}`, `must hold: ${objectives.join(', ')}`]
+}
+
+function inShort({ cells, search }: CapacityReport): string {
+  if (search === null) {
+    const held = cells.filter(({ run }) => run?.holds === true).length
+    return `${held} of ${countOf(cells.length, 'run')} met all objectives.`
+  }
+  const knees = cells.flatMap(({ knee }) => knee?.connectionsPerSecond ?? [])
+  if (knees.length === 0) return 'No rate that was tried held anywhere.'
+  return `Knees from ${rateText(Math.min(...knees))} to ${rateText(Math.max(...knees))} over ${countOf(cells.length, 'cell')}.`
+}
+
+function kneeSentences({ name, knee, broke }: CapacityCell): Cell[] {
+  if (knee === null) return []
+  const { connectionsPerSecond, failsAtConnectionsPerSecond, holdsAgainAtConnectionsPerSecond, timesScenario } = knee
+  const lines: Cell[] = []
+  if (knee.outcome === 'below') {
+    lines.push({ text: `${name}: nothing holds, down to ${rateText(failsAtConnectionsPerSecond!)}.`, tone: 'bad' })
+  } else {
+    const times = `${formatRatio(timesScenario!)} times the scenario's rate`
+    const end = knee.outcome === 'above' ? ', the highest rate tried' : ''
+    lines.push({ text: `${name}: holds up to ${rateText(connectionsPerSecond!)}${end} (${times}).`, tone: 'good' })
+  }
+  const first = broke[0]
+  if (first !== undefined) lines.push(`  At ${rateText(failsAtConnectionsPerSecond!)} ${brokenText(first)}.`)
+  for (const other of broke.slice(1)) lines.push(`  Also there: ${brokenText(other)}.`)
+  if (holdsAgainAtConnectionsPerSecond !== null) {
+    const again = `holds again at ${rateText(holdsAgainAtConnectionsPerSecond)}`
+    lines.push({ text: `  Not one knee: it ${again}. The lowest break counts.`, tone: 'bad' })
+  }
+  return lines
+}
+
+function brokenText({
+  objective,
+  figure,
+  value,
+  limit,
+  excess,
+  node,
+  service,
+  serviceShare,
+  reason,
+}: BrokenObjective): string {
+  const beyond = excess === null ? '' : `, ${formatPercent(excess)} beyond ${figureText(figure, limit)}`
+  const at = node === null ? '' : ` on ${node}`
+  const holder =
+    service === null ? '' : `; ${service} holds ${formatPercent(serviceShare ?? 0)} of the entries of that node`
+  const why = reason === null ? '' : `; mostly ${reason}`
+  return `${figure} is ${figureText(figure, value)}${at}${beyond} (${objective})${holder}${why}`
+}
+
+function cellSection(report: CapacityReport): Section {
+  const { axes, cells, search, objectives } = report
+  const parameters = axes.map(({ name }) => name).filter((name) => name !== 'policy' && name !== 'proxyMode')
+  const modes = new Set(cells.map(({ proxyMode }) => proxyMode)).size > 1
+  const figures = search === null ? figuresIn(objectives, cells) : []
+  const columns: Column[] = [
+    ...parameters.map((name): Column => [name, true, (cell) => parameterText(cell.parameters[name])]),
+    ['policy', false, ({ policy }) => policy],
+    ...(modes ? [['proxy mode', false, ({ proxyMode }: CapacityCell) => proxyMode] as Column] : []),
+    ...(search === null ? runColumns(figures) : KNEE_COLUMNS),
+  ]
+  return {
+    title: search === null ? 'Runs' : 'Knees',
+    table: {
+      head: columns.map(([head]) => head),
+      align: columns.map(([, right]) => (right ? 'right' : 'left')),
+      rows: cells.map((cell) => columns.map(([, , value]) => value(cell))),
+      runTable: false,
+    },
+    lines: [],
+    list: false,
+  }
+}
+
+type Column = [head: string, right: boolean, value: (cell: CapacityCell) => Cell]
+
+const KNEE_COLUMNS: Column[] = [
+  ['holds up to', true, ({ knee }) => rateText(knee?.connectionsPerSecond ?? null)],
+  ['fails at', true, ({ knee }) => rateText(knee?.failsAtConnectionsPerSecond ?? null)],
+  ['broke first', false, ({ broke }) => broke[0]?.objective ?? ''],
+  ['at', true, ({ broke }) => (broke[0] === undefined ? '' : figureText(broke[0].figure, broke[0].value))],
+  ['node', false, ({ broke }) => broke[0]?.node ?? ''],
+  ['filled by', false, ({ broke }) => broke[0]?.service ?? broke[0]?.reason ?? ''],
+]
+
+function runColumns(figures: readonly string[]): Column[] {
+  return [
+    ['offered', true, ({ run }) => rateText(run?.figures.offered.connectionsPerSecond ?? null)],
+    ['connections', true, ({ run }) => formatCount(run?.connections ?? 0)],
+    ...figures.map(
+      (figure): Column => [
+        shortName(figure),
+        true,
+        ({ run }) => (run === null ? '' : figureText(figure, figureValue(run.figures, figure))),
+      ],
+    ),
+    ['holds', false, ({ run }) => verdict(run?.holds ?? false)],
+    ['broke first', false, ({ broke }) => broke[0]?.objective ?? ''],
+    ['node', false, ({ broke }) => broke[0]?.node ?? ''],
+  ]
+}
+
+function searchSection({ objectives, cells }: CapacityReport, cell: CapacityCell): Section {
+  const figures = figuresIn(objectives, cells)
+  const row = (run: CapacityRun): Cell[] => [
+    rateText(run.connectionsPerSecond),
+    formatCount(run.connections),
+    run.settled ? formatSeconds(run.durationSeconds) : `${formatSeconds(run.durationSeconds)} *`,
+    ...figures.map((figure) => figureText(figure, figureValue(run.figures, figure))),
+    verdict(run.holds),
+  ]
+  const unsettled = cell.search.some(({ settled }) => !settled)
+  return {
+    title: `Search: ${cell.name}`,
+    table: {
+      head: ['rate', 'connections', 'span', ...figures.map(shortName), 'holds'],
+      align: ['right', 'right', 'right', ...figures.map(() => 'right' as const), 'left'],
+      rows: cell.search.map(row),
+      runTable: false,
+    },
+    lines: unsettled ? [{ text: '*: too short for the conntrack tables to settle', tone: 'quiet' }] : [],
+    list: false,
+  }
+}
+
+/** Figures that objectives are about, in their order. */
+function figuresIn(objectives: readonly string[], cells: readonly CapacityCell[]): string[] {
+  const named = objectives.flatMap((objective) => /^[\w.-]+/.exec(objective)?.[0] ?? [])
+  const figures = cells.flatMap(({ run, search }) => [...search, ...(run === null ? [] : [run])])[0]?.figures
+  return [...new Set(named)].filter((figure) => figures !== undefined && figureValue(figures, figure) !== undefined)
+}
+
+function figureValue(figures: Figures, path: string): number | null | undefined {
+  let value: unknown = figures
+  for (const step of path.split('.')) {
+    value = typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>)[step] : undefined
+  }
+  if (typeof value === 'number' || value === null) return value
+  return path.startsWith('drops.') ? 0 : undefined
+}
+
+/** `pathLatencyMicros.packet.p99` is too wide for the head of a column. */
+function shortName(figure: string): string {
+  return figure
+    .replace(/^pathLatencyMicros\./, '')
+    .replace(/Fraction$/, '')
+    .replaceAll('.', ' ')
+}
+
+function figureText(figure: string, value: number | null | undefined): string {
+  if (value === null || value === undefined) return 'none'
+  switch (dimensionOf(figure.split('.'))) {
+    case 'fraction':
+      return fractionText(value)
+    case 'micros':
+      return formatMicros(value)
+    case 'bytes':
+      return formatBytes(value)
+    default:
+      return formatCount(value)
+  }
+}
+
+/** A tenth of a percent is too coarse for a limit of a thousandth. */
+function fractionText(fraction: number): string {
+  const percent = fraction * 100
+  return fraction === 0 || percent >= 1 ? formatPercent(fraction) : `${Number(percent.toPrecision(2))} %`
+}
+
+function rateText(perSecond: number | null): string {
+  if (perSecond === null) return 'none'
+  return `${formatCount(perSecond >= 100 ? Math.round(perSecond) : Number(perSecond.toPrecision(3)))}/s`
+}
+
+function parameterText(value: ParameterValue | undefined): string {
+  return value === undefined ? '' : String(value)
+}
+
+function verdict(holds: boolean): Cell {
+  return holds ? { text: '✓', tone: 'good' } : { text: '✗', tone: 'bad' }
+}
