@@ -39,6 +39,11 @@ import { type RuleColumns, SETTING_COST_FIRST_P50, SETTING_ZONES } from './rules
 import type { SlowPath } from './slowpath.ts'
 import { REASON_BACKLOG_FULL } from './verdict.ts'
 
+/** LINE_FIRST_NANOS once the answer is under way is this less the time so far: no second packet is taken for the answer. */
+const ANSWERED = -2
+
+const CHUNK = 512
+
 export interface HopLogParts {
   readonly nodes: number
   readonly lines: Int32Array
@@ -78,6 +83,9 @@ export class HopLog {
   private readonly result: Float64Array
   private readonly layout: ResultLayout
   private lostCost = 0
+  /** Of the packet whose hops are being added up. */
+  private waited = 0
+  private dropped = false
 
   constructor(parts: HopLogParts) {
     this.queued = parts.columns !== null
@@ -166,6 +174,7 @@ export class HopLog {
     const nanos = this.lines[line + LINE_FORWARD_NANOS]
     if (this.queued) {
       this.close(this.chain(line, tick), HOP_ANSWERS, line, nanos, length)
+      this.lines[line + LINE_FIRST_NANOS] = ANSWERED - this.lines[line + LINE_FIRST_NANOS]
       return
     }
     this.record(this.layout.packetHistogram, nanos)
@@ -182,37 +191,54 @@ export class HopLog {
 
   /** The queues have answered: record the step's latencies, and take back the packets that were dropped. */
   settle(): void {
-    const { hopWait, hopPlace, hopNanos, hopLine, result, lines, layout, count } = this
-    const { packetHistogram, firstHistogram, setupHistogram } = layout
-    let waited = 0
-    let dropped = false
-    for (let hop = 0; hop < count; hop++) {
+    this.waited = 0
+    this.dropped = false
+    for (let from = 0; from < this.count; from += CHUNK) this.settleHops(from, Math.min(this.count, from + CHUNK))
+    this.count = 0
+  }
+
+  /** Some hops of the step, in calls short enough to be optimised for good (see CHUNK in queue.ts). */
+  private settleHops(from: number, to: number): void {
+    const { hopWait, hopPlace, hopNanos, result, layout } = this
+    const { packetHistogram } = layout
+    let waited = this.waited
+    let dropped = this.dropped
+    for (let hop = from; hop < to; hop++) {
       const wait = hopWait[hop]
       if (wait === WAIT_DROPPED) dropped = true
       else waited += wait
       const bits = hopPlace[hop] & 0xff
       if ((bits & HOP_LAST) === 0) continue
-      if ((bits & HOP_LOST) === 0) {
-        if (dropped) this.takeBack(hop, bits)
-        else {
-          const nanos = hopNanos[hop] + waited
-          const bucket = packetHistogram + bucketOf(Math.min(nanos, 0x7fffffff))
-          result[bucket] = result[bucket] + 1
-          result[packetHistogram + HISTOGRAM_SUM] = result[packetHistogram + HISTOGRAM_SUM] + nanos
-          if (nanos > result[packetHistogram + HISTOGRAM_MAX]) result[packetHistogram + HISTOGRAM_MAX] = nanos
-          if ((bits & HOP_FIRST) !== 0) {
-            this.record(firstHistogram, nanos)
-            lines[hopLine[hop] + LINE_FIRST_NANOS] += nanos
-          } else if ((bits & HOP_ANSWERS) !== 0) {
-            this.record(setupHistogram, lines[hopLine[hop] + LINE_FIRST_NANOS] + nanos)
-            lines[hopLine[hop] + LINE_FIRST_NANOS] = -1
-          }
-        }
+      const nanos = hopNanos[hop] + waited
+      if (dropped || bits !== HOP_LAST) this.settleSpecial(hop, bits, nanos, dropped)
+      if (!dropped && (bits & HOP_LOST) === 0) {
+        const bucket = packetHistogram + bucketOf(nanos > 0x7fffffff ? 0x7fffffff : nanos)
+        result[bucket] = result[bucket] + 1
+        result[packetHistogram + HISTOGRAM_SUM] = result[packetHistogram + HISTOGRAM_SUM] + nanos
+        if (nanos > result[packetHistogram + HISTOGRAM_MAX]) result[packetHistogram + HISTOGRAM_MAX] = nanos
       }
       waited = 0
       dropped = false
     }
-    this.count = 0
+    this.waited = waited
+    this.dropped = dropped
+  }
+
+  /** A packet that opened a connection, completed its set-up, or was dropped by a full backlog. */
+  private settleSpecial(hop: number, bits: number, nanos: number, dropped: boolean): void {
+    if ((bits & HOP_LOST) !== 0) return
+    if (dropped) {
+      this.takeBack(hop, bits)
+      return
+    }
+    const first = this.hopLine[hop] + LINE_FIRST_NANOS
+    if ((bits & HOP_FIRST) !== 0) {
+      this.record(this.layout.firstHistogram, nanos)
+      this.lines[first] = nanos
+    } else {
+      this.record(this.layout.setupHistogram, this.lines[first] + nanos)
+      this.lines[first] = -1
+    }
   }
 
   record(histogram: number, nanos: number): void {
@@ -257,6 +283,7 @@ export class HopLog {
     const line = this.hopLine[hop]
     this.countDelivered(line, this.hopLength[hop], -1)
     this.slowPath.countLoss(REASON_BACKLOG_FULL)
+    if ((bits & HOP_ANSWERS) !== 0) this.lines[line + LINE_FIRST_NANOS] = ANSWERED - this.lines[line + LINE_FIRST_NANOS]
     if ((bits & HOP_FIRST) === 0) return
     this.result[TOTAL_BROKEN]++
     this.lines[line + LINE_STATUS] = (this.lines[line + LINE_STATUS] & ~0xff) | LINE_FAILED

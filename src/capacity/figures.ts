@@ -18,7 +18,9 @@ export interface Culprits {
   readonly conntrack: Culprit | null
   readonly snat: Culprit | null
   readonly cpu: Culprit | null
-  /** The most frequent drop or reject reason, and the node whose table or ports did it. */
+  /** The node whose queues hold packets up; null where none is busy enough for that. */
+  readonly queue: Culprit | null
+  /** The most frequent drop or reject reason, and the node whose table, ports or queues did it. */
   readonly drop: (Culprit & { readonly reason: string }) | null
 }
 
@@ -28,20 +30,20 @@ export interface Culprit {
   readonly serviceShare: number | null
 }
 
-/** A node of a report that models CPU queues; others have no such figure. */
-type CpuNode = NodeReport & { readonly cpuUtilization?: number }
+/** A receive queue that is less busy holds up a packet for about one service time (M/D/1): it is not what breaks. */
+const BUSY = 0.7
 
 export function figuresOf(run: RunReport): Figures {
   const { connections, verdicts, nodes } = run
   const lost = verdicts.drop + verdicts.reject
-  const cpus = (nodes as readonly CpuNode[]).flatMap(({ cpuUtilization }) => cpuUtilization ?? [])
   return {
     dropFraction: part(lost, verdicts.accept + lost),
     failedFraction: part(connections.failed, connections.attempted),
     brokenFraction: part(connections.broken, connections.established),
     conntrackFraction: most(nodes.map(conntrackFraction)),
     snatFraction: most(nodes.map(snatFraction)),
-    cpuFraction: cpus.length === 0 ? null : most(cpus),
+    cpuFraction: most(nodes.map(({ cpuUtilization }) => cpuUtilization)),
+    cpuPeakFraction: most(nodes.map(cpuPeak)),
     crossNodeFraction: run.crossNodeFraction,
     masqueradedFraction: run.masqueradedFraction,
     clientIpPreservedFraction: run.clientIpPreservedFraction,
@@ -65,7 +67,11 @@ export function culpritsOf({ nodes, drops }: RunReport): Culprits {
   return {
     conntrack: worst(nodes, conntrackFraction),
     snat: worst(nodes, snatFraction),
-    cpu: worst(nodes as readonly CpuNode[], ({ cpuUtilization }) => cpuUtilization ?? 0),
+    cpu: worst(nodes, cpuPeak),
+    queue: worst(
+      nodes.filter((node) => cpuPeak(node) >= BUSY),
+      cpuPeak,
+    ),
     drop: reason === '' ? null : { ...droppingNode(reason, nodes), reason },
   }
 }
@@ -78,18 +84,19 @@ export function isSettled({ nodes }: RunReport): boolean {
     .every(({ conntrack, conntrackPeak }) => conntrack.insert >= SETTLED_TURNOVER * conntrackPeak)
 }
 
-/** Only tables and ports are a node's own: what other reasons drop, policy and endpoints decided. */
+/** Only tables, ports and queues are a node's own: what other reasons drop, policy and endpoints decided. */
 function droppingNode(reason: string, nodes: readonly NodeReport[]): Culprit {
   const counts: Readonly<Record<string, (node: NodeReport) => number>> = {
     'conntrack-full': (node) => node.conntrackDrops,
     'snat-ports-exhausted': (node) => node.snatExhausted,
+    'backlog-full': (node) => node.backlogDrops,
   }
   const count = counts[reason]
   return (count === undefined ? null : worst(nodes, count)) ?? { node: null, service: null, serviceShare: null }
 }
 
-function worst<Node extends NodeReport>(nodes: readonly Node[], figure: (node: Node) => number): Culprit | null {
-  let found: Node | null = null
+function worst(nodes: readonly NodeReport[], figure: (node: NodeReport) => number): Culprit | null {
+  let found: NodeReport | null = null
   for (const node of nodes) if (figure(node) > (found === null ? 0 : figure(found))) found = node
   if (found === null) return null
   const holder = found.conntrackHolders[0]
@@ -98,6 +105,10 @@ function worst<Node extends NodeReport>(nodes: readonly Node[], figure: (node: N
 
 function conntrackFraction({ conntrackPeak, conntrackMax }: NodeReport): number {
   return part(conntrackPeak, conntrackMax)
+}
+
+function cpuPeak({ cpuUtilizationPeak }: NodeReport): number {
+  return cpuUtilizationPeak
 }
 
 function snatFraction({ snatPortsPeak }: NodeReport): number {

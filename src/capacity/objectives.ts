@@ -29,9 +29,8 @@ export function brokenObjectives(
     .filter(({ pass }) => !pass)
     .map(({ threshold, matches }): BrokenObjective => {
       const { value } = matches[0]!
-      const figure = threshold.path.map(({ name }) => name).join('.')
+      const figure = figureOf(threshold.path)
       const culprit = culpritOf(figure, culprits)
-      const isDrop = /^(dropFraction|failedFraction|brokenFraction|drops\.|delivered\.)/.test(figure)
       return {
         objective: threshold.text,
         figure,
@@ -41,25 +40,38 @@ export function brokenObjectives(
         node: culprit?.node ?? null,
         service: culprit?.service ?? null,
         serviceShare: culprit?.serviceShare ?? null,
-        reason: isDrop ? (culprits.drop?.reason ?? null) : null,
+        reason: isLoss(figure) ? (culprits.drop?.reason ?? null) : null,
       }
     })
     .sort((a, b) => (weight(b) > weight(a) ? 1 : weight(b) < weight(a) ? -1 : 0))
 }
 
-/** Which node is behind a figure. Path latency without a model of CPU queues is the same everywhere. */
-function culpritOf(figure: string, culprits: Culprits): Culprit | null {
-  if (figure === 'conntrackFraction') return culprits.conntrack
-  if (figure === 'snatFraction') return { ...(culprits.snat ?? NOBODY), service: null, serviceShare: null }
-  if (figure === 'cpuFraction' || figure.startsWith('pathLatencyMicros.')) {
-    return { ...(culprits.cpu ?? NOBODY), service: null, serviceShare: null }
-  }
-  if (!/^(dropFraction|failedFraction|brokenFraction|drops\.)/.test(figure) || culprits.drop === null) return null
-  const { reason, ...culprit } = culprits.drop
-  return reason === 'conntrack-full' ? culprit : { ...culprit, service: null, serviceShare: null }
+/** Whether an objective can hang on how far conntrack tables have filled: then runs must be long enough for that. */
+export function hangsOnTables({ path }: Threshold): boolean {
+  const figure = figureOf(path)
+  return figure === 'conntrackFraction' || figure === 'snatFraction' || isLoss(figure)
 }
 
-const NOBODY: Culprit = { node: null, service: null, serviceShare: null }
+function figureOf(path: Threshold['path']): string {
+  return path.map(({ name }) => name).join('.')
+}
+
+/** Who is behind a figure. Only conntrack entries are a Service's. */
+function culpritOf(figure: string, culprits: Culprits): Culprit | null {
+  if (figure === 'conntrackFraction') return culprits.conntrack
+  if (isLoss(figure)) return culprits.drop?.reason === 'conntrack-full' ? culprits.drop : nodeOnly(culprits.drop)
+  if (figure === 'snatFraction') return nodeOnly(culprits.snat)
+  if (figure.startsWith('cpu')) return nodeOnly(culprits.cpu)
+  return figure.startsWith('pathLatencyMicros.') ? nodeOnly(culprits.queue) : null
+}
+
+function isLoss(figure: string): boolean {
+  return /^(dropFraction|failedFraction|brokenFraction|drops\.|delivered\.)/.test(figure)
+}
+
+function nodeOnly(culprit: Culprit | null): Culprit | null {
+  return culprit === null ? null : { node: culprit.node, service: null, serviceShare: null }
+}
 
 function excessOf({ operator, limit }: Threshold, value: number | null): number | null {
   if (value === null || limit === 0) return null

@@ -6,7 +6,7 @@ import type { Scaling } from '../trace/scenario-edit.ts'
 import type { PlannedCell } from './cells.ts'
 import { type KneeOptions, kneeOf, nextRate, remainingRuns } from './knee.ts'
 import type { Measurement } from './measure.ts'
-import { brokenObjectives } from './objectives.ts'
+import { brokenObjectives, hangsOnTables } from './objectives.ts'
 
 export interface CellOptions {
   readonly knee: boolean
@@ -92,7 +92,7 @@ async function searchKnee(
       search: judged.map(({ run }) => run),
       broke: [...(at(fails)?.broke ?? [])],
     },
-    warnings: [...shown.measurement.warnings, ...unsettledWarning(cell, at(holds))],
+    warnings: [...shown.measurement.warnings, ...unsettledWarning(cell, at(holds), options)],
   }
 }
 
@@ -112,6 +112,7 @@ async function settledRun(
     const { holds, settled } = judged.run
     // Longer runs fill tables further: what fails now would fail then.
     if (given !== null || !holds || settled || connections >= MOST_CONNECTIONS) return judged
+    if (!options.objectives.some(hangsOnTables)) return judged
     connections = Math.min(MOST_CONNECTIONS, connections * LONGER)
   }
 }
@@ -148,9 +149,9 @@ function head(
   return { name, policy, proxyMode, parameters: { ...parameters } }
 }
 
-function unsettledWarning({ name }: PlannedCell, atKnee: Judged | undefined): Warning[] {
-  if (atKnee === undefined || atKnee.run.settled) return []
+function unsettledWarning({ name }: PlannedCell, atKnee: Judged | undefined, { objectives }: CellOptions): Warning[] {
+  if (atKnee === undefined || atKnee.run.settled || !objectives.some(hangsOnTables)) return []
   const { durationSeconds, connections } = atKnee.run
-  const message = `conntrack tables were still filling when the run at the knee ended, ${connections} connections in ${durationSeconds.toFixed(1)} s: where it breaks for good may be lower. More --connections tell`
+  const message = `conntrack tables were still filling when the run at the knee ended, ${connections} connections in ${durationSeconds.toFixed(1)} s: where it breaks for good may be lower; more --connections would tell`
   return [{ code: 'W_UNSETTLED', where: name, message }]
 }

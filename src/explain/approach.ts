@@ -113,7 +113,12 @@ function clientNodeOf(rules: RuleColumns, question: PacketQuestion): number {
 }
 
 /** No rule here is for another node's address: the packet goes there, from a pod with its node's address. */
-function onward(context: ExplainContext, packet: { source: number; destination: number }, node: number, owner: number): Step {
+function onward(
+  context: ExplainContext,
+  packet: { source: number; destination: number },
+  node: number,
+  owner: number,
+): Step {
   const { rules, registry } = context
   const address = registry.addressText(packet.destination)
   let detail = `${address} is an address of node ${context.nodeName(owner)}: the packet goes there untranslated and is decided there`
@@ -163,7 +168,8 @@ function enter(
   const ofCluster =
     frontend >= 0 ||
     (rules.addressFlags[packet.destination]! &
-      (ADDRESS_EXTERNAL_FRONTEND | ADDRESS_IN_SERVICE_CIDR | ADDRESS_POD_RANGE | ADDRESS_LOOPBACK)) !== 0
+      (ADDRESS_EXTERNAL_FRONTEND | ADDRESS_IN_SERVICE_CIDR | ADDRESS_POD_RANGE | ADDRESS_LOOPBACK)) !==
+      0
   if (!ofCluster) {
     steps.push({ at: 'client', stage: 'route', detail: `neither the source nor ${destination} belongs to the cluster` })
     return { node: -1, lost: REASON_NO_ROUTE }

@@ -30,6 +30,9 @@ export interface Asked {
   readonly protocol: number
   readonly node: string | null
   readonly before: readonly Step[]
+  /** As given, '' for addresses. */
+  readonly fromName: string
+  readonly toName: string
   /** Other addresses that the same name stands for: a client of a headless Service may take any of them. */
   readonly alternatives: readonly string[]
 }
@@ -41,10 +44,11 @@ export function ask(wanted: Wanted, directory: Directory, fail: Fail): Asked | A
   if (wanted.node !== null && !directory.nodes.has(wanted.node)) {
     throw fail(`there is no node ${wanted.node}`, suggestion(wanted.node, [...directory.nodes.keys()]))
   }
-  if (target.addresses.length === 0) return unresolved(source.title, target)
+  const from = source.name === '' ? (source.addresses[0] ?? '') : source.name
+  if (target.addresses.length === 0) return unresolved(from, target)
   const pair = matchFamilies(source.addresses, target.addresses)
   if (pair === null) {
-    throw fail(`${source.title} has no address of the IP family of ${target.text} (${target.addresses.join(', ')})`, '')
+    throw fail(`${from} has no address of the IP family of ${target.text} (${target.addresses.join(', ')})`, '')
   }
   const protocol = wanted.protocol ?? target.protocol ?? 'TCP'
   return {
@@ -55,6 +59,8 @@ export function ask(wanted: Wanted, directory: Directory, fail: Fail): Asked | A
     protocol: PROTOCOL_NUMBERS[protocol],
     node: wanted.node,
     before: target.steps,
+    fromName: source.name,
+    toName: target.isName ? target.text : '',
     alternatives: target.headless ? target.addresses : [],
   }
 }
@@ -82,6 +88,8 @@ export function packetOf(asked: Asked, registry: Registry): Packet {
       entered: -1,
     },
     before: asked.before,
+    fromName: asked.fromName,
+    toName: asked.toName,
   }
 }
 

@@ -3,13 +3,24 @@
  *
  * `accept` is a request that is answered with 2xx or 3xx, everything else is `reject` with the status as the reason.
  */
-import { compileRoutes, type HttpRequest, type PathHop, type RouteResult, type RouteTable, route, wayIn } from '../ingress/index.ts'
+import {
+  compileRoutes,
+  type HttpRequest,
+  type PathHop,
+  type RouteResult,
+  type RouteTable,
+  route,
+  wayIn,
+} from '../ingress/index.ts'
 import type { ClusterService } from '../k8s/cluster.ts'
 import { canonicalIp } from '../k8s/ip.ts'
 import type { Ingress, IngressClass } from '../k8s/types.ts'
 import type { Directory } from './context.ts'
-import { listed } from './names.ts'
+import { joinPort, listed } from './names.ts'
 import type { Answer, Step } from './types.ts'
+
+/** Where the rules of an Ingress are applied; hops call it the same. */
+const PROXY = 'ingress proxy'
 
 /** The routes of a cluster, compiled when the first request comes. */
 export class Routes {
@@ -28,13 +39,8 @@ export class Routes {
 
 export function explainRequest(routes: Routes, request: HttpRequest): Answer {
   const result = route(routes.table, request)
-  const steps = result.steps.map(({ stage, detail }): Step => ({ at: proxyName(routes.table, result), stage, detail }))
+  const steps = result.steps.map(({ stage, detail }): Step => ({ at: PROXY, stage, detail }))
   return answerOf(routes, request, result, steps)
-}
-
-function proxyName(table: RouteTable, result: RouteResult): string {
-  const listener = table.listeners[result.listenerId]
-  return listener === undefined ? 'ingress proxy' : listener.text
 }
 
 function answerOf(routes: Routes, request: HttpRequest, result: RouteResult, steps: readonly Step[]): Answer {
@@ -104,23 +110,21 @@ function isController(service: ClusterService): boolean {
   const names = [service.labels, service.selector ?? {}].map((labels) => labels['app.kubernetes.io/name'] ?? '')
   return (
     service.type === 'LoadBalancer' &&
-    names.some((name) => /^(ingress-nginx|nginx-ingress|traefik|haproxy-ingress|kubernetes-ingress|contour|kong)$/.test(name))
+    names.some((name) =>
+      /^(ingress-nginx|nginx-ingress|traefik|haproxy-ingress|kubernetes-ingress|contour|kong)$/.test(name),
+    )
   )
 }
 
 /**
  * The whole way of `--to URL`: to the proxy, through the Ingress, and from the proxy to a pod.
  *
- * @param toProxy  explains the client's packet to the proxy's Service; null where it is not to be had
+ * @param toProxy  explains the client's packet to the address and port of the proxy's Service; null where it is not to be had
  */
-export function explainUrl(
-  routes: Routes,
-  request: HttpRequest,
-  toProxy: (address: string, port: number) => Answer | null,
-): Answer {
+export function explainUrl(routes: Routes, request: HttpRequest, toProxy: (to: string) => Answer | null): Answer {
   const result = route(routes.table, request)
   const front = frontOf(routes, request, result)
-  const packet = front === null ? null : toProxy(front.address, front.port)
+  const packet = front === null ? null : toProxy(joinPort(front.address, front.port))
   const way = wayIn({
     cluster: routes.directory.cluster,
     controller: controllerOf(routes, result),
@@ -128,15 +132,14 @@ export function explainUrl(
     annotations: annotationsOf(routes, result),
     ...(front === null ? {} : { proxyService: `${front.service.namespace}/${front.service.name}` }),
   })
-  const isProxy = (hop: PathHop): boolean => hop.by === 'ingress proxy' || hop.by === 'cloud load balancer'
+  const isProxy = (hop: PathHop): boolean => hop.by === PROXY || hop.by === 'cloud load balancer'
   const split = way.hops.findIndex(isProxy)
   const before = packet === null ? way.hops.slice(0, split).map(hopStep) : packet.explanation.steps
-  const proxy = proxyName(routes.table, result)
   const steps: Step[] = [
     ...before,
-    ...result.steps.map(({ stage, detail }): Step => ({ at: proxy, stage, detail })),
+    ...result.steps.map(({ stage, detail }): Step => ({ at: PROXY, stage, detail })),
     ...(result.status === 200 ? way.hops.slice(split).map(hopStep) : []),
-    ...way.notes.map((detail): Step => ({ at: proxy, stage: 'ingress', detail: `note: ${detail}` })),
+    ...way.notes.map((detail): Step => ({ at: PROXY, stage: 'ingress', detail: `note: ${detail}` })),
   ]
   const answer = answerOf(routes, request, result, steps)
   if (packet === null || packet.explanation.verdict === 'dnat') return answer
@@ -179,8 +182,7 @@ function annotationsOf(routes: Routes, result: RouteResult): Readonly<Record<str
 function controllerOf(routes: Routes, result: RouteResult): string {
   const { ingressClasses } = routes.directory.cluster
   const ingress = ingressOf(routes, result)
-  const named =
-    ingress?.spec.ingressClassName ?? ingress?.metadata.annotations?.['kubernetes.io/ingress.class'] ?? ''
+  const named = ingress?.spec.ingressClassName ?? ingress?.metadata.annotations?.['kubernetes.io/ingress.class'] ?? ''
   const known: IngressClass | undefined =
     ingressClasses.find(({ metadata }) => metadata.name === named) ??
     (ingressClasses.length === 1 ? ingressClasses[0] : undefined)

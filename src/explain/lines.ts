@@ -90,7 +90,8 @@ function parseLine(text: string, number: number, where: string, stateful: boolea
     ...base,
     from: requiredText(fields, 'from', fail),
     to: requiredText(fields, 'to', fail),
-    protocol: fields['protocol'] === undefined || fields['protocol'] === null ? null : protocolOf(fields['protocol'], fail),
+    protocol:
+      fields['protocol'] === undefined || fields['protocol'] === null ? null : protocolOf(fields['protocol'], fail),
     node: optionalText(fields, 'node', fail),
     ...packetShape(fields, stateful, fail),
   }
@@ -105,7 +106,9 @@ function lineId(id: unknown, number: number, fail: Fail): LineId {
 function lineTime(time: unknown, stateful: boolean, fail: Fail): number {
   if (!stateful) return 0
   if (typeof time === 'number' && time >= 0 && Number.isFinite(time)) return time
-  throw fail(time === undefined ? 'time is missing: seconds, with --stateful on every line' : 'time is not a number of seconds')
+  throw fail(
+    time === undefined ? 'time is missing: seconds, with --stateful on every line' : 'time is not a number of seconds',
+  )
 }
 
 /** `tcp`, `UDP`, … */
@@ -169,9 +172,16 @@ function checkTimes(lines: readonly Line[]): void {
   let last = lines[0]?.timeSeconds ?? 0
   const first = last
   for (const { timeSeconds, where } of lines) {
-    if (timeSeconds < last) throw failAt(where)(`time ${timeSeconds} lies before the line before it (${last})`, 'put the lines in order of time')
+    if (timeSeconds < last)
+      throw failAt(where)(
+        `time ${timeSeconds} lies before the line before it (${last})`,
+        'put the lines in order of time',
+      )
     if (timeSeconds - first > MAX_SECONDS) {
-      throw failAt(where)(`time ${timeSeconds} is more than ${MAX_SECONDS} seconds after the first line's`, 'times are seconds')
+      throw failAt(where)(
+        `time ${timeSeconds} is more than ${MAX_SECONDS} seconds after the first line's`,
+        'times are seconds',
+      )
     }
     last = timeSeconds
   }

@@ -6,18 +6,18 @@
  * flag and a line of a file are reported differently.
  */
 
-import { nearestName, suggestion } from '../nearest.ts'
-import { podResolvConf, type Resolution, type ResolvConf, findPods, resolveName } from '../dns/resolver.ts'
+import { findPods, podResolvConf, type Resolution, type ResolvConf, resolveName } from '../dns/resolver.ts'
 import { clusterDnsAddress } from '../dns/zone.ts'
 import type { ClusterNode, ClusterPod, ClusterService } from '../k8s/cluster.ts'
 import { canonicalIp, ipFamily } from '../k8s/ip.ts'
 import type { Protocol } from '../k8s/types.ts'
+import { nearestName, suggestion } from '../nearest.ts'
 import type { Directory } from './context.ts'
 import type { Fail, Step } from './types.ts'
 
 export interface Source {
-  /** `pod default/client` or the address, for messages. */
-  readonly title: string
+  /** `pod default/client`, or '' for an address. */
+  readonly name: string
   /** One a family at most; canonical. */
   readonly addresses: readonly string[]
   /** 0 where none was given. */
@@ -28,6 +28,7 @@ export interface Source {
 export interface Target {
   /** As written. */
   readonly text: string
+  readonly isName: boolean
   readonly addresses: readonly string[]
   readonly port: number
   /** Where the port was given by name, the protocol that goes with it. */
@@ -55,13 +56,13 @@ export function resolveSource(text: string, directory: Directory, fail: Fail): S
   const address = canonicalIp(host)
   if (address !== null) {
     const pod = directory.podAt(address) ?? null
-    return { title: pod === null ? address : `pod ${podName(pod)} (${address})`, addresses: [address], port, pod }
+    return { name: pod === null ? '' : `pod ${podName(pod)}`, addresses: [address], port, pod }
   }
   if (looksNumeric(host)) throw fail(`'${host}' is not an IP address`)
   const node = nodeOf(host, directory, fail)
-  if (node !== null) return { title: `node ${node.name}`, addresses: node.addresses, port, pod: null }
+  if (node !== null) return { name: `node ${node.name}`, addresses: node.addresses, port, pod: null }
   const pod = podOf(host, directory, fail)
-  return { title: `pod ${podName(pod)}`, addresses: pod.addresses, port, pod }
+  return { name: `pod ${podName(pod)}`, addresses: pod.addresses, port, pod }
 }
 
 /** @param source  who asks: decides how a name is looked up */
@@ -73,11 +74,11 @@ export function resolveTarget(
   fail: Fail,
 ): Target {
   const { host, port: portText } = splitPort(text.trim())
-  const plain = { text, protocol: null, steps: [], headless: false, leadsOutside: false }
+  const plain = { text, isName: true, protocol: null, steps: [], headless: false, leadsOutside: false }
   const address = canonicalIp(host)
   if (address !== null) {
     if (portText === '') throw fail(`${text} needs a port`, `write ${joinPort(address, 80)}`)
-    return { ...plain, addresses: [address], port: numericPort(portText, text, fail) }
+    return { ...plain, isName: false, addresses: [address], port: numericPort(portText, text, fail) }
   }
   if (host === '') throw fail(`'${text}' names no destination`, 'ADDRESS:PORT, SERVICE:PORT, POD:PORT or a URL')
   if (looksNumeric(host)) throw fail(`'${host}' is not an IP address`)
@@ -134,7 +135,11 @@ function podOf(reference: string, directory: Directory, fail: Fail): ClusterPod 
   const { cluster } = directory
   const found = findPods(cluster, reference.replace(/^pods?\/(?=[^/]+\/)/, ''))
   if (found.length === 0) {
-    const known = [...cluster.pods.map(podName), ...directory.services.keys(), ...cluster.nodes.map(({ name }) => `node/${name}`)]
+    const known = [
+      ...cluster.pods.map(podName),
+      ...directory.services.keys(),
+      ...cluster.nodes.map(({ name }) => `node/${name}`),
+    ]
     throw fail(`there is no pod ${reference}`, suggestion(reference.replace(/^(?:pods?|po)\//, ''), known))
   }
   const pod = found.find(({ namespace }) => namespace === 'default') ?? found[0]!
@@ -171,12 +176,13 @@ function serviceTarget(
     const qname = `${service.name}.${service.namespace}.svc.${directory.cluster.clusterDomain}.`
     const conf = outsideConf(directory)
     const resolution = resolveName(directory.dns, conf, qname, ['A', 'AAAA'])
-    return { text, ...port, ...readResolution(resolution, qname, 'client', directory) }
+    return { text, isName: true, ...port, ...readResolution(resolution, qname, 'client', directory) }
   }
   if (service.clusterIPs.length === 0) throw fail(`Service ${key} has no cluster IP`)
   const detail = `Service ${key} has ${service.clusterIPs.length === 1 ? 'cluster IP' : 'cluster IPs'} ${service.clusterIPs.join(', ')}`
   return {
     text,
+    isName: true,
     ...port,
     addresses: service.clusterIPs,
     steps: [{ at: 'client', stage: 'dns', detail }],
@@ -209,7 +215,7 @@ function nameTarget(
     service === null
       ? { port: numericPort(portText, text, fail), protocol: null }
       : servicePort(service, portText, protocol, text, fail)
-  return { text, ...port, ...readResolution(resolution, host, at, directory) }
+  return { text, isName: true, ...port, ...readResolution(resolution, host, at, directory) }
 }
 
 /** Who is no pod asks as a pod of namespace default does. */
@@ -229,7 +235,10 @@ function nameHint(host: string, directory: Directory): string {
   const name = host.split('.')[0]!
   const elsewhere = keys.find((key) => key.endsWith(`/${name}`))
   if (elsewhere !== undefined) return `did you mean ${elsewhere}?`
-  const near = nearestName(name, [...directory.services.values()].map((service) => service.name))
+  const near = nearestName(
+    name,
+    [...directory.services.values()].map((service) => service.name),
+  )
   const key = near === null ? undefined : keys.find((one) => one.endsWith(`/${near}`))
   const outside = host.includes('.') && !host.replace(/\.$/, '').endsWith(`.${directory.cluster.clusterDomain}`)
   if (key === undefined && outside) return 'names outside the cluster are not known here: give the address'
@@ -253,7 +262,9 @@ function readResolution(
 ): Pick<Target, 'addresses' | 'steps' | 'headless' | 'leadsOutside'> {
   const records = [...resolution.replies.values()].flatMap((reply) => reply.answer)
   const addresses = [
-    ...new Set(records.filter(({ type }) => type === 'A' || type === 'AAAA').map(({ data }) => canonicalIp(data) ?? data)),
+    ...new Set(
+      records.filter(({ type }) => type === 'A' || type === 'AAAA').map(({ data }) => canonicalIp(data) ?? data),
+    ),
   ]
   const cnames = [...new Set(records.filter(({ type }) => type === 'CNAME').map(({ data }) => data))]
   const tries = new Set(resolution.queries.map(({ qname }) => qname)).size
@@ -268,7 +279,8 @@ function readResolution(
         : ' exists and has no address: no endpoint is published'
       : `${cnames.length > 0 ? ',' : ''} has ${addresses.length === 1 ? 'address' : 'addresses'} ${listed(owners)}`
   const pick = headless && addresses.length > 1 ? '; the client takes one of them' : ''
-  const name = resolution.qname === asked ? asked : `${asked} → ${resolution.qname}`
+  const qname = resolution.qname.replace(/\.$/, '')
+  const name = qname === asked.replace(/\.$/, '') ? qname : `${asked} → ${qname}`
   return {
     addresses,
     steps: [{ at, stage: 'dns', detail: `${name}${walked}${alias}${found}${pick}` }],
@@ -315,7 +327,8 @@ function podPort(pod: ClusterPod, portText: string, text: string, fail: Fail): n
   const number = portNumber(portText)
   if (number !== null) return number
   const known = pod.ports.map(({ name }) => name).filter((name) => name !== '')
-  if (portText === '') throw fail(`${text} needs a port`, known.length > 0 ? `${podName(pod)} has ${known.join(', ')}` : '')
+  if (portText === '')
+    throw fail(`${text} needs a port`, known.length > 0 ? `${podName(pod)} has ${known.join(', ')}` : '')
   const found = pod.ports.find(({ name }) => name === portText)
   if (found === undefined) throw fail(`pod ${podName(pod)} has no port '${portText}'`, suggestion(portText, known))
   return found.containerPort

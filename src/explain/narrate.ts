@@ -4,6 +4,9 @@
  * Reads the core's `Decision` and the objects that the rules were compiled from; decides nothing itself.
  */
 import {
+  ADDRESS_LOOPBACK,
+  ADDRESS_NODE,
+  ADDRESS_POD,
   FRONTEND_CLUSTER_IP,
   FRONTEND_HEALTH_CHECK,
   FRONTEND_LOAD_BALANCER_IP,
@@ -21,9 +24,6 @@ import {
   USED_LOCAL,
   USED_NONE,
   USED_SHORT_CIRCUIT,
-  ADDRESS_LOOPBACK,
-  ADDRESS_NODE,
-  ADDRESS_POD,
 } from '../../native-free-core/index.ts'
 import { isFallback, type ProxyEndpoint, topologyEndpoints, topologyHints, topologyMode } from '../compile/usable.ts'
 import type { Approach } from './approach.ts'
@@ -49,9 +49,7 @@ export interface Scene {
 export function sceneOf(context: ExplainContext, way: Approach): Scene | null {
   const { decision } = way
   if (decision.servicePort < 0) return null
-  const members = Array.from(
-    context.rules.members.subarray(decision.setStart, decision.setStart + decision.setCount),
-  )
+  const members = Array.from(context.rules.members.subarray(decision.setStart, decision.setStart + decision.setCount))
   return { context, way, port: context.port(decision.servicePort), members }
 }
 
@@ -156,7 +154,8 @@ export function sourceText({ context, way }: Scene): string {
   if (owner >= 0 && (flags & ADDRESS_NODE) !== 0) {
     return `${source} is node ${context.nodeName(owner)}, which is outside to this node`
   }
-  if (owner >= 0) return `${source} is a pod of node ${context.nodeName(owner)}, which this node's detector does not count as its own`
+  if (owner >= 0)
+    return `${source} is a pod of node ${context.nodeName(owner)}, which this node's detector does not count as its own`
   return `${source} is outside the cluster`
 }
 
@@ -198,7 +197,8 @@ function refusalStep(scene: Scene): Step {
     return { ...where, detail: `${port.title} has no endpoint for this port: ${reason.sentence}` }
   }
   const usable = port.endpoints.filter((one) => one.ready || isFallback(one))
-  const elsewhere = reason.code === REASON_NO_LOCAL_ENDPOINT ? `; usable elsewhere: ${describeEndpoints(scene, usable)}` : ''
+  const elsewhere =
+    reason.code === REASON_NO_LOCAL_ENDPOINT ? `; usable elsewhere: ${describeEndpoints(scene, usable)}` : ''
   const out = leftOut(scene, new Set())
   return { ...where, detail: `${reason.sentence}${elsewhere}${out === '' ? '' : `; not usable: ${out}`}` }
 }
@@ -234,9 +234,12 @@ function leftOut({ port }: Scene, used: ReadonlySet<string>): string {
   return listed(out)
 }
 
-/** Which endpoints of the port the set holds, which not, and how one is taken. */
-export function endpointStep(scene: Scene): Step {
-  const { context, way, port, members } = scene
+/**
+ * Which endpoints of the port the set holds, which not, and how one is taken.
+ * @param chosen  `ip:port` of the one that was taken, '' where nobody was sent
+ */
+export function endpointStep(scene: Scene, chosen: string, bound: boolean): Step {
+  const { context, port, members } = scene
   const used = new Set(members.map((id) => context.registry.endpointText(id)))
   const inSet = port.endpoints.filter((one) => used.has(joinPort(one.address, one.port)))
   const parts = [describeEndpoints(scene, inSet)]
@@ -247,21 +250,23 @@ export function endpointStep(scene: Scene): Step {
   if (topology !== '') parts.push(topology)
   const out = leftOut(scene, used)
   if (out !== '') parts.push(`left out: ${out}`)
-  parts.push(choiceText(scene))
+  const how = bound ? 'the one that the client is bound to' : choiceText(scene)
+  parts.push(chosen === '' ? how : `${how}: ${chosen}`)
   return { at: at(scene), stage: 'endpoint', detail: parts.join('; ') }
+}
 
-  function choiceText({ members: set }: Scene): string {
-    if (set.length === 1) return 'the only one'
-    if (!isIpvs(scene)) return `one of them at random, each with probability 1/${set.length}`
-    const { scheduler } = context.compiled.settings
-    const HOW = {
-      rr: 'taken in turn (ipvs rr)',
-      lc: 'the one with the fewest connections (ipvs lc)',
-      sh: 'by a hash of the source address (ipvs sh)',
-      dh: 'by a hash of the destination address (ipvs dh)',
-    } as const
-    return way.decision.used === USED_NONE ? '' : HOW[scheduler]
-  }
+const SCHEDULER_TEXT = {
+  rr: 'taken in turn (ipvs rr)',
+  lc: 'the one with the fewest connections (ipvs lc)',
+  sh: 'by a hash of the source address (ipvs sh)',
+  dh: 'by a hash of the destination address (ipvs dh)',
+} as const
+
+function choiceText(scene: Scene): string {
+  const { members, context } = scene
+  if (members.length === 1) return 'the only one'
+  if (isIpvs(scene)) return SCHEDULER_TEXT[context.compiled.settings.scheduler]
+  return `one of them at random, each with probability 1/${members.length}`
 }
 
 function topologyText({ context, way, port }: Scene): string {
@@ -287,19 +292,18 @@ export function affinityStep(scene: Scene, bound: boolean | null): Step | null {
   const source = context.registry.addressText(way.source)
   const mode = context.rules.settings[SETTING_MODE]
   const scope = isIpvs(scene)
-    ? `per virtual server (${joinPort(context.registry.addressText(way.destination), way.port)}) on this node`
-    : `per port of the Service on this node, shared by its cluster IP, node port and other frontends`
-  const limit = mode === MODE_IPTABLES ? ', at most 100 clients an endpoint' : ''
+    ? `for this virtual server (${joinPort(context.registry.addressText(way.destination), way.port)}) on this node`
+    : 'for this port of the Service on this node, whichever its frontend'
+  const limit = mode === MODE_IPTABLES ? ', for at most 100 clients an endpoint' : ''
   const state =
     bound === null
-      ? `a client that was sent to an endpoint in the last ${timeout} s goes there again`
+      ? `a client sent to an endpoint in the last ${timeout} s goes there again`
       : bound
-        ? `hit: ${source} is bound to an endpoint, and its ${timeout} s start again`
-        : `miss: ${source} is not bound to any of the endpoints; it is now, for ${timeout} s`
+        ? `hit, ${source} is bound to an endpoint and its ${timeout} s start again`
+        : `miss, ${source} is bound to none of the endpoints; from now on to the chosen one, for ${timeout} s`
   return {
     at: at(scene),
     stage: 'affinity',
-    detail: `sessionAffinity: ClientIP of ${port.title} (timeoutSeconds ${timeout}), ${state}; kept ${scope}${limit}`,
+    detail: `sessionAffinity: ClientIP of ${port.title} (timeoutSeconds ${timeout}): ${state}; kept ${scope}${limit}`,
   }
 }
-

@@ -19,7 +19,16 @@ import {
 import { type Approach, approach, type PacketQuestion } from './approach.ts'
 import type { ExplainContext } from './context.ts'
 import { joinPort, listed } from './names.ts'
-import { affinityStep, count, decisionSteps, endpointStep, protocolText, type Scene, sceneOf, servicePortText } from './narrate.ts'
+import {
+  affinityStep,
+  count,
+  decisionSteps,
+  endpointStep,
+  protocolText,
+  type Scene,
+  sceneOf,
+  servicePortText,
+} from './narrate.ts'
 import { type Done, egressOf, isHairpin, translationSteps } from './translate.ts'
 import type { Answer, Explanation, FrontendName, Step, VerdictName } from './types.ts'
 import { untouchedSteps } from './untouched.ts'
@@ -31,6 +40,9 @@ export interface Packet {
   readonly question: PacketQuestion
   /** What names became addresses by, before the packet was sent. */
   readonly before: readonly Step[]
+  /** The names themselves, where the user gave such; '' for an address. */
+  readonly fromName: string
+  readonly toName: string
 }
 
 /** What a dataplane did with the packet, for `--stateful`. */
@@ -41,11 +53,13 @@ export interface Happened {
   readonly done: Done | null
 }
 
-export function titleOf(context: ExplainContext, { question }: Packet): string {
+export function titleOf(context: ExplainContext, { question, fromName, toName }: Packet): string {
   const { registry } = context
   const source = registry.addressText(question.source)
   const from = question.sourcePort === 0 ? source : joinPort(source, question.sourcePort)
-  return `${from} → ${joinPort(registry.addressText(question.destination), question.port)}/${protocolText(question.protocol)}`
+  const to = `${joinPort(registry.addressText(question.destination), question.port)}/${protocolText(question.protocol)}`
+  const named = (name: string, address: string): string => (name === '' ? address : `${name} (${address})`)
+  return `${named(fromName, from)} → ${named(toName, to)}`
 }
 
 /** @param happened  null: nobody was sent anywhere, the whole set is told */
@@ -66,11 +80,12 @@ export function explainPacket(context: ExplainContext, packet: Packet, happened:
   if (way.decision.action === ACTION_DNAT) {
     const affinity = affinityStep(scene, happened?.bound ?? null)
     if (affinity !== null) steps.push(affinity)
-    steps.push(endpointStep(scene))
+    const chosen = happened?.done == null ? '' : context.registry.endpointText(happened.done.endpoint)
+    steps.push(endpointStep(scene, chosen, happened?.bound === true))
     if (happened === null) steps.push(...translationSteps(scene, null))
     else if (happened.done !== null) steps.push(...translationSteps(scene, happened.done))
   }
-  return ofService(scene, steps, title)
+  return ofService(scene, steps, title, happened?.done ?? null)
 }
 
 /** 127.0.0.1 in a pod is the pod. */
@@ -90,13 +105,17 @@ function inPod(context: ExplainContext, packet: Packet, title: string): Answer {
   const step: Step = { at: `pod ${address}`, stage: 'deliver', detail }
   const node = context.nodeName(context.rules.addressNode[packet.question.source]!)
   const explanation = plain('none', REASON_NONE, node === '' ? null : node, [...packet.before, step])
-  return { title, explanation, conclusion: 'kube-proxy does nothing with it: it stays in the pod' }
+  return { title, explanation, conclusion: 'none: kube-proxy does nothing with it, it stays in the pod' }
 }
 
 function neverArrives(way: Approach, steps: readonly Step[], title: string): Answer {
   const reason = REASONS[way.lost]!
   const verdict = VERDICT_NAMES[reason.verdict] as VerdictName
-  return { title, explanation: plain(verdict, way.lost, null, steps), conclusion: `${verdict}: ${reason.sentence} [${reason.name}]` }
+  return {
+    title,
+    explanation: plain(verdict, way.lost, null, steps),
+    conclusion: `${verdict}: ${reason.sentence} [${reason.name}]`,
+  }
 }
 
 function plain(verdict: VerdictName, reason: number, node: string | null, steps: readonly Step[]): Explanation {
@@ -119,13 +138,15 @@ function plainConclusion(way: Approach, node: string): string {
   return `${ACTION_NAMES[way.decision.action]}: ${reason.sentence} [${reason.name}]`
 }
 
-function ofService(scene: Scene, steps: readonly Step[], title: string): Answer {
+/** @param done  where it is known which endpoint was taken: masquerade is then that of this connection */
+function ofService(scene: Scene, steps: readonly Step[], title: string, done: Done | null): Answer {
   const { context, way, members } = scene
   const { decision } = way
   const kind = FRONTEND_NAMES[context.rules.frontendKind[decision.frontend]!]!
   const verdict = ACTION_NAMES[decision.action] as VerdictName
+  const taken = done === null ? members : [done.endpoint]
   const masquerade =
-    verdict === 'dnat' && (decision.masquerade !== 0 || members.some((endpoint) => isHairpin(scene, endpoint)))
+    verdict === 'dnat' && (decision.masquerade !== 0 || taken.some((endpoint) => isHairpin(scene, endpoint)))
   const explanation: Explanation = {
     ...plain(verdict, decision.reason, context.nodeName(way.node), steps),
     endpoints: members.map((endpoint) => context.registry.endpointText(endpoint)),
@@ -133,21 +154,29 @@ function ofService(scene: Scene, steps: readonly Step[], title: string): Answer 
     service: servicePortText(scene),
     frontend: FRONTENDS.has(kind) ? (kind as FrontendName) : null,
   }
-  return { title, explanation, conclusion: conclusionOf(scene, explanation) }
+  return { title, explanation, conclusion: conclusionOf(scene, explanation, done) }
 }
 
-function conclusionOf(scene: Scene, { verdict, endpoints, masquerade, node }: Explanation): string {
+function conclusionOf(scene: Scene, { verdict, endpoints, masquerade, node }: Explanation, done: Done | null): string {
   const { context, way, members } = scene
+  const { registry } = context
   if (verdict === 'accept') return `accept: kube-proxy's health check server on node ${node} answers`
   if (verdict !== 'dnat') {
     const reason = REASONS[way.decision.reason]!
     return `${verdict}: ${reason.sentence} [${reason.name}]`
   }
-  const client = context.registry.addressText(way.source)
+  const client = registry.addressText(way.source)
   const to =
-    endpoints.length === 1 ? `to ${endpoints[0]}` : `to one of ${count(endpoints.length, 'endpoint')}: ${listed(endpoints)}`
+    done !== null
+      ? `to ${registry.endpointText(done.endpoint)}`
+      : endpoints.length === 1
+        ? `to ${endpoints[0]}`
+        : `to one of ${count(endpoints.length, 'endpoint')}: ${listed(endpoints)}`
   if (!masquerade) return `dnat ${to}; the pod sees the client's address ${client}`
-  const egress = [...new Set(members.map((endpoint) => context.registry.addressText(egressOf(scene, endpoint))))]
-  if (way.decision.masquerade === 0) return `dnat ${to}; masqueraded only where the client reaches itself`
+  if (done !== null)
+    return `dnat ${to}; masqueraded, the pod sees ${registry.addressText(done.seen)} in place of ${client}`
+  if (way.decision.masquerade === 0 && members.length > 1)
+    return `dnat ${to}; masqueraded where the client reaches itself`
+  const egress = [...new Set(members.map((endpoint) => registry.addressText(egressOf(scene, endpoint))))]
   return `dnat ${to}; masqueraded, the pod sees ${egress.join(' or ')} in place of ${client}`
 }

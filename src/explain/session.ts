@@ -100,7 +100,6 @@ export interface Result {
 
 export class Session {
   private readonly dataplane: Dataplane
-  private readonly sizes: SessionSizes
   private readonly reasonCounts: Float64Array
   private readonly nodeCounts: Float64Array
   private readonly defined = new Set<number>()
@@ -110,7 +109,6 @@ export class Session {
   private entered = -1
 
   constructor(context: ExplainContext, sizes: SessionSizes) {
-    this.sizes = sizes
     const wanted = sizes.packets * MOST_HOPS + 64
     this.dataplane = createDataplane({
       connections: Math.max(1, sizes.connections),
@@ -143,7 +141,7 @@ export class Session {
   }
 
   send(sent: Sent): Result {
-    const { lines, slowPath } = this.dataplane
+    const { slowPath } = this.dataplane
     const line = sent.connection << LINE_SHIFT
     const tick = Math.round(sent.timeSeconds * TICKS_PER_SECOND)
     const nowMs = Math.floor(tick / TICKS_PER_MS)
@@ -220,7 +218,10 @@ export class Session {
     const entered = nodeCounts.findIndex((before, node) => this.entries(node) > before)
     if (entered >= 0) this.entered = entered
     if (result[layout.totals + TOTAL_NOT_SENT]! > unsent) return this.lastReason
-    this.lastReason = Math.max(0, reasonCounts.findIndex((before, code) => result[layout.reasons + code]! > before))
+    this.lastReason = Math.max(
+      0,
+      reasonCounts.findIndex((before, code) => result[layout.reasons + code]! > before),
+    )
     return this.lastReason
   }
 
@@ -243,9 +244,9 @@ export class Session {
     return {
       known,
       before,
-      after: this.isKnown(sent.connection, nowMs) ? this.entryState(line, nowMs) : null,
+      after: (known || open) && slowPath.hasEntries(line, nowMs) ? this.entryState(line, nowMs) : null,
       reason,
-      entered: known ? lines[line + LINE_NODE_PROTOCOL]! >> 8 : this.entered,
+      entered: this.entered < 0 && (known || open) ? lines[line + LINE_NODE_PROTOCOL]! >> 8 : this.entered,
       // A lost reply leaves the line unfinished, though an endpoint has been chosen.
       endpoint: open || known ? lines[line + LINE_ENDPOINT]! : slowPath.endpoint,
       affinity: slowPath.selector.lastAffinity,

@@ -1,4 +1,4 @@
-/** The text form of an answer: a story with numbered steps that can be pasted into a ticket. */
+/** The text form of an answer: a story from place to place with numbered steps, to be pasted into a ticket. */
 import type { Answer, Step } from './types.ts'
 
 /** Text is wrapped at this column; a word that is longer stands alone. */
@@ -10,34 +10,35 @@ export function renderAnswer({ title, conclusion, explanation }: Answer): string
     ...(service === null ? [] : [`Service ${service}`]),
     ...(node === null ? [] : [`decided at node ${node}`]),
   ]
-  const head = `${id === undefined ? '' : `${id}: `}${title}${where.length === 0 ? '' : `   (${where.join(', ')})`}`
-  const given = chosen === undefined ? [] : [`chosen: ${chosen ?? 'none'}`]
-  return [head, ...renderSteps(steps), '', ...given, ...wrap(`verdict: ${conclusion}`, 9), ''].join('\n')
+  const head = `${id === undefined ? '' : `${id}: `}${title}${where.length === 0 ? '' : `   [${where.join(', ')}]`}`
+  const given = chosen === undefined ? [] : [`chosen:  ${chosen ?? 'none'}`]
+  return [head, '', ...renderSteps(steps), '', ...given, ...wrap('verdict: ', conclusion), ''].join('\n')
 }
 
+/** Under the name of each place the steps that were taken there. */
 function renderSteps(steps: readonly Step[]): string[] {
-  const number = String(steps.length).length
-  const at = Math.min(28, Math.max(...steps.map((step) => step.at.length), 0))
-  const stage = Math.max(...steps.map((step) => step.stage.length), 0)
-  return steps.flatMap((step, i) => {
-    const label = `${String(i + 1).padStart(number + 1)}  ${step.at.padEnd(at)}  ${step.stage.padEnd(stage)}  `
-    return wrap(label + step.detail, Math.min(label.length, 52), label.length)
+  const digits = String(steps.length).length
+  const stageWidth = Math.max(...steps.map(({ stage }) => stage.length), 0)
+  let place = ''
+  return steps.flatMap(({ at, stage, detail }, i) => {
+    const label = `  ${String(i + 1).padStart(digits)}  ${stage.padEnd(stageWidth)}  `
+    const lines = wrap(label, detail)
+    if (at === place) return lines
+    place = at
+    return [at, ...lines]
   })
 }
 
-/** Lines of at most WIDTH columns; those after the first are indented. @param keep  characters at the start that stay as they are */
-function wrap(text: string, indent: number, keep = 0): string[] {
+/** Lines of at most WIDTH columns; those after the first begin below the text. */
+function wrap(label: string, text: string): string[] {
   const lines: string[] = []
-  let line = text.slice(0, keep)
-  let empty = true
-  for (const word of text.slice(keep).split(' ')) {
-    if (!empty && line.length + 1 + word.length > WIDTH) {
+  let line = label
+  for (const word of text.split(' ')) {
+    const full = line.length > label.length
+    if (full && line.length + 1 + word.length > WIDTH) {
       lines.push(line)
-      line = ' '.repeat(indent)
-      empty = true
-    }
-    line += empty ? word : ` ${word}`
-    empty = false
+      line = ' '.repeat(label.length) + word
+    } else line += full ? ` ${word}` : word
   }
   return [...lines, line].map((one) => one.trimEnd())
 }

@@ -25,7 +25,13 @@ export interface Done {
   readonly seenPort: number
 }
 
-export function tupleText(context: ExplainContext, source: number, sourcePort: number, to: string, protocol: number): string {
+export function tupleText(
+  context: ExplainContext,
+  source: number,
+  sourcePort: number,
+  to: string,
+  protocol: number,
+): string {
   const address = context.registry.addressText(source)
   const from = sourcePort === 0 ? address : joinPort(address, sourcePort)
   return `${from} → ${to} ${protocolText(protocol)}`
@@ -90,9 +96,7 @@ function masqueradeStep(scene: Scene, done: Done | null): Step {
   if (way.decision.masquerade === 0 && hairpins.length === 0) return { ...where, detail: `no: ${whyNot(scene)}` }
   const why = way.decision.masquerade === 0 ? hairpinText(scene, endpoints.length, hairpins[0]!) : whyMasqueraded(scene)
   const as =
-    done === null
-      ? egressText(scene, way.decision.masquerade === 0 ? hairpins : endpoints)
-      : seenText(context, done)
+    done === null ? egressText(scene, way.decision.masquerade === 0 ? hairpins : endpoints) : seenText(context, done)
   return { ...where, detail: `yes, as ${as}: ${why}` }
 }
 
@@ -106,7 +110,9 @@ function egressText(scene: Scene, endpoints: readonly number[]): string {
   const { registry, rules } = scene.context
   const local = endpoints.find((one) => rules.endpointNode[one] === scene.way.node)
   const remote = endpoints.find((one) => rules.endpointNode[one] !== scene.way.node)
-  const texts = [local, remote].flatMap((one) => (one === undefined ? [] : [registry.addressText(egressOf(scene, one))]))
+  const texts = [local, remote].flatMap((one) =>
+    one === undefined ? [] : [registry.addressText(egressOf(scene, one))],
+  )
   if (texts.length < 2 || texts[0] === texts[1]) return texts[0]!
   return `${texts[0]} towards pods of this node and ${texts[1]} towards other nodes`
 }
@@ -125,7 +131,9 @@ function whyMasqueraded(scene: Scene): string {
 
 function hairpinText({ context, way }: Scene, endpoints: number, endpoint: number): string {
   const itself = `${context.registry.endpointText(endpoint)} is the client itself (hairpin)`
-  return endpoints === 1 ? itself : `only if the client gets itself: ${itself}; ${context.registry.addressText(way.source)} is kept otherwise`
+  return endpoints === 1
+    ? itself
+    : `only if the client gets itself: ${itself}; ${context.registry.addressText(way.source)} is kept otherwise`
 }
 
 function whyNot(scene: Scene): string {
@@ -164,7 +172,12 @@ function deliverStep(scene: Scene, done: Done | null): Step {
   const endpoints = endpointsOf(scene, done)
   const first = endpoints[0]!
   const pod = context.directory.podAt(context.registry.addressText(context.rules.endpointAddress[first]!))
-  const at = endpoints.length === 1 ? (pod === undefined ? `endpoint ${context.registry.endpointText(first)}` : `pod ${pod.namespace}/${pod.name}`) : 'the pod'
+  const at =
+    endpoints.length === 1
+      ? pod === undefined
+        ? `endpoint ${context.registry.endpointText(first)}`
+        : `pod ${pod.namespace}/${pod.name}`
+      : 'the pod'
   const client = context.registry.addressText(way.source)
   const masqueraded = endpoints.filter((one) => isMasqueraded(scene, one))
   const sees =

@@ -93,7 +93,8 @@ function onItsWay(context: ExplainContext, way: Approach, at: string): Step[] {
     const where = owner === way.node ? 'this node itself' : `node ${context.nodeName(owner)}, which decides for itself`
     return [{ at, stage: 'route', detail: `${address} is ${where}` }]
   }
-  if (owner >= 0) return [{ at, stage: 'route', detail: `${address} is an endpoint on node ${context.nodeName(owner)}` }]
+  if (owner >= 0)
+    return [{ at, stage: 'route', detail: `${address} is an endpoint on node ${context.nodeName(owner)}` }]
   if ((flags & ADDRESS_POD_RANGE) !== 0) {
     return [{ at, stage: 'route', detail: `${address} is in the pods' range, but no pod or endpoint has it` }]
   }

@@ -10,6 +10,7 @@ const FIGURES: Figures = {
   conntrackFraction: 0,
   snatFraction: 0,
   cpuFraction: 0,
+  cpuPeakFraction: 0,
   crossNodeFraction: 0,
   masqueradedFraction: 0,
   clientIpPreservedFraction: 0,

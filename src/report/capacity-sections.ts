@@ -195,12 +195,12 @@ function figuresIn(objectives: readonly string[], cells: readonly CapacityCell[]
   return [...new Set(named)].filter((figure) => figures !== undefined && figureValue(figures, figure) !== undefined)
 }
 
-function figureValue(figures: Figures, path: string): number | null | undefined {
+function figureValue(figures: Figures, path: string): number | undefined {
   let value: unknown = figures
   for (const step of path.split('.')) {
     value = typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>)[step] : undefined
   }
-  if (typeof value === 'number' || value === null) return value
+  if (typeof value === 'number') return value
   return path.startsWith('drops.') ? 0 : undefined
 }
 

@@ -87,8 +87,9 @@ export interface Figures {
   conntrackFraction: number
   /** Source ports in use at once towards one destination, of those a node has. */
   snatFraction: number
-  /** Busiest node's CPU; null where nodes' CPUs are not modelled. */
-  cpuFraction: number | null
+  /** CPU time spent on packets by the busiest node, on average and in the busiest 256th of the run. */
+  cpuFraction: number
+  cpuPeakFraction: number
   crossNodeFraction: number
   masqueradedFraction: number
   clientIpPreservedFraction: number

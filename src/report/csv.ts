@@ -59,6 +59,7 @@ const FIGURES: readonly (readonly [name: string, value: (figures: Figures) => nu
   ['conntrackFraction', (figures) => figures.conntrackFraction],
   ['snatFraction', (figures) => figures.snatFraction],
   ['cpuFraction', (figures) => figures.cpuFraction],
+  ['cpuPeakFraction', (figures) => figures.cpuPeakFraction],
   ['crossNodeFraction', (figures) => figures.crossNodeFraction],
   ['masqueradedFraction', (figures) => figures.masqueradedFraction],
   ['clientIpPreservedFraction', (figures) => figures.clientIpPreservedFraction],

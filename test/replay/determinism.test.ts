@@ -21,7 +21,8 @@ async function text(name: string, change: Partial<ReplayOptions> = {}): Promise<
 describe.each(scenarios)('%s', (name) => {
   it('1, 2 and 7 workers, each twice, print the same', async () => {
     const texts: string[] = []
-    for (const workers of [1, 2, 7, 1, 2, 7]) texts.push(await text(name, { workers }))
+    const policies = name === 'two-plus-one' ? (['cluster'] as const) : (['cluster', 'local'] as const)
+    for (const workers of [1, 2, 7, 1, 2, 7]) texts.push(await text(name, { workers, policies }))
     expect(new Set(texts).size).toBe(1)
   })
 
@@ -33,7 +34,7 @@ describe.each(scenarios)('%s', (name) => {
   })
 
   // In iptables mode with affinity there is but one shard: see below.
-  const modes = name === 'affinity-1800' ? (['nftables'] as const) : (['nftables', 'iptables'] as const)
+  const modes = name === 'storefront' ? (['nftables', 'iptables'] as const) : (['nftables'] as const)
   it.each(modes)('one shard and sixteen agree in %s mode in all but what hangs on ports and ties', async (mode) => {
     const one = await replayed(traces.get(name)!, { shards: 1, proxyModes: [mode] })
     const sixteen = await replayed(traces.get(name)!, { shards: 16, proxyModes: [mode] })
@@ -94,7 +95,7 @@ describe('many runs in one replay', () => {
   })
 
   it('as-is is the policy that the manifests have', async () => {
-    const report = await replayed(traces.get('two-plus-one')!, { policies: ['as-is', 'cluster'] })
+    const report = await replayed(traces.get('affinity-1800')!, { policies: ['as-is', 'cluster'] })
     expect({ ...runOf(report, 'as-is'), policy: 'cluster' }).toEqual(runOf(report, 'cluster'))
   })
 })

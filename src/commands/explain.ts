@@ -1,0 +1,172 @@
+/**
+ * `dpemu explain`: manifests → rules → where a packet or a request goes, and why each step was taken.
+ *
+ * One packet (`--from`, `--to`) or a file of them (`--packets`); with `--stateful` the lines are a sequence in time. Nothing is
+ * written before every line has been read and explained.
+ */
+import { readFileSync } from 'node:fs'
+import { Registry } from '../compile/registry.ts'
+import { UserError, type Warning } from '../errors.ts'
+import { ask, isAnswer, packetOf, register, withAlternatives } from '../explain/ask.ts'
+import { Directory, ExplainContext, type LoadedManifests, loadManifests } from '../explain/context.ts'
+import { explainRequest, explainUrl, Routes } from '../explain/http.ts'
+import { failAt, type Line, parseLines, protocolOf } from '../explain/lines.ts'
+import { resolveSource } from '../explain/names.ts'
+import { explainPacket } from '../explain/packet.ts'
+import { explainStateful, withId } from '../explain/stateful.ts'
+import { renderAnswer } from '../explain/text.ts'
+import type { Answer, Fail } from '../explain/types.ts'
+import { parseHttpLine } from '../ingress/index.ts'
+import { usageError } from './arguments.ts'
+import type { Io } from './io.ts'
+import { parseOutputs, writeWhole } from './outputs.ts'
+import { warningPrinter } from './warnings.ts'
+
+/** As typed: one field a flag, absent where the flag was. */
+export interface ExplainOptions {
+  /** `-f`, repeated. */
+  readonly manifests: readonly string[]
+  readonly from?: string | undefined
+  readonly to?: string | undefined
+  readonly protocol?: string | undefined
+  readonly node?: string | undefined
+  /** A file of packets, one JSON object a line, or `-`. */
+  readonly packets?: string | undefined
+  readonly stateful: boolean
+  readonly output: readonly string[]
+  readonly quiet: boolean
+}
+
+const FORMATS = ['text', 'json', 'ndjson'] as const
+type Format = (typeof FORMATS)[number]
+
+type Warn = (warning: Warning) => void
+
+/**
+ * @returns  0: an explanation, whatever its verdict
+ * @throws UserError  wrong usage, manifests or lines that cannot be used
+ */
+export function runExplain(options: ExplainOptions, io: Pick<Io, 'stdout' | 'stderr' | 'stdin'>): number {
+  const outputs = parseOutputs(options.output, FORMATS)
+  checkUsage(options)
+  const many = options.packets !== undefined
+  const lines = options.packets === undefined ? [] : readLines(options.packets, options.stateful, io)
+  const loaded = loadManifests(options.manifests, () => io.stdin())
+  const printer = warningPrinter(io, { update: () => {}, clear: () => {} }, options.quiet)
+  for (const warning of loaded.warnings) printer.print(warning)
+  const warn: Warn = (warning) => printer.print(warning)
+  const answers = many ? explainLines(lines, loaded, options, warn) : [explainOne(loaded, options, warn)]
+  printer.finish()
+
+  for (const { format, file } of outputs) if (file !== null) writeWhole(file, render(answers, format, many))
+  const toStdout = outputs.find((output) => output.file === null)
+  if (toStdout !== undefined || outputs.length === 0) {
+    io.stdout(render(answers, toStdout?.format ?? (many ? 'ndjson' : 'text'), many))
+  }
+  return 0
+}
+
+function checkUsage(options: ExplainOptions): void {
+  const { packets, from, to, stateful, protocol } = options
+  if (packets !== undefined) {
+    if (from !== undefined || to !== undefined || protocol !== undefined) {
+      throw usageError('--packets and --from, --to or --protocol exclude each other', 'each line has its own')
+    }
+    if (packets === '-' && options.manifests.includes('-')) {
+      throw usageError('-f - and --packets - both read standard input')
+    }
+    return
+  }
+  if (stateful) throw usageError('--stateful needs --packets', 'lines with a time and a source port')
+  if (to === undefined || (from === undefined && !isUrl(to))) {
+    throw usageError(
+      'explain needs --from and --to, or --packets',
+      'dpemu explain -f MANIFESTS --from ADDR|POD --to ADDR:PORT|NAME:PORT|URL',
+    )
+  }
+}
+
+function isUrl(text: string): boolean {
+  return /^https?:\/\//i.test(text)
+}
+
+function explainOne(loaded: LoadedManifests, options: ExplainOptions, warn: Warn): Answer {
+  const fail: Fail = (message, hint) => usageError(message, hint)
+  const to = options.to ?? ''
+  const directory = new Directory(loaded.cluster)
+  if (isUrl(to)) return explainOneUrl(directory, to, options, warn)
+  return explainOnePacket(directory, options.from ?? '', to, options, fail, warn)
+}
+
+function explainOnePacket(
+  directory: Directory,
+  from: string,
+  to: string,
+  options: Pick<ExplainOptions, 'protocol' | 'node'>,
+  fail: Fail,
+  warn: Warn,
+): Answer {
+  const protocol = options.protocol === undefined ? null : protocolOf(options.protocol, fail)
+  const asked = ask({ from, to, protocol, node: options.node ?? null }, directory, fail)
+  if (isAnswer(asked)) return asked
+  const registry = new Registry()
+  register(asked, registry)
+  const context = new ExplainContext(directory, registry)
+  for (const warning of context.compiled.warnings) warn(warning)
+  return withAlternatives(explainPacket(context, packetOf(asked, registry)), asked)
+}
+
+function explainOneUrl(directory: Directory, url: string, options: ExplainOptions, warn: Warn): Answer {
+  const fail: Fail = (message, hint) => usageError(message, hint)
+  const source = options.from === undefined ? null : resolveSource(options.from, directory, fail)
+  const routes = new Routes(directory)
+  const request = parseHttpLine({ id: '', url, from: source?.addresses[0] ?? '' })
+  for (const warning of routes.table.warnings) warn(warning)
+  return explainUrl(routes, request, (to) =>
+    options.from === undefined
+      ? null
+      : explainOnePacket(directory, options.from, to, { node: options.node }, fail, warn),
+  )
+}
+
+function explainLines(lines: readonly Line[], loaded: LoadedManifests, options: ExplainOptions, warn: Warn): Answer[] {
+  const defaultNode = options.node ?? null
+  if (options.stateful) return explainStateful(lines, loaded, defaultNode, warn)
+  const directory = new Directory(loaded.cluster)
+  const registry = new Registry()
+  const asked = lines.map((line) => {
+    if (line.kind !== 'packet') return null
+    const one = ask({ ...line, node: line.node ?? defaultNode }, directory, failAt(line.where))
+    if (!isAnswer(one)) register(one, registry)
+    return one
+  })
+  const context = new ExplainContext(directory, registry)
+  for (const warning of context.compiled.warnings) warn(warning)
+  const routes = new Routes(directory)
+  if (lines.some(({ kind }) => kind === 'http')) for (const warning of routes.table.warnings) warn(warning)
+  return lines.flatMap((line, i): Answer[] => {
+    if (line.kind === 'change') return []
+    if (line.kind === 'http') return [withId(explainRequest(routes, line.request), line)]
+    const one = asked[i]!
+    return [withId(isAnswer(one) ? one : withAlternatives(explainPacket(context, packetOf(one, registry)), one), line)]
+  })
+}
+
+function readLines(packets: string, stateful: boolean, io: Pick<Io, 'stdin'>): Line[] {
+  if (packets === '-') return parseLines(io.stdin(), 'standard input', stateful)
+  let text: string
+  try {
+    text = readFileSync(packets, 'utf8')
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? String(error)
+    throw new UserError('E_PACKETS', `cannot read ${packets} (${code})`, { exitCode: 2 })
+  }
+  return parseLines(text, packets, stateful)
+}
+
+function render(answers: readonly Answer[], format: Format, many: boolean): string {
+  if (format === 'text') return answers.map(renderAnswer).join('\n')
+  const documents = answers.map(({ explanation }) => explanation)
+  if (format === 'ndjson' || many) return documents.map((row) => `${JSON.stringify(row)}\n`).join('')
+  return `${JSON.stringify(documents[0], null, 2)}\n`
+}
