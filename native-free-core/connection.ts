@@ -24,9 +24,9 @@ export const LINE_NODE_PROTOCOL = 6
 export const LINE_NODE_PROTOCOL2 = 7
 /** Path latency of a packet of the established connection in either direction, ns, without waiting. */
 export const LINE_FORWARD_NANOS = 8
-/** Receive-side scaling: the flow's hash in the low 8 bits; `FLOW_MASQUERADED`. */
+/** Receive-side scaling: the flow's hash in the low 8 bits; `FLOW_*` above. */
 export const LINE_FLOW = 9
-/** Path latency of the opening packet, ns, until the first reply has been counted; then -1. */
+/** Path latency of the opening packet, ns: the first half of the connection's set-up. */
 export const LINE_FIRST_NANOS = 10
 /** Endpoint id, or -1 where the connection goes to no Service. */
 export const LINE_ENDPOINT = 11
@@ -40,6 +40,8 @@ export const LINE_DESTINATION_INDEX = 15
 export const FLOW_HASH_BITS = 255
 /** The first node masquerades: its packets cost more there. */
 export const FLOW_MASQUERADED = 256
+/** A reply has been seen. */
+export const FLOW_ANSWERED = 512
 
 /** Defined, no packet yet. */
 export const LINE_NEW = 0

@@ -13,6 +13,7 @@
  * entries are swept, shard by shard at the same virtual moments, so that results do not depend on the number of workers.
  */
 import {
+  FLOW_ANSWERED,
   FLOW_HASH_BITS,
   FLOW_MASQUERADED,
   LINE_BACKEND,
@@ -25,7 +26,6 @@ import {
   LINE_ENTRY,
   LINE_ENTRY2,
   LINE_FAILED,
-  LINE_FIRST_NANOS,
   LINE_FLOW,
   LINE_FORWARD_NANOS,
   LINE_NEW,
@@ -527,15 +527,14 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
       if ((lines[line + LINE_STATUS] & 0xff) === LINE_FAILED) result[TOTAL_BROKEN]++
       return false
     }
-    const first = lines[line + LINE_FIRST_NANOS]
-    if (flags[row] >= 128 && first >= 0) {
+    if (flags[row] >= FLAG_REPLY && (lines[line + LINE_FLOW] & FLOW_ANSWERED) === 0) {
+      lines[line + LINE_FLOW] |= FLOW_ANSWERED
       // The first answer: for TCP the connection is set up when it has reached the client.
       if (lines[line + LINE_STATUS] >> 8 === PROTOCOL_TCP) {
         log.countDelivered(line, length[row], 1)
         log.answer(line, baseTick + time[row], length[row])
         return false
       }
-      lines[line + LINE_FIRST_NANOS] = -1
     }
     return true
   }

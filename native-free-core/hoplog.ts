@@ -10,6 +10,7 @@
  * Cost: 3 stores a hop while packets go through, 5-10 ns a packet in `settle`; allocates nothing.
  */
 import {
+  FLOW_ANSWERED,
   FLOW_HASH_BITS,
   FLOW_MASQUERADED,
   LINE_CHAIN,
@@ -38,9 +39,6 @@ import {
 import { type RuleColumns, SETTING_COST_FIRST_P50, SETTING_ZONES } from './ruleset.ts'
 import type { SlowPath } from './slowpath.ts'
 import { REASON_BACKLOG_FULL } from './verdict.ts'
-
-/** LINE_FIRST_NANOS once the answer is under way is this less the time so far: no second packet is taken for the answer. */
-const ANSWERED = -2
 
 const CHUNK = 512
 
@@ -174,12 +172,10 @@ export class HopLog {
     const nanos = this.lines[line + LINE_FORWARD_NANOS]
     if (this.queued) {
       this.close(this.chain(line, tick), HOP_ANSWERS, line, nanos, length)
-      this.lines[line + LINE_FIRST_NANOS] = ANSWERED - this.lines[line + LINE_FIRST_NANOS]
       return
     }
     this.record(this.layout.packetHistogram, nanos)
     this.record(this.layout.setupHistogram, this.lines[line + LINE_FIRST_NANOS] + nanos)
-    this.lines[line + LINE_FIRST_NANOS] = -1
   }
 
   /** An opening packet that the node it came in on did not let through. */
@@ -234,11 +230,8 @@ export class HopLog {
     const first = this.hopLine[hop] + LINE_FIRST_NANOS
     if ((bits & HOP_FIRST) !== 0) {
       this.record(this.layout.firstHistogram, nanos)
-      this.lines[first] = nanos
-    } else {
-      this.record(this.layout.setupHistogram, this.lines[first] + nanos)
-      this.lines[first] = -1
-    }
+      this.lines[first] += nanos
+    } else this.record(this.layout.setupHistogram, this.lines[first] + nanos)
   }
 
   record(histogram: number, nanos: number): void {
@@ -283,7 +276,7 @@ export class HopLog {
     const line = this.hopLine[hop]
     this.countDelivered(line, this.hopLength[hop], -1)
     this.slowPath.countLoss(REASON_BACKLOG_FULL)
-    if ((bits & HOP_ANSWERS) !== 0) this.lines[line + LINE_FIRST_NANOS] = ANSWERED - this.lines[line + LINE_FIRST_NANOS]
+    if ((bits & HOP_ANSWERS) !== 0) this.lines[line + LINE_FLOW] &= ~FLOW_ANSWERED
     if ((bits & HOP_FIRST) === 0) return
     this.result[TOTAL_BROKEN]++
     this.lines[line + LINE_STATUS] = (this.lines[line + LINE_STATUS] & ~0xff) | LINE_FAILED

@@ -3,6 +3,7 @@
  * changes, entries that have gone, and connections whose pod has.
  */
 import {
+  FLOW_ANSWERED,
   LINE_BACKEND,
   LINE_CHAIN,
   LINE_CLIENT,
@@ -11,6 +12,7 @@ import {
   LINE_ENTRY,
   LINE_FAILED,
   LINE_FIRST_NANOS,
+  LINE_FLOW,
   LINE_NODE_PROTOCOL,
   LINE_OPEN,
   LINE_PORTS,
@@ -150,11 +152,13 @@ export class SlowPath extends Opening {
       return REASON_REPLY_LOST
     }
     const firstNanos = lines[line + LINE_FIRST_NANOS]
+    const answered = lines[line + LINE_FLOW] & FLOW_ANSWERED
     this.staysOn = lines[line + LINE_NODE_PROTOCOL] >> 8
     const reason = this.open(line, flags, nowMs, tick, shard)
     this.staysOn = -1
     if (reason !== REASON_NONE) return reason
     lines[line + LINE_FIRST_NANOS] = firstNanos
+    lines[line + LINE_FLOW] |= answered
     const same =
       backend === lines[line + LINE_BACKEND] &&
       seen === lines[line + LINE_SEEN] &&

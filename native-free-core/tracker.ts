@@ -421,7 +421,8 @@ export class Tracker {
   private countFull(node: number): void {
     this.count(node, NODE_CONNTRACK_DROPS)
     const at = this.layout.firstFull + node
-    if (this.result[at] === 0) this.result[at] = this.nowMs + 1
+    // Shards follow one another here, so the first refusal met need not be the earliest.
+    if (this.result[at] === 0 || this.nowMs + 1 < this.result[at]) this.result[at] = this.nowMs + 1
   }
 
   private count(node: number, word: number): void {

@@ -83,7 +83,7 @@ function prepare(
     const asked = ask({ ...line, node: line.node ?? defaultNode }, directory, fail)
     const timed = { ...line, timeSeconds }
     if (isAnswer(asked)) return { kind: 'done', line: timed, answer: asked }
-    if (asked.sourcePort === 0 && asked.protocol !== 0) {
+    if (asked.sourcePort === 0) {
       throw fail(
         `from has no port: with --stateful a packet belongs to the connection that its tuple names`,
         `write "from":"${joinPort(asked.source, 40000)}"`,
