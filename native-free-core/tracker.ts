@@ -79,6 +79,7 @@ const EVICTION_RANGE = 8
 const GC_EARLY_DROP_CYCLE_MS = 62_000
 const GC_EARLY_DROP_KILLS = 257
 const GC_EARLY_DROP_FILL = 0.95
+const REAP_MS = 100
 
 export interface TrackerParts {
   readonly table: FlowTable
@@ -109,6 +110,7 @@ export class Tracker {
   /** By shard × nodes + node: early drop found nothing since the last slow cycle; and when that is due. */
   private readonly wantsEarlyDrop: Uint8Array
   private readonly nextEarlyDropMs: Float64Array
+  private readonly lastReapMs: Float64Array
 
   private firstBucket = 0
   private victims: number[] = []
@@ -132,6 +134,7 @@ export class Tracker {
     this.holders = Array.from({ length: parts.shards }, () => new PairCounters())
     this.wantsEarlyDrop = new Uint8Array(parts.shards * parts.nodes)
     this.nextEarlyDropMs = new Float64Array(parts.shards)
+    this.lastReapMs = new Float64Array(parts.shards)
     this.lookForVictim = (entry, bucket) => this.considerVictim(entry, bucket)
     this.taken = (port, harder) => this.isTaken(port, harder)
   }
@@ -142,6 +145,7 @@ export class Tracker {
     for (const counters of this.holders) counters.clear()
     this.wantsEarlyDrop.fill(0)
     this.nextEarlyDropMs.fill(GC_EARLY_DROP_CYCLE_MS)
+    this.lastReapMs.fill(-REAP_MS)
   }
 
   /** The live entry of a tuple, in either direction; 0 when there is none. */
@@ -177,6 +181,7 @@ export class Tracker {
     const node = nodeProtocol >> 8
     const at = this.shard * this.nodes + node
     const { table, entries, rules } = this
+    if (table.counts[at] >= this.budgets[at]) this.reapShard()
     if (table.counts[at] >= this.budgets[at] && !this.earlyDrop(source, destination, ports, nodeProtocol)) {
       this.wantsEarlyDrop[at] = 1
       this.countFull(node)
@@ -340,6 +345,19 @@ export class Tracker {
         if (rules.endpointAddress[endpoint] === backend && rules.endpointPort[endpoint] === backendPort) return
       }
       this.remove(entry)
+    })
+  }
+
+  /**
+   * A shard at its budget looks for expired entries first: on a busy node lookups would have reaped them on the way, long before
+   * the next sweep. At most once in REAP_MS of virtual time, since it looks at every entry.
+   */
+  private reapShard(): void {
+    const { shard, nowMs, entries } = this
+    if (nowMs - this.lastReapMs[shard] < REAP_MS) return
+    this.lastReapMs[shard] = nowMs
+    this.table.forEachOfShard(shard, (entry) => {
+      if (entries[(entry << ENTRY_SHIFT) + ENTRY_EXPIRES] <= nowMs) this.remove(entry)
     })
   }
 

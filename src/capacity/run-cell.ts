@@ -22,12 +22,14 @@ interface Judged {
   readonly run: CapacityRun
   readonly broke: readonly BrokenObjective[]
   readonly measurement: Measurement
+  /** As asked for; null: the scenario's own. */
+  readonly connections: number | null
 }
 
 /** Of a search's run, unless told. */
 const LEAST_CONNECTIONS = 100_000
 /** A run whose tables have not settled is made again with so many times its connections, up to the most. */
-const LONGER = 4
+const LONGER = 2
 const MOST_CONNECTIONS = 1_000_000
 /** Halvings and doublings from the scenario's own rate. */
 const LEAST_FACTOR = 2 ** -10
@@ -66,7 +68,9 @@ async function searchKnee(
   for (let rate = nextRate(tried, bounds); rate !== null; rate = nextRate(tried, bounds)) {
     const ahead = remainingRuns(tried, bounds)
     const done = tried.length
-    const one = await settledRun(cell, rate, options, (fraction) =>
+    const lower = judged.filter(({ run }) => run.holds && run.connectionsPerSecond < rate!)
+    const least = Math.max(LEAST_CONNECTIONS, ...lower.map((one) => one.connections ?? 0))
+    const one = await settledRun(cell, rate, least, options, (fraction) =>
       options.onProgress((done + fraction) / (done + ahead)),
     )
     judged.push(one)
@@ -96,16 +100,21 @@ async function searchKnee(
   }
 }
 
-/** A rate counts as carried when all objectives hold over a run that is long enough for the tables to settle. */
+/**
+ * A rate counts as carried when all objectives hold over a run that is long enough for the tables to settle.
+ *
+ * @param leastConnections  that a lower rate needed for that: this one needs no fewer
+ */
 async function settledRun(
   cell: PlannedCell,
   rate: number,
+  leastConnections: number,
   options: CellOptions,
   onProgress: (fraction: number) => void,
 ): Promise<Judged> {
   const factor = rate / cell.ownRate
   const given = cell.scaling.connections
-  let connections = given ?? LEAST_CONNECTIONS
+  let connections = given ?? leastConnections
   for (;;) {
     const scaling = { factor, connections }
     const judged = judge(cell, scaling, await options.measure(scaling, onProgress), options, rate)
@@ -119,17 +128,17 @@ async function settledRun(
 
 function judge(
   cell: PlannedCell,
-  { factor }: Scaling,
+  scaling: Scaling,
   measurement: Measurement,
   { objectives }: CellOptions,
-  rate: number = cell.ownRate * factor,
+  rate: number = cell.ownRate * scaling.factor,
 ): Judged {
   const { connections, packets, durationSeconds, settled, figures, culprits } = measurement
   const broke = brokenObjectives(objectives, figures, culprits)
   return {
     run: {
       connectionsPerSecond: rate,
-      timesScenario: factor,
+      timesScenario: scaling.factor,
       connections,
       packets,
       durationSeconds,
@@ -139,6 +148,7 @@ function judge(
     },
     broke,
     measurement,
+    connections: scaling.connections,
   }
 }
 

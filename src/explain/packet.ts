@@ -29,7 +29,7 @@ import {
   sceneOf,
   servicePortText,
 } from './narrate.ts'
-import { type Done, egressOf, isHairpin, translationSteps } from './translate.ts'
+import { type Done, egressOf, isHairpin, losesReply, translationSteps } from './translate.ts'
 import type { Answer, Explanation, FrontendName, Step, VerdictName } from './types.ts'
 import { untouchedSteps } from './untouched.ts'
 
@@ -172,7 +172,13 @@ function conclusionOf(scene: Scene, { verdict, endpoints, masquerade, node }: Ex
       : endpoints.length === 1
         ? `to ${endpoints[0]}`
         : `to one of ${count(endpoints.length, 'endpoint')}: ${listed(endpoints)}`
-  if (!masquerade) return `dnat ${to}; the pod sees the client's address ${client}`
+  if (!masquerade) {
+    const taken = done === null ? members : [done.endpoint]
+    const lost = taken.every((endpoint) => losesReply(scene, endpoint))
+      ? ', but the answer goes past this node and the connection fails'
+      : ''
+    return `dnat ${to}; the pod sees the client's address ${client}${lost}`
+  }
   if (done !== null)
     return `dnat ${to}; masqueraded, the pod sees ${registry.addressText(done.seen)} in place of ${client}`
   if (way.decision.masquerade === 0 && members.length > 1)

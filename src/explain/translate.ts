@@ -60,7 +60,7 @@ function isMasqueraded(scene: Scene, endpoint: number): boolean {
 }
 
 /** The reply of an endpoint on another node does not come back through this one, so nobody translates it back. */
-function losesReply(scene: Scene, endpoint: number): boolean {
+export function losesReply(scene: Scene, endpoint: number): boolean {
   const { context, way } = scene
   const node = context.rules.endpointNode[endpoint]!
   return node >= 0 && node !== way.node && !isMasqueraded(scene, endpoint) && way.clientNode !== way.node

@@ -22,10 +22,15 @@ describe('-P, a range', () => {
 
   test('has its ends, and steps that are all alike', () => {
     fc.assert(
-      fc.property(fc.integer({ min: 0, max: 1e6 }), fc.integer({ min: 0, max: 500 }), fc.integer({ min: 1, max: 997 }), (from, steps, step) => {
-        const { values } = axes([`seed=${from}..${from + steps * step}:${step}`])[0]!
-        expect(values).toEqual(Array.from({ length: steps + 1 }, (_, i) => from + i * step))
-      }),
+      fc.property(
+        fc.integer({ min: 0, max: 1e6 }),
+        fc.integer({ min: 0, max: 500 }),
+        fc.integer({ min: 1, max: 997 }),
+        (from, steps, step) => {
+          const { values } = axes([`seed=${from}..${from + steps * step}:${step}`])[0]!
+          expect(values).toEqual(Array.from({ length: steps + 1 }, (_, i) => from + i * step))
+        },
+      ),
       { seed: 31 },
     )
   })
@@ -42,7 +47,15 @@ describe('-L, a list', () => {
 })
 
 test('what an axis of a name changes', () => {
-  const lists = ['nodes=3', 'replicas.web=3', 'replicas.shop/web=3', 'conntrackMax=9', 'traffic[0].rtt=1ms', 'duration=10s', 'rate=2']
+  const lists = [
+    'nodes=3',
+    'replicas.web=3',
+    'replicas.shop/web=3',
+    'conntrackMax=9',
+    'traffic[0].rtt=1ms',
+    'duration=10s',
+    'rate=2',
+  ]
   expect(axes([], lists).map(({ target }) => target)).toEqual([
     { kind: 'nodes' },
     { kind: 'replicas', namespace: 'default', workload: 'web' },
@@ -116,8 +129,25 @@ describe('refused as wrong usage, with what was most likely meant', () => {
   })
 
   test('any text is an axis or a coded refusal', () => {
-    const pieces = fc.constantFrom('nodes', 'policy', 'traffic[0].rtt', '=', '..', ':', ',', '1', '-3', '1e9', '  ', 'local', '🦆')
-    const text = fc.oneof(fc.string(), fc.array(pieces).map((parts) => parts.join('')))
+    const pieces = fc.constantFrom(
+      'nodes',
+      'policy',
+      'traffic[0].rtt',
+      '=',
+      '..',
+      ':',
+      ',',
+      '1',
+      '-3',
+      '1e9',
+      '  ',
+      'local',
+      '🦆',
+    )
+    const text = fc.oneof(
+      fc.string(),
+      fc.array(pieces).map((parts) => parts.join('')),
+    )
     fc.assert(
       fc.property(text, fc.boolean(), (one, isRange) => {
         try {

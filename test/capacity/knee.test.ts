@@ -1,6 +1,13 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type KneeOptions, type KneeResult, kneeOf, nextRate, remainingRuns, type Tried } from '../../src/capacity/knee.ts'
+import {
+  type KneeOptions,
+  type KneeResult,
+  kneeOf,
+  nextRate,
+  remainingRuns,
+  type Tried,
+} from '../../src/capacity/knee.ts'
 
 const SEED = 20260
 const OPTIONS: KneeOptions = { start: 100, least: 0.1, most: 1e7, tolerance: 0.02 }
@@ -65,37 +72,39 @@ describe('the knee', () => {
 
   test('whatever is searched, every rate tried bears the answer out, or the answer says that it does not', () => {
     fc.assert(
-      fc.property(fc.array(fc.double({ min: 0.05, max: 2e7, noNaN: true }), { maxLength: 12 }), fc.boolean(), (edges, first) => {
-        // Holds and fails in turn between the edges.
-        const holdsAt = (rate: number): boolean => edges.filter((edge) => edge < rate).length % 2 === (first ? 0 : 1)
-        const { tried, holds, fails, holdsAgain } = search(holdsAt)
-        expect(tried.length).toBeLessThanOrEqual(64)
-        if (holds !== null) expect(tried).toContainEqual({ rate: holds, holds: true })
-        if (fails !== null) expect(tried).toContainEqual({ rate: fails, holds: false })
-        if (holds !== null && fails !== null) expect(fails).toBeGreaterThan(holds)
-        for (const one of tried) {
-          if (one.holds && fails !== null && one.rate > fails) expect(holdsAgain).not.toBeNull()
-          if (!one.holds) expect(one.rate).toBeGreaterThanOrEqual(fails!)
-        }
-        expect(holdsAgain === null || holdsAt(holdsAgain)).toBe(true)
-      }),
+      fc.property(
+        fc.array(fc.double({ min: 0.05, max: 2e7, noNaN: true }), { maxLength: 12 }),
+        fc.boolean(),
+        (edges, first) => {
+          // Holds and fails in turn between the edges.
+          const holdsAt = (rate: number): boolean => edges.filter((edge) => edge < rate).length % 2 === (first ? 0 : 1)
+          const { tried, holds, fails, holdsAgain } = search(holdsAt)
+          expect(tried.length).toBeLessThanOrEqual(64)
+          if (holds !== null) expect(tried).toContainEqual({ rate: holds, holds: true })
+          if (fails !== null) expect(tried).toContainEqual({ rate: fails, holds: false })
+          if (holds !== null && fails !== null) expect(fails).toBeGreaterThan(holds)
+          for (const one of tried) {
+            if (one.holds && fails !== null && one.rate > fails) expect(holdsAgain).not.toBeNull()
+            if (!one.holds) expect(one.rate).toBeGreaterThanOrEqual(fails!)
+          }
+          expect(holdsAgain === null || holdsAt(holdsAgain)).toBe(true)
+        },
+      ),
       { seed: SEED },
     )
   })
 
   test('something that fails, and holds again above: the lowest break counts, and it is told', () => {
-    const { holds, fails, holdsAgain } = search((rate) => rate <= 700 || (rate > 730 && rate < 790))
-    expect(holds!).toBeLessThanOrEqual(700)
-    expect(fails!).toBeGreaterThan(700)
-    expect(holdsAgain).toBeGreaterThan(730)
+    const found = search((rate) => rate <= 795 || (rate > 850 && rate < 900))
+    expect(found).toMatchObject({ holds: 791.383, fails: 800, holdsAgain: 880 })
   })
 
   test('a dip just below the first answer moves it there', () => {
-    const dip = (rate: number): boolean => rate <= 700 && !(rate > 610 && rate < 650)
-    const { holds, fails } = search(dip)
-    expect(holds!).toBeLessThanOrEqual(610)
-    expect(fails!).toBeGreaterThan(610)
-    expect(fails!).toBeLessThan(650)
+    const { holds, fails, holdsAgain } = search((rate) => rate <= 401 && !(rate > 350 && rate < 380))
+    expect(holds!).toBeLessThanOrEqual(350)
+    expect(fails!).toBeGreaterThan(350)
+    expect(fails! / holds!).toBeLessThanOrEqual(1.02)
+    expect(holdsAgain).toBe(400)
   })
 
   test('never failing and never holding end at the bounds', () => {

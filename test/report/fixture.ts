@@ -72,7 +72,33 @@ export function clusterRun(change: Partial<RunReport> = {}): RunReport {
       nodeReport('node-a', { snatPortsPeak: 40 }),
       nodeReport('node-b', { conntrackPeak: 1_900, snatPortsPeak: 55 }),
     ],
-    dns: { queries: 0, byRcode: {}, byType: {} },
+    dns: dnsReport(),
+    ...change,
+  }
+}
+
+/** Of a run in which no name was dialled; `change` says what differs. */
+export function dnsReport(change: Partial<DnsReport> = {}): DnsReport {
+  return {
+    queries: 0,
+    byRcode: {},
+    byType: {},
+    connections: 0,
+    queriesPerConnection: 0,
+    resolved: 0,
+    cached: 0,
+    failed: 0,
+    withoutResolver: 0,
+    lost: 0,
+    staleAnswers: 0,
+    goneAddresses: 0,
+    tcpRetries: 0,
+    packets: 0,
+    bytes: 0,
+    conntrackEntries: 0,
+    conntrackPeak: 0,
+    servers: [],
+    headless: [],
     ...change,
   }
 }

@@ -65,7 +65,7 @@ describe.each(scenarios)('%s', (name) => {
     expect(connectionPackets.count).toBe(totals.connections)
     expect(connectionPackets.mean * connectionPackets.count).toBeCloseTo(totals.packets, 3)
     const text = formatInspection(inspection)
-    for (const { service } of destinations) expect(text).toContain(service)
+    for (const { service, name } of destinations) expect(text).toContain(name ?? service)
     expect(text.split('\n').every((line) => line === line.trimEnd())).toBe(true)
   })
 })
