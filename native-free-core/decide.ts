@@ -253,7 +253,11 @@ export function decide(
 
   if (kind === FRONTEND_LOAD_BALANCER_IP && rules.frontendRangeCount[out.frontend] > 0) {
     // iptables installs no range filter for a Service without endpoints, so its clients get the REJECT instead.
-    if ((mode !== MODE_IPTABLES || hasAny) && !passesRanges(rules, mode, node, source, destination, port, protocol, out)) return
+    if (
+      (mode !== MODE_IPTABLES || hasAny) &&
+      !passesRanges(rules, mode, node, source, destination, port, protocol, out)
+    )
+      return
   }
 
   chooseSet(rules, mode, node, kind, servicePort, flags, out)

@@ -79,14 +79,7 @@ export interface FlowTable {
    * of them share a table.
    * @returns entry << 1 | direction (0 original, 1 reply), or -1; an expired entry is returned, the caller looks at the timer
    */
-  find(
-    shard: number,
-    hash: number,
-    source: number,
-    destination: number,
-    ports: number,
-    nodeProtocol: number,
-  ): number
+  find(shard: number, hash: number, source: number, destination: number, ports: number, nodeProtocol: number): number
   /**
    * Take a free entry of a shard and index both its tuples. The caller has made sure that neither is taken.
    * @returns the entry's number, or 0 when the table is physically full
@@ -324,7 +317,10 @@ export function createFlowTable(capacity: number, shards: number, nodes: number)
           const t = base + (direction << 2)
           const hash = hashTuple(entries[t], entries[t + 1], entries[t + 2], nodeProtocol)
           if (hash !== entries[base + ENTRY_HASH + direction]) throw new Error(`entry ${entry} holds a wrong hash`)
-          if (find(shard, hash, entries[t], entries[t + 1], entries[t + 2], nodeProtocol) !== ((entry << 1) | direction)) {
+          if (
+            find(shard, hash, entries[t], entries[t + 1], entries[t + 2], nodeProtocol) !==
+            ((entry << 1) | direction)
+          ) {
             throw new Error(`entry ${entry} is not found by its tuple of direction ${direction}`)
           }
         }

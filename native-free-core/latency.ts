@@ -9,8 +9,8 @@
  */
 import {
   type RuleColumns,
-  SETTING_COST_ESTABLISHED,
   SETTING_COLD_SCAN_PERMILLE,
+  SETTING_COST_ESTABLISHED,
   SETTING_COST_FIRST_MASQUERADE,
   SETTING_COST_FIRST_MEAN,
   SETTING_COST_FIRST_P50,
@@ -40,12 +40,7 @@ export function establishedCost(rules: RuleColumns, masqueraded: boolean): numbe
  * @param servicePort  -1 where no Service matched: the full scan
  * @param word         random word of the connection on this node
  */
-export function firstPacketCost(
-  rules: RuleColumns,
-  servicePort: number,
-  masqueraded: boolean,
-  word: number,
-): number {
+export function firstPacketCost(rules: RuleColumns, servicePort: number, masqueraded: boolean, word: number): number {
   const { settings } = rules
   const position = servicePort < 0 ? settings[SETTING_RULE_COUNT] : rules.servicePosition[servicePort]
   const cold = coldCost(settings, (word >>> 0) / 4294967296)

@@ -532,7 +532,12 @@ export class Opening implements Carrier {
 
   /** What rule evaluation costs the opening packet on a node, beyond an established one. */
   private firstCost(node: number, servicePort: number, masquerade: boolean): number {
-    return firstPacketCost(this.rules, servicePort, masquerade, draw(this.seed, this.connectionWord, node, PURPOSE_COST))
+    return firstPacketCost(
+      this.rules,
+      servicePort,
+      masquerade,
+      draw(this.seed, this.connectionWord, node, PURPOSE_COST),
+    )
   }
 
   /** A known entry on a plain hop: the packet goes on as the entry says. */

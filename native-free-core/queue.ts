@@ -165,7 +165,8 @@ export function createNodeQueues(
   function scatter(pass: number): void {
     digits.fill(0)
     const keys = pass === 0 ? arrivals : pass === 1 ? keysA : keysB
-    for (let from = 0; from < count; from += CHUNK) countDigits(pass * DIGIT_BITS, keys, from, Math.min(count, from + CHUNK))
+    for (let from = 0; from < count; from += CHUNK)
+      countDigits(pass * DIGIT_BITS, keys, from, Math.min(count, from + CHUNK))
     let sum = 0
     for (let digit = 0; digit <= DIGIT_MASK; digit++) {
       const here = digits[digit]

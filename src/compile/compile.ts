@@ -36,8 +36,8 @@ import {
   SERVICE_USES_LOCAL,
   SETTING_BALANCER_NANOS,
   SETTING_CLIENT_NANOS,
-  SETTING_COST_ESTABLISHED,
   SETTING_COLD_SCAN_PERMILLE,
+  SETTING_COST_ESTABLISHED,
   SETTING_COST_FIRST_MASQUERADE,
   SETTING_COST_FIRST_MEAN,
   SETTING_COST_FIRST_P50,
@@ -507,7 +507,11 @@ function settingColumn(
 }
 
 /** Mean of the first packet's cold cost: straight lines between its quantiles, the last carried on (latency.ts). */
-function meanColdNanos({ firstPacketP50Nanos: p50, firstPacketP90Nanos: p90, firstPacketP99Nanos: p99 }: Model): number {
+function meanColdNanos({
+  firstPacketP50Nanos: p50,
+  firstPacketP90Nanos: p90,
+  firstPacketP99Nanos: p99,
+}: Model): number {
   const last = p90 + ((p99 - p90) / 0.09) * 0.1
   return (0.5 * p50) / 2 + (0.4 * (p50 + p90)) / 2 + (0.1 * (p90 + last)) / 2
 }

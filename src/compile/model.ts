@@ -61,7 +61,13 @@ const SECONDS: readonly [number, number] = [1, 2_000_000]
 const CONSTANTS: readonly Constant[] = [
   constant('establishedNanos', 2600, 'ns', `forwarding, conntrack and DNAT of a known flow; ${MEASURED}`, NANOS),
   constant('masqueradeNanos', 900, 'ns', `masquerade of a known flow, in addition; ${MEASURED}`, NANOS),
-  constant('firstPacketP50Nanos', 2800, 'ns', `rule evaluation and insert of a new flow, in addition, median; ${KEP}`, NANOS),
+  constant(
+    'firstPacketP50Nanos',
+    2800,
+    'ns',
+    `rule evaluation and insert of a new flow, in addition, median; ${KEP}`,
+    NANOS,
+  ),
   constant('firstPacketP90Nanos', 10_800, 'ns', `the same, 90th percentile; ${KEP}`, NANOS),
   constant('firstPacketP99Nanos', 26_800, 'ns', `the same, 99th percentile; ${KEP}`, NANOS),
   constant('firstMasqueradeNanos', 700, 'ns', `port search of a new flow, in addition; ${MEASURED}`, NANOS),

@@ -203,10 +203,9 @@ function nameTarget(
 ): Target {
   const { pod } = source
   const conf = pod === null ? outsideConf(directory) : podResolvConf(directory.cluster, pod)
-  const resolution = resolveName(directory.dns, conf, host, ['A', 'AAAA'])
-  const found = [...resolution.replies.values()].some(({ rcode, answer }) => rcode === 'NOERROR' || answer.length > 0)
+  const resolution = existing(resolveName(directory.dns, conf, host, ['A', 'AAAA']), directory)
   const at = pod === null ? 'client' : `pod ${podName(pod)}`
-  if (!found) {
+  if (resolution === null) {
     const asked = pod === null ? '' : `, as pod ${podName(pod)} asks for it`
     throw fail(`there is no Service or name ${host}${asked}`, nameHint(host, directory))
   }
@@ -216,6 +215,15 @@ function nameTarget(
       ? { port: numericPort(portText, text, fail), protocol: null }
       : servicePort(service, portText, protocol, text, fail)
   return { text, isName: true, ...port, ...readResolution(resolution, host, at, directory) }
+}
+
+/** The try that brought records, else the first name that exists or is a Service's although it has no address; else null. */
+function existing(resolution: Resolution, directory: Directory): Resolution | null {
+  if ([...resolution.replies.values()].some(({ answer }) => answer.length > 0)) return resolution
+  const dry = resolution.queries.find(
+    ({ qname, rcode }) => rcode === 'NOERROR' || serviceNamed(qname, directory) !== null,
+  )
+  return dry === undefined ? null : { queries: resolution.queries, qname: dry.qname, replies: new Map() }
 }
 
 /** Who is no pod asks as a pod of namespace default does. */
@@ -260,6 +268,7 @@ function readResolution(
   at: string,
   directory: Directory,
 ): Pick<Target, 'addresses' | 'steps' | 'headless' | 'leadsOutside'> {
+  const reply = resolution.queries.find(({ qname }) => qname === resolution.qname) ?? { rcode: 'NOERROR' }
   const records = [...resolution.replies.values()].flatMap((reply) => reply.answer)
   const addresses = [
     ...new Set(
@@ -267,7 +276,7 @@ function readResolution(
     ),
   ]
   const cnames = [...new Set(records.filter(({ type }) => type === 'CNAME').map(({ data }) => data))]
-  const tries = new Set(resolution.queries.map(({ qname }) => qname)).size
+  const tries = [...new Set(resolution.queries.map(({ qname }) => qname))].indexOf(resolution.qname) + 1
   const walked = tries > 1 ? ` (try ${tries} of the search list)` : ''
   const alias = cnames.length > 0 ? ` is an alias (CNAME) of ${cnames.join(', ')}` : ''
   const owners = addresses.map((address) => `${address}${ownerOf(address, directory)}`)
@@ -276,7 +285,7 @@ function readResolution(
     addresses.length === 0
       ? cnames.length > 0
         ? ', which only a resolver outside the cluster knows'
-        : ' exists and has no address: no endpoint is published'
+        : ` has no address: ${reply.rcode}, no endpoint is published`
       : `${cnames.length > 0 ? ',' : ''} has ${addresses.length === 1 ? 'address' : 'addresses'} ${listed(owners)}`
   const pick = headless && addresses.length > 1 ? '; the client takes one of them' : ''
   const qname = resolution.qname.replace(/\.$/, '')

@@ -10,7 +10,6 @@
 import { DNS_TCP_PACKETS } from '../../native-free-core/index.ts'
 import type { Answer, NameTables, Question, Walk } from '../compile/names.ts'
 import type { Registry } from '../compile/registry.ts'
-import type { Warning } from '../errors.ts'
 import { answerOutside, answerQuery, blockOf } from '../dns/answer.ts'
 import { cacheSeconds } from '../dns/cache.ts'
 import { absolute, labelsOf, longestZone, lower, parseAddress } from '../dns/names.ts'
@@ -18,6 +17,7 @@ import { type DnsRecord, type DnsReply, parseUpstream, type Rcode, type Upstream
 import { podResolvConf, type ResolvConf, searchSequence } from '../dns/resolver.ts'
 import { messageOctets, sendReply, type Transport } from '../dns/wire.ts'
 import { createDnsServer, type DnsServer, dnsServices, isPublished } from '../dns/zone.ts'
+import type { Warning } from '../errors.ts'
 import type { Cluster, ClusterPod, ClusterService } from '../k8s/cluster.ts'
 import { ADDRESS_TYPES, type AddressType, addressCount, DEFAULT_DNS, type TraceHeader } from '../trace/format.ts'
 
@@ -316,9 +316,6 @@ function sizes(
     tcpBytes:
       whole === null
         ? 0
-        : DNS_TCP_PACKETS * (ip + TCP_BYTES) +
-          2 * (SYN_OPTION_BYTES + TCP_LENGTH_BYTES) +
-          question +
-          whole.sizeBytes,
+        : DNS_TCP_PACKETS * (ip + TCP_BYTES) + 2 * (SYN_OPTION_BYTES + TCP_LENGTH_BYTES) + question + whole.sizeBytes,
   }
 }

@@ -61,9 +61,7 @@ export function dnsReport(merged: MergedRun, plan: ReplayPlan, places: Places): 
 
 /** Most entries of the DNS Service at one sample, over all nodes. */
 function conntrackPeak({ holders }: MergedRun, plan: ReplayPlan): number {
-  const services = new Set(
-    plan.clusters.flatMap(dnsServices).map(({ namespace, name }) => `${namespace}/${name}`),
-  )
+  const services = new Set(plan.clusters.flatMap(dnsServices).map(({ namespace, name }) => `${namespace}/${name}`))
   const sums = new Float64Array(SAMPLES)
   for (const { other, samples } of holders) {
     const owner = plan.registry.servicePorts[other - 1]

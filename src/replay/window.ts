@@ -29,7 +29,8 @@ export function mostRows(trace: TraceFile, wanted: (lane: number) => boolean): n
   const lanes = Array.from({ length: trace.header.lanes }, (_, lane) => wanted(lane))
   const rows = new Float64Array(trace.totals.windows)
   for (let block = 0; block < index.count; block++) {
-    if (index.kind[block] === PACKETS_BLOCK && lanes[index.lane[block]!]) rows[index.window[block]!]! += index.rows[block]!
+    if (index.kind[block] === PACKETS_BLOCK && lanes[index.lane[block]!])
+      rows[index.window[block]!]! += index.rows[block]!
   }
   return rows.reduce((most, count) => Math.max(most, count), 1)
 }

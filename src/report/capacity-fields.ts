@@ -75,7 +75,19 @@ const SHAPE: CapacityReport = {
 }
 
 /** `knee.connectionsPerSecond > 2000` and `cells[policy=local].knee.connectionsPerSecond > 2000`. */
-export const CAPACITY_SUBJECT: Subject = { flag: '--threshold', what: 'a capacity report', shape: SHAPE, list: 'cells' }
+export const CAPACITY_SUBJECT: Subject = {
+  flag: '--threshold',
+  example: 'cells[policy=local].knee.connectionsPerSecond > 2000',
+  what: 'a capacity report',
+  shape: SHAPE,
+  list: 'cells',
+}
 
 /** `pathLatencyMicros.packet.p99 < 2ms`, of every run. */
-export const OBJECTIVE_SUBJECT: Subject = { flag: '--objective', what: 'a run', shape: FIGURES, list: null }
+export const OBJECTIVE_SUBJECT: Subject = {
+  flag: '--objective',
+  example: 'dropFraction < 0.001',
+  what: 'a run',
+  shape: FIGURES,
+  list: null,
+}

@@ -27,7 +27,9 @@ export function dnsSections(report: ReplayReport): Section[] {
     row('queries', (dns) => formatCount(dns.queries)),
     row('queries per connection', (dns) => formatRatio(dns.queriesPerConnection)),
     ...names((dns) => dns.byType).map((type) => row(`asked for ${type}`, (dns) => formatCount(dns.byType[type] ?? 0))),
-    ...names((dns) => dns.byRcode).map((rcode) => row(`answered ${rcode}`, (dns) => formatCount(dns.byRcode[rcode] ?? 0))),
+    ...names((dns) => dns.byRcode).map((rcode) =>
+      row(`answered ${rcode}`, (dns) => formatCount(dns.byRcode[rcode] ?? 0)),
+    ),
     ...rare('asked again over TCP', (dns) => dns.tcpRetries, 'plain'),
     ...rare('answered by the client’s cache', (dns) => dns.cached, 'plain'),
     ...rare('names not resolved', (dns) => dns.failed, 'bad'),
@@ -43,7 +45,9 @@ export function dnsSections(report: ReplayReport): Section[] {
   const note =
     headless.length === 0
       ? []
-      : [`Dialled pod by pod, balanced by nobody but the resolvers’ shuffle: ${clipEnd(headless.join(', '), LINE_WIDTH)}`]
+      : [
+          `Dialled pod by pod, balanced by nobody but the resolvers’ shuffle: ${clipEnd(headless.join(', '), LINE_WIDTH)}`,
+        ]
   return [runTable('DNS', heads, rows, note), ...serverSection(report)]
 }
 

@@ -6,7 +6,7 @@
 import type { Cell, Section } from './document.ts'
 import { runNames } from './run-names.ts'
 import type { NodeReport, ReplayReport } from './types.ts'
-import { clipMiddle, countOf, formatCount, formatPercent } from './units.ts'
+import { clipMiddle, countOf, formatCount, formatPercent, formatSeconds } from './units.ts'
 
 const MOST_NODES = 12
 const NODE_WIDTH = 24
@@ -44,6 +44,15 @@ const COLUMNS: readonly Column[] = [
     always: true,
     bad: false,
   },
+  {
+    head: 'CPU mean / peak',
+    value: (node) => node.cpuUtilizationPeak,
+    text: ({ cpuUtilization, cpuUtilizationPeak }) =>
+      `${formatPercent(cpuUtilization)} / ${formatPercent(cpuUtilizationPeak)}`,
+    always: false,
+    bad: false,
+  },
+  counted('backlog', (node) => node.backlogDrops, { bad: true }),
   counted('full', (node) => node.conntrackDrops, { bad: true }),
   counted('early drops', (node) => node.earlyDrops, { bad: true }),
   counted('source ports', (node) => node.snatPortsPeak),
@@ -60,6 +69,8 @@ const COLUMNS: readonly Column[] = [
 /** What the less plain column heads count; said only where the column is shown. */
 const NOTES: Readonly<Record<string, string>> = {
   entered: 'entered: connections whose first packet met the dataplane on this node',
+  'CPU mean / peak': 'CPU: time that packets take over what the cores have; peak is the busiest 256th of the run',
+  backlog: 'backlog: packets dropped because a receive queue was full',
   full: 'full: new connections refused because the conntrack table was full',
   'early drops': 'early drops: unassured conntrack entries evicted to make room',
   'source ports': 'source ports: most in use at once for masquerading to one destination',
@@ -91,6 +102,7 @@ export function nodeSection(report: ReplayReport): Section[] {
     const note = NOTES[column.head]
     return note === undefined ? [] : [{ text: note, tone: 'quiet' as const }]
   })
+  lines.unshift(...fullTables(report, shown))
   if (left > 0)
     lines.unshift({ text: `... and ${countOf(left, 'node')} with emptier tables (-o json has all)`, tone: 'quiet' })
   const runColumn = report.runs.length === 1 ? [] : ['run']
@@ -107,6 +119,20 @@ export function nodeSection(report: ReplayReport): Section[] {
       },
     },
   ]
+}
+
+/** When a table was full first, and who held it then. */
+function fullTables(report: ReplayReport, shown: readonly string[]): Cell[] {
+  const heads = runNames(report.runs)
+  return report.runs.flatMap((run, i) =>
+    run.nodes.flatMap((node): Cell[] => {
+      if (node.conntrackFirstDropSeconds === null || !shown.includes(node.node)) return []
+      const where = report.runs.length === 1 ? node.node : `${node.node} under ${heads[i]}`
+      const holders = node.conntrackHolders.map(({ service, share }) => `${service} ${formatPercent(share)}`)
+      const when = formatSeconds(node.conntrackFirstDropSeconds)
+      return [{ text: `${where}: conntrack table full at ${when}; held by ${holders.join(', ')}`, tone: 'bad' }]
+    }),
+  )
 }
 
 function nearestToLimit(

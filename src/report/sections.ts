@@ -99,6 +99,7 @@ function outcomeSection(report: ReplayReport): Section {
     row(report, 'packets accepted', (run) => formatCount(run.verdicts.accept)),
   ]
   const rare: [string, (run: RunReport) => number][] = [
+    ['broken later', (run) => run.connections.broken],
     ['packets dropped', (run) => run.verdicts.drop],
     ['packets rejected', (run) => run.verdicts.reject],
     ['packets never sent', (run) => run.verdicts.notSent],

@@ -36,12 +36,18 @@ const NUMBER = /[+-]?(?:\d+(?:_\d+)*(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?/y
 const UNIT = /%|[A-Za-zµμ]+/y
 const SPACE = /\s*/y
 
+/** For messages. */
+export interface Wording {
+  /** That expressions are given with. */
+  readonly flag: string
+  readonly example: string
+}
+
 /**
- * @param flag  that the text was given with, for messages
  * @throws UserError `E_THRESHOLD`, exit code 2, with the place in the text
  */
-export function scanThreshold(text: string, flag: string): ScannedThreshold {
-  const scanner = new Scanner(text, flag)
+export function scanThreshold(text: string, wording: Wording): ScannedThreshold {
+  const scanner = new Scanner(text, wording)
   const path = [readSegment(scanner)]
   while (scanner.skip('.')) path.push(readSegment(scanner))
   const operator = scanner.need(OPERATOR, 'one of < <= > >= == !=') as Operator
@@ -78,12 +84,12 @@ function readSelector(scanner: Scanner): Selector {
 
 class Scanner {
   readonly #text: string
-  readonly #flag: string
+  readonly #wording: Wording
   #at = 0
 
-  constructor(text: string, flag: string) {
+  constructor(text: string, wording: Wording) {
     this.#text = text
-    this.#flag = flag
+    this.#wording = wording
   }
 
   /** The next token if it is of this kind. Space before it does not count. */
@@ -138,8 +144,8 @@ class Scanner {
     const found = rest === '' ? 'the end' : `'${rest}'`
     return new UserError(
       'E_THRESHOLD',
-      `${this.#flag} '${this.#text.trim()}': expected ${expected} at column ${this.#at + 1}, found ${found}`,
-      { hint: 'for example: runs[policy=local].pathLatencyMicros.packet.p99 < 2ms', exitCode: 2 },
+      `${this.#wording.flag} '${this.#text.trim()}': expected ${expected} at column ${this.#at + 1}, found ${found}`,
+      { hint: `for example: ${this.#wording.example}`, exitCode: 2 },
     )
   }
 

@@ -17,16 +17,14 @@ import { UserError } from '../errors.ts'
 import { nearestName, suggestion } from '../nearest.ts'
 import { dimensionOf, isCounterMap, SHAPE, unitsOf } from './fields.ts'
 import { REASON_NAMES } from './reasons.ts'
-import { type Filter, type Segment, scanThreshold } from './threshold-syntax.ts'
+import { type Filter, type Segment, scanThreshold, type Wording } from './threshold-syntax.ts'
 
 export type { Filter, Segment } from './threshold-syntax.ts'
 
 export type Operator = '<' | '<=' | '>' | '>=' | '==' | '!='
 
 /** What expressions are about: a kind of document. */
-export interface Subject {
-  /** That expressions are given with, for messages. */
-  readonly flag: string
+export interface Subject extends Wording {
   /** `a report`, for messages. */
   readonly what: string
   /** A document with one element in every list. */
@@ -35,7 +33,13 @@ export interface Subject {
   readonly list: string | null
 }
 
-const REPLAY_SUBJECT: Subject = { flag: '--threshold', what: 'a report', shape: SHAPE, list: 'runs' }
+const REPLAY_SUBJECT: Subject = {
+  flag: '--threshold',
+  example: 'runs[policy=local].pathLatencyMicros.packet.p99 < 2ms',
+  what: 'a report',
+  shape: SHAPE,
+  list: 'runs',
+}
 
 export interface Threshold {
   /** As the user wrote it. */
@@ -85,7 +89,7 @@ export function parseThreshold(text: string): Threshold {
  *         field that is no number
  */
 export function parseExpression(text: string, subject: Subject): Threshold {
-  const scanned = scanThreshold(text, subject.flag)
+  const scanned = scanThreshold(text, subject)
   const path = withList(scanned.path, subject)
   const refuse = refuser(subject, text)
   checkFields(path, subject, refuse)

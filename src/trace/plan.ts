@@ -233,7 +233,11 @@ class Planner {
   private dialName(target: Extract<Target, { kind: 'name' }>, from: Source, clients: Clients): Dialled {
     const { name, port, protocol } = target
     if (from.kind !== 'pods') {
-      this.refuse(`${target.field}.name`, 'is a name, and only pods have a resolver', 'use pods as clients, or an address')
+      this.refuse(
+        `${target.field}.name`,
+        'is a name, and only pods have a resolver',
+        'use pods as clients, or an address',
+      )
     }
     const address = clients.v4 !== null ? '0.0.0.0' : '::'
     return { address, port, protocol, to: 'name', name, service: null, servicePort: null, node: null, steer: 'client' }

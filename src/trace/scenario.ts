@@ -204,11 +204,13 @@ function parseDns(dns: Field): TraceDns {
 
 function parseRecord(record: Field): string {
   const text = record.text()
-  const [, type, data] = RECORD.exec(text) ?? record.fail('must be `name ttl type data`', 'db.example.com. 60 A 192.0.2.53')
+  const [, type, data] =
+    RECORD.exec(text) ?? record.fail('must be `name ttl type data`', 'db.example.com. 60 A 192.0.2.53')
   const family = type!.toUpperCase()
   if (family === 'A' || family === 'AAAA') {
     const address = canonicalIp(data!)
-    if (address === null || address.includes(':') !== (family === 'AAAA')) record.fail(`${data} is no address of type ${family}`)
+    if (address === null || address.includes(':') !== (family === 'AAAA'))
+      record.fail(`${data} is no address of type ${family}`)
   }
   return text
 }

@@ -1,7 +1,13 @@
 /** Runs and reports made by hand, and a measurer that answers at once. */
 import type { Measurement } from '../../src/capacity/measure.ts'
 import type { Measurer } from '../../src/capacity/pool.ts'
-import type { BrokenObjective, CapacityCell, CapacityReport, CapacityRun, Figures } from '../../src/report/capacity-types.ts'
+import type {
+  BrokenObjective,
+  CapacityCell,
+  CapacityReport,
+  CapacityRun,
+  Figures,
+} from '../../src/report/capacity-types.ts'
 import type { LatencySummary, NodeReport, RunReport } from '../../src/report/types.ts'
 import { parseScenario, type Scenario } from '../../src/trace/scenario.ts'
 
@@ -74,7 +80,11 @@ export const BROKEN: BrokenObjective = {
 
 /** A knee at 4,000 connections a second. */
 export function kneeCell(change: Partial<CapacityCell> = {}): CapacityCell {
-  const atKnee = capacityRun({ connectionsPerSecond: 4000, timesScenario: 4, figures: figures({ conntrackFraction: 0.79 }) })
+  const atKnee = capacityRun({
+    connectionsPerSecond: 4000,
+    timesScenario: 4,
+    figures: figures({ conntrackFraction: 0.79 }),
+  })
   const above = capacityRun({
     connectionsPerSecond: 4040,
     timesScenario: 4.04,
@@ -115,7 +125,10 @@ export function plainCell(nodes: number, change: Partial<CapacityCell> = {}): Ca
   }
 }
 
-export function capacityReport(cells: CapacityCell[] = [kneeCell()], change: Partial<CapacityReport> = {}): CapacityReport {
+export function capacityReport(
+  cells: CapacityCell[] = [kneeCell()],
+  change: Partial<CapacityReport> = {},
+): CapacityReport {
   return {
     schemaVersion: 1,
     kind: 'capacity',

@@ -8,7 +8,7 @@ const NOBODY = { conntrack: null, snat: null, cpu: null, queue: null, drop: null
 describe('figures of a run', () => {
   test('are of the worst node, each of its own', () => {
     const nodes = [
-      nodeReport('a', { conntrackPeak: 100, snatPortsPeak: 6451.2, cpuUtilization: 0.3, cpuUtilizationPeak: 0.4 }),
+      nodeReport('a', { conntrackPeak: 100, snatPortsPeak: 16_128, cpuUtilization: 0.3, cpuUtilizationPeak: 0.4 }),
       nodeReport('b', { conntrackPeak: 810, snatPortsPeak: 0, cpuUtilization: 0.1, cpuUtilizationPeak: 0.9 }),
     ]
     const run = runReport(nodes, {
@@ -20,12 +20,17 @@ describe('figures of a run', () => {
       failedFraction: 0.25,
       brokenFraction: 0.1,
       conntrackFraction: 0.81,
-      snatFraction: 0.1,
+      snatFraction: 0.25,
       cpuFraction: 0.3,
       cpuPeakFraction: 0.9,
       maxOverMean: 1.1,
     })
-    expect(culpritsOf(run)).toMatchObject({ conntrack: { node: 'b' }, snat: { node: 'a' }, cpu: { node: 'b' }, queue: { node: 'b' } })
+    expect(culpritsOf(run)).toMatchObject({
+      conntrack: { node: 'b' },
+      snat: { node: 'a' },
+      cpu: { node: 'b' },
+      queue: { node: 'b' },
+    })
   })
 
   test('of nothing at all are 0, and nobody is to blame', () => {
@@ -92,7 +97,12 @@ describe('what broke, and on which node', () => {
       { node: null },
     ],
     ['delivered.connectionsPerSecond > 2000', {}, {}, { value: 1000, excess: 0.5, node: null }],
-    ['drops.conntrack-full == 0', { drops: { 'conntrack-full': 3 } }, { drop: { ...full, reason: 'conntrack-full' } }, { value: 3, node: 'node-b' }],
+    [
+      'drops.conntrack-full == 0',
+      { drops: { 'conntrack-full': 3 } },
+      { drop: { ...full, reason: 'conntrack-full' } },
+      { value: 3, node: 'node-b' },
+    ],
   ])('%s, given %j', (objective, change, culprits, expected) => {
     const broke = brokenObjectives(parseObjectives([objective]), figures(change), { ...NOBODY, ...culprits })
     expect(broke).toEqual([expect.objectContaining({ objective, ...expected })])
@@ -112,7 +122,11 @@ describe('what broke, and on which node', () => {
       figures({ conntrackFraction: 0.88, snatFraction: 0.6, failedFraction: 0.001, cpuFraction: 0.5 }),
       NOBODY,
     )
-    expect(broke.map(({ objective }) => objective)).toEqual(['failedFraction == 0', 'snatFraction < 50%', 'conntrackFraction < 80%'])
+    expect(broke.map(({ objective }) => objective)).toEqual([
+      'failedFraction == 0',
+      'snatFraction < 50%',
+      'conntrackFraction < 80%',
+    ])
   })
 
   test('the default objectives hold of a quiet run', () => {
@@ -121,7 +135,13 @@ describe('what broke, and on which node', () => {
 })
 
 test('which objectives hang on how far tables have filled', () => {
-  const texts = ['conntrackFraction < 80%', 'dropFraction < 1%', 'snatFraction < 1', 'cpuFraction < 1', 'pathLatencyMicros.packet.p99 < 2ms']
+  const texts = [
+    'conntrackFraction < 80%',
+    'dropFraction < 1%',
+    'snatFraction < 1',
+    'cpuFraction < 1',
+    'pathLatencyMicros.packet.p99 < 2ms',
+  ]
   expect(parseObjectives(texts).map(hangsOnTables)).toEqual([true, true, true, false, false])
 })
 
@@ -130,7 +150,11 @@ test.each([
   ['conntrackFraction < 80ms', 'conntrackFraction is not measured in ms', 'units of conntrackFraction: %'],
   ['pathLatencyMicros.packet < 1', 'packet is not a number', 'p99'],
   ['drops.conntrack < 1', 'no drop reason is called conntrack', 'did you mean conntrack-full?'],
-  ['conntrackFraction', "--objective 'conntrackFraction': expected one of < <= > >= == !=", ''],
+  [
+    'conntrackFraction',
+    "--objective 'conntrackFraction': expected one of < <= > >= == !=",
+    'for example: dropFraction < 0.001',
+  ],
 ])('%s is refused as wrong usage', (text, message, hint) => {
   let refused: unknown
   try {
@@ -138,5 +162,10 @@ test.each([
   } catch (error) {
     refused = error
   }
-  expect(refused).toMatchObject({ code: 'E_THRESHOLD', exitCode: 2, message: expect.stringContaining(message), hint: expect.stringContaining(hint) })
+  expect(refused).toMatchObject({
+    code: 'E_THRESHOLD',
+    exitCode: 2,
+    message: expect.stringContaining(message),
+    hint: expect.stringContaining(hint),
+  })
 })

@@ -65,7 +65,9 @@ describe('first packet, round trip in µs (KEP-3866)', () => {
       [0.99, p99],
     ] as const) {
       if (measured === null) continue
-      expect(Math.abs(at(trips, fraction) / measured - 1), `p${fraction * 100} ${at(trips, fraction)}`).toBeLessThan(0.25)
+      expect(Math.abs(at(trips, fraction) / measured - 1), `p${fraction * 100} ${at(trips, fraction)}`).toBeLessThan(
+        0.25,
+      )
     }
   })
 
@@ -89,7 +91,8 @@ describe('new connections a second on four saturated cores (tke-guide)', () => {
     const mean = (count: number): number => {
       const rules = rulesOf(count, 'iptables')
       let sum = 0
-      for (let i = 0; i < 20_000; i++) sum += firstPacketCost(rules, (i * 7919) % count, false, draw(1, i, 0, PURPOSE_COST))
+      for (let i = 0; i < 20_000; i++)
+        sum += firstPacketCost(rules, (i * 7919) % count, false, draw(1, i, 0, PURPOSE_COST))
       return sum / 20_000 / 1000
     }
     const perSecond = (4 * 1e6) / (BASE_MICROS + mean(services) - mean(1))

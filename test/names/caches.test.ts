@@ -8,11 +8,11 @@ import {
   DNS_GONE,
   DNS_STALE,
   DNS_WORDS,
-  Names,
   NAMES_CLIENT_CACHE_MS,
   NAMES_RESOLVERS,
   NAMES_SETTINGS,
   NAMES_TYPES,
+  Names,
   Path,
   QUERY_ANSWER_COUNT,
   QUERY_ANSWER_START,
@@ -21,9 +21,9 @@ import {
   QUERY_WORDS,
   REASON_NAME_NOT_RESOLVED,
   REASON_NONE,
-  resultLayout,
   RULE_COLUMNS,
   type RuleColumns,
+  resultLayout,
   type Tracker,
 } from '../../native-free-core/index.ts'
 

@@ -57,7 +57,11 @@ export function clusterIp(name: string, app: string | null, spec: object = {}): 
     apiVersion: 'v1',
     kind: 'Service',
     metadata: { name, namespace: 'default' },
-    spec: { ...(app === null ? {} : { selector: { app } }), ports: [{ name: 'http', port: 80, targetPort: 8080 }], ...spec },
+    spec: {
+      ...(app === null ? {} : { selector: { app } }),
+      ports: [{ name: 'http', port: 80, targetPort: 8080 }],
+      ...spec,
+    },
   }
 }
 

@@ -1,7 +1,7 @@
 /** Names in a replay: what they cost, where they lead, and what happens when the cluster changes under them. */
 import { describe, expect, it } from 'vitest'
 import type { RunReport } from '../../src/report/types.ts'
-import { type KubeObject, NODES as TWO_NODES, pod } from '../replay/cluster.ts'
+import { type KubeObject, pod, NODES as TWO_NODES } from '../replay/cluster.ts'
 import { manifestFile, replayed, resultText, sumOf, temporaryFolder, traceOf } from '../replay/support.ts'
 import { CLIENT, COREDNS, clusterIp, corefile, dials, headless, mysql, NODES, objects } from './cluster.ts'
 
@@ -138,7 +138,9 @@ describe('the queries are traffic', () => {
 
   it('a truncated reply is asked for again over TCP, through the Service’s TCP port', async () => {
     // 29 addresses do not fit into 512 bytes.
-    const many = Array.from({ length: 29 }, (_, i) => pod(`m-${i}`, `node-${(i % 3) + 1}`, `10.244.${(i % 3) + 1}.${60 + i}`, 'many'))
+    const many = Array.from({ length: 29 }, (_, i) =>
+      pod(`m-${i}`, `node-${(i % 3) + 1}`, `10.244.${(i % 3) + 1}.${60 + i}`, 'many'),
+    )
     const { dns, endpoints, connections } = await run(
       [dials('mysql', 3306, 300)],
       objects(...many, headless('mysql', 'many', 3306)),
@@ -322,7 +324,16 @@ describe('a change of the cluster on the way', () => {
 
   it('an open connection stays where it is', async () => {
     const long = dials('mysql', 3306, 60, { requests: 40, thinkTime: '1s' })
-    const changes = [{ at: '20s', apply: { ...mysql(1)[1], metadata: { name: 'mysql', namespace: 'default' }, spec: { ...mysql(1)[1].spec, selector: { app: 'none' } } } }]
+    const changes = [
+      {
+        at: '20s',
+        apply: {
+          ...mysql(1)[1],
+          metadata: { name: 'mysql', namespace: 'default' },
+          spec: { ...mysql(1)[1].spec, selector: { app: 'none' } },
+        },
+      },
+    ]
     const result = await run([long], objects(...mysql(3), corefile('')), { ...minute, changes })
     expect(result.connections.broken).toBe(0)
     expect(result.drops).toEqual({ 'name-not-resolved': result.connections.failed })
@@ -332,7 +343,9 @@ describe('a change of the cluster on the way', () => {
 
 describe('the same bytes', () => {
   it('for 1, 2 and 7 workers, names and addresses mixed', async () => {
-    const clients = Array.from({ length: 12 }, (_, i) => pod(`c-${i}`, `node-${(i % 3) + 1}`, `10.244.${(i % 3) + 1}.${200 + i}`, 'client'))
+    const clients = Array.from({ length: 12 }, (_, i) =>
+      pod(`c-${i}`, `node-${(i % 3) + 1}`, `10.244.${(i % 3) + 1}.${200 + i}`, 'client'),
+    )
     const path = await trace(
       [
         dials('mysql', 3306, 800),
@@ -342,7 +355,10 @@ describe('the same bytes', () => {
         { ...dials('web', 80, 200), to: { service: 'kube-system/kube-dns', port: 'dns' } },
       ],
       objects(...clients, ...mysql(3), ...web),
-      { dns: { cacheSeconds: '200ms' }, changes: [{ at: '10s', delete: { kind: 'Pod', namespace: 'default', name: 'mysql-1' } }] },
+      {
+        dns: { cacheSeconds: '200ms' },
+        changes: [{ at: '10s', delete: { kind: 'Pod', namespace: 'default', name: 'mysql-1' } }],
+      },
     )
     const [one, two, seven] = await Promise.all(
       [1, 2, 7].map(async (workers) => {
@@ -357,7 +373,11 @@ describe('the same bytes', () => {
   })
 
   it('a trace without names has a dns part of zeros', async () => {
-    const stream = { from: { external: { addresses: 5 } }, to: { address: '10.244.1.50', port: 80 }, arrivals: { connections: 5 } }
+    const stream = {
+      from: { external: { addresses: 5 } },
+      to: { address: '10.244.1.50', port: 80 },
+      arrivals: { connections: 5 },
+    }
     const { dns } = await run([stream], [...TWO_NODES, CLIENT])
     expect(dns).toEqual({
       ...{ queries: 0, byRcode: {}, byType: {}, connections: 0, queriesPerConnection: 0, resolved: 0, cached: 0 },

@@ -31,7 +31,9 @@ describe('a scenario', () => {
 
   it('asks for A and AAAA, caches nothing and knows nothing outside unless it says so', () => {
     expect(parsed({}).dns).toEqual(DEFAULT_DNS)
-    expect(parsed({ dns: { families: 'AAAA', cacheSeconds: '1m', upstream: ['x.example. 5 A 192.0.2.1'] } }).dns).toEqual({
+    expect(
+      parsed({ dns: { families: 'AAAA', cacheSeconds: '1m', upstream: ['x.example. 5 A 192.0.2.1'] } }).dns,
+    ).toEqual({
       families: ['AAAA'],
       cacheSeconds: 60,
       upstream: ['x.example. 5 A 192.0.2.1'],
@@ -74,7 +76,11 @@ describe('a scenario', () => {
 
 describe('a trace', () => {
   const mixed = scenario({
-    traffic: [dials('mysql', 3306, 200), dials('mysql-0.mysql', 3306, 200), { ...dials('web', 80, 200), to: { service: 'web' } }],
+    traffic: [
+      dials('mysql', 3306, 200),
+      dials('mysql-0.mysql', 3306, 200),
+      { ...dials('web', 80, 200), to: { service: 'web' } },
+    ],
     dns: { families: ['A'], upstream: ['x.example. 5 A 192.0.2.1'] },
   })
 
@@ -113,15 +119,21 @@ describe('a trace', () => {
 
   it('without names says nothing of DNS', async () => {
     const traffic = [{ ...dials('web', 80, 5), to: { service: 'web' } }]
-    const trace = openTrace(await traceOf(folder, 'plain', scenario({ traffic }), objects(...mysql(1), clusterIp('web', 'mysql'))))
+    const trace = openTrace(
+      await traceOf(folder, 'plain', scenario({ traffic }), objects(...mysql(1), clusterIp('web', 'mysql'))),
+    )
     const { header } = trace
     trace.close()
     expect('dns' in header).toBe(false)
-    expect(header.destinations.every((destination) => !('name' in destination) && destination.steer === 'tuple')).toBe(true)
+    expect(header.destinations.every((destination) => !('name' in destination) && destination.steer === 'tuple')).toBe(
+      true,
+    )
   })
 
   it('is inspected with its names', async () => {
-    const inspection = inspectTrace(await traceOf(folder, 'inspected', mixed, objects(...mysql(1), clusterIp('web', 'mysql'))))
+    const inspection = inspectTrace(
+      await traceOf(folder, 'inspected', mixed, objects(...mysql(1), clusterIp('web', 'mysql'))),
+    )
     expect(inspection.destinations.map(({ name, to, connections }) => [name, to, connections])).toEqual([
       ['mysql', 'name', 200],
       ['mysql-0.mysql', 'name', 200],
@@ -133,7 +145,16 @@ describe('a trace', () => {
 
 describe('a header that cannot be used names the field', () => {
   const header = (change: object): object => ({
-    ...{ format: 'dpemu-trace', version: 1, tickNanos: 100, lanes: 16, name: 'x', manifests: [], clientNames: [], changes: [] },
+    ...{
+      format: 'dpemu-trace',
+      version: 1,
+      tickNanos: 100,
+      lanes: 16,
+      name: 'x',
+      manifests: [],
+      clientNames: [],
+      changes: [],
+    },
     provenance: { generator: 'a test', seed: 1, scenario: null },
     addresses: { v4: new Uint8Array(4), v6: new Uint8Array(0) },
     destinations: [{ address: 0, port: 1, protocol: 6, to: 'name', name: 'x', steer: 'client' }],

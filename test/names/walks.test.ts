@@ -15,7 +15,11 @@ import type { AddressType, TraceDestination, TraceHeader } from '../../src/trace
 import { pod } from '../replay/cluster.ts'
 import { CLIENT, COREDNS, clusterIp, corefile, headless, mysql, NODES } from './cluster.ts'
 
-const UPSTREAM = ['www.example.com. 60 A 203.0.113.7', 'www.example.com. 60 AAAA 2001:db8::7', 'alias.example.com. 60 CNAME www.example.com.']
+const UPSTREAM = [
+  'www.example.com. 60 A 203.0.113.7',
+  'www.example.com. 60 AAAA 2001:db8::7',
+  'alias.example.com. 60 CNAME www.example.com.',
+]
 const RCODES = ['NOERROR', 'FORMERR', 'SERVFAIL', 'NXDOMAIN', 'NOTIMP', 'REFUSED']
 const external = {
   apiVersion: 'v1',
@@ -29,10 +33,22 @@ function clusterOf(...objects: readonly object[]): Cluster {
   return deriveCluster(parseManifests([{ name: 'objects.json', text }]).objects)
 }
 
-const HOME = clusterOf(...NODES, ...COREDNS, CLIENT, ...mysql(3), clusterIp('web', 'web'), headless('empty', 'none', 80), external)
+const HOME = clusterOf(
+  ...NODES,
+  ...COREDNS,
+  CLIENT,
+  ...mysql(3),
+  clusterIp('web', 'web'),
+  headless('empty', 'none', 80),
+  external,
+)
 
 /** A trace of one pod, 10.244.1.50, that dials names. */
-function headerOf(names: readonly string[], families: readonly AddressType[], clients = ['pod/default/client']): TraceHeader {
+function headerOf(
+  names: readonly string[],
+  families: readonly AddressType[],
+  clients = ['pod/default/client'],
+): TraceHeader {
   const destinations = names.map(
     (name): TraceDestination => ({
       ...{ address: 0, port: 3306, protocol: 6, to: 'name', name },
@@ -57,8 +73,25 @@ function plan(header: TraceHeader, stages: readonly Cluster[] = [HOME]) {
 }
 
 describe('a walk', () => {
-  const label = fc.constantFrom('mysql', 'mysql-0', 'web', 'db', 'empty', 'default', 'kube-system', 'svc', 'cluster', 'local', 'www', 'example', 'com', 'x')
-  const name = fc.tuple(fc.array(label, { minLength: 1, maxLength: 6 }), fc.boolean()).map(([labels, whole]) => labels.join('.') + (whole ? '.' : ''))
+  const label = fc.constantFrom(
+    'mysql',
+    'mysql-0',
+    'web',
+    'db',
+    'empty',
+    'default',
+    'kube-system',
+    'svc',
+    'cluster',
+    'local',
+    'www',
+    'example',
+    'com',
+    'x',
+  )
+  const name = fc
+    .tuple(fc.array(label, { minLength: 1, maxLength: 6 }), fc.boolean())
+    .map(([labels, whole]) => labels.join('.') + (whole ? '.' : ''))
 
   it('asks what the resolver asks, in its order, as far as it goes, and leads to its addresses', () => {
     const server = createDnsServer(HOME)
@@ -76,7 +109,10 @@ describe('a walk', () => {
         const steps = expected.queries.length / types.length
         const ends = walk.findIndex((step) => step.some((question) => question.ends))
         expect(ends < 0 ? walk.length : ends + 1).toBe(steps)
-        const told = ends < 0 ? [] : walk[ends].flatMap(({ answers }) => answers.map(({ address }) => registry.addressText(address)))
+        const told =
+          ends < 0
+            ? []
+            : walk[ends].flatMap(({ answers }) => answers.map(({ address }) => registry.addressText(address)))
         const records = [...expected.replies.values()].flatMap(({ answer }) => answer)
         expect(told).toEqual(records.filter(({ type }) => type === 'A' || type === 'AAAA').map(({ data }) => data))
       }),
@@ -99,7 +135,10 @@ describe('a walk', () => {
   it('is shared by pods with the same resolv.conf, and not by others', () => {
     const twin = pod('twin', 'node-2', '10.244.2.60', 'client')
     const elsewhere = { ...pod('far', 'node-2', '10.244.2.61', 'client'), metadata: { name: 'far', namespace: 'shop' } }
-    const addresses = { v4: Uint8Array.of(0, 0, 0, 0, 10, 244, 1, 50, 10, 244, 2, 60, 10, 244, 2, 61), v6: new Uint8Array(0) }
+    const addresses = {
+      v4: Uint8Array.of(0, 0, 0, 0, 10, 244, 1, 50, 10, 244, 2, 60, 10, 244, 2, 61),
+      v6: new Uint8Array(0),
+    }
     const cluster = clusterOf(...NODES, ...COREDNS, CLIENT, twin, elsewhere, ...mysql(1))
     const { tables } = plan({ ...headerOf(['mysql'], ['A']), addresses }, [cluster])
     const [{ resolverOf, walks, servers }] = tables!
@@ -136,7 +175,11 @@ describe('what a question says of itself', () => {
 
   it('bytes: IP and UDP headers, 12 of DNS, the name and 4; the reply with its records uncompressed', () => {
     // mysql.default.svc.cluster.local. takes 33 octets on the wire; three A records of 33 + 14.
-    expect(question(HOME, 'mysql')).toMatchObject({ requestBytes: 28 + 12 + 33 + 4, replyBytes: 28 + 12 + 37 + 3 * 47, tcpBytes: 0 })
+    expect(question(HOME, 'mysql')).toMatchObject({
+      requestBytes: 28 + 12 + 33 + 4,
+      replyBytes: 28 + 12 + 37 + 3 * 47,
+      tcpBytes: 0,
+    })
   })
 
   it.each([

@@ -24,7 +24,9 @@ const affinity = (timeoutSeconds: number): Manifest => ({
 function given(mode: (typeof MODES)[number], spec: Manifest = {}, endpoints: readonly string[] = THREE): Manifest[] {
   return [
     ...world(mode),
-    service('svc1', { type: 'LoadBalancer', clusterIP: VIP, externalIPs: [EXTERNAL], ...affinity(TIMEOUT), ...spec }, [LB]),
+    service('svc1', { type: 'LoadBalancer', clusterIP: VIP, externalIPs: [EXTERNAL], ...affinity(TIMEOUT), ...spec }, [
+      LB,
+    ]),
     slice('svc1', endpoints),
   ]
 }
@@ -35,7 +37,7 @@ function each(make: (client: string, key: string) => Manifest[]): Manifest[] {
 }
 
 function inTime(lines: readonly Manifest[]): Manifest[] {
-  return lines.toSorted((a, b) => Number(a['time']) - Number(b['time']))
+  return [...lines].sort((a, b) => Number(a['time']) - Number(b['time']))
 }
 
 /** Pairs of choices of each client at two of its steps. */
@@ -47,7 +49,14 @@ function same(list: readonly [string, string][]): number {
   return list.filter(([a, b]) => a === b).length
 }
 
-const connect = (key: string, step: string, time: number, client: string, port: number, to = `${VIP}:80`): Manifest => ({
+const connect = (
+  key: string,
+  step: string,
+  time: number,
+  client: string,
+  port: number,
+  to = `${VIP}:80`,
+): Manifest => ({
   id: `${key}-${step}`,
   time,
   from: `${client}:${port}`,
@@ -89,7 +98,11 @@ describe.each(MODES)('%s', (mode) => {
       [
         ...world(mode),
         service('svc1', { clusterIP: VIP, ports, ...affinity(TIMEOUT) }),
-        slice('svc1', THREE, ports.map(({ name }) => ({ name, port: 8080 }))),
+        slice(
+          'svc1',
+          THREE,
+          ports.map(({ name }) => ({ name, port: 8080 })),
+        ),
       ],
       inTime(
         each((client, key) => [
@@ -109,7 +122,9 @@ describe.each(MODES)('%s', (mode) => {
       inTime(each((client, key) => [1, 2].map((n) => connect(key, `s${n}`, n, client, 40000 + n)))),
     )
     expect(same(pairs(answers, 's1', 's2'))).toBeLessThan(CLIENTS)
-    expect([...answers.values()].some(({ explanation }) => explanation.steps.some(({ stage }) => stage === 'affinity'))).toBe(false)
+    expect(
+      [...answers.values()].some(({ explanation }) => explanation.steps.some(({ stage }) => stage === 'affinity')),
+    ).toBe(false)
   })
 
   test('an endpoint that goes is chosen no more; when it comes back, old state is gone', () => {
@@ -169,12 +184,19 @@ describe.each(MODES)('%s', (mode) => {
   })
 
   test('the key is the source that the node sees, in steps that say so', () => {
-    const answers = stateful(given(mode), [connect('k', 's1', 0, '10.0.0.2', 40000), connect('k', 's2', 1, '10.0.0.2', 40001)])
+    const answers = stateful(given(mode), [
+      connect('k', 's1', 0, '10.0.0.2', 40000),
+      connect('k', 's2', 1, '10.0.0.2', 40001),
+    ])
     const step = (id: string): string | undefined =>
       answers.get(id)?.explanation.steps.find(({ stage }) => stage === 'affinity')?.detail
-    expect(step('k-s1')).toContain(`sessionAffinity: ClientIP of Service ns1/svc1 (timeoutSeconds ${TIMEOUT}): miss, 10.0.0.2`)
+    expect(step('k-s1')).toContain(
+      `sessionAffinity: ClientIP of Service ns1/svc1 (timeoutSeconds ${TIMEOUT}): miss, 10.0.0.2`,
+    )
     expect(step('k-s2')).toContain('hit, 10.0.0.2 is bound')
-    expect(step('k-s2')).toContain(mode === 'ipvs' ? 'for this virtual server (172.30.0.41:80)' : 'for this port of the Service')
+    expect(step('k-s2')).toContain(
+      mode === 'ipvs' ? 'for this virtual server (172.30.0.41:80)' : 'for this port of the Service',
+    )
   })
 })
 
@@ -225,7 +247,11 @@ describe.each(RULE_MODES)('%s', (mode) => {
   })
 
   test('under Local the local lists count: an endpoint elsewhere does not bind an external client', () => {
-    const objects = given(mode, { externalTrafficPolicy: 'Local' }, ['10.0.1.1@test-node', '10.0.1.2@test-node', '10.0.1.3@node2'])
+    const objects = given(mode, { externalTrafficPolicy: 'Local' }, [
+      '10.0.1.1@test-node',
+      '10.0.1.2@test-node',
+      '10.0.1.3@node2',
+    ])
     const lines = Array.from({ length: CLIENTS }, (_, i) => [
       connect(`k${i}`, 'in', 0, `203.0.113.${i + 2}`, 40000),
       connect(`k${i}`, 'out', 1, `203.0.113.${i + 2}`, 40001, `${LB}:80`),
@@ -243,7 +269,12 @@ describe.each(RULE_MODES)('%s', (mode) => {
 
 describe('a list of iptables holds 100 clients', () => {
   const crowd = (count: number): Manifest[] =>
-    Array.from({ length: count }, (_, i) => ({ id: `o${i}`, time: 1, from: `10.1.${i >> 8}.${i & 255}:40000`, to: `${VIP}:80` }))
+    Array.from({ length: count }, (_, i) => ({
+      id: `o${i}`,
+      time: 1,
+      from: `10.1.${i >> 8}.${i & 255}:40000`,
+      to: `${VIP}:80`,
+    }))
   const run = (mode: 'iptables' | 'nftables', count: number): number => {
     const answers = stateful(
       given(mode),

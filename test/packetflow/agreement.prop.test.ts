@@ -22,7 +22,16 @@ const LB = '1.2.3.4'
 const EXTERNAL_IP = '192.168.99.22'
 
 /** Sources and destinations that the cluster below has, or has not. */
-const SOURCES = ['10.180.1.7', '10.180.2.7', '10.180.1.1', '10.180.2.1', '192.168.0.1', '192.168.0.2', '203.0.113.2', '203.0.113.130']
+const SOURCES = [
+  '10.180.1.7',
+  '10.180.2.7',
+  '10.180.1.1',
+  '10.180.2.1',
+  '192.168.0.1',
+  '192.168.0.2',
+  '203.0.113.2',
+  '203.0.113.130',
+]
 const DESTINATIONS: readonly (readonly [address: string, port: number])[] = [
   [VIP, 80],
   [VIP, 81],
@@ -46,9 +55,12 @@ const world = fc.record({
   ipMode: fc.constantFrom('VIP', 'Proxy'),
   affinity: fc.boolean(),
   notReady: fc.boolean(),
-  endpoints: fc.array(fc.tuple(fc.integer({ min: 1, max: 3 }), fc.integer({ min: 1, max: 4 }), fc.constantFrom(...STATES)), {
-    maxLength: 6,
-  }),
+  endpoints: fc.array(
+    fc.tuple(fc.integer({ min: 1, max: 3 }), fc.integer({ min: 1, max: 4 }), fc.constantFrom(...STATES)),
+    {
+      maxLength: 6,
+    },
+  ),
   packets: fc.array(fc.tuple(fc.nat(SOURCES.length - 1), fc.nat(DESTINATIONS.length - 1)).filter(isRouted), {
     minLength: 1,
     maxLength: 24,
@@ -101,7 +113,10 @@ function manifestsOf(one: World): Manifest[] {
       },
       [{ ip: LB, ipMode: one.ipMode }],
     ),
-    slice('svc1', endpoints.map(([place, state]) => `${place}${state}`)),
+    slice(
+      'svc1',
+      endpoints.map(([place, state]) => `${place}${state}`),
+    ),
   ]
 }
 
@@ -116,7 +131,10 @@ function pod(name: string, nodeName: string, podIP: string): Manifest {
 }
 
 /** Runs every packet as a new connection and gives what was done beside what is explained. */
-function compare(one: World, check: (explained: ReturnType<typeof explainPacket>, result: Result, context: ExplainContext) => void): void {
+function compare(
+  one: World,
+  check: (explained: ReturnType<typeof explainPacket>, result: Result, context: ExplainContext) => void,
+): void {
   const directory = new Directory(load(manifestsOf(one)).cluster)
   const registry = new Registry()
   const sources = SOURCES.map((address) => registry.address(address))

@@ -34,14 +34,24 @@ describe.each(RULE_MODES)('%s is uniform', (mode) => {
   test.each([2, 3, 5, 7])('over %i endpoints, by source port', (kinds) => {
     const endpoints = Array.from({ length: kinds }, (_, i) => `10.0.1.${i + 1}@node2`)
     const objects = [...world(mode), service('svc1', { clusterIP: VIP }), slice('svc1', endpoints)]
-    const counts = shares(objects, lines(1200, (i) => `10.0.0.2:${10000 + i}`, `${VIP}:80`))
+    const counts = shares(
+      objects,
+      lines(1200, (i) => `10.0.0.2:${10000 + i}`, `${VIP}:80`),
+    )
     expect(counts.size).toBe(kinds)
     expect(chiSquare(counts, kinds)).toBeLessThan(BOUND[kinds - 1]!)
   })
 
   test('over clients', () => {
-    const objects = [...world(mode), service('svc1', { clusterIP: VIP }), slice('svc1', ['10.0.1.1', '10.0.1.2', '10.0.1.3'])]
-    const counts = shares(objects, lines(1200, (i) => `10.1.${i >> 8}.${i & 255}:40000`, `${VIP}:80`))
+    const objects = [
+      ...world(mode),
+      service('svc1', { clusterIP: VIP }),
+      slice('svc1', ['10.0.1.1', '10.0.1.2', '10.0.1.3']),
+    ]
+    const counts = shares(
+      objects,
+      lines(1200, (i) => `10.1.${i >> 8}.${i & 255}:40000`, `${VIP}:80`),
+    )
     expect(chiSquare(counts, 3)).toBeLessThan(BOUND[2]!)
   })
 
@@ -51,7 +61,10 @@ describe.each(RULE_MODES)('%s is uniform', (mode) => {
       service('svc1', { type: 'LoadBalancer', clusterIP: VIP, externalTrafficPolicy: 'Local' }, [LB]),
       slice('svc1', ['10.0.1.1@test-node', '10.0.1.2@test-node', '10.0.1.3@node2']),
     ]
-    const counts = shares(objects, lines(1000, (i) => `${CLIENT}:${10000 + i}`, `${LB}:80`))
+    const counts = shares(
+      objects,
+      lines(1000, (i) => `${CLIENT}:${10000 + i}`, `${LB}:80`),
+    )
     expect([...counts.keys()].sort()).toEqual(['10.0.1.1:80', '10.0.1.2:80'])
     expect(chiSquare(counts, 2)).toBeLessThan(BOUND[1]!)
   })
@@ -68,7 +81,12 @@ describe('ipvs takes them in turn', () => {
     [...stateful(objects, list).values()].map(({ explanation }) => explanation.chosen?.slice(7, 8) ?? '-')
 
   test('rr: exactly as often', () => {
-    expect(order(given(), lines(6, (i) => `10.0.0.2:${10000 + i}`, `${VIP}:80`)).join('')).toMatch(/^(123123|231231|312312)$/)
+    expect(
+      order(
+        given(),
+        lines(6, (i) => `10.0.0.2:${10000 + i}`, `${VIP}:80`),
+      ).join(''),
+    ).toMatch(/^(123123|231231|312312)$/)
   })
 
   test('each virtual server has a rotation of its own', () => {
@@ -83,7 +101,10 @@ describe('ipvs takes them in turn', () => {
   })
 
   test('sh: one client, one endpoint', () => {
-    const found = order(given({ ipvs: { scheduler: 'sh' } }), lines(20, (i) => `10.0.0.2:${10000 + i}`, `${VIP}:80`))
+    const found = order(
+      given({ ipvs: { scheduler: 'sh' } }),
+      lines(20, (i) => `10.0.0.2:${10000 + i}`, `${VIP}:80`),
+    )
     expect(new Set(found).size).toBe(1)
   })
 })

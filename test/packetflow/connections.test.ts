@@ -64,7 +64,12 @@ describe.each(MODES)('%s', (mode) => {
     expect(detail(second, 'conntrack')).toBe(
       'hit: ESTABLISHED, 86390 s left, the timer starts again at 86400 s: the stored translation applies, the rules are not asked',
     )
-    expect(second).toMatchObject({ verdict: 'dnat', chosen: first.chosen, endpoints: [first.chosen], service: first.service })
+    expect(second).toMatchObject({
+      verdict: 'dnat',
+      chosen: first.chosen,
+      endpoints: [first.chosen],
+      service: first.service,
+    })
     expect(second.steps.some(({ stage }) => stage === 'policy')).toBe(false)
   })
 
@@ -113,11 +118,10 @@ describe.each(MODES)('%s', (mode) => {
   })
 
   test('a Service that comes to life lets the client in at its next try', () => {
-    const answers = stateful([...world(mode), ...PODS, service('svc1', { clusterIP: VIP, ports: PORTS.slice(0, 1) })], [
-      line('a', 0),
-      { time: 5, apply: endpoints(...THREE) },
-      line('b', 6),
-    ])
+    const answers = stateful(
+      [...world(mode), ...PODS, service('svc1', { clusterIP: VIP, ports: PORTS.slice(0, 1) })],
+      [line('a', 0), { time: 5, apply: endpoints(...THREE) }, line('b', 6)],
+    )
     expect(outcome(get(answers, 'a'))).toBe('reject no-endpoint')
     expect(get(answers, 'b')).toMatchObject({ verdict: 'dnat' })
     expect(get(answers, 'b').endpoints).toContain(get(answers, 'b').chosen)
@@ -184,7 +188,8 @@ describe('one packet at a time, as flags and direction say', () => {
 })
 
 describe('UDP', () => {
-  const udp = (id: string, time: number, more: Manifest = {}): Manifest => line(id, time, { to: `${VIP}:53`, protocol: 'udp', ...more })
+  const udp = (id: string, time: number, more: Manifest = {}): Manifest =>
+    line(id, time, { to: `${VIP}:53`, protocol: 'udp', ...more })
 
   test('30 s without an answer, then it is a new connection', () => {
     const answers = stateful(given('nftables'), [udp('a', 0), udp('b', 29), udp('c', 60)])
@@ -208,7 +213,10 @@ describe('UDP', () => {
     const first = get(stateful(given('nftables'), [udp('a', 0)]), 'a').chosen!
     const answers = stateful(given('nftables'), [
       udp('a', 0),
-      { time: 5, apply: endpoints(...THREE.map((one) => (first.startsWith(`${one.split('@')[0]}:`) ? `${one} unready` : one))) },
+      {
+        time: 5,
+        apply: endpoints(...THREE.map((one) => (first.startsWith(`${one.split('@')[0]}:`) ? `${one} unready` : one))),
+      },
       udp('b', 6),
     ])
     expect(detail(get(answers, 'b'), 'conntrack')).toContain('miss')

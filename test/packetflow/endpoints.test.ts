@@ -18,7 +18,9 @@ describe.each(RULE_MODES)('%s', (mode) => {
   ]
 
   describe('readiness', () => {
-    rows(given(['10.0.1.1@test-node', '10.0.1.2@node2 unready']), [row('an unready one is left out', POD, TO, 'dnat 10.0.1.1:80')])
+    rows(given(['10.0.1.1@test-node', '10.0.1.2@node2 unready']), [
+      row('an unready one is left out', POD, TO, 'dnat 10.0.1.1:80'),
+    ])
     rows(given(['10.0.1.1@test-node unready', '10.0.1.2@node2 unready']), [
       row('unready and not terminating is never used', POD, TO, 'reject no-endpoint'),
     ])
@@ -28,7 +30,9 @@ describe.each(RULE_MODES)('%s', (mode) => {
     rows(given(['10.0.1.1@test-node terminating', '10.0.1.2@test-node', '10.0.1.3@test-node dying']), [
       row('with a ready one the fallback is not needed', POD, TO, 'dnat 10.0.1.2:80'),
     ])
-    rows(given(['10.0.1.1@test-node dying']), [row('terminating and not serving is never used', POD, TO, 'reject no-endpoint')])
+    rows(given(['10.0.1.1@test-node dying']), [
+      row('terminating and not serving is never used', POD, TO, 'reject no-endpoint'),
+    ])
     rows(given(['10.0.1.9', '10.0.1.10', '10.0.1.1']), [
       row('the order is that of the text', POD, TO, 'dnat 10.0.1.10:80 10.0.1.1:80 10.0.1.9:80'),
     ])

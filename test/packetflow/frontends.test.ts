@@ -7,7 +7,20 @@
  */
 import { describe } from 'vitest'
 import type { ProxyMode } from '../../src/compile/kube-proxy.ts'
-import { ALT_NODE, CLIENT, MODES, NODE, POD, type ProxyOptions, RULE_MODES, row, rows, service, slice, world } from './support.ts'
+import {
+  ALT_NODE,
+  CLIENT,
+  MODES,
+  NODE,
+  POD,
+  type ProxyOptions,
+  RULE_MODES,
+  row,
+  rows,
+  service,
+  slice,
+  world,
+} from './support.ts'
 
 const VIP = '172.30.0.41'
 const VIP6 = 'fd00:172:30::41'
@@ -86,7 +99,14 @@ const NODE_PORT_CASES: readonly NodePortCase[] = [
     alt6: true,
     localhost: true,
   },
-  { name: 'nftables: the primary address only', mode: 'nftables', options: {}, alt4: false, alt6: false, localhost: false },
+  {
+    name: 'nftables: the primary address only',
+    mode: 'nftables',
+    options: {},
+    alt4: false,
+    alt6: false,
+    localhost: false,
+  },
   {
     name: 'nftables, both networks',
     mode: 'nftables',
@@ -124,7 +144,12 @@ describe.each(NODE_PORT_CASES)('node ports: $name', ({ mode, options, alt4, alt6
       row('localhost, IPv6', '::1', '[::1]:3001', 'none'),
       row("another node's address is not this node's", CLIENT, '192.168.0.101:3001', 'none'),
       row('the Service port is no node port', CLIENT, `${NODE}:80`, 'none'),
-      row('the node port is no port of the cluster IP', POD, `${VIP}:3001`, mode === 'iptables' ? 'none' : 'reject no-such-port'),
+      row(
+        'the node port is no port of the cluster IP',
+        POD,
+        `${VIP}:3001`,
+        mode === 'iptables' ? 'none' : 'reject no-such-port',
+      ),
     ],
   )
 })
@@ -153,7 +178,12 @@ describe.each(RULE_MODES)('external IPs in mode %s', (mode) => {
       endpoints,
     ],
     [
-      row('externalTrafficPolicy counts for a ClusterIP Service with external IPs', CLIENT, '192.168.99.22:80', 'dnat 10.180.2.1:80'),
+      row(
+        'externalTrafficPolicy counts for a ClusterIP Service with external IPs',
+        CLIENT,
+        '192.168.99.22:80',
+        'dnat 10.180.2.1:80',
+      ),
       row('pod', POD, '192.168.99.22:80', V4),
     ],
   )
@@ -164,7 +194,16 @@ describe.each(RULE_MODES)('external IPs in mode %s', (mode) => {
   rows(
     [
       ...world(mode),
-      service('svc1', { type: 'LoadBalancer', clusterIP: VIP, externalIPs: ['192.168.99.22'], loadBalancerSourceRanges: ['198.18.0.0/15'] }, ['1.2.3.4']),
+      service(
+        'svc1',
+        {
+          type: 'LoadBalancer',
+          clusterIP: VIP,
+          externalIPs: ['192.168.99.22'],
+          loadBalancerSourceRanges: ['198.18.0.0/15'],
+        },
+        ['1.2.3.4'],
+      ),
       endpoints,
     ],
     [
@@ -179,7 +218,9 @@ describe('ipvs blocks the node itself when its address is not in the source rang
   rows(
     [
       ...world('ipvs'),
-      service('svc1', { type: 'LoadBalancer', clusterIP: VIP, loadBalancerSourceRanges: ['203.0.113.0/25'] }, ['1.2.3.4']),
+      service('svc1', { type: 'LoadBalancer', clusterIP: VIP, loadBalancerSourceRanges: ['203.0.113.0/25'] }, [
+        '1.2.3.4',
+      ]),
       slice('svc1', ['10.180.0.1']),
     ],
     [
@@ -200,7 +241,9 @@ describe.each(MODES)('Services that kube-proxy (%s) passes over', (mode) => {
   rows(given('svc1', {}, { 'service.kubernetes.io/service-proxy-name': 'other' }), [
     row('of another proxy', POD, `${VIP}:80`, 'none'),
   ])
-  rows(given('svc1', {}, { 'service.kubernetes.io/headless': '' }), [row('labelled headless', POD, `${VIP}:80`, 'none')])
+  rows(given('svc1', {}, { 'service.kubernetes.io/headless': '' }), [
+    row('labelled headless', POD, `${VIP}:80`, 'none'),
+  ])
   rows(given('svc1', { type: 'ExternalName', externalName: 'db.example.com' }), [
     row('ExternalName with a cluster IP', POD, `${VIP}:80`, 'none'),
   ])

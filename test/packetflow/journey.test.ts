@@ -16,7 +16,12 @@ function pod(name: string, nodeName: string, podIP: string): Manifest {
   }
 }
 
-function cluster(spec: Manifest, endpoints: string[], loadBalancer: (string | Manifest)[] = [LB], more: Manifest[] = []): Manifest[] {
+function cluster(
+  spec: Manifest,
+  endpoints: string[],
+  loadBalancer: (string | Manifest)[] = [LB],
+  more: Manifest[] = [],
+): Manifest[] {
   return [
     node('n1', ['192.168.0.1'], {}, ['10.244.1.0/24']),
     node('n2', ['192.168.0.2'], {}, ['10.244.2.0/24']),
@@ -51,7 +56,12 @@ function detail({ explanation }: Answer, stage: string, at?: string): string {
 describe('from outside', () => {
   test('to a load balancer under Local: only nodes that pass the health check, all named', () => {
     const answer = explain(cluster({ externalTrafficPolicy: 'Local' }, WEB), CLIENT, `${LB}:80`)
-    expect(answer.explanation).toMatchObject({ verdict: 'dnat', node: 'n2', endpoints: ['10.244.2.5:80'], masquerade: false })
+    expect(answer.explanation).toMatchObject({
+      verdict: 'dnat',
+      node: 'n2',
+      endpoints: ['10.244.2.5:80'],
+      masquerade: false,
+    })
     expect(detail(answer, 'route', 'load balancer')).toBe(
       'externalTrafficPolicy: Local of Service ns1/web: healthCheckNodePort answers 200 on nodes with a ready endpoint only; n2, n3 pass; n2 is followed here',
     )
@@ -63,8 +73,15 @@ describe('from outside', () => {
 
   test('to a load balancer under Cluster: any ready node, a hop more, and masquerade', () => {
     const answer = explain(cluster({}, ['10.244.2.5@n2']), CLIENT, `${LB}:80`)
-    expect(answer.explanation).toMatchObject({ verdict: 'dnat', node: 'n1', endpoints: ['10.244.2.5:80'], masquerade: true })
-    expect(detail(answer, 'route', 'load balancer')).toContain('every ready node is healthy; n1, n2, n3 pass; n1 is followed here')
+    expect(answer.explanation).toMatchObject({
+      verdict: 'dnat',
+      node: 'n1',
+      endpoints: ['10.244.2.5:80'],
+      masquerade: true,
+    })
+    expect(detail(answer, 'route', 'load balancer')).toContain(
+      'every ready node is healthy; n1, n2, n3 pass; n1 is followed here',
+    )
     expect(detail(answer, 'dnat')).toBe(`${CLIENT} → ${LB}:80 tcp becomes ${CLIENT} → 10.244.2.5:80 tcp`)
     expect(detail(answer, 'masquerade')).toBe(
       'yes, as 192.168.0.1: externalTrafficPolicy: Cluster of Service ns1/web; the answer must come back through this node',
@@ -74,7 +91,11 @@ describe('from outside', () => {
   })
 
   test('no node passes the health check', () => {
-    const answer = explain(cluster({ externalTrafficPolicy: 'Local' }, ['10.244.2.5@n2 terminating']), CLIENT, `${LB}:80`)
+    const answer = explain(
+      cluster({ externalTrafficPolicy: 'Local' }, ['10.244.2.5@n2 terminating']),
+      CLIENT,
+      `${LB}:80`,
+    )
     expect(answer.explanation).toMatchObject({ verdict: 'drop', reason: 'no-healthy-node', node: null })
   })
 
@@ -87,7 +108,9 @@ describe('from outside', () => {
   test('to a node address: that node decides', () => {
     const answer = explain(cluster({ externalTrafficPolicy: 'Local' }, WEB), CLIENT, '192.168.0.1:3001')
     expect(answer.explanation).toMatchObject({ verdict: 'drop', reason: 'no-local-endpoint', node: 'n1' })
-    expect(detail(answer, 'endpoint')).toContain('usable elsewhere: 10.244.2.5:80 (pod ns1/web-1, node n2), 10.244.3.5:80')
+    expect(detail(answer, 'endpoint')).toContain(
+      'usable elsewhere: 10.244.2.5:80 (pod ns1/web-1, node n2), 10.244.3.5:80',
+    )
   })
 
   test('between two strangers', () => {
@@ -116,7 +139,12 @@ describe('from a pod', () => {
 
   test("to another node's node port: untranslated to there, with its own node's address", () => {
     const answer = explain(cluster({ externalTrafficPolicy: 'Local' }, WEB), '10.244.1.9', '192.168.0.3:3001')
-    expect(answer.explanation).toMatchObject({ verdict: 'dnat', node: 'n3', endpoints: ['10.244.3.5:80'], masquerade: false })
+    expect(answer.explanation).toMatchObject({
+      verdict: 'dnat',
+      node: 'n3',
+      endpoints: ['10.244.3.5:80'],
+      masquerade: false,
+    })
     expect(detail(answer, 'route', 'node n1')).toContain('10.244.1.9 arrives there as 192.168.0.1')
     expect(detail(answer, 'policy')).toContain('192.168.0.1 is node n1, which is outside to this node')
     expect(detail(answer, 'deliver')).toBe('sees the client as 192.168.0.1')
@@ -144,13 +172,19 @@ describe('from a pod', () => {
 describe('masquerade by the address towards the endpoint', () => {
   test("the bridge's for pods of this node, the node's own for others", () => {
     const answer = explain(cluster({}, ['10.244.1.5@n1', '10.244.2.5@n2']), CLIENT, `${LB}:80`)
-    expect(detail(answer, 'masquerade')).toContain('yes, as 10.244.1.1 towards pods of this node and 192.168.0.1 towards other nodes')
+    expect(detail(answer, 'masquerade')).toContain(
+      'yes, as 10.244.1.1 towards pods of this node and 192.168.0.1 towards other nodes',
+    )
   })
 })
 
 describe('steps name what was left out, and why', () => {
   const answer = (): Answer =>
-    explain(cluster({}, ['10.244.2.5@n2', '10.244.3.5@n3 unready', '10.244.3.6@n3 terminating', '10.244.3.7@n3 dying']), '10.244.1.9', `${VIP}:80`)
+    explain(
+      cluster({}, ['10.244.2.5@n2', '10.244.3.5@n3 unready', '10.244.3.6@n3 terminating', '10.244.3.7@n3 dying']),
+      '10.244.1.9',
+      `${VIP}:80`,
+    )
   test('by state', () => {
     expect(detail(answer(), 'endpoint')).toBe(
       '10.244.2.5:80 (pod ns1/web-1, node n2); left out: 10.244.3.5:80 not ready, 10.244.3.6:80 terminating, 10.244.3.7:80 terminating, not serving; the only one',

@@ -6,7 +6,20 @@
  */
 import { describe } from 'vitest'
 import type { ProxyMode } from '../../src/compile/kube-proxy.ts'
-import { CLIENT, MODES, NODE, POD, type ProxyOptions, RULE_MODES, type Row, row, rows, service, slice, world } from './support.ts'
+import {
+  CLIENT,
+  MODES,
+  NODE,
+  POD,
+  type ProxyOptions,
+  type Row,
+  RULE_MODES,
+  row,
+  rows,
+  service,
+  slice,
+  world,
+} from './support.ts'
 
 const LB = '1.2.3.4'
 const VIP = '172.30.0.41'
@@ -152,7 +165,8 @@ describe.each(RULE_MODES)('detectors of mode %s', (mode) => {
   const spec = { type: 'NodePort', clusterIP: VIP, externalTrafficPolicy: 'Local' }
   const base = (config: Record<string, unknown>, nodes: ReturnType<typeof world> = []) => [
     ...world(mode, { detector: false, config }).filter(
-      ({ kind, metadata }) => kind !== 'Node' || !nodes.some((one) => JSON.stringify(one['metadata']) === JSON.stringify(metadata)),
+      ({ kind, metadata }) =>
+        kind !== 'Node' || !nodes.some((one) => JSON.stringify(one['metadata']) === JSON.stringify(metadata)),
     ),
     ...nodes,
     service('svc1', spec),

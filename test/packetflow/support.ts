@@ -44,7 +44,12 @@ export interface ProxyOptions {
 
 const DUAL = ['192.168.0.2', '2001:db8::1', '192.168.1.2', '2001:db8:1::2', '192.168.99.11']
 
-export function node(name: string, addresses: readonly string[], labels: Manifest = {}, podCIDRs?: readonly string[]): Manifest {
+export function node(
+  name: string,
+  addresses: readonly string[],
+  labels: Manifest = {},
+  podCIDRs?: readonly string[],
+): Manifest {
   return {
     apiVersion: 'v1',
     kind: 'Node',
@@ -111,7 +116,11 @@ export function service(
  * Endpoints as `address[@node][ state]...`: states are `unready`, `terminating` (and serving), `dying` (terminating, not
  * serving), `zone=…` and `node=…` hints.
  */
-export function slice(serviceName: string, endpoints: readonly string[], ports: readonly Manifest[] = [{ name: 'p80', port: 80 }]): Manifest {
+export function slice(
+  serviceName: string,
+  endpoints: readonly string[],
+  ports: readonly Manifest[] = [{ name: 'p80', port: 80 }],
+): Manifest {
   return {
     apiVersion: 'discovery.k8s.io/v1',
     kind: 'EndpointSlice',

@@ -61,10 +61,7 @@ describe.each(RULE_MODES)('%s', (mode) => {
 
   describe('TestNoEndpointsReject', () => {
     rows(
-      [
-        ...world(mode),
-        service('svc1', { type: 'LoadBalancer', clusterIP: VIP, externalIPs: ['192.168.99.11'] }, [LB]),
-      ],
+      [...world(mode), service('svc1', { type: 'LoadBalancer', clusterIP: VIP, externalIPs: ['192.168.99.11'] }, [LB])],
       [
         row('pod to cluster IP', POD, `${VIP}:80`, 'reject no-endpoint'),
         row('external to external IP', CLIENT, '192.168.99.11:80', 'reject no-endpoint'),
@@ -249,11 +246,22 @@ describe.each(RULE_MODES)('%s', (mode) => {
       slice('svc1', endpoints),
     ]
     rows(
-      given(['10.0.1.1@test-node', '10.0.1.2@test-node', '10.0.1.3@node2 terminating', '10.0.1.4@node2 dying', '10.0.1.5@node2']),
+      given([
+        '10.0.1.1@test-node',
+        '10.0.1.2@test-node',
+        '10.0.1.3@node2 terminating',
+        '10.0.1.4@node2 dying',
+        '10.0.1.5@node2',
+      ]),
       [row('ready ones only', CLIENT, `${LB}:80`, 'dnat 10.0.1.1:80 10.0.1.2:80 10.0.1.5:80 masq')],
     )
     rows(
-      given(['10.0.1.2@test-node terminating', '10.0.1.3@test-node terminating', '10.0.1.4@test-node dying', '10.0.1.5@node2 terminating']),
+      given([
+        '10.0.1.2@test-node terminating',
+        '10.0.1.3@test-node terminating',
+        '10.0.1.4@test-node dying',
+        '10.0.1.5@node2 terminating',
+      ]),
       [
         row('only terminating ones, in cluster', POD, '172.30.1.1:80', 'dnat 10.0.1.2:80 10.0.1.3:80 10.0.1.5:80'),
         row('only terminating ones, outside', CLIENT, `${LB}:80`, 'dnat 10.0.1.2:80 10.0.1.3:80 10.0.1.5:80 masq'),

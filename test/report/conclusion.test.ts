@@ -13,7 +13,7 @@ describe('Local against Cluster, in words', () => {
 
   test('connections that only Local loses, and why', () => {
     const local = localRun({
-      connections: { attempted: 6_000, established: 5_400, failed: 600 },
+      connections: { attempted: 6_000, established: 5_400, failed: 600, broken: 0 },
       drops: { 'no-local-endpoint': 1_800, 'conntrack-full': 2 },
     })
     expect(conclude(report([clusterRun(), local]))[1]).toBe(
@@ -23,7 +23,7 @@ describe('Local against Cluster, in words', () => {
 
   test('where Cluster is the one that fails, it says so', () => {
     const cluster = clusterRun({
-      connections: { attempted: 6_000, established: 3_000, failed: 3_000 },
+      connections: { attempted: 6_000, established: 3_000, failed: 3_000, broken: 0 },
       drops: { 'snat-ports-exhausted': 3_000 },
     })
     expect(conclude(report([cluster, localRun()]))[1]).toMatch(
@@ -87,7 +87,11 @@ describe('without a pair to compare', () => {
   })
 
   test('an empty trace', () => {
-    const idle = localRun({ connections: { attempted: 0, established: 0, failed: 0 }, endpoints: [], imbalance: [] })
+    const idle = localRun({
+      connections: { attempted: 0, established: 0, failed: 0, broken: 0 },
+      endpoints: [],
+      imbalance: [],
+    })
     expect(conclude(report([idle]))).toEqual(['The trace has no connections.'])
   })
 })

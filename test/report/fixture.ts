@@ -2,7 +2,7 @@
  * A hand-made report of the two-plus-one scenario: web-0 and web-1 on node-a, web-2 on node-b, 6,000 connections from
  * outside. Local halves them over the nodes, Cluster gives each pod a third and masquerades two in three … of them.
  */
-import type { LatencySummary, ReplayReport, RunReport } from '../../src/report/types.ts'
+import type { DnsReport, LatencySummary, ReplayReport, RunReport } from '../../src/report/types.ts'
 
 export function latency(p50: number, p99: number, count = 24_000): LatencySummary {
   return { count, mean: p50 * 1.1, p50, p90: (p50 + p99) / 2, p99, p999: p99 * 1.5, max: p99 * 2 }
@@ -39,6 +39,13 @@ export function nodeReport(node: string, change: Partial<RunReport['nodes'][numb
     affinityPeak: 0,
     affinityHits: 0,
     affinityMisses: 0,
+    conntrackFirstDropSeconds: null,
+    cores: 4,
+    cpuUtilization: 0,
+    cpuUtilizationPeak: 0,
+    backlogDrops: 0,
+    conntrack: { found: 0, invalid: 0, insert: 6_000, insertFailed: 0, drop: 0, earlyDrop: 0, clashResolve: 0 },
+    conntrackHolders: [{ service: 'default/web:http', entries: 1_200, share: 1 }],
     ...change,
   }
 }
@@ -51,7 +58,7 @@ export function clusterRun(change: Partial<RunReport> = {}): RunReport {
     proxyMode: 'nftables',
     offered: RATES,
     delivered: RATES,
-    connections: { attempted: 6_000, established: 6_000, failed: 0 },
+    connections: { attempted: 6_000, established: 6_000, failed: 0, broken: 0 },
     verdicts: { accept: 24_000, drop: 0, reject: 0, notSent: 0 },
     drops: {},
     pathLatencyMicros: {
@@ -77,7 +84,7 @@ export function clusterRun(change: Partial<RunReport> = {}): RunReport {
   }
 }
 
-/** Of a run in which no name was dialled; `change` says what differs. */
+/** Of a run without a query, with one element in every list; `change` says what differs. */
 export function dnsReport(change: Partial<DnsReport> = {}): DnsReport {
   return {
     queries: 0,
@@ -97,8 +104,8 @@ export function dnsReport(change: Partial<DnsReport> = {}): DnsReport {
     bytes: 0,
     conntrackEntries: 0,
     conntrackPeak: 0,
-    servers: [],
-    headless: [],
+    servers: [{ address: '10.244.0.53', pod: 'kube-system/coredns', node: 'node-a', queries: 0, share: 0 }],
+    headless: ['default/mysql:mysql'],
     ...change,
   }
 }

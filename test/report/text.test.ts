@@ -131,7 +131,7 @@ describe('the whole report', () => {
 describe('sections', () => {
   test('drops by reason, with the sentence that explains each', () => {
     const local = localRun({
-      connections: { attempted: 6_000, established: 5_900, failed: 100 },
+      connections: { attempted: 6_000, established: 5_900, failed: 100, broken: 0 },
       verdicts: { accept: 23_600, drop: 300, reject: 0, notSent: 300 },
       drops: { 'no-local-endpoint': 300 },
     })

@@ -1,0 +1,126 @@
+/** Requests: which rule takes them, who may answer, and the whole way of `--to URL`. */
+import { describe, expect, test } from 'vitest'
+import { detail, explain, file, lines, one, SHOP } from './support.ts'
+
+const CONTROLLER = `
+---
+apiVersion: v1
+kind: Service
+metadata: {name: controller, namespace: ingress, labels: {app.kubernetes.io/name: ingress-nginx}}
+spec:
+  type: LoadBalancer
+  clusterIP: 10.96.0.80
+  externalTrafficPolicy: POLICY
+  selector: {app: proxy}
+  ports: [{name: http, port: 80, targetPort: 80}, {name: https, port: 443, targetPort: 443}]
+status: {loadBalancer: {ingress: [{ip: 198.51.100.80}]}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: proxy, namespace: ingress, labels: {app: proxy, app.kubernetes.io/name: ingress-nginx}}, spec: {nodeName: n2}, status: {podIP: 10.244.2.80}}
+`
+
+describe('HTTP lines', () => {
+  test('a rule with endpoints, one without, and no rule', () => {
+    const [ok, broken, none] = lines([
+      { id: 'ok', url: 'http://shop.example/cart' },
+      { id: 'broken', url: 'http://shop.example/broken' },
+      { id: 'none', url: 'http://other.example/' },
+    ])
+    expect(ok).toMatchObject({
+      id: 'ok',
+      verdict: 'accept',
+      reason: null,
+      service: 'shop/web:http',
+      ingress: { status: 200, service: 'shop/web', port: 80, ingress: 'shop/shop' },
+    })
+    expect([...(ok?.endpoints ?? [])].sort()).toEqual(['10.244.1.5:8080', '10.244.2.5:8080'])
+    expect(broken).toMatchObject({
+      verdict: 'reject',
+      reason: 'http-503',
+      endpoints: [],
+      ingress: { status: 503, service: 'shop/empty' },
+    })
+    expect(none).toMatchObject({
+      verdict: 'reject',
+      reason: 'http-404',
+      service: null,
+      ingress: { status: 404, service: null, port: null, ingress: null },
+    })
+    expect(ok?.steps.every(({ stage }) => stage === 'ingress')).toBe(true)
+  })
+
+  test('the Host header may be another, and packets may stand beside requests', () => {
+    const answers = lines([
+      { id: 1, url: 'http://192.0.2.1/', host: 'shop.example' },
+      { id: 2, from: '10.244.1.9', to: '10.96.0.20:80' },
+    ])
+    expect(answers.map(({ verdict }) => verdict)).toEqual(['accept', 'dnat'])
+  })
+
+  test('with --stateful the rules are those of the moment', () => {
+    const answers = lines(
+      [
+        { id: 1, time: 0, url: 'http://shop.example/' },
+        { time: 1, delete: { kind: 'Ingress', namespace: 'shop', name: 'shop' } },
+        { id: 2, time: 2, url: 'http://shop.example/' },
+      ],
+      { stateful: true },
+    )
+    expect(answers.map(({ ingress }) => ingress?.status)).toEqual([200, 404])
+  })
+})
+
+describe('--to URL', () => {
+  const url = 'http://shop.example/cart'
+  const withController = (policy: string): string[] => [file(`${SHOP}${CONTROLLER.replace('POLICY', policy)}`)]
+
+  test('through the proxy of the cluster: balancer, node, proxy pod, rule, backend pod', () => {
+    const explanation = one({ manifests: withController('Local'), from: '203.0.113.7', to: url })
+    expect(explanation).toMatchObject({ verdict: 'accept', service: 'shop/web:http', ingress: { status: 200 } })
+    expect(explanation.steps.map(({ at, stage }) => `${at} ${stage}`)).toEqual([
+      'load balancer route',
+      'node n2 frontend',
+      'node n2 policy',
+      'node n2 endpoint',
+      'node n2 dnat',
+      'node n2 masquerade',
+      'node n2 route',
+      'pod ingress/proxy deliver',
+      'ingress proxy ingress',
+      'ingress proxy ingress',
+      'ingress proxy ingress',
+      'ingress proxy route',
+    ])
+    expect(detail(explanation, 'deliver')).toBe('sees the client as 203.0.113.7')
+    expect(explanation.steps.at(-1)?.detail).toContain('X-Forwarded-For holds the address of the client')
+  })
+
+  test('under Cluster the proxy sees the node, and X-Forwarded-For says so', () => {
+    const explanation = one({ manifests: withController('Cluster'), from: '203.0.113.7', to: url })
+    expect(detail(explanation, 'deliver')).toBe('sees 192.168.0.1 in place of 203.0.113.7')
+    expect(explanation.steps.at(-1)?.detail).toContain('X-Forwarded-For holds the address of the node')
+  })
+
+  test('the connection that does not get to the proxy', () => {
+    const broken = withController('Local').map(() =>
+      file(`${SHOP}${CONTROLLER.replace('POLICY', 'Local').replace('app: proxy}\n', 'app: gone}\n')}`),
+    )
+    const explanation = one({ manifests: broken, from: '203.0.113.7', to: url })
+    expect(explanation).toMatchObject({ verdict: 'drop', reason: 'no-healthy-node' })
+    const text = explain({ manifests: broken, from: '203.0.113.7', to: url }).stdout.replace(/\s+/g, ' ')
+    expect(text).toContain('the connection does not reach the ingress proxy')
+  })
+
+  test('without --from, or without a proxy in the manifests, the way in is told in general', () => {
+    const explanation = one({ to: url })
+    expect(explanation.verdict).toBe('accept')
+    expect(explanation.steps.map(({ at }) => at)).toContain('layer-4 load balancer')
+    expect(explanation.steps.at(-1)?.detail).toContain("note: the proxy's own Service is not in the manifests")
+  })
+
+  test('a rule that is not there', () => {
+    expect(one({ from: '203.0.113.7', to: 'http://other.example/' })).toMatchObject({
+      verdict: 'reject',
+      reason: 'http-404',
+    })
+  })
+})
