@@ -208,7 +208,7 @@ export class HopLog {
       const nanos = hopNanos[hop] + waited
       if (dropped || bits !== HOP_LAST) this.settleSpecial(hop, bits, nanos, dropped)
       if (!dropped && (bits & HOP_LOST) === 0) {
-        const bucket = packetHistogram + bucketOf(nanos > 0x7fffffff ? 0x7fffffff : nanos)
+        const bucket = packetHistogram + bucketOf(Math.min(nanos, 0x7fffffff))
         result[bucket] = result[bucket] + 1
         result[packetHistogram + HISTOGRAM_SUM] = result[packetHistogram + HISTOGRAM_SUM] + nanos
         if (nanos > result[packetHistogram + HISTOGRAM_MAX]) result[packetHistogram + HISTOGRAM_MAX] = nanos

@@ -47,7 +47,7 @@ async function runOnce(cell: PlannedCell, options: CellOptions): Promise<{ cell:
   options.onProgress(1)
   const { run, broke, measurement } = judged
   return {
-    cell: { ...head(cell, measurement), knee: null, run, search: [], broke: [...broke] },
+    cell: { ...head(cell, measurement), knee: null, run, tried: [], broke: [...broke] },
     warnings: [...measurement.warnings],
   }
 }
@@ -93,7 +93,7 @@ async function searchKnee(
       ...head(cell, shown.measurement),
       knee,
       run: at(holds)?.run ?? null,
-      search: judged.map(({ run }) => run),
+      tried: judged.map(({ run }) => run),
       broke: [...(at(fails)?.broke ?? [])],
     },
     warnings: [...shown.measurement.warnings, ...unsettledWarning(cell, at(holds), options)],

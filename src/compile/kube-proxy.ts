@@ -74,12 +74,19 @@ export function proxySettings(cluster: Cluster, mode: ProxyMode | null, warnings
     )
   }
   const { detector, detectorCidrs } = detectorOf(cluster, warnings)
-  const section = chosen === 'nftables' ? config?.nftables : chosen === 'ipvs' ? config?.ipvs : config?.iptables
+  // ipvs has no masqueradeAll of its own in v1alpha1: kube-proxy gives it the one of iptables (--masquerade-all).
+  const shared = config?.iptables?.masqueradeAll
+  const masqueradeAll =
+    chosen === 'nftables'
+      ? config?.nftables?.masqueradeAll
+      : chosen === 'ipvs'
+        ? (config?.ipvs?.masqueradeAll ?? shared)
+        : shared
   return {
     mode: chosen,
     detector,
     detectorCidrs,
-    masqueradeAll: section?.masqueradeAll ?? false,
+    masqueradeAll: masqueradeAll ?? false,
     localhostNodePorts: config?.iptables?.localhostNodePorts ?? true,
     nodePortAddresses: config?.nodePortAddresses?.length ? config.nodePortAddresses : null,
     scheduler: SCHEDULERS[scheduler] ?? 'rr',

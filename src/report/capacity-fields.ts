@@ -54,7 +54,7 @@ const SHAPE: CapacityReport = {
         holdsAgainAtConnectionsPerSecond: 0,
       },
       run: RUN,
-      search: [RUN],
+      tried: [RUN],
       broke: [
         {
           objective: '',

@@ -174,13 +174,13 @@ function searchSection({ objectives, cells }: CapacityReport, cell: CapacityCell
     ...figures.map((figure) => figureText(figure, figureValue(run.figures, figure))),
     verdict(run.holds),
   ]
-  const unsettled = cell.search.some(({ settled }) => !settled)
+  const unsettled = cell.tried.some(({ settled }) => !settled)
   return {
     title: `Search: ${cell.name}`,
     table: {
       head: ['rate', 'connections', 'span', ...figures.map(shortName), 'holds'],
       align: ['right', 'right', 'right', ...figures.map(() => 'right' as const), 'left'],
-      rows: cell.search.map(row),
+      rows: cell.tried.map(row),
       runTable: false,
     },
     lines: unsettled ? [{ text: '*: too short for the conntrack tables to settle', tone: 'quiet' }] : [],
@@ -191,7 +191,7 @@ function searchSection({ objectives, cells }: CapacityReport, cell: CapacityCell
 /** Figures that objectives are about, in their order. */
 function figuresIn(objectives: readonly string[], cells: readonly CapacityCell[]): string[] {
   const named = objectives.flatMap((objective) => /^[\w.-]+/.exec(objective)?.[0] ?? [])
-  const figures = cells.flatMap(({ run, search }) => [...search, ...(run === null ? [] : [run])])[0]?.figures
+  const figures = cells.flatMap(({ run, tried }) => [...tried, ...(run === null ? [] : [run])])[0]?.figures
   return [...new Set(named)].filter((figure) => figures !== undefined && figureValue(figures, figure) !== undefined)
 }
 

@@ -44,7 +44,7 @@ export interface CapacityCell {
   /** The run at the knee, or the plain run; null where no rate held. */
   run: CapacityRun | null
   /** Every run of the search, by rate; empty for a plain run. */
-  search: CapacityRun[]
+  tried: CapacityRun[]
   /** What failed, the first to break ahead: just above the knee, or in the plain run. */
   broke: BrokenObjective[]
 }

@@ -257,7 +257,7 @@ const IDENTITY: Readonly<Record<string, readonly string[]>> = {
   nodes: ['node'],
   model: ['name'],
   cells: ['name'],
-  search: ['connectionsPerSecond'],
+  tried: ['connectionsPerSecond'],
   broke: ['objective'],
 }
 

@@ -114,14 +114,14 @@ describe('the search for a knee', () => {
   })
 
   test('a run that ends before the tables have settled is made longer, and no longer than needed', async () => {
-    const { asked } = await searched()
+    const { asked } = await searched({ objectives: parseObjectives(['conntrackFraction < 50%']) })
     const at = (rate: number): number[] =>
       asked.filter((one) => one.rate === rate).map(({ connections }) => connections)
     expect(at(1000)).toEqual([100_000])
     expect(at(2000)).toEqual([100_000, 200_000])
     expect(at(4000)).toEqual([200_000, 400_000])
     // It fails before the tables have settled: a longer run would fail as well.
-    expect(at(16_000)).toEqual([800_000])
+    expect(at(8000)).toEqual([400_000])
   })
 
   test('with a number of connections every run has that number, and an answer that it is too few for is told', async () => {
@@ -191,7 +191,7 @@ describe('a sweep', () => {
     expect(report.cells[2]).toMatchObject({
       parameters: { rate: 2, seed: 8 },
       knee: null,
-      search: [],
+      tried: [],
       run: { timesScenario: 2 },
     })
     expect(report.search).toBeNull()
@@ -252,7 +252,7 @@ describe('interrupted', () => {
       return littlesTable(asked)
     })
     const first = measureCapacity(options, { measurer: fake.make, signal: abort.signal, state: file })
-    await expect(first).rejects.toBe(abort.signal.reason)
+    await expect(first).rejects.toThrow('aborted')
     expect(fake.closed).toBeGreaterThan(0)
 
     const whole = await searched()

@@ -105,7 +105,7 @@ export function kneeCell(change: Partial<CapacityCell> = {}): CapacityCell {
       holdsAgainAtConnectionsPerSecond: null,
     },
     run: atKnee,
-    search: [capacityRun(), atKnee, above],
+    tried: [capacityRun(), atKnee, above],
     broke: [BROKEN],
     ...change,
   }
@@ -119,7 +119,7 @@ export function plainCell(nodes: number, change: Partial<CapacityCell> = {}): Ca
     parameters: { nodes },
     knee: null,
     run: capacityRun(),
-    search: [],
+    tried: [],
     broke: [],
     ...change,
   }

@@ -121,7 +121,7 @@ describe('thresholds over a capacity report', () => {
     ['cells[policy=cluster].knee.connectionsPerSecond >= 4001', false],
     ["cells[name='policy=cluster'].run.figures.conntrackFraction < 80%", true],
     ['run.figures.pathLatencyMicros.packet.p99 < 100us', false],
-    ['search.durationSeconds > 1m', true],
+    ['tried.durationSeconds > 1m', true],
   ])('%s', (text, pass) => expect(held([text])[0]!.pass).toBe(pass))
 
   test('a knee that was not found does not pass', () => {
@@ -175,15 +175,15 @@ describe('JUnit', () => {
   test('each threshold a test case, the failed ones with their values', () => {
     const xml = renderJunit(
       'dpemu capacity: <a> & "b"',
-      held(['knee.connectionsPerSecond > 1', 'search.connectionsPerSecond > 3000']),
+      held(['knee.connectionsPerSecond > 1', 'tried.connectionsPerSecond > 3000']),
     )
     expect(xml).toBe(`<?xml version="1.0" encoding="UTF-8"?>
 <testsuites name="dpemu" tests="2" failures="1" errors="0" skipped="0">
   <testsuite name="dpemu capacity: &lt;a&gt; &amp; &quot;b&quot;" tests="2" failures="1" errors="0" skipped="0">
     <testcase classname="dpemu capacity: &lt;a&gt; &amp; &quot;b&quot;" name="knee.connectionsPerSecond &gt; 1"/>
-    <testcase classname="dpemu capacity: &lt;a&gt; &amp; &quot;b&quot;" name="search.connectionsPerSecond &gt; 3000">
-      <failure type="threshold" message="1 of 3 values outside the threshold">✗ search.connectionsPerSecond &gt; 3000
-    cells[name=policy=cluster].search[connectionsPerSecond=1000].connectionsPerSecond: 1000</failure>
+    <testcase classname="dpemu capacity: &lt;a&gt; &amp; &quot;b&quot;" name="tried.connectionsPerSecond &gt; 3000">
+      <failure type="threshold" message="1 of 3 values outside the threshold">✗ tried.connectionsPerSecond &gt; 3000
+    cells[name=policy=cluster].tried[connectionsPerSecond=1000].connectionsPerSecond: 1000</failure>
     </testcase>
   </testsuite>
 </testsuites>

@@ -120,6 +120,9 @@ describe('ipvs: no short-circuit, and Local falls back to the endpoints of the c
       row('external to load balancer', CLIENT, `${LB}:80`, `${ALL} masq`),
       row('external to node port', CLIENT, `${NODE}:3001`, `${ALL} masq`),
     ])
+    rows(objects('ipvs', 'Cluster', 'Cluster', { config: { iptables: { masqueradeAll: true } } }), [
+      row('masqueradeAll of the iptables section, which ipvs shares', POD, `${VIP}:80`, `${ALL} masq`),
+    ])
     rows(objects('ipvs', 'Cluster', 'Cluster', { masqueradeAll: true }), [
       row('masqueradeAll', POD, `${VIP}:80`, `${ALL} masq`),
     ])

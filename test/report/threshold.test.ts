@@ -78,7 +78,7 @@ describe('a threshold holds or fails', () => {
     ]
     fc.assert(
       fc.property(fc.nat(40), fc.nat(40), fc.constantFrom(...operators), (failed, limit, [operator, holds]) => {
-        const on = report([clusterRun({ connections: { attempted: 50, established: 50 - failed, failed } })])
+        const on = report([clusterRun({ connections: { attempted: 50, established: 50 - failed, failed, broken: 0 } })])
         expect(check(`runs[0].connections.failed ${operator} ${limit}`, on).pass).toBe(holds(failed, limit))
       }),
       { seed: SEED },
