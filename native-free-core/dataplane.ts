@@ -41,7 +41,6 @@ import {
   LINE_WORDS,
 } from './connection.ts'
 import { ESTABLISHED, FLAG_CLASS, TRANSITIONS } from './conntrack.ts'
-import type { PairCounters } from './counters.ts'
 import {
   alignedWords,
   createFlowTable,
@@ -80,7 +79,6 @@ import {
   type PairSeries,
   type ResultLayout,
   resultLayout,
-  SAMPLES,
   TOTAL_ACCEPTED_BYTES,
   TOTAL_ACCEPTED_PACKETS,
   TOTAL_ATTEMPTED,
@@ -89,20 +87,12 @@ import {
   TOTAL_OFFERED_BYTES,
   TOTAL_OFFERED_PACKETS,
 } from './result.ts'
-import {
-  ADDRESS_LIVE,
-  openRules,
-  type RuleColumns,
-  SETTING_GC_INTERVAL_MS,
-  SETTING_NODES,
-  SETTING_UNACKNOWLEDGED_MS,
-} from './ruleset.ts'
+import { ADDRESS_LIVE, openRules, type RuleColumns, SETTING_NODES, SETTING_UNACKNOWLEDGED_MS } from './ruleset.ts'
+import { Sampler } from './sampler.ts'
 import { SlowPath } from './slowpath.ts'
 import { REASON_BACKEND_GONE, REASON_NONE } from './verdict.ts'
 
 const BATCH = 128
-/** Node × this + the other number is the key of a pair: endpoint and service port ids stay below it. */
-const PAIR_KEY = 2 ** 32
 /** Slot of the timeout table that stands in for ESTABLISHED's while data waits for its ACK. */
 const UNACKNOWLEDGED = 15
 
@@ -181,10 +171,6 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   const timeouts = new Int32Array(16)
   const batchLines = new Int32Array(BATCH)
   const sink = new Int32Array(1)
-  const nextSample = new Int32Array(shards)
-  const nextSampleTick = new Float64Array(shards)
-  const nextGcMs = new Float64Array(shards)
-  const nextEventTick = new Float64Array(shards)
   const affinityCounts = new Int32Array(nodes)
   const slowPath = new SlowPath({ table, lines, thirdEntries, shards, nodes })
   const { tracker } = slowPath
@@ -196,34 +182,26 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   const { time, slot, flags, length } = packets
   const { packetHistogram, endpoints: endpointsAt } = layout
   const queued = limits.hops !== undefined
+  const sampler = new Sampler({ shards, nodes, slowPath, result, layout })
+  const due = sampler.nextTick
   const log = new HopLog({ nodes, lines, thirdEntries, slowPath, result, layout, columns: limits.hops ?? null })
   const { hopTime, hopPlace, hopCost, hopLine, hopNanos, hopLength, cores, flowCosts, zones } = log
   let rules: RuleColumns
-  let sampleTicks = 1
-  let portSamples = new Map<number, Int32Array>()
-  let holderSamples = new Map<number, Int32Array>()
 
   function begin(run: Run): void {
     table.clear()
     lines.fill(0)
     result.fill(0)
-    portSamples = new Map()
-    holderSamples = new Map()
     takeRules(run.rules)
     slowPath.begin(run.seed)
-    sampleTicks = Math.max(1, Math.ceil(run.durationTicks / SAMPLES))
-    for (let shard = 0; shard < shards; shard++) {
-      nextSample[shard] = 0
-      nextSampleTick[shard] = sampleTicks
-      nextGcMs[shard] = rules.settings[SETTING_GC_INTERVAL_MS]
-      planEvent(shard)
-    }
+    sampler.begin(rules, run.durationTicks)
   }
 
   function takeRules(words: Int32Array): void {
     rules = openRules(words)
     if (rules.settings[SETTING_NODES] > nodes) throw new Error('rule set: more nodes than the core was made for')
     slowPath.take(rules)
+    sampler.rules = rules
     timeouts.set(rules.timeouts)
     log.take(rules)
     timeouts[UNACKNOWLEDGED] = rules.settings[SETTING_UNACKNOWLEDGED_MS]
@@ -269,72 +247,16 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     }
   }
 
-  function planEvent(shard: number): void {
-    nextEventTick[shard] = Math.min(nextSampleTick[shard], nextGcMs[shard] * TICKS_PER_MS)
-  }
-
-  /** Samples and sweeps that fall due before `tick`. */
-  function runEvents(shard: number, tick: number): void {
-    while (nextEventTick[shard] <= tick) {
-      const now = nextEventTick[shard]
-      if (nextGcMs[shard] * TICKS_PER_MS <= now) {
-        // A long silence needs one sweep, not one for each interval that passed in it.
-        const interval = rules.settings[SETTING_GC_INTERVAL_MS]
-        const dueMs = nextGcMs[shard]
-        const lastDueMs = Math.min(tick, nextSampleTick[shard]) / TICKS_PER_MS
-        const skipped = Math.max(0, Math.floor((lastDueMs - dueMs) / interval))
-        tracker.sweep(shard, dueMs + skipped * interval)
-        nextGcMs[shard] = dueMs + (skipped + 1) * interval
-      }
-      if (nextSampleTick[shard] <= now && nextSample[shard] < SAMPLES) sample(shard)
-      planEvent(shard)
-    }
-  }
-
-  function sample(shard: number): void {
-    const at = nextSample[shard]
-    const nowMs = Math.floor(nextSampleTick[shard] / TICKS_PER_MS)
-    for (let node = 0; node < nodes; node++) {
-      result[layout.conntrackSeries + at * nodes + node] += table.counts[shard * nodes + node]
-    }
-    affinityCounts.fill(0)
-    slowPath.selector.sweep(shard, nowMs, affinityCounts)
-    for (let node = 0; node < nodes; node++) result[layout.affinitySeries + at * nodes + node] += affinityCounts[node]
-    sampleCounters(portSamples, tracker.ports[shard], at)
-    sampleCounters(holderSamples, tracker.holders[shard], at)
-    nextSample[shard]++
-    nextSampleTick[shard] =
-      nextSample[shard] < SAMPLES ? (nextSample[shard] + 1) * sampleTicks : Number.MAX_SAFE_INTEGER
-  }
-
-  /** Adds a shard's counters into the series of this instance, by node and the other number. */
-  function sampleCounters(into: Map<number, Int32Array>, counters: PairCounters, at: number): void {
-    for (let i = 0; i < counters.size; i++) {
-      if (counters.counts[i] === 0) continue
-      const key = counters.first[i] * PAIR_KEY + counters.second[i]
-      let samples = into.get(key)
-      if (samples === undefined) {
-        samples = new Int32Array(SAMPLES)
-        into.set(key, samples)
-      }
-      samples[at] += counters.counts[i]
-    }
-  }
-
-  function end(shard: number): void {
-    if (nextSample[shard] < SAMPLES) runEvents(shard, sampleTicks * SAMPLES)
-  }
-
   function process(shard: number, lineBase: number, baseTick: number, from: number, to: number): void {
     for (let start = from; start < to; ) {
       let end = Math.min(start + BATCH, to)
-      if (baseTick + time[end - 1] >= nextEventTick[shard]) {
-        if (baseTick + time[start] >= nextEventTick[shard]) {
-          runEvents(shard, baseTick + time[start])
+      if (baseTick + time[end - 1] >= due[shard]) {
+        if (baseTick + time[start] >= due[shard]) {
+          sampler.run(shard, baseTick + time[start])
           continue
         }
         end = start + 1
-        while (baseTick + time[end] < nextEventTick[shard]) end++
+        while (baseTick + time[end] < due[shard]) end++
       }
       batch(shard, lineBase, start, end, baseTick)
       start = end
@@ -583,14 +505,6 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     return false
   }
 
-  function seriesOf(samples: ReadonlyMap<number, Int32Array>): PairSeries[] {
-    return [...samples].map(([key, values]) => ({
-      node: Math.floor(key / PAIR_KEY),
-      other: key % PAIR_KEY,
-      samples: values,
-    }))
-  }
-
   return {
     packets,
     connections,
@@ -607,8 +521,8 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     hopCount: () => log.count,
     beginStep: (baseTick) => log.beginStep(baseTick),
     settleHops: () => log.settle(),
-    end,
-    portSeries: () => seriesOf(portSamples),
-    holderSeries: () => seriesOf(holderSamples),
+    end: (shard) => sampler.end(shard),
+    portSeries: () => sampler.portSeries(),
+    holderSeries: () => sampler.holderSeries(),
   }
 }

@@ -1,9 +1,8 @@
 /**
- * Opens connections: takes a first packet from its source to the pod, in the order of real nodes.
+ * Opens connections: what the trace says of one goes on its way, and what became of it is written down.
  *
- * Entry node (the client's own, or the load balancer's choice) → conntrack → rules (`decide`) → endpoint (`Selector`) →
- * masquerade → insert → the endpoint's node. Nothing else creates or chooses, and nothing else can fail in a new way.
- * Cost: about 0.4 µs for a connection on one node; allocates nothing.
+ * A connection to a name asks for the address first (`Names`); then its opening packet travels (`Journey`), and the path it
+ * took is kept in its line, for the fast path to follow.
  */
 import {
   FLOW_HASH_BITS,
@@ -31,152 +30,31 @@ import {
   LINE_SHIFT,
   LINE_STATUS,
 } from './connection.ts'
-import { CLASS_NONE, CLASS_SYN, FLAG_CLASS, INVALID, initialState, REOPEN } from './conntrack.ts'
-import {
-  ACTION_DNAT,
-  ACTION_NONE,
-  createDecision,
-  type Decision,
-  decide,
-  findFrontend,
-  MASQUERADE_EGRESS,
-  MASQUERADE_HAIRPIN,
-} from './decide.ts'
-import {
-  ENTRY_ENDPOINT,
-  ENTRY_FRONTEND_SHIFT,
-  ENTRY_NODE_PROTOCOL,
-  ENTRY_REPLY_DESTINATION,
-  ENTRY_REPLY_PORTS,
-  ENTRY_REPLY_SOURCE,
-  ENTRY_SHIFT,
-  ENTRY_SOURCE,
-  ENTRY_STATE,
-  swapPorts,
-} from './flowtable.ts'
-import {
-  below,
-  draw,
-  finish,
-  mix,
-  PURPOSE_COST,
-  PURPOSE_ENDPOINT,
-  PURPOSE_ENTRY_NODE,
-  PURPOSE_LOAD_BALANCER,
-  PURPOSE_SNAT,
-} from './hash.ts'
-import { establishedCost, firstPacketCost, propagationBetween } from './latency.ts'
-import { type Carrier, Names, nobodyAt } from './names.ts'
+import { CLASS_NONE, FLAG_CLASS } from './conntrack.ts'
+import { ENTRY_REPLY_DESTINATION, ENTRY_REPLY_PORTS, ENTRY_REPLY_SOURCE, ENTRY_SHIFT, swapPorts } from './flowtable.ts'
+import { finish, mix } from './hash.ts'
+import { Journey, type JourneyParts } from './journey.ts'
+import { Names } from './names.ts'
 import { FLAG_REPLY, PROTOCOL_TCP } from './packet.ts'
-import { Path } from './path.ts'
 import {
   ENDPOINT_CONNECTIONS,
   ENDPOINT_WORDS,
-  NODE_AFFINITY_HITS,
-  NODE_AFFINITY_MISSES,
   NODE_CONNECTIONS,
-  NODE_INVALID,
-  NODE_SNAT_EXHAUSTED,
-  NODE_WORDS,
-  type ResultLayout,
   TOTAL_CLIENT_IP_KEPT,
   TOTAL_CROSS_NODE,
   TOTAL_ESTABLISHED,
   TOTAL_FAILED,
   TOTAL_MASQUERADED,
 } from './result.ts'
-import {
-  ADDRESS_CLUSTER_IP,
-  ADDRESS_DETECTED,
-  ADDRESS_IN_SERVICE_CIDR,
-  ADDRESS_NODE,
-  ADDRESS_POD,
-  ADDRESS_POD_RANGE,
-  DESTINATION_NAME,
-  DESTINATION_SERVICE,
-  FRONTEND_BALANCER_PROXY,
-  FRONTEND_LOAD_BALANCER_IP,
-  familyOf,
-  type RuleColumns,
-  SETTING_BALANCER_NANOS,
-  SETTING_CLIENT_NANOS,
-  SETTING_EGRESS_MASQUERADE,
-  SETTING_LOCAL_DELIVERY_NANOS,
-  SETTING_NODES,
-  SETTING_TCP_LOOSE,
-} from './ruleset.ts'
-import { Selector } from './selector.ts'
-import { Tracker, type TrackerParts } from './tracker.ts'
-import {
-  REASON_BACKEND_GONE,
-  REASON_CONNTRACK_FULL,
-  REASON_INSERT_FAILED,
-  REASON_INVALID_STATE,
-  REASON_NO_HEALTHY_NODE,
-  REASON_NO_ROUTE,
-  REASON_NO_SERVICE,
-  REASON_NONE,
-  REASON_REPLY_BYPASSES_NAT,
-  REASON_SNAT_PORTS_EXHAUSTED,
-} from './verdict.ts'
+import { DESTINATION_NAME } from './ruleset.ts'
+import { REASON_INVALID_STATE, REASON_NONE } from './verdict.ts'
 
-/** What the slow path works on; made once with the core. */
-export interface OpeningParts extends TrackerParts {
-  readonly lines: Int32Array
-  /** Two words a line: entry and node << 8 | protocol of the third node. */
-  readonly thirdEntries: Int32Array
-}
-
-export class Opening implements Carrier {
-  rules!: RuleColumns
-  result: Float64Array = new Float64Array(0)
-  layout!: ResultLayout
-  seed = 0
-  readonly tracker: Tracker
-  readonly selector: Selector
-  /** Where packets come in, whatever their addresses say: for `explain --node`; -1 for the model's own choice. */
-  entryOverride = -1
-  /** What the rules said last: for `explain`. */
-  readonly decision: Decision = createDecision()
-
-  protected readonly entries: Int32Array
-  protected readonly lines: Int32Array
-  protected readonly third: Int32Array
-  /** How the packet that was opened last travelled. */
-  readonly path: Path = new Path()
+export class Opening extends Journey {
   readonly names: Names
 
-  /** The packet on its way: as it looks at the point reached. */
-  private source = 0
-  private destination = 0
-  private packetPorts = 0
-  private protocol = 0
-  private flagClass = 0
-  private connectionWord = 0
-  /** Endpoint id that it is for, or -1. */
-  endpoint = -1
-  /** Service port that the path has been translated for, or -1. */
-  private servicePort = -1
-  /** The node where the connection came in, -1 when it never did. */
-  entered = -1
-  private clientNode = -1
-  /** The node that a connection under way has come in on so far: balancers and routers keep a flow where it is; -1 for none. */
-  protected staysOn = -1
-
-  constructor(parts: OpeningParts) {
-    this.tracker = new Tracker(parts)
-    this.selector = new Selector(this.tracker, parts.shards, parts.nodes)
-    this.entries = parts.table.entries
-    this.lines = parts.lines
-    this.third = parts.thirdEntries
+  constructor(parts: JourneyParts) {
+    super(parts)
     this.names = new Names(this)
-  }
-
-  /** Takes up a rule set: at the start of a run, and when the cluster has changed. */
-  take(rules: RuleColumns): void {
-    this.rules = rules
-    this.tracker.rules = rules
-    this.selector.rules = rules
   }
 
   /** A new run. */
@@ -228,26 +106,6 @@ export class Opening implements Carrier {
     this.setOut(source, destination, ports, protocol, flagClass, wordOf(tick, source, destination, ports))
   }
 
-  private setOut(
-    source: number,
-    destination: number,
-    ports: number,
-    protocol: number,
-    flagClass: number,
-    word: number,
-  ): void {
-    this.source = source
-    this.destination = destination
-    this.packetPorts = ports
-    this.protocol = protocol
-    this.flagClass = flagClass
-    this.connectionWord = word
-    this.endpoint = -1
-    this.servicePort = -1
-    this.entered = -1
-    this.path.begin()
-  }
-
   /** A new connection asks where the name is and dials what it is told; one under way stays where it is. */
   private dialName(line: number, flags: number, tick: number): number {
     const { lines, names } = this
@@ -257,324 +115,11 @@ export class Opening implements Carrier {
     }
     const name = this.rules.destinationName[lines[line + LINE_DESTINATION_INDEX]]
     const reason = names.resolve(this.source, name, this.connectionWord)
-    if (reason !== REASON_NONE) {
-      this.entered = -1
-      return reason
-    }
-    lines[line + LINE_DESTINATION] = names.address
+    if (reason === REASON_NONE) lines[line + LINE_DESTINATION] = names.address
+    // The questions were the packets at hand until now.
     this.depart(line, flags, tick)
-    this.endpoint = names.endpoint
-    return REASON_NONE
-  }
-
-  /** A question to a name server: a packet like any other, of a flow without a line. */
-  carry(source: number, destination: number, ports: number, protocol: number, word: number): number {
-    this.setOut(source, destination, ports, protocol, protocol === PROTOCOL_TCP ? CLASS_SYN : CLASS_NONE, word)
-    return this.travel(-1, DESTINATION_NAME)
-  }
-
-  /** Whether the packet is meant for a Service: where a name was dialled its address tells. */
-  private meansService(meant: number): boolean {
-    if (meant !== DESTINATION_NAME) return meant === DESTINATION_SERVICE
-    return (this.rules.addressFlags[this.destination] & (ADDRESS_CLUSTER_IP | ADDRESS_IN_SERVICE_CIDR)) !== 0
-  }
-
-  /** From the source to the pod. @param line -1 for a flow without one; @param meant `DESTINATION_*` */
-  private travel(line: number, meant: number): number {
-    const { rules } = this
-    const wantsService = this.meansService(meant)
-    const home = this.entryOverride >= 0 ? this.entryOverride : rules.addressNode[this.source]
-    this.clientNode = this.clientNodeOf(home)
-    const { settings } = rules
-    let node = home
-    if (home < 0) {
-      this.path.forwardNanos += settings[SETTING_CLIENT_NANOS]
-      node = this.entryNode(line)
-      if (node < 0) {
-        if (node === -2) return REASON_NO_HEALTHY_NODE
-        return wantsService ? REASON_NO_SERVICE : REASON_NO_ROUTE
-      }
-    }
-    this.entered = node
-    let reason = this.translate(node)
-    if (reason >= 0) return reason
-    // No rule here. The address may belong to another node, which then sees a packet from a pod or node of the cluster.
-    const owner = rules.addressNode[this.destination]
-    if (owner >= 0 && owner !== node && (rules.addressFlags[this.destination] & ADDRESS_NODE) !== 0) {
-      reason = this.passPlain(node, this.leavesCluster())
-      if (reason !== REASON_NONE) return reason
-      this.path.forwardNanos += propagationBetween(rules, node, owner)
-      reason = this.translate(owner)
-      if (reason >= 0) return reason
-      if (wantsService) return REASON_NO_SERVICE
-      return this.passPlain(owner, false)
-    }
-    if (wantsService) return REASON_NO_SERVICE
-    // Straight to a pod, to this node itself, or out of the cluster.
-    const away = owner >= 0 && owner !== node
-    reason = this.passPlain(node, owner < 0 && this.leavesCluster())
-    if (reason !== REASON_NONE) return reason
-    if (meant === DESTINATION_NAME && nobodyAt(rules, this.destination, this.endpoint)) return REASON_BACKEND_GONE
-    if (away) {
-      this.path.forwardNanos += propagationBetween(rules, node, owner)
-      reason = this.passPlain(owner, false)
-      if (reason !== REASON_NONE) return reason
-    }
-    this.path.forwardNanos += owner >= 0 ? settings[SETTING_LOCAL_DELIVERY_NANOS] : settings[SETTING_CLIENT_NANOS]
-    return REASON_NONE
-  }
-
-  /** The node that the client itself sits on, and so the one that its answers come back to; -1 outside the cluster. */
-  private clientNodeOf(home: number): number {
-    const owner = this.rules.addressNode[this.source]
-    if (owner >= 0 || this.entryOverride < 0) return owner
-    return (this.rules.addressFlags[this.source] & (ADDRESS_POD_RANGE | ADDRESS_DETECTED)) !== 0 ? home : -1
-  }
-
-  /** Where a packet from outside comes in: -1 nowhere, -2 when the load balancer has no healthy node. */
-  private entryNode(line: number): number {
-    const { rules } = this
-    const frontend = findFrontend(rules, this.destination, this.packetPorts & 0xffff, this.protocol)
-    if (frontend < 0) return rules.addressNode[this.destination]
-    const kind = rules.frontendKind[frontend]
-    if (kind === FRONTEND_LOAD_BALANCER_IP || kind === FRONTEND_BALANCER_PROXY) {
-      const count = rules.frontendNodeCount[frontend]
-      if (count === 0) return -2
-      const word = draw(this.seed, this.connectionWord, 0, PURPOSE_LOAD_BALANCER)
-      const chosen = rules.balancerNodes[rules.frontendNodeStart[frontend] + below(word, count)]
-      const node = this.staysOn >= 0 ? this.staysOn : chosen
-      this.path.forwardNanos += rules.settings[SETTING_BALANCER_NANOS]
-      if (kind === FRONTEND_BALANCER_PROXY) this.proxyByBalancer(line, node, frontend, word)
-      return node
-    }
-    // An external IP that is a node's own comes in there; other addresses are routed to some node.
-    const owner = rules.addressNode[this.destination]
-    if (owner >= 0) return owner
-    if (this.staysOn >= 0) return this.staysOn
-    const nodes = rules.settings[SETTING_NODES]
-    return below(draw(this.seed, this.connectionWord, 0, PURPOSE_ENTRY_NODE), nodes)
-  }
-
-  /** A balancer that proxies opens its own connection from its own address to the node port. */
-  private proxyByBalancer(line: number, node: number, frontend: number, word: number): void {
-    const { rules, lines } = this
-    this.source = this.destination
-    this.destination = rules.nodePrimary[node * 2 + familyOf(rules, this.destination)]
-    this.packetPorts = ((1024 + ((finish(mix(word, 7)) >>> 0) % 64512)) << 16) | rules.frontendNodePort[frontend]
-    if (line < 0) return
-    // From here on the line is the balancer's connection: a pick-up in mid-flow comes from there too.
-    lines[line + LINE_CLIENT] = this.source
-    lines[line + LINE_DESTINATION] = this.destination
-    lines[line + LINE_PORTS] = this.packetPorts
-  }
-
-  /** A pod's traffic to the outside is masqueraded by the network plugin where that is modelled. */
-  private leavesCluster(): boolean {
-    const { rules } = this
-    return (
-      rules.settings[SETTING_EGRESS_MASQUERADE] !== 0 &&
-      (rules.addressFlags[this.source] & ADDRESS_POD) !== 0 &&
-      (rules.addressFlags[this.source] & ADDRESS_NODE) === 0 &&
-      (rules.addressFlags[this.destination] & ADDRESS_POD_RANGE) === 0
-    )
-  }
-
-  /**
-   * The packet meets a node's rules.
-   * @returns -1 when no rule is for it, else a reason (REASON_NONE: translated and on its way to the endpoint's node)
-   */
-  private translate(node: number): number {
-    const { rules, decision } = this
-    const nodeProtocol = (node << 8) | this.protocol
-    const known = this.tracker.find(this.source, this.destination, this.packetPorts, nodeProtocol)
-    if (known > 0) {
-      const kept = this.meetEntry(known)
-      if (kept >= 0) return kept === REASON_NONE ? this.followEntry(known, node) : kept
-    }
-    decide(rules, node, this.source, this.destination, this.packetPorts & 0xffff, this.protocol, decision)
-    if (decision.action === ACTION_NONE) return -1
-    if (decision.reason !== REASON_NONE) return decision.reason
-    if (decision.action !== ACTION_DNAT) return this.passPlain(node, false)
-    if (initialState(this.protocol, this.flagClass, rules.settings[SETTING_TCP_LOOSE] !== 0) === INVALID) {
-      return this.invalid(node)
-    }
-    const word = draw(this.seed, this.connectionWord, node, PURPOSE_ENDPOINT)
-    const endpoint = this.selector.choose(decision, node, this.source, this.destination, word)
-    if (this.selector.lastAffinity >= 0) {
-      this.count(node, this.selector.lastAffinity === 0 ? NODE_AFFINITY_MISSES : NODE_AFFINITY_HITS, 1)
-    }
-    const backend = rules.endpointAddress[endpoint]
-    const backendNode = rules.endpointNode[endpoint]
-    let masquerade = decision.masquerade
-    if (backend === this.source) masquerade |= MASQUERADE_HAIRPIN
-    const reason = this.insertTranslated(node, nodeProtocol, endpoint, masquerade !== 0)
-    if (reason !== REASON_NONE) return reason
-    this.path.masqueraded |= masquerade
-    this.endpoint = endpoint
-    return this.reachBackend(node, backendNode, masquerade !== 0)
-  }
-
-  /** From the node that translated to the endpoint's own. */
-  private reachBackend(node: number, backendNode: number, masqueraded: boolean): number {
-    const { rules } = this
-    if (backendNode >= 0 && backendNode !== node) {
-      this.path.forwardNanos += propagationBetween(rules, node, backendNode)
-      const reason = this.passPlain(backendNode, false)
-      if (reason !== REASON_NONE) return reason
-      // Unmasqueraded, the pod answers to the client itself; the answer passes this node only if the client sits on it.
-      if (!masqueraded && this.clientNode !== node) return REASON_REPLY_BYPASSES_NAT
-    }
-    this.path.forwardNanos +=
-      backendNode >= 0 ? rules.settings[SETTING_LOCAL_DELIVERY_NANOS] : rules.settings[SETTING_CLIENT_NANOS]
-    return REASON_NONE
-  }
-
-  /** Makes the entry of the node that translates, and rewrites the packet. */
-  private insertTranslated(node: number, nodeProtocol: number, endpoint: number, masquerade: boolean): number {
-    const { rules } = this
-    const backend = rules.endpointAddress[endpoint]
-    const backendPort = rules.endpointPort[endpoint]
-    const egress = masquerade ? this.egressAddress(node, rules.endpointNode[endpoint]) : this.source
-    const sourcePort = this.packetPorts >>> 16
-    this.servicePort = this.decision.servicePort
-    const port = this.findSourcePort(backend, backendPort, egress, sourcePort, nodeProtocol, masquerade)
-    if (port === 0) return this.portsExhausted(node, masquerade)
-    const entry = this.insert(node, nodeProtocol, backend, egress, (backendPort << 16) | port)
-    if (entry === 0) return REASON_CONNTRACK_FULL
-    const base = entry << ENTRY_SHIFT
-    this.entries[base + ENTRY_STATE] |= (this.decision.frontend + 1) << ENTRY_FRONTEND_SHIFT
-    this.entries[base + ENTRY_ENDPOINT] = endpoint + 1
-    if (masquerade) this.tracker.holdPort(entry, node, endpoint)
-    this.selector.placed(node, this.decision.frontend, endpoint)
-    this.path.spend(establishedCost(rules, masquerade), this.firstCost(node, this.decision.servicePort, masquerade))
-    this.source = egress
-    this.destination = backend
-    this.packetPorts = (port << 16) | backendPort
-    return REASON_NONE
-  }
-
-  /** The address that masquerading takes: that of the interface towards the backend. */
-  private egressAddress(node: number, backendNode: number): number {
-    const at = node * 2 + familyOf(this.rules, this.destination)
-    return backendNode === node ? this.rules.nodeLocalEgress[at] : this.rules.nodeRemoteEgress[at]
-  }
-
-  /** @returns 0 when no port was found */
-  private findSourcePort(
-    backend: number,
-    backendPort: number,
-    egress: number,
-    port: number,
-    nodeProtocol: number,
-    masquerade: boolean,
-  ): number {
-    const word = draw(this.seed, this.connectionWord, nodeProtocol, PURPOSE_SNAT)
-    const opens = this.protocol === PROTOCOL_TCP && this.flagClass === CLASS_SYN
-    return this.tracker.sourcePort(backend, backendPort, egress, port, nodeProtocol, word, masquerade, opens)
-  }
-
-  private portsExhausted(node: number, masquerade: boolean): number {
-    if (!masquerade) return REASON_INSERT_FAILED
-    this.count(node, NODE_SNAT_EXHAUSTED, 1)
-    return REASON_SNAT_PORTS_EXHAUSTED
-  }
-
-  /** A node that only forwards: tracks, and masquerades where the packet leaves the cluster. */
-  private passPlain(node: number, masquerade: boolean): number {
-    const { rules, path } = this
-    const nodeProtocol = (node << 8) | this.protocol
-    const known = this.tracker.find(this.source, this.destination, this.packetPorts, nodeProtocol)
-    if (known > 0) {
-      const kept = this.meetEntry(known)
-      if (kept >= 0) {
-        if (kept === REASON_NONE) this.adoptHop(known, node)
-        return kept
-      }
-    }
-    if (initialState(this.protocol, this.flagClass, rules.settings[SETTING_TCP_LOOSE] !== 0) === INVALID) {
-      return this.invalid(node)
-    }
-    const egress = masquerade ? this.egressAddress(node, -1) : this.source
-    const port = this.findSourcePort(
-      this.destination,
-      this.packetPorts & 0xffff,
-      egress,
-      this.packetPorts >>> 16,
-      nodeProtocol,
-      masquerade,
-    )
-    if (port === 0) return this.portsExhausted(node, masquerade)
-    const entry = this.insert(node, nodeProtocol, this.destination, egress, ((this.packetPorts & 0xffff) << 16) | port)
-    if (entry === 0) return REASON_CONNTRACK_FULL
-    this.path.spend(establishedCost(rules, masquerade), this.firstCost(node, -1, masquerade))
-    if (masquerade) path.masqueraded |= MASQUERADE_EGRESS
-    this.source = egress
-    this.packetPorts = (port << 16) | (this.packetPorts & 0xffff)
-    return REASON_NONE
-  }
-
-  /** Makes an entry for the packet as it stands. @returns 0 when the node's table is full */
-  private insert(node: number, nodeProtocol: number, backend: number, egress: number, replyPorts: number): number {
-    const entry = this.tracker.insert(
-      nodeProtocol,
-      this.source,
-      this.destination,
-      this.packetPorts,
-      backend,
-      egress,
-      replyPorts,
-      this.flagClass,
-      this.servicePort,
-    )
-    if (entry !== 0) this.path.add(node, entry)
-    return entry
-  }
-
-  /** What rule evaluation costs the opening packet on a node, beyond an established one. */
-  private firstCost(node: number, servicePort: number, masquerade: boolean): number {
-    return firstPacketCost(
-      this.rules,
-      servicePort,
-      masquerade,
-      draw(this.seed, this.connectionWord, node, PURPOSE_COST),
-    )
-  }
-
-  /** A known entry on a plain hop: the packet goes on as the entry says. */
-  private adoptHop(entry: number, node: number): void {
-    const base = entry << ENTRY_SHIFT
-    this.path.add(node, entry)
-    this.path.spend(establishedCost(this.rules, false), 0)
-    this.source = this.entries[base + ENTRY_REPLY_DESTINATION]
-    this.destination = this.entries[base + ENTRY_REPLY_SOURCE]
-    this.packetPorts = swapPorts(this.entries[base + ENTRY_REPLY_PORTS])
-  }
-
-  /** A known entry on the translating hop: the old mapping decides, not the rules. */
-  private followEntry(entry: number, node: number): number {
-    const base = entry << ENTRY_SHIFT
-    const masqueraded = this.entries[base + ENTRY_REPLY_DESTINATION] !== this.entries[base + ENTRY_SOURCE]
-    this.adoptHop(entry, node)
-    this.endpoint = this.entries[base + ENTRY_ENDPOINT] - 1
-    const backendNode = this.rules.addressNode[this.destination]
-    if (masqueraded) this.path.masqueraded |= MASQUERADE_EGRESS
-    return this.reachBackend(node, backendNode, masqueraded)
-  }
-
-  /**
-   * The opening packet meets an entry that is already there: state machine first.
-   * @returns -1 when the entry was finished and has been removed, else a reason (REASON_NONE: the packet passes)
-   */
-  private meetEntry(entry: number): number {
-    const node = this.entries[(entry << ENTRY_SHIFT) + ENTRY_NODE_PROTOCOL] >> 8
-    const outcome = this.tracker.advance(entry, 0, this.flagClass, false)
-    if (outcome === REOPEN) return -1
-    return outcome === INVALID ? this.invalid(node) : REASON_NONE
-  }
-
-  protected invalid(node: number): number {
-    this.count(node, NODE_INVALID, 1)
-    return REASON_INVALID_STATE
+    if (reason === REASON_NONE) this.endpoint = names.endpoint
+    return reason
   }
 
   /** Writes the opened path into the line. */
@@ -619,11 +164,6 @@ export class Opening implements Carrier {
       const at = this.layout.endpoints + endpoint * ENDPOINT_WORDS + ENDPOINT_CONNECTIONS
       this.result[at] = this.result[at] + 1
     }
-  }
-
-  protected count(node: number, word: number, by: number): void {
-    const at = this.layout.nodes + node * NODE_WORDS + word
-    this.result[at] = this.result[at] + by
   }
 
   private total(word: number): void {

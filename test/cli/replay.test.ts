@@ -125,6 +125,24 @@ describe('outputs', () => {
     expect(quiet.written).toEqual({ stdout: '', stderr: '' })
   })
 
+  test('thresholds as JUnit, figures for github-action-benchmark', async () => {
+    const output = ['junit', 'gha', 'gha-bigger'].map((format) => `${format}=${join(folder, format)}`)
+    const io = fakeIo()
+    expect(await runReplay({ ...NOTHING, output, threshold: ['connections.failed == 0'] }, io)).toBe(0)
+    const read = (format: string) => readFileSync(join(folder, format), 'utf8')
+    expect(read('junit')).toContain('<testcase classname="dpemu replay: two-plus-one" name="connections.failed == 0"/>')
+    const entries = (format: string) => JSON.parse(read(format)) as { name: string; unit: string; value: number }[]
+    expect(entries('gha')).toHaveLength(12)
+    expect(entries('gha')[1]).toEqual({ name: 'two-plus-one Cluster path latency, packet p99', unit: 'µs', value: 190 })
+    expect(entries('gha').map(({ name }) => name)).toContain('two-plus-one Local fullest conntrack table')
+    expect(entries('gha-bigger').map(({ name, value }) => [name, value])).toEqual([
+      ['two-plus-one Cluster delivered connections', 100],
+      ['two-plus-one Cluster delivered packets', 400],
+      ['two-plus-one Local delivered connections', 100],
+      ['two-plus-one Local delivered packets', 400],
+    ])
+  })
+
   test('standard input reaches the manifests', async () => {
     replay.mockImplementation(
       async (_: unknown, hooks: Hooks): Promise<ReplayReport> =>

@@ -1,0 +1,135 @@
+/**
+ * What happens at fixed virtual times, shard by shard: samples of what nodes hold, and sweeps of what has expired.
+ *
+ * A run has SAMPLES samples; sweeps come every `gcIntervalMs`. Both are due at the same moments in every shard, whatever packets
+ * it has, so a node's sample is the sum over shards and does not depend on which worker ran them.
+ * Cost: a sweep looks at every entry of the shard (4 ns each), a sample at its counters.
+ */
+import type { PairCounters } from './counters.ts'
+import { TICKS_PER_MS } from './packet.ts'
+import { type PairSeries, type ResultLayout, SAMPLES } from './result.ts'
+import { type RuleColumns, SETTING_GC_INTERVAL_MS } from './ruleset.ts'
+import type { SlowPath } from './slowpath.ts'
+
+/** Node × this + the other number is the key of a pair: endpoint and service port ids stay below it. */
+const PAIR_KEY = 2 ** 32
+
+export interface SamplerParts {
+  readonly shards: number
+  readonly nodes: number
+  readonly slowPath: SlowPath
+  readonly result: Float64Array
+  readonly layout: ResultLayout
+}
+
+export class Sampler {
+  /** By shard: the tick before which nothing is due. */
+  readonly nextTick: Float64Array
+  rules!: RuleColumns
+  private readonly parts: SamplerParts
+  private readonly nextSample: Int32Array
+  private readonly nextSampleTick: Float64Array
+  private readonly nextGcMs: Float64Array
+  private readonly affinity: Int32Array
+  private sampleTicks = 1
+  private ports = new Map<number, Int32Array>()
+  private holders = new Map<number, Int32Array>()
+
+  constructor(parts: SamplerParts) {
+    this.parts = parts
+    this.nextTick = new Float64Array(parts.shards)
+    this.nextSample = new Int32Array(parts.shards)
+    this.nextSampleTick = new Float64Array(parts.shards)
+    this.nextGcMs = new Float64Array(parts.shards)
+    this.affinity = new Int32Array(parts.nodes)
+  }
+
+  /** A new run of so many ticks. */
+  begin(rules: RuleColumns, durationTicks: number): void {
+    this.rules = rules
+    this.ports = new Map()
+    this.holders = new Map()
+    this.sampleTicks = Math.max(1, Math.ceil(durationTicks / SAMPLES))
+    this.nextSample.fill(0)
+    this.nextSampleTick.fill(this.sampleTicks)
+    this.nextGcMs.fill(rules.settings[SETTING_GC_INTERVAL_MS])
+    for (let shard = 0; shard < this.parts.shards; shard++) this.plan(shard)
+  }
+
+  /** Samples and sweeps of a shard that are due at `tick` or before. */
+  run(shard: number, tick: number): void {
+    const { nextTick, nextGcMs, nextSample, nextSampleTick } = this
+    const interval = this.rules.settings[SETTING_GC_INTERVAL_MS]
+    while (nextTick[shard] <= tick) {
+      const now = nextTick[shard]
+      if (nextGcMs[shard] * TICKS_PER_MS <= now) {
+        // A long silence needs one sweep, not one for each interval that passed in it.
+        const dueMs = nextGcMs[shard]
+        const lastDueMs = Math.min(tick, nextSampleTick[shard]) / TICKS_PER_MS
+        const skipped = Math.max(0, Math.floor((lastDueMs - dueMs) / interval))
+        this.parts.slowPath.tracker.sweep(shard, dueMs + skipped * interval)
+        nextGcMs[shard] = dueMs + (skipped + 1) * interval
+      }
+      if (nextSampleTick[shard] <= now && nextSample[shard] < SAMPLES) this.sample(shard)
+      this.plan(shard)
+    }
+  }
+
+  /** The samples that are left, after a shard's last packet. */
+  end(shard: number): void {
+    if (this.nextSample[shard] < SAMPLES) this.run(shard, this.sampleTicks * SAMPLES)
+  }
+
+  /** Source ports in use by node and endpoint id. */
+  portSeries(): PairSeries[] {
+    return seriesOf(this.ports)
+  }
+
+  /** Conntrack entries by node and service port id + 1. */
+  holderSeries(): PairSeries[] {
+    return seriesOf(this.holders)
+  }
+
+  private plan(shard: number): void {
+    this.nextTick[shard] = Math.min(this.nextSampleTick[shard], this.nextGcMs[shard] * TICKS_PER_MS)
+  }
+
+  private sample(shard: number): void {
+    const { nodes, result, layout, slowPath } = this.parts
+    const { tracker } = slowPath
+    const at = this.nextSample[shard]
+    const nowMs = Math.floor(this.nextSampleTick[shard] / TICKS_PER_MS)
+    this.affinity.fill(0)
+    slowPath.selector.sweep(shard, nowMs, this.affinity)
+    for (let node = 0; node < nodes; node++) {
+      result[layout.conntrackSeries + at * nodes + node] += tracker.table.counts[shard * nodes + node]
+      result[layout.affinitySeries + at * nodes + node] += this.affinity[node]
+    }
+    addSample(this.ports, tracker.ports[shard], at)
+    addSample(this.holders, tracker.holders[shard], at)
+    this.nextSample[shard]++
+    this.nextSampleTick[shard] = at + 1 < SAMPLES ? (at + 2) * this.sampleTicks : Number.MAX_SAFE_INTEGER
+  }
+}
+
+/** Adds a shard's counters into the series of its instance. */
+function addSample(into: Map<number, Int32Array>, counters: PairCounters, at: number): void {
+  for (let i = 0; i < counters.size; i++) {
+    if (counters.counts[i] === 0) continue
+    const key = counters.first[i] * PAIR_KEY + counters.second[i]
+    let samples = into.get(key)
+    if (samples === undefined) {
+      samples = new Int32Array(SAMPLES)
+      into.set(key, samples)
+    }
+    samples[at] += counters.counts[i]
+  }
+}
+
+function seriesOf(samples: ReadonlyMap<number, Int32Array>): PairSeries[] {
+  return [...samples].map(([key, values]) => ({
+    node: Math.floor(key / PAIR_KEY),
+    other: key % PAIR_KEY,
+    samples: values,
+  }))
+}
