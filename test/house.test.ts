@@ -139,7 +139,9 @@ describe('imports point one way', () => {
     ['ingress', ['compile', 'trace', 'replay', 'report', 'dns', 'commands', 'native-free-core']],
     ['trace', ['replay', 'dns', 'ingress', 'commands']],
     ['report', ['trace', 'replay', 'k8s', 'dns', 'ingress', 'commands']],
-    ['replay', ['commands']],
+    ['replay', ['commands', 'capacity', 'explain']],
+    ['capacity', ['commands', 'explain']],
+    ['explain', ['commands', 'replay', 'report', 'capacity']],
   ])('src/%s', (folder, forbidden) => {
     const unwanted = forbidden.map((name) => (name === 'native-free-core' ? `${name}/` : `src/${name}/`))
     expect(

@@ -45,16 +45,28 @@ export function endpointSections(report: ReplayReport): Section[] {
         rank(b.service) - rank(a.service) || b.spread - a.spread || b.service.connections - a.service.connections,
     )
     .map(({ service }) => service)
-  const sections = ranked.slice(0, MOST_SERVICES).map((service) => serviceSection(report.runs, service))
+  // With one endpoint there is nothing to share out: those Services get a line together.
+  const shared = ranked.filter((service) => service.rows.length > 1)
+  const single = ranked.filter((service) => service.rows.length === 1)
+  const sections = shared.slice(0, MOST_SERVICES).map((service) => serviceSection(report.runs, service))
   const left = [
-    ...(ranked.length > MOST_SERVICES
-      ? [`${countOf(ranked.length - MOST_SERVICES, 'more Service port')} with connections (-o json has all).`]
+    ...(single.length > 0 ? [singleLine(single)] : []),
+    ...(shared.length > MOST_SERVICES
+      ? [`${countOf(shared.length - MOST_SERVICES, 'more Service port')} with connections (-o json has all).`]
       : []),
     ...(services.length > used.length
       ? [`${countOf(services.length - used.length, 'Service port')} got no connection.`]
       : []),
   ]
-  return left.length === 0 ? sections : [...sections, textSection('Other Services', left)]
+  return left.length === 0
+    ? sections
+    : [...sections, textSection(sections.length === 0 ? 'Services' : 'Other Services', left)]
+}
+
+function singleLine(services: readonly ServiceRows[]): string {
+  const named = services.slice(0, MOST_SERVICES).map(({ service }) => service)
+  const more = services.length > MOST_SERVICES ? ` and ${services.length - MOST_SERVICES} more` : ''
+  return `One endpoint takes all connections of ${named.join(', ')}${more}.`
 }
 
 function collectServices(runs: readonly RunReport[]): ServiceRows[] {

@@ -116,7 +116,7 @@ test('every row of a table has as many cells as its head', () => {
 
 test('names cannot become markup', () => {
   const odd = { ...endpoint(0, 'node|a', 10, 10), pod: 'default/<img src=x>|*b*' }
-  const text = renderMarkdown(report([localRun({ endpoints: [odd] })]))
+  const text = renderMarkdown(report([localRun({ endpoints: [odd, endpoint(1, 'node-b', 10, 10)] })]))
   expect(text).toContain('default/&lt;img src=x&gt;\\|\\*b\\*')
   expect(text).toContain('node\\|a')
 })
