@@ -61,7 +61,12 @@ function forEachEntry(on: Lab, visit: (entry: number) => void): void {
 }
 
 /** Sends packets one after the other at one moment; each must pass. */
-export function pass(on: Lab, connection: number, atMs: number, ...packets: readonly (readonly [Who, FlagName])[]): void {
+export function pass(
+  on: Lab,
+  connection: number,
+  atMs: number,
+  ...packets: readonly (readonly [Who, FlagName])[]
+): void {
   for (const [from, flag] of packets) {
     expect(send(on, connection, atMs, from, flag, flag === 'data' ? 500 : 52), `${flag} by the ${from}`).toBe('accept')
   }

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest'
 import type { ServiceSpec } from '../core/cluster.ts'
 import type { Lab } from '../core/harness.ts'
-import { CALLER, CLIENT, cluster, lab, NODE_A, onA, onB, POD_A, POD_B, send } from '../core/web.ts'
+import { CALLER, CLIENT, cluster, lab, NODE_A, onB, POD_A, POD_B, send } from '../core/web.ts'
 import { HANDSHAKE, pass } from './node.ts'
 
 const CONNECTIONS = 30
@@ -20,9 +20,19 @@ function thirty(on: Lab): number[] {
 describe.each(['nftables', 'iptables'] as const)('in %s', (mode) => {
   test.each<[string, Partial<ServiceSpec>, Partial<ServiceSpec>, string]>([
     ['one endpoint of two is removed', {}, { endpoints: [onB] }, 'accept'],
-    ['the Service is switched to Local, no endpoint on this node', { endpoints: [onB] }, { external: 'Local', endpoints: [onB] }, 'no-local-endpoint'],
+    [
+      'the Service is switched to Local, no endpoint on this node',
+      { endpoints: [onB] },
+      { external: 'Local', endpoints: [onB] },
+      'no-local-endpoint',
+    ],
     ['the last endpoint is removed', {}, { endpoints: [] }, 'no-endpoint'],
-    ['the last local endpoint is removed under Local', { external: 'Local' }, { external: 'Local', endpoints: [onB] }, 'no-local-endpoint'],
+    [
+      'the last local endpoint is removed under Local',
+      { external: 'Local' },
+      { external: 'Local', endpoints: [onB] },
+      'no-local-endpoint',
+    ],
   ])('KERNEL 2.8: 30 of 30 established connections survive when %s', (_words, before, after, meets) => {
     const on = lab(before, { mode }, RUNNING)
     const connections = thirty(on)

@@ -25,7 +25,12 @@ function three(service: Partial<ServiceSpec> = {}, options: LabOptions = {}): La
 }
 
 /** So many connections from one address; each must pass. @returns pod → the addresses it saw, and how many it got */
-function spread(on: Lab, from: string, to: string, count = CONNECTIONS): Record<string, { seen: string[]; got: number }> {
+function spread(
+  on: Lab,
+  from: string,
+  to: string,
+  count = CONNECTIONS,
+): Record<string, { seen: string[]; got: number }> {
   const pods: Record<string, { seen: string[]; got: number }> = {}
   for (let i = 0; i < count; i++) {
     const connection = on.connect(from, to, 1024 + i)
@@ -46,14 +51,17 @@ describe.each(MODES)('KERNEL 4.1, %s', (mode) => {
   test.each([
     [NODE_A, { [A1]: [GATEWAY_A], [A2]: [GATEWAY_A], [B1]: [HOST_A] }, 1 / 3],
     [NODE_B, { [A1]: ['192.168.0.2'], [A2]: ['192.168.0.2'], [B1]: ['10.1.1.1'] }, 2 / 3],
-  ])('Cluster through %s: 1/3 to each pod of the cluster, always masqueraded; one more hop for the other node’s', (to, seen, crossing) => {
-    const on = three({}, { mode })
-    const pods = spread(on, CLIENT, to)
-    expect(seenBy(pods)).toEqual(seen)
-    for (const { got } of Object.values(pods)) expectShare(got, CONNECTIONS, 1 / 3)
-    expect(on.total(TOTAL_MASQUERADED)).toBe(CONNECTIONS)
-    expectShare(on.total(TOTAL_CROSS_NODE), CONNECTIONS, crossing)
-  })
+  ])(
+    'Cluster through %s: 1/3 to each pod of the cluster, always masqueraded; one more hop for the other node’s',
+    (to, seen, crossing) => {
+      const on = three({}, { mode })
+      const pods = spread(on, CLIENT, to)
+      expect(seenBy(pods)).toEqual(seen)
+      for (const { got } of Object.values(pods)) expectShare(got, CONNECTIONS, 1 / 3)
+      expect(on.total(TOTAL_MASQUERADED)).toBe(CONNECTIONS)
+      expectShare(on.total(TOTAL_CROSS_NODE), CONNECTIONS, crossing)
+    },
+  )
 
   test('Local: only the node’s own pods, in equal shares, and nothing crosses nodes', () => {
     const on = three({ external: 'Local' }, { mode })
@@ -121,7 +129,10 @@ describe.each(MODES)('KERNEL 4.5, %s: pod to NodePort under Local', (mode) => {
     for (let i = 0; i < CONNECTIONS; i++) {
       const connection = on.connect(A1, NODE_B, 1024 + i)
       const said = send(on, connection, i, 'client', 'syn')
-      const key = said === 'accept' ? `${on.deliveredTo(connection).split(':')[0]} sees ${on.seenSource(connection).split(':')[0]}` : said
+      const key =
+        said === 'accept'
+          ? `${on.deliveredTo(connection).split(':')[0]} sees ${on.seenSource(connection).split(':')[0]}`
+          : said
       outcomes[key] = (outcomes[key] ?? 0) + 1
     }
     // The caller is A1: given itself it is masqueraded by node b, given A2 the answer stays on node a.

@@ -1,10 +1,15 @@
 /** KERNEL §2: a full conntrack table, at the size it was measured: 262144 entries, as many buckets. */
 import { describe, expect, test } from 'vitest'
-import { NODE_CONNTRACK_DROPS, NODE_EARLY_DROPS, TOTAL_ESTABLISHED } from '../../native-free-core/index.ts'
+import {
+  NODE_CONNTRACK_DROPS,
+  NODE_EARLY_DROPS,
+  TOTAL_ACCEPTED_PACKETS,
+  TOTAL_ESTABLISHED,
+} from '../../native-free-core/index.ts'
 import { clusterOf } from '../core/cluster.ts'
 import { Lab } from '../core/harness.ts'
 import { CLIENT, dns, lab, NODE_A, NODE_B, onA, send, UDP_A, web } from '../core/web.ts'
-import { CLOSE, conntrackList, connectMany, HANDSHAKE, outside, pass, sendAll } from './node.ts'
+import { CLOSE, connectMany, conntrackList, HANDSHAKE, outside, pass, sendAll } from './node.ts'
 
 const MAX = 262_144
 const CLIENTS = outside(8)
@@ -56,9 +61,9 @@ describe('KERNEL 2.3: at the limit each new tuple looks for room (early drop)', 
     expect(passed).toBeLessThan(535)
     expect(on.nodeTotal('a', NODE_CONNTRACK_DROPS)).toBe(1000 - passed)
     // Packets of connections under way are never affected.
-    const accepted = on.total(2)
+    const accepted = on.total(TOTAL_ACCEPTED_PACKETS)
     sendAll(on, old.slice(0, 10_000), 2, ['client', 'data'], ['server', 'ack'])
-    expect(on.total(2) - accepted).toBe(20_000)
+    expect(on.total(TOTAL_ACCEPTED_PACKETS) - accepted).toBe(20_000)
     expect(on.nodeTotal('a', NODE_CONNTRACK_DROPS)).toBe(1000 - passed)
     on.selfCheck()
   })
