@@ -218,15 +218,20 @@ describe('KUBE-PROXY §6: the clean-up after a change', () => {
   test.each([
     ['TCP', TCP_PORT],
     ['SCTP', SCTP_PORT],
-  ] as const)('%s entries are never deleted', (protocol, dial) => {
-    const on = labWith(clusterWith([X], { protocol }))
-    const connection = on.connect(CLIENT, dial, 40_000)
-    if (protocol === 'TCP') pass(on, connection, 0, ...HANDSHAKE)
-    else pass(on, connection, 0, ['client', 'none'], ['server', 'none'])
-    on.change(clusterWith([Y], { protocol }), 1000)
-    expect(on.conntrack()).toEqual([1, 0])
-    expect(send(on, connection, 2000, 'client', protocol === 'TCP' ? 'data' : 'none')).toBe('backend-gone')
-    on.change(clusterWith([], { protocol }), 3000)
-    expect(on.conntrack()).toEqual([1, 0])
-  })
+  ] as const)(
+    '%s entries are never deleted, not even where UDP is served at the same address and port',
+    (protocol, dial) => {
+      const both = (endpoints: readonly EndpointSpec[]): Cluster =>
+        clusterOf({ nodes: 2, services: [service([Z], { name: 'udp' }), service(endpoints, { protocol })] })
+      const on = labWith(both([X]))
+      const connection = on.connect(CLIENT, dial, 40_000)
+      if (protocol === 'TCP') pass(on, connection, 0, ...HANDSHAKE)
+      else pass(on, connection, 0, ['client', 'none'], ['server', 'none'])
+      on.change(both([Y]), 1000)
+      expect(on.conntrack()).toEqual([1, 0])
+      expect(send(on, connection, 2000, 'client', protocol === 'TCP' ? 'data' : 'none')).toBe('backend-gone')
+      on.change(both([]), 3000)
+      expect(on.conntrack()).toEqual([1, 0])
+    },
+  )
 })
