@@ -13,12 +13,15 @@
  */
 import {
   BY_AGE,
+  CLASS_SYN,
+  CLASS_SYNACK,
   CLOSE_BY_CLIENT,
   CLOSE_BY_SERVER,
   CLOSE_WAIT,
   DELETE,
   ESTABLISHED,
   FIN_WAIT,
+  GENERIC,
   IGNORED,
   INVALID,
   initialState,
@@ -80,6 +83,11 @@ const GC_EARLY_DROP_CYCLE_MS = 62_000
 const GC_EARLY_DROP_KILLS = 257
 const GC_EARLY_DROP_FILL = 0.95
 const REAP_MS = 100
+/**
+ * Status bit 7, the last below ENTRY_FRONTEND_SHIFT: a SYN of the client was ignored, which the server's SYN/ACK may answer.
+ * Only a change of state takes it away: the kernel asks the SYN/ACK's sequence number instead, which a trace has not.
+ */
+const STATUS_SYN_IGNORED = 128
 
 export interface TrackerParts {
   readonly table: FlowTable
@@ -237,14 +245,21 @@ export class Tracker {
       this.remove(entry)
       return next
     }
+    if (next === IGNORED && direction === 0 && flagClass === CLASS_SYN) {
+      entries[base + ENTRY_STATE] = word | STATUS_SYN_IGNORED
+    } else if (next === IGNORED && direction === 1 && flagClass === CLASS_SYNACK && (word & STATUS_SYN_IGNORED) !== 0) {
+      // Client and server are in sync and the entry is not: it follows them.
+      next = SYN_RECV
+    }
     if (next === INVALID || next === IGNORED) return next
     let status = word & ~15
+    if (next !== state) status &= ~STATUS_SYN_IGNORED
     if (direction === 1) status |= STATUS_SEEN_REPLY
     if (next === ESTABLISHED && (state === SYN_RECV || state === ESTABLISHED) && (status & STATUS_SEEN_REPLY) !== 0) {
       // A connection picked up under way is assured by the first original packet after a reply.
       if ((status & STATUS_PICKED_UP) === 0 || direction === 0) status = (status | STATUS_ASSURED) & ~STATUS_PICKED_UP
     }
-    if (next === UDP_STREAM) status |= STATUS_ASSURED
+    if (next === UDP_STREAM || (next === GENERIC && direction === 1)) status |= STATUS_ASSURED
     entries[base + ENTRY_STATE] = next | status
     const waits = next === ESTABLISHED && (payload || (status & STATUS_PICKED_UP) !== 0)
     entries[base + ENTRY_EXPIRES] = nowMs + (waits ? rules.settings[SETTING_UNACKNOWLEDGED_MS] : rules.timeouts[next])

@@ -57,6 +57,8 @@ interface Entry {
   state: State
   seenReply: boolean
   pickedUp: boolean
+  /** A SYN was ignored, which the server may yet answer. */
+  synIgnored: boolean
   expiresMs: number
 }
 
@@ -244,7 +246,9 @@ export class Oracle {
   }
 
   private advance(node: number, entry: Entry, protocol: number, packet: Packet): string {
-    const next = this.nextState(entry, protocol, packet)
+    let next = this.nextState(entry, protocol, packet)
+    if (next === 'ignored' && packet.from === 'client') entry.synIgnored = true
+    else if (next === 'ignored' && entry.synIgnored && tcpPacket(packet.flags) === 'SYN+ACK') next = 'SYN_RECV'
     if (next === 'entry deleted' || next === 'new entry') {
       this.forget(node, entry, protocol)
       return next
@@ -254,6 +258,7 @@ export class Oracle {
     if (next === 'ESTABLISHED' && (entry.state === 'SYN_RECV' || entry.state === 'ESTABLISHED')) {
       if (entry.seenReply && packet.from === 'client') entry.pickedUp = false
     }
+    if (entry.state !== next) entry.synIgnored = false
     entry.state = next
     const inFlight = next === 'ESTABLISHED' && (packet.length > 60 || entry.pickedUp)
     entry.expiresMs = this.nowMs + (inFlight ? UNACKNOWLEDGED_SECONDS : SECONDS[next]) * 1000
@@ -449,6 +454,7 @@ export class Oracle {
       state,
       seenReply: false,
       pickedUp,
+      synIgnored: false,
       expiresMs: this.nowMs + (pickedUp ? UNACKNOWLEDGED_SECONDS : SECONDS[state]) * 1000,
     }
     this.tables[node].set(keyOf(entry.original, protocol), entry)
