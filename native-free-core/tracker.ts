@@ -82,7 +82,8 @@ const EVICTION_RANGE = 8
 const GC_EARLY_DROP_CYCLE_MS = 62_000
 const GC_EARLY_DROP_KILLS = 257
 const GC_EARLY_DROP_FILL = 0.95
-const REAP_MS = 100
+const REAP_MS = 10
+const TIGHT = 0.9
 /**
  * Status bit 7, the last below ENTRY_FRONTEND_SHIFT: a SYN of the client was ignored, which the server's SYN/ACK may answer.
  * Only a change of state takes it away: the kernel asks the SYN/ACK's sequence number instead, which a trace has not.
@@ -361,6 +362,18 @@ export class Tracker {
       }
       this.remove(entry)
     })
+  }
+
+  /** Before a shard's counts are published: where a node is nearly full, what has expired must not count. */
+  reapIfTight(shard: number, nowMs: number): void {
+    this.shard = shard
+    this.nowMs = nowMs
+    for (let at = shard * this.nodes; at < (shard + 1) * this.nodes; at++) {
+      if (this.table.counts[at] > this.budgets[at] * TIGHT) {
+        this.reapShard()
+        return
+      }
+    }
   }
 
   /**

@@ -5,6 +5,7 @@
  * Time is taken around a block, never inside.
  */
 import { createRequire } from 'node:module'
+import { setTimeout } from 'node:timers/promises'
 import {
   createDataplane,
   createNodeQueues,
@@ -35,9 +36,20 @@ import { Settlement } from './settle.ts'
 import { WindowReader, workerOfLane } from './window.ts'
 
 const PROGRESS_UNIT = 1024
+/** Steps of a sample interval in a run whose limits can be reached. */
+const SETTLING_STEPS = 8
 
 /** Whatever it throws is a bug. */
-export default function runTask(task: WorkerTask): WorkerOutcome {
+/** How long a finished worker stays: Node 20 aborts when a thread ends while the optimiser still compiles for it. */
+const COMPILERS_DRAIN_MS = 30
+
+export default async function runTask(task: WorkerTask): Promise<WorkerOutcome> {
+  const outcome = perform(task)
+  await setTimeout(COMPILERS_DRAIN_MS)
+  return outcome
+}
+
+function perform(task: WorkerTask): WorkerOutcome {
   try {
     const trace = openTrace(task.tracePath)
     try {
@@ -128,7 +140,9 @@ class RunInWorker {
     else for (let shard = 0; shard < task.shards; shard++) dataplane.budgets.set(run.conntrackMax, shard * task.nodes)
     // Where windows begin comes from the index, so that workers without a packet in one stop at the same times.
     const starts = reader.windowStarts()
-    const stops = new Stops(this.stepTicks, run.changes)
+    // Where a limit can be reached the shares are settled more often: the shorter the step, the nearer to one shard.
+    const steps = task.settles ? SETTLING_STEPS : 1
+    const stops = new Stops(Math.max(1, Math.ceil(this.stepTicks / steps)), run.changes)
     for (let window = 0; window < reader.windows; window++) {
       if (Atomics.load(this.control, CONTROL_ABORT) !== 0) throw new AbortedError('the run was called off')
       reader.read(window, dataplane.packets, dataplane.connections, dataplane.define)
@@ -137,11 +151,11 @@ class RunInWorker {
       // Stops in a silence before the window need no step, but changes of the cluster must be taken in.
       for (; stops.tick <= from; stops.advance()) this.change(stops)
       for (; stops.tick < end; stops.advance()) {
-        this.step(from, stops.tick)
+        this.step(from, stops.tick, stops.tick)
         this.change(stops)
         from = stops.tick
       }
-      this.step(from, Number.MAX_SAFE_INTEGER)
+      this.step(from, Number.MAX_SAFE_INTEGER, end)
     }
     for (const shard of this.own) dataplane.end(shard)
     this.report(0, true)
@@ -158,12 +172,21 @@ class RunInWorker {
     for (const rules of stops.rules) this.dataplane.adopt(rules, Math.floor(stops.tick / TICKS_PER_MS))
   }
 
-  /** One step of virtual time: packets, then the nodes' queues, then what is shared out anew. */
-  private step(from: number, until: number): void {
+  /**
+   * One step of virtual time: packets, then the nodes' queues, then what is shared out anew.
+   * @param until  packets before this tick
+   * @param end    the moment at which the step ends
+   */
+  private step(from: number, until: number, end: number): void {
     const { dataplane, queues, settlement, task } = this
     dataplane.beginStep(from)
     this.processUntil(until)
-    if (task.settles) settlement.publish(dataplane.table.counts, this.own)
+    if (task.settles) {
+      const { tracker } = dataplane.slowPath
+      const nowMs = Math.floor(end / TICKS_PER_MS)
+      for (const shard of this.own) tracker.reapIfTight(shard, nowMs)
+      settlement.publish(dataplane.table.counts, this.own)
+    }
     settlement.barrier()
     if (task.settles) settlement.settle(dataplane.budgets, this.run.conntrackMax)
     for (let shard = 0; shard < task.shards; shard++) {

@@ -13,7 +13,7 @@ const folder = mkdtempSync(join(tmpdir(), 'dpemu-little-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 /** The one node's figures when a bundled scenario runs at another rate for so many seconds. */
-async function run(scenario: string, rate: number, seconds: number): Promise<NodeReport> {
+async function run(scenario: string, rate: number, seconds: number, shards = 16): Promise<NodeReport> {
   const source = resolve('traces', scenario)
   const text = readFileSync(join(source, 'scenario.yaml'), 'utf8')
     .replace(/rate: \d+/, `rate: ${rate}`)
@@ -29,7 +29,7 @@ async function run(scenario: string, rate: number, seconds: number): Promise<Nod
     policies: ['as-is'],
     proxyModes: [],
     workers: 2,
-    shards: 16,
+    shards,
     seed: null,
     model: null,
   })
@@ -51,6 +51,18 @@ test('time-wait: at 1,150 a second the table is full after 131,072 / 1,150 = 114
   expect(node.conntrackFirstDropSeconds).toBeLessThan(115)
   expect(node.conntrackDrops).toBeGreaterThan(6000)
   expect(node.conntrackHolders[0]).toEqual({ service: 'default/web:http', entries: 131_072, share: 1 })
+})
+
+test('time-wait: sixteen shards agree with one: first drop and peak within 1 %, drops within 2 %', async () => {
+  const [sharded, exact] = [await run('time-wait', 1150, 130), await run('time-wait', 1150, 130, 1)]
+  expect(Math.abs(sharded.conntrackFirstDropSeconds! / exact.conntrackFirstDropSeconds! - 1)).toBeLessThan(0.01)
+  expect(Math.abs(sharded.conntrackPeak / exact.conntrackPeak - 1)).toBeLessThan(0.01)
+  expect(Math.abs(sharded.conntrackDrops / exact.conntrackDrops - 1)).toBeLessThan(0.02)
+})
+
+test('snat-ports: sixteen shards agree with one: ports within 1 %', async () => {
+  const [sharded, exact] = [await run('snat-ports', 600, 130), await run('snat-ports', 600, 130, 1)]
+  expect(Math.abs(sharded.snatPortsPeak / exact.snatPortsPeak - 1)).toBeLessThan(0.01)
 })
 
 test('snat-ports: 538 masqueraded connections a second use the 64,512 ports of one destination, 500 do not', async () => {
