@@ -233,7 +233,12 @@ export class Journey implements Carrier {
   private entryNode(line: number): number {
     const { rules } = this
     const frontend = findFrontend(rules, this.destination, this.packetPorts & 0xffff, this.protocol)
-    if (frontend < 0) return rules.addressNode[this.destination]
+    if (frontend < 0) {
+      // An address of the Service network without such a port is routed to some node as well, whose rules then say no.
+      const serviceNetwork = ADDRESS_CLUSTER_IP | ADDRESS_IN_SERVICE_CIDR
+      const routed = (rules.addressFlags[this.destination] & serviceNetwork) !== 0
+      return routed ? this.someNode() : rules.addressNode[this.destination]
+    }
     const kind = rules.frontendKind[frontend]
     if (kind === FRONTEND_LOAD_BALANCER_IP || kind === FRONTEND_BALANCER_PROXY) {
       const count = rules.frontendNodeCount[frontend]
@@ -248,9 +253,13 @@ export class Journey implements Carrier {
     // An external IP that is a node's own comes in there; other addresses are routed to some node.
     const owner = rules.addressNode[this.destination]
     if (owner >= 0) return owner
+    return this.someNode()
+  }
+
+  /** Where routers bring a packet for an address that no machine has. */
+  private someNode(): number {
     if (this.staysOn >= 0) return this.staysOn
-    const nodes = rules.settings[SETTING_NODES]
-    return below(draw(this.seed, this.connectionWord, 0, PURPOSE_ENTRY_NODE), nodes)
+    return below(draw(this.seed, this.connectionWord, 0, PURPOSE_ENTRY_NODE), this.rules.settings[SETTING_NODES])
   }
 
   /** A balancer that proxies opens its own connection from its own address to the node port. */
