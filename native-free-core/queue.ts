@@ -82,6 +82,7 @@ export function createNodeQueues(
   capacity: number,
   mine: (node: number) => boolean,
 ): NodeQueues {
+  if (!(backlog >= 1)) throw new RangeError(`node queues: a backlog of ${backlog} packets, must be 1 or more`)
   const nodes = cores.length
   const firstCore = new Int32Array(nodes + 1)
   for (let node = 0; node < nodes; node++) firstCore[node + 1] = firstCore[node] + cores[node]

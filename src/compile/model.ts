@@ -58,97 +58,94 @@ const KEP =
 const NANOS: readonly [number, number] = [0, 1e9]
 const SECONDS: readonly [number, number] = [1, 2_000_000]
 
-const CONSTANTS: readonly Constant[] = [
-  constant('establishedNanos', 2600, 'ns', `forwarding, conntrack and DNAT of a known flow; ${MEASURED}`, NANOS),
-  constant('masqueradeNanos', 900, 'ns', `masquerade of a known flow, in addition; ${MEASURED}`, NANOS),
-  constant(
-    'firstPacketP50Nanos',
+const TABLE: Readonly<Record<ConstantName, Omit<Constant, 'name'>>> = {
+  establishedNanos: constant(2600, 'ns', `forwarding, conntrack and DNAT of a known flow; ${MEASURED}`, NANOS),
+  masqueradeNanos: constant(900, 'ns', `masquerade of a known flow, in addition; ${MEASURED}`, NANOS),
+  firstPacketP50Nanos: constant(
     2800,
     'ns',
     `rule evaluation and insert of a new flow, in addition, median; ${KEP}`,
     NANOS,
   ),
-  constant('firstPacketP90Nanos', 10_800, 'ns', `the same, 90th percentile; ${KEP}`, NANOS),
-  constant('firstPacketP99Nanos', 26_800, 'ns', `the same, 99th percentile; ${KEP}`, NANOS),
-  constant('firstMasqueradeNanos', 700, 'ns', `port search of a new flow, in addition; ${MEASURED}`, NANOS),
-  constant(
-    'iptablesNanosPerRule',
+  firstPacketP90Nanos: constant(10_800, 'ns', `the same, 90th percentile; ${KEP}`, NANOS),
+  firstPacketP99Nanos: constant(26_800, 'ns', `the same, 99th percentile; ${KEP}`, NANOS),
+  firstMasqueradeNanos: constant(700, 'ns', `port search of a new flow, in addition; ${MEASURED}`, NANOS),
+  iptablesNanosPerRule: constant(
     18,
     'ns',
     'per Service before the one that matches, first packets in iptables mode; derived from the chart of KEP-3866 (9-24) and imroc/tke-guide (9-21)',
     [0, 10_000],
   ),
-  constant(
-    'sameZoneNanos',
-    45_000,
-    'ns',
-    'half of 90 us round trip in one zone; richardimaoka/blog-en, AWS 2019',
-    NANOS,
-  ),
-  constant(
-    'otherZoneNanos',
+  sameZoneNanos: constant(45_000, 'ns', 'half of 90 us round trip in one zone; richardimaoka/blog-en, AWS 2019', NANOS),
+  otherZoneNanos: constant(
     507_500,
     'ns',
     'half of 1015 us, the median round trip of 47 zone pairs; richardimaoka/blog-en, AWS 2019',
     NANOS,
   ),
-  constant(
-    'coldScanShare',
+  coldScanShare: constant(
     0.2,
     'fraction',
     'of the scan of iptables rules that takes longer on a cold path, at the same mean; fitted to the percentiles of the chart in KEP-3866',
     [0, 1],
   ),
-  constant('loadBalancerNanos', 50_000, 'ns', 'assumption: no measured source was found; 10-100 us are claimed', NANOS),
-  constant(
-    'externalNanos',
+  loadBalancerNanos: constant(50_000, 'ns', 'assumption: no measured source was found; 10-100 us are claimed', NANOS),
+  externalNanos: constant(
     0,
     'ns',
     'assumption: distances outside the cluster are not the dataplane’s; set yours',
     NANOS,
   ),
-  constant('podDeliveryNanos', 2000, 'ns', `veth into the pod; ${MEASURED}`, NANOS),
-  constant(
-    'egressMasquerade',
+  podDeliveryNanos: constant(2000, 'ns', `veth into the pod; ${MEASURED}`, NANOS),
+  backlogPackets: constant(
+    1000,
+    'packets',
+    'net.core.netdev_max_backlog, linux Documentation/admin-guide/sysctl/net.rst',
+    [1, 100_000],
+  ),
+  egressMasquerade: constant(
     1,
     '0 or 1',
     'network plugins masquerade pods’ traffic out of the pod CIDR (flannel, kindnet)',
     [0, 1],
   ),
-  constant('tcpLoose', 1, '0 or 1', KERNEL, [0, 1]),
-  constant('snatRandomFully', 1, '0 or 1', 'kube-proxy asks for --random-fully / fully-random', [0, 1]),
-  constant('tcpSynSentSeconds', 120, 's', KERNEL, SECONDS),
-  constant('tcpSynRecvSeconds', 60, 's', KERNEL, SECONDS),
-  constant('tcpEstablishedSeconds', 432_000, 's', `${KERNEL}; kube-proxy sets 86400`, SECONDS),
-  constant('tcpFinWaitSeconds', 120, 's', KERNEL, SECONDS),
-  constant('tcpCloseWaitSeconds', 60, 's', `${KERNEL}; kube-proxy sets 3600`, SECONDS),
-  constant('tcpLastAckSeconds', 30, 's', KERNEL, SECONDS),
-  constant('tcpTimeWaitSeconds', 120, 's', KERNEL, SECONDS),
-  constant('tcpCloseSeconds', 10, 's', KERNEL, SECONDS),
-  constant('tcpUnacknowledgedSeconds', 300, 's', KERNEL, SECONDS),
-  constant('udpSeconds', 30, 's', KERNEL, SECONDS),
-  constant('udpStreamSeconds', 120, 's', KERNEL, SECONDS),
-  constant('genericSeconds', 600, 's', KERNEL, SECONDS),
-  constant('conntrackMax', 0, 'entries', '0: as kube-proxy computes it from the node’s CPUs', [0, 8_000_000]),
-  constant(
-    'gcIntervalSeconds',
+  tcpLoose: constant(1, '0 or 1', KERNEL, [0, 1]),
+  snatRandomFully: constant(1, '0 or 1', 'kube-proxy asks for --random-fully / fully-random', [0, 1]),
+  tcpSynSentSeconds: constant(120, 's', KERNEL, SECONDS),
+  tcpSynRecvSeconds: constant(60, 's', KERNEL, SECONDS),
+  tcpEstablishedSeconds: constant(432_000, 's', `${KERNEL}; kube-proxy sets 86400`, SECONDS),
+  tcpFinWaitSeconds: constant(120, 's', KERNEL, SECONDS),
+  tcpCloseWaitSeconds: constant(60, 's', `${KERNEL}; kube-proxy sets 3600`, SECONDS),
+  tcpLastAckSeconds: constant(30, 's', KERNEL, SECONDS),
+  tcpTimeWaitSeconds: constant(120, 's', KERNEL, SECONDS),
+  tcpCloseSeconds: constant(10, 's', KERNEL, SECONDS),
+  tcpUnacknowledgedSeconds: constant(300, 's', KERNEL, SECONDS),
+  udpSeconds: constant(30, 's', KERNEL, SECONDS),
+  udpStreamSeconds: constant(120, 's', KERNEL, SECONDS),
+  genericSeconds: constant(600, 's', KERNEL, SECONDS),
+  conntrackMax: constant(0, 'entries', '0: as kube-proxy computes it from the node’s CPUs', [0, 8_000_000]),
+  gcIntervalSeconds: constant(
     0,
     's',
     '0: a 1024th of the trace, at least 1 and at most 60, as the kernel’s worker adapts',
     [0, 3600],
   ),
-]
+}
+
+const CONSTANTS: readonly Constant[] = Object.entries(TABLE).map(([name, constant]) => ({
+  name: name as ConstantName,
+  ...constant,
+}))
 
 export type Model = Readonly<Record<ConstantName, number>> & { readonly written: ReadonlySet<string> }
 
 function constant(
-  name: ConstantName,
   value: number,
   unit: string,
   source: string,
   range: readonly [number, number],
-): Constant {
-  return { name, value, unit, source, range }
+): Omit<Constant, 'name'> {
+  return { value, unit, source, range }
 }
 
 export const DEFAULT_MODEL: Model = modelOf({})
