@@ -156,11 +156,3 @@ export function initialState(protocol: number, flagClass: number, loose: boolean
 
 /** UDP entries younger than this are not promoted to a stream. Source: nf_conntrack_proto_udp.c, measured. */
 export const UDP_STREAM_AGE_MS = 2000
-
-/** Timeouts by state in milliseconds, and the two TCP timeouts that stand in for ESTABLISHED's. */
-export interface ConntrackTimeouts {
-  /** STATE_COUNT entries, by state. */
-  readonly byState: Int32Array
-  /** ESTABLISHED while data waits for its ACK, and for connections picked up under way. */
-  readonly unacknowledgedMs: number
-}

@@ -42,8 +42,6 @@ import {
   SETTING_MODE,
 } from './ruleset.ts'
 import {
-  ACCEPT,
-  DROP,
   REASON_NO_ENDPOINT,
   REASON_NO_LOCAL_ENDPOINT,
   REASON_NO_SUCH_PORT,
@@ -51,7 +49,6 @@ import {
   REASON_NONE,
   REASON_NOT_IN_SOURCE_RANGES,
   REASON_UNALLOCATED_CLUSTER_IP,
-  REJECT,
 } from './verdict.ts'
 
 /** Where the source stands, seen from the node that decides. */
@@ -381,9 +378,4 @@ function masqueradeOf(rules: RuleColumns, mode: number, kind: number, flags: num
   }
   if ((flags & SERVICE_EXTERNAL_LOCAL) === 0) return MASQUERADE_EXTERNAL
   return out.used === USED_SHORT_CIRCUIT && out.source === SOURCE_NODE && mode !== MODE_IPVS ? MASQUERADE_NODE : 0
-}
-
-/** The verdict that an action amounts to. */
-export function verdictOf(action: number): typeof ACCEPT | typeof DROP | typeof REJECT {
-  return action === ACTION_DROP ? DROP : action === ACTION_REJECT ? REJECT : ACCEPT
 }

@@ -39,12 +39,6 @@ export function record(histogram: Float64Array, nanos: number): void {
   if (nanos > histogram[HISTOGRAM_MAX]) histogram[HISTOGRAM_MAX] = nanos
 }
 
-/** Adds `from` into `into`. */
-export function mergeHistogram(into: Float64Array, from: Float64Array): void {
-  for (let i = 0; i <= HISTOGRAM_SUM; i++) into[i] = into[i] + from[i]
-  if (from[HISTOGRAM_MAX] > into[HISTOGRAM_MAX]) into[HISTOGRAM_MAX] = from[HISTOGRAM_MAX]
-}
-
 /** How many values were recorded. */
 export function histogramCount(histogram: Float64Array): number {
   let count = 0

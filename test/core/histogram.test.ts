@@ -9,7 +9,6 @@ import {
   HISTOGRAM_MAX,
   HISTOGRAM_SUM,
   histogramCount,
-  mergeHistogram,
   percentile,
   record,
 } from '../../native-free-core/index.ts'
@@ -91,18 +90,6 @@ describe('percentiles', () => {
     expect([0, 0.5, 0.99, 1].map((fraction) => percentile(empty, fraction))).toEqual([0, 0, 0, 0])
     expect(histogramCount(empty)).toBe(0)
   })
-})
-
-test('merging two histograms is recording all the values into one', () => {
-  fc.assert(
-    fc.property(fc.array(nanos, { maxLength: 80 }), fc.array(nanos, { maxLength: 80 }), (a, b) => {
-      const merged = histogramOf(a)
-      mergeHistogram(merged, histogramOf(b))
-      expect(merged).toEqual(histogramOf([...a, ...b]))
-      expect(histogramCount(merged)).toBe(a.length + b.length)
-    }),
-    { seed: SEED },
-  )
 })
 
 test('values of more than 2.1 s are clamped into the last bucket, but summed and topped as they are', () => {
