@@ -143,38 +143,6 @@ export function resolveName(
   return { queries, ...last }
 }
 
-export interface AddressLookup {
-  readonly rcode: Rcode
-  /** In the order of the records, A before AAAA if asked so; empty where the name has none. */
-  readonly addresses: readonly string[]
-  /** The lowest TTL among the records, 0 where there are none: how long a client may keep them. */
-  readonly ttlSeconds: number
-  readonly queries: readonly ResolverQuery[]
-}
-
-/** `resolveName` down to addresses, for callers that dial: a pure function, callable once per (pod, name). */
-export function lookupAddresses(
-  server: DnsServer,
-  conf: ResolvConf,
-  name: string,
-  qtypes: readonly ('A' | 'AAAA')[],
-  options: ResolveOptions = {},
-): AddressLookup {
-  const { queries, replies } = resolveName(server, conf, name, qtypes, options)
-  const outcomes = [...replies.values()]
-  const records = outcomes.flatMap((reply) => reply.answer)
-  const addresses = records
-    .filter((record) => record.type === 'A' || record.type === 'AAAA')
-    .map((record) => record.data)
-  const rcodes = new Set(outcomes.map((reply) => reply.rcode))
-  return {
-    rcode: rcodes.has('NOERROR') ? 'NOERROR' : (outcomes[0]?.rcode ?? 'NXDOMAIN'),
-    addresses: [...new Set(addresses)],
-    ttlSeconds: records.length === 0 ? 0 : Math.min(...records.map((record) => record.ttl)),
-    queries,
-  }
-}
-
 /** The pods that `--from` may mean: `pod/NAME`, `NAMESPACE/NAME` or `NAME`, of a Pod or of the workload it belongs to. */
 export function findPods(cluster: Cluster, reference: string): ClusterPod[] {
   const spec = lower(reference).replace(/^(?:pods?|po)\//, '')
