@@ -4,7 +4,6 @@
  * Everything in the report is a function of scenario, manifests, model and options. Runs are made several cells at once;
  * a cell's own runs follow one another, since each asks for what the last one found.
  */
-import { readFileSync } from 'node:fs'
 import { basename, dirname, isAbsolute, relative, resolve, sep } from 'node:path'
 import type { ProxyMode } from '../compile/kube-proxy.ts'
 import { DEFAULT_MODEL, describeModel, parseModel } from '../compile/model.ts'
@@ -13,6 +12,7 @@ import { type ManifestFile, parseManifests, readManifestFiles } from '../k8s/loa
 import type { PolicyName } from '../replay/plan.ts'
 import type { CapacityCell, CapacityReport } from '../report/capacity-types.ts'
 import type { Threshold } from '../report/threshold.ts'
+import { readTextFile } from '../text-file.ts'
 import { readScenario, type Scenario } from '../trace/scenario.ts'
 import { connectionsPerSecond } from '../trace/scenario-edit.ts'
 import { packageVersion } from '../version.ts'
@@ -107,7 +107,8 @@ function readInputs(options: CapacityOptions, scenario: Scenario, stdin?: () => 
     scenarioName: basename(options.scenario),
     scenario: scenario.text,
     manifests: relativeNames(folder, files),
-    model: options.model === null ? null : { path: options.model, text: readText(options.model) },
+    model:
+      options.model === null ? null : { path: options.model, text: readTextFile(options.model, 'model', 'E_MODEL') },
     axes: options.axes,
     policies: options.policies,
     proxyModes: options.proxyModes,
@@ -127,14 +128,6 @@ function relativeNames(folder: string, files: readonly ManifestFile[]): Manifest
     taken.add(unlike)
     return { name: unlike, text }
   })
-}
-
-function readText(path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch (error) {
-    throw new UserError('E_MODEL', `cannot read the model: ${(error as Error).message}`, { where: path })
-  }
 }
 
 /** All that runs and report depend on. */

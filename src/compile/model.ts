@@ -4,10 +4,10 @@
  * The file is YAML, `name: number` a line, names as below. Every report lists the constants a run used.
  * Latency constants are one-way times and CPU times of one packet on one node, not round trips.
  */
-import { readFileSync } from 'node:fs'
 import { loadAll } from 'js-yaml'
 import { UserError } from '../errors.ts'
 import type { ModelConstant } from '../report/types.ts'
+import { readTextFile } from '../text-file.ts'
 
 export type ConstantName =
   | 'establishedNanos'
@@ -157,13 +157,7 @@ function modelOf(written: Readonly<Record<string, number>>): Model {
 
 /** Reads a model file. @throws UserError E_MODEL naming file and constant */
 export function readModel(path: string): Model {
-  let text: string
-  try {
-    text = readFileSync(path, 'utf8')
-  } catch (error) {
-    throw new UserError('E_MODEL', `cannot read the model: ${(error as Error).message}`, { where: path })
-  }
-  return parseModel(text, path)
+  return parseModel(readTextFile(path, 'model', 'E_MODEL'), path)
 }
 
 export function parseModel(text: string, path: string): Model {

@@ -4,10 +4,10 @@
  * Parsing is strict: an unknown field or a value out of range is an E_SCENARIO_FIELD that names file and field path.
  * Times are seconds and sizes bytes from here on; defaults are filled in.
  */
-import { readFileSync } from 'node:fs'
 import { load } from 'js-yaml'
 import { UserError } from '../errors.ts'
 import { canonicalIp, parseCidr } from '../k8s/ip.ts'
+import { readTextFile } from '../text-file.ts'
 import type { Distribution } from './distributions.ts'
 import { ADDRESS_TYPES, type AddressType, DEFAULT_DNS, type TraceChange, type TraceDns } from './format.ts'
 import { Field } from './scenario-fields.ts'
@@ -126,15 +126,7 @@ const constant = (value: number): Distribution => ({ kind: 'constant', value })
 
 /** Errors: E_SCENARIO_NOT_FOUND, E_SCENARIO_YAML, E_SCENARIO_FIELD. */
 export function readScenario(path: string): Scenario {
-  let text: string
-  try {
-    text = readFileSync(path, 'utf8')
-  } catch (error) {
-    throw new UserError('E_SCENARIO_NOT_FOUND', `cannot read the scenario: ${(error as Error).message}`, {
-      where: path,
-    })
-  }
-  return parseScenario(text, path)
+  return parseScenario(readTextFile(path, 'scenario', 'E_SCENARIO_NOT_FOUND'), path)
 }
 
 /** @param file  for messages */
