@@ -1,4 +1,4 @@
-"""Reads a dpemu trace with nothing but Python 3: totals by protocol and direction, as JSON."""
+"""Reads a dpemu trace with nothing but Python 3: totals by protocol and direction, and HTTP requests, as JSON."""
 import json, struct, sys, zlib
 from array import array
 
@@ -25,13 +25,17 @@ def decode(b, i):                         # one MessagePack object at b[i]: (val
 data = open(sys.argv[1], "rb").read()
 header, at = decode(data, 0)
 assert header["format"] == "dpemu-trace" and header["version"] == 1, "not a trace of version 1"
-protocols, slots, totals, connections = {6: "TCP", 17: "UDP", 132: "SCTP"}, {}, {}, 0
+protocols, slots, totals, connections, requests = {6: "TCP", 17: "UDP", 132: "SCTP"}, {}, {}, 0, 0
 while True:
     block, at = decode(data, at)
     if block["kind"] == "index": break
-    columns = {"connections": ("slot", "client", "destination", "sourcePort"), "packets": ("time", "slot", "flags", "length")}.get(block["kind"])
+    columns = {"connections": ("slot", "client", "destination", "sourcePort"), "packets": ("time", "slot", "flags", "length"), "requests": ("row", "request", "requestBytes", "responseBytes")}.get(block["kind"])
     if columns is None: continue          # a kind of a later version
     assert zlib.crc32(b"".join(block[c] for c in columns)) == block["crc"], f"damaged block before byte {at}"
+    if block["kind"] == "requests":
+        for r in array("I", block["request"]): assert r < len(header["requests"])
+        requests += block["rows"]
+        continue
     slot = array("I", block["slot"])      # array("I") and ("H") are little-endian words on little-endian machines
     if block["kind"] == "connections":
         connections += block["rows"]
@@ -40,4 +44,4 @@ while True:
         for s, flags, length in zip(slot, block["flags"], array("H", block["length"])):
             total = totals.setdefault(slots[block["lane"], s] + (" reply" if flags & 0x80 else " original"), {"packets": 0, "bytes": 0})
             total["packets"] += 1; total["bytes"] += length
-print(json.dumps({"name": header["name"], "connections": connections, "totals": totals}, sort_keys=True))
+print(json.dumps({"name": header["name"], "connections": connections, "requests": requests, "totals": totals}, sort_keys=True))

@@ -11,6 +11,7 @@
  * - A connection lives in a *slot* of its lane. All connection rows of a window apply before its packets, so a slot
  *   that is freed in window w is given away again in window w + 1 at the earliest.
  * - An address id is a position in the address table, IPv4 first.
+ * - A requests block follows the packets block of its window and lane, and names rows of that block.
  *
  * Only little-endian hosts read and write traces; that is every platform of Node.js but s390x.
  */
@@ -32,8 +33,12 @@ export const TRAILER_BYTES = 9
 
 export const CONNECTIONS_BLOCK = 0
 export const PACKETS_BLOCK = 1
+export const REQUESTS_BLOCK = 2
 /** Block kind code (as in the index) to the name in the block. */
-export const BLOCK_KINDS: readonly string[] = ['connections', 'packets']
+export const BLOCK_KINDS: readonly string[] = ['connections', 'packets', 'requests']
+
+/** In a request's sizes: not known, as a recording may not tell. */
+export const UNKNOWN_BYTES = 0xffff_ffff
 
 /** Packet flags: the TCP header's own bits, and the direction. All 0 but the direction for UDP and SCTP. */
 export const FLAG_FIN = 0x01
@@ -53,7 +58,15 @@ export const PROTOCOL_NAMES: Readonly<Record<ProtocolNumber, 'TCP' | 'UDP' | 'SC
   132: 'SCTP',
 }
 
-export const DESTINATION_KINDS = ['clusterIP', 'nodePort', 'loadBalancerIP', 'externalIP', 'address', 'name'] as const
+export const DESTINATION_KINDS = [
+  'clusterIP',
+  'nodePort',
+  'loadBalancerIP',
+  'externalIP',
+  'address',
+  'name',
+  'ingress',
+] as const
 export type DestinationKind = (typeof DESTINATION_KINDS)[number]
 
 /**
@@ -72,11 +85,13 @@ export interface TraceDestination {
   readonly to: DestinationKind
   /** With `to: name`: as the client types it (`mysql-0.mysql`). `address` then is 0.0.0.0 or ::, and only tells the family. */
   readonly name?: string
+  /** With `to: ingress`: `namespace/name` of the Ingress whose entrance is dialled. `service` then is null, `protocol` 6. */
+  readonly ingress?: string
   /** `namespace/name` of the Service the trace was made for, or null. */
   readonly service: string | null
   /** The Service's `port` (not its nodePort), or null. */
   readonly servicePort: number | null
-  /** Node of a nodePort destination, or null. */
+  /** Node of a nodePort destination, or of an Ingress's entrance that is a node; null otherwise. */
   readonly node: string | null
   readonly steer: Steer
 }
@@ -91,6 +106,19 @@ export interface TraceProvenance {
   readonly seed: number
   /** Text of the scenario, or null for a trace that was not generated. */
   readonly scenario: string | null
+}
+
+export const SCHEMES = ['http', 'https'] as const
+export type Scheme = (typeof SCHEMES)[number]
+
+/** What clients ask for over HTTP; a row of a requests block names one by its index. */
+export interface TraceRequest {
+  /** The Host header, as sent; '' for none. */
+  readonly host: string
+  /** As sent, with its query if there is one. */
+  readonly path: string
+  readonly method: string
+  readonly scheme: Scheme
 }
 
 /** A change of the cluster at a moment of the trace: an object applied, or `{kind, namespace, name}` deleted. */
@@ -126,6 +154,8 @@ export interface TraceContent {
   readonly changes: readonly TraceChange[]
   /** Left out of a trace that dials no name. */
   readonly dns?: TraceDns
+  /** The distinct HTTP requests; left out of a trace that has none. */
+  readonly requests?: readonly TraceRequest[]
 }
 
 export interface TraceHeader extends TraceContent {
@@ -189,6 +219,18 @@ export interface ConnectionColumns {
   readonly sourcePort: Uint16Array
 }
 
+/** Where `readRequests` puts a block's rows. */
+export interface RequestColumns {
+  /** Row, in the packets block of the same window and lane, of the packet that begins the request; ever larger. */
+  readonly row: Uint32Array
+  /** Index into the header's requests. */
+  readonly request: Uint32Array
+  /** Payload bytes from client to server, or UNKNOWN_BYTES. */
+  readonly requestBytes: Uint32Array
+  /** Payload bytes of the answer, or UNKNOWN_BYTES. */
+  readonly responseBytes: Uint32Array
+}
+
 export function createPacketColumns(maxRows: number): PacketColumns {
   return {
     time: new Uint32Array(maxRows),
@@ -205,6 +247,15 @@ export function createConnectionColumns(maxRows: number): ConnectionColumns {
     client: new Uint32Array(maxRows),
     destination: new Uint32Array(maxRows),
     sourcePort: new Uint16Array(maxRows),
+  }
+}
+
+export function createRequestColumns(maxRows: number): RequestColumns {
+  return {
+    row: new Uint32Array(maxRows),
+    request: new Uint32Array(maxRows),
+    requestBytes: new Uint32Array(maxRows),
+    responseBytes: new Uint32Array(maxRows),
   }
 }
 

@@ -5,6 +5,7 @@ import {
   addressCount,
   DESTINATION_KINDS,
   LANES,
+  SCHEMES,
   STEERS,
   TICK_NANOS,
   TRACE_FORMAT,
@@ -13,6 +14,7 @@ import {
   type TraceDns,
   type TraceHeader,
   type TraceManifest,
+  type TraceRequest,
 } from './format.ts'
 
 type Fields = Record<string, unknown>
@@ -66,16 +68,30 @@ export function parseHeader(object: unknown, path: string): TraceHeader {
     const field = `destinations[${i}]`
     const entry = map(value, field)
     const to = oneOf(entry['to'], DESTINATION_KINDS, `${field}.to`)
+    const isIngress = to === 'ingress'
+    if (isIngress && (entry['service'] ?? entry['servicePort'] ?? null) !== null) refuse(`${field}.service`)
     return {
       address: integer(entry['address'], lastAddress, `${field}.address`),
       port: integer(entry['port'], 65_535, `${field}.port`),
-      protocol: oneOf(entry['protocol'], [6, 17, 132] as const, `${field}.protocol`),
+      protocol: oneOf(entry['protocol'], isIngress ? ([6] as const) : ([6, 17, 132] as const), `${field}.protocol`),
       to,
       ...(to === 'name' ? { name: text(entry['name'], `${field}.name`) } : {}),
+      ...(isIngress ? { ingress: text(entry['ingress'], `${field}.ingress`) } : {}),
       service: orNull(entry['service'], (service) => text(service, `${field}.service`)),
       servicePort: orNull(entry['servicePort'], (port) => integer(port, 65_535, `${field}.servicePort`)),
       node: orNull(entry['node'], (node) => text(node, `${field}.node`)),
       steer: oneOf(entry['steer'], STEERS, `${field}.steer`),
+    }
+  }
+
+  const request = (value: unknown, i: number): TraceRequest => {
+    const field = `requests[${i}]`
+    const { host, path: asked, method, scheme } = map(value, field)
+    return {
+      host: text(host, `${field}.host`),
+      path: text(asked, `${field}.path`),
+      method: text(method, `${field}.method`),
+      scheme: oneOf(scheme, SCHEMES, `${field}.scheme`),
     }
   }
 
@@ -115,5 +131,6 @@ export function parseHeader(object: unknown, path: string): TraceHeader {
       }
     }),
     ...(fields['dns'] === undefined ? {} : { dns: dns(fields['dns']) }),
+    ...(fields['requests'] === undefined ? {} : { requests: list(fields['requests'], 'requests').map(request) }),
   }
 }

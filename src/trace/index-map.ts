@@ -11,6 +11,7 @@ import {
   LANES,
   MAX_WINDOW_ROWS,
   PACKETS_BLOCK,
+  REQUESTS_BLOCK,
   TOTAL_NAMES,
   type TraceIndex,
   type TraceTotals,
@@ -27,7 +28,7 @@ export interface ParsedIndex {
 }
 
 /** Bytes of a row in a block of each kind, by kind code. */
-const ROW_BYTES = [14, 11] as const
+const ROW_BYTES = [14, 11, 16] as const
 const COLUMN_WIDTHS = { kinds: 1, lanes: 1, windows: 4, offsets: 8, sizes: 4, rows: 4, baseTicks: 8 } as const
 type ColumnName = keyof typeof COLUMN_WIDTHS
 
@@ -101,7 +102,7 @@ function checkRows(
   slotsPerLane: Uint32Array,
   refuse: (what: string) => never,
 ): void {
-  const rowsOfKind = [0, 0]
+  const rowsOfKind = BLOCK_KINDS.map(() => 0)
   let most = 0
   let window = 0
   let tickOfWindow = 0
@@ -118,9 +119,11 @@ function checkRows(
     if (index.window[block]! < window) refuse(`block ${block + 1} goes back to an earlier window`)
     window = index.window[block]!
     if (window >= totals.windows) refuse(`block ${block + 1} is of a window that there is not`)
-    if (lastWindow[PACKETS_BLOCK]![lane]! >= window || lastWindow[kind]![lane]! >= window) {
-      refuse(`block ${block + 1} is out of order in its window and lane`)
-    }
+    const inOrder =
+      kind === REQUESTS_BLOCK
+        ? followsItsPackets(index, block)
+        : lastWindow[PACKETS_BLOCK]![lane]! < window && lastWindow[kind]![lane]! < window
+    if (!inOrder) refuse(`block ${block + 1} is out of order in its window and lane`)
     lastWindow[kind]![lane] = window
     if (kind === PACKETS_BLOCK) {
       const tick = index.baseTick[block]!
@@ -138,6 +141,18 @@ function checkRows(
   ) {
     refuse('its totals are not those of the blocks')
   }
+}
+
+/** The block before a requests block has the packets that its rows name, no fewer than it has rows. */
+function followsItsPackets(index: TraceIndex, block: number): boolean {
+  const before = block - 1
+  return (
+    before >= 0 &&
+    index.kind[before] === PACKETS_BLOCK &&
+    index.lane[before] === index.lane[block] &&
+    index.window[before] === index.window[block] &&
+    index.rows[before]! >= index.rows[block]!
+  )
 }
 
 /** Blocks of kinds that this version does not know are stepped over. */

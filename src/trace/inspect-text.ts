@@ -13,6 +13,8 @@ import type { DestinationInspection, Spread, TraceInspection } from './inspect.t
 
 /** Destinations beyond these are summed up in one line. */
 const LISTED_DESTINATIONS = 40
+/** Of a host or path. */
+const SHOWN_CHARACTERS = 60
 
 export function formatInspection(inspection: TraceInspection): string {
   const { file, totals, rates, directions, provenance, lanes } = inspection
@@ -28,6 +30,7 @@ export function formatInspection(inspection: TraceInspection): string {
       `${formatCount(totals.packets)} (${formatRate(rates.packetsPerSecond)}, ${formatBitRate(rates.bitsPerSecond)})`,
     ],
     ['connections', `${formatCount(totals.connections)} (${formatRate(rates.connectionsPerSecond)})`],
+    ...requestFact(inspection),
     ['clients', formatCount(totals.clients)],
     [
       'replies',
@@ -40,7 +43,12 @@ export function formatInspection(inspection: TraceInspection): string {
     ['lanes', `${lanes.used} of ${lanes.count}, busiest ${formatRatio(lanes.maxOverMean)} times the mean`],
     [
       'blocks',
-      `${formatCount(file.packetBlocks)} of packets, ${formatCount(file.connectionBlocks)} of connections, ${formatCount(file.windows)} windows`,
+      [
+        `${formatCount(file.packetBlocks)} of packets`,
+        `${formatCount(file.connectionBlocks)} of connections`,
+        ...(file.requestBlocks > 0 ? [`${formatCount(file.requestBlocks)} of requests`] : []),
+        `${formatCount(file.windows)} windows`,
+      ].join(', '),
     ],
     [
       'manifests',
@@ -50,12 +58,37 @@ export function formatInspection(inspection: TraceInspection): string {
   return [
     facts.map(([name, value]) => `${name.padEnd(12)} ${value}`).join('\n'),
     destinationTable(inspection.destinations),
+    ...(inspection.requests.count > 0 ? [requestTable(inspection)] : []),
     spreadTable(inspection),
     clientTable(inspection),
   ]
     .join('\n\n')
     .replace(/ +$/gm, '')
     .concat('\n')
+}
+
+/** Nothing of a trace without HTTP. */
+function requestFact({ requests, totals }: TraceInspection): [string, string][] {
+  if (requests.count === 0) return []
+  const each = formatRatio(share(requests.count, totals.connections))
+  return [
+    ['requests', `${formatCount(requests.count)} (${each} a connection), ${formatCount(requests.distinct)} distinct`],
+  ]
+}
+
+function requestTable({ requests }: TraceInspection): string {
+  const table = plainTable(['HOST', 'PATH', 'REQUESTS', 'SHARE'])
+  for (const { host, path, count, share } of requests.top) {
+    table.push([shown(host), shown(path), formatCount(count), formatPercent(share)])
+  }
+  return table.toString()
+}
+
+/** A host or path as one cell: what would break the line or the terminal is escaped, what is very long is cut. */
+function shown(text: string): string {
+  if (text === '') return '-'
+  const plain = /^[\x21-\x7e]*$/.test(text) ? text : JSON.stringify(text).replace(/[^\x20-\x7e]/g, '?')
+  return plain.length > SHOWN_CHARACTERS ? `${plain.slice(0, SHOWN_CHARACTERS - 1)}…` : plain
 }
 
 function destinationTable(destinations: readonly DestinationInspection[]): string {
@@ -66,7 +99,7 @@ function destinationTable(destinations: readonly DestinationInspection[]): strin
     table.push([
       `${host}:${one.port}/${one.protocol}`,
       one.node === null ? one.to : `${one.to} on ${one.node}`,
-      one.service === null ? '-' : `${one.service}:${one.servicePort}`,
+      one.ingress ?? (one.service === null ? '-' : `${one.service}:${one.servicePort}`),
       ...[formatCount(one.connections), formatCount(one.packets), formatBytes(one.bytes)],
     ])
   }

@@ -11,7 +11,10 @@ import {
   type DestinationKind,
   FLAG_REPLY,
   LANES,
+  PACKETS_BLOCK,
   PROTOCOL_NAMES,
+  REQUESTS_BLOCK,
+  type RequestColumns,
   type Steer,
   TICKS_PER_SECOND,
   type TraceTotals,
@@ -24,6 +27,8 @@ export { formatInspection } from './inspect-text.ts'
 
 /** How many of the busiest clients are named. */
 const TOP_CLIENTS = 5
+/** How many of the most frequent hosts and paths are named. */
+const TOP_REQUESTS = 10
 
 export interface TraceInspection {
   schemaVersion: 1
@@ -35,6 +40,7 @@ export interface TraceInspection {
     windows: number
     connectionBlocks: number
     packetBlocks: number
+    requestBlocks: number
     maxRows: number
   }
   name: string
@@ -44,6 +50,8 @@ export interface TraceInspection {
   directions: { original: Amount; reply: Amount }
   protocols: (Amount & { protocol: string; connections: number })[]
   destinations: DestinationInspection[]
+  /** HTTP requests; all 0 and empty in a trace without. */
+  requests: RequestInspection
   /** The busiest first. */
   topClients: { address: string; name: string | null; connections: number }[]
   packetBytes: Spread
@@ -59,6 +67,14 @@ export interface Amount {
   bytes: number
 }
 
+export interface RequestInspection {
+  count: number
+  /** Different combinations of host, path, method and scheme that were asked for. */
+  distinct: number
+  /** By host and path, whatever the method and scheme, the most frequent first; at most ten. `share` is of `count`. */
+  top: { host: string; path: string; count: number; share: number }[]
+}
+
 export interface DestinationInspection extends Amount {
   address: string
   port: number
@@ -66,6 +82,8 @@ export interface DestinationInspection extends Amount {
   to: DestinationKind
   /** What a client resolves first, with `to: name`. */
   name?: string
+  /** Whose entrance it is, with `to: ingress`. */
+  ingress?: string
   service: string | null
   servicePort: number | null
   node: string | null
@@ -115,7 +133,7 @@ function inspect(trace: TraceFile): TraceInspection {
     const sum = (amount: 'connections' | 'packets' | 'bytes') => those.reduce((all, one) => all + one[amount], 0)
     return { protocol, connections: sum('connections'), packets: sum('packets'), bytes: sum('bytes') }
   })
-  const connectionBlocks = index.kind.reduce((count, kind) => count + (kind === CONNECTIONS_BLOCK ? 1 : 0), 0)
+  const blocks = (wanted: number) => index.kind.reduce((count, kind) => count + (kind === wanted ? 1 : 0), 0)
   const maxPackets = Math.max(...lanePackets)
   return {
     schemaVersion: 1,
@@ -125,8 +143,9 @@ function inspect(trace: TraceFile): TraceInspection {
       format: header.format,
       version: header.version,
       windows: totals.windows,
-      connectionBlocks,
-      packetBlocks: index.count - connectionBlocks,
+      connectionBlocks: blocks(CONNECTIONS_BLOCK),
+      packetBlocks: blocks(PACKETS_BLOCK),
+      requestBlocks: blocks(REQUESTS_BLOCK),
       maxRows: trace.maxRows,
     },
     name: header.name,
@@ -140,6 +159,7 @@ function inspect(trace: TraceFile): TraceInspection {
     directions: { original: statistics.original, reply: statistics.reply },
     protocols,
     destinations,
+    requests: requestsAsked(trace, statistics.countOfRequest),
     topClients: topClients(trace, statistics.connectionsOfClient),
     packetBytes: spread(statistics.packetBytes),
     connectionPackets: spread(statistics.connectionPackets),
@@ -161,6 +181,8 @@ class Statistics {
   readonly packetsOf: Float64Array
   readonly bytesOf: Float64Array
   readonly connectionsOfClient: Uint32Array
+  /** By index into the header's requests. */
+  readonly countOfRequest: Float64Array
   readonly lanePackets: Float64Array = new Float64Array(LANES)
   readonly original: Amount = { packets: 0, bytes: 0 }
   readonly reply: Amount = { packets: 0, bytes: 0 }
@@ -176,6 +198,7 @@ class Statistics {
     this.packetsOf = new Float64Array(destinations)
     this.bytesOf = new Float64Array(destinations)
     this.connectionsOfClient = new Uint32Array(addressCount(trace.header.addresses))
+    this.countOfRequest = new Float64Array(trace.header.requests?.length ?? 0)
     this.living = Array.from(trace.slotsPerLane, (slots) => ({
       destination: new Uint32Array(slots),
       packets: new Float64Array(slots),
@@ -213,6 +236,10 @@ class Statistics {
     this.lanePackets[lane]! += rows
   }
 
+  requests({ request }: RequestColumns, rows: number): void {
+    for (let i = 0; i < rows; i++) this.countOfRequest[request[i]!]!++
+  }
+
   closeAll(): void {
     for (const living of this.living) {
       for (let slot = 0; slot < living.destination.length; slot++) this.closeSlot(living, slot)
@@ -228,6 +255,26 @@ class Statistics {
     this.connectionBytes.record(living.bytes[slot]!)
     living.packets[slot] = 0
     living.bytes[slot] = 0
+  }
+}
+
+function requestsAsked(trace: TraceFile, counts: Float64Array): RequestInspection {
+  const { requests = [] } = trace.header
+  const count = trace.requestCount
+  const byPlace = new Map<string, { host: string; path: string; count: number }>()
+  requests.forEach(({ host, path }, i) => {
+    if (counts[i] === 0) return
+    const key = JSON.stringify([host, path])
+    const place = byPlace.get(key)
+    if (place === undefined) byPlace.set(key, { host, path, count: counts[i]! })
+    else place.count += counts[i]!
+  })
+  // Sorting is stable: of equals the one that the header lists first.
+  const top = [...byPlace.values()].sort((a, b) => b.count - a.count).slice(0, TOP_REQUESTS)
+  return {
+    count,
+    distinct: counts.reduce((distinct, times) => distinct + (times > 0 ? 1 : 0), 0),
+    top: top.map((place) => ({ ...place, share: place.count / count })),
   }
 }
 

@@ -17,6 +17,8 @@ import {
   type ConnectionColumns,
   PACKETS_BLOCK,
   type PacketColumns,
+  REQUESTS_BLOCK,
+  type RequestColumns,
   TRAILER_BYTES,
   type TraceHeader,
   type TraceIndex,
@@ -34,6 +36,8 @@ const PACKET_COLUMNS = ['time', 'slot', 'flags', 'length'] as const
 const PACKET_WIDTHS = [4, 4, 1, 2] as const
 const CONNECTION_COLUMNS = ['slot', 'client', 'destination', 'sourcePort'] as const
 const CONNECTION_WIDTHS = [4, 4, 4, 2] as const
+const REQUEST_COLUMNS = ['row', 'request', 'requestBytes', 'responseBytes'] as const
+const REQUEST_WIDTHS = [4, 4, 4, 4] as const
 
 /**
  * Open a trace and check its header and index.
@@ -142,6 +146,41 @@ export class TraceFile {
       }
     }
     return rows
+  }
+
+  /**
+   * Read requests block number `block` of the index. Its rows are of packets block `block - 1`, which the index has checked.
+   *
+   * @param into  columns of at least `maxRows` rows
+   * @returns the number of rows, at least 1
+   * Errors: E_TRACE_CORRUPT, E_TRACE_TRUNCATED.
+   */
+  readRequests(block: number, into: RequestColumns): number {
+    const rows = this.readColumns(block, REQUESTS_BLOCK, REQUEST_COLUMNS, REQUEST_WIDTHS, [
+      into.row,
+      into.request,
+      into.requestBytes,
+      into.responseBytes,
+    ])
+    const packets = this.index.rows[block - 1]!
+    const requests = this.header.requests?.length ?? 0
+    let previous = -1
+    for (let i = 0; i < rows; i++) {
+      const row = into.row[i]!
+      if (row <= previous || row >= packets || into.request[i]! >= requests) {
+        throw this.corrupt(block, `request ${i} goes back, or names a packet or a request that the trace does not have`)
+      }
+      previous = row
+    }
+    return rows
+  }
+
+  /** How many HTTP requests the trace has, by its index. */
+  get requestCount(): number {
+    const { kind, rows } = this.index
+    let count = 0
+    for (let block = 0; block < kind.length; block++) if (kind[block] === REQUESTS_BLOCK) count += rows[block]!
+    return count
   }
 
   close(): void {

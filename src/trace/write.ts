@@ -13,11 +13,13 @@ import {
   addressCount,
   BLOCK_KINDS,
   CONNECTIONS_BLOCK,
+  FLAG_REPLY,
   LANES,
   laneOf,
   MAX_WINDOW_ROWS,
   MAX_WINDOW_TICKS,
   PACKETS_BLOCK,
+  REQUESTS_BLOCK,
   TICK_NANOS,
   TOTAL_NAMES,
   TRACE_FORMAT,
@@ -25,6 +27,7 @@ import {
   TRAILER_BYTES,
   type TraceContent,
   type TraceTotals,
+  UNKNOWN_BYTES,
 } from './format.ts'
 import { indexCrc } from './index-crc.ts'
 import { integer, packObject } from './msgpack.ts'
@@ -34,6 +37,13 @@ const LANE_BITS = Math.log2(LANES)
 const MAX_SLOTS = 2 ** (31 - LANE_BITS)
 
 type Column = Uint32Array | Uint16Array | Uint8Array
+
+/** The columns of each kind of block by kind code, in the order of their checksum. */
+const COLUMN_NAMES = [
+  ['slot', 'client', 'destination', 'sourcePort'],
+  ['time', 'slot', 'flags', 'length'],
+  ['row', 'request', 'requestBytes', 'responseBytes'],
+] as const
 
 /** Rows of one kind of the window: as they came, and room to sort them by lane. */
 class WindowRows<Columns extends readonly Column[]> {
@@ -61,6 +71,8 @@ export class TraceWriter {
   private readonly connectionRows: WindowRows<readonly [Uint32Array, Uint32Array, Uint32Array, Uint16Array]>
   /** Columns: time, slot, flags, length. */
   private readonly packetRows: WindowRows<readonly [Uint32Array, Uint32Array, Uint8Array, Uint16Array]>
+  /** Columns: row (of the window's packets, until it is of the lane's), request, requestBytes, responseBytes. */
+  private readonly requestRows: WindowRows<readonly [Uint32Array, Uint32Array, Uint32Array, Uint32Array]>
   private readonly order: Uint32Array
 
   private readonly slotsPerLane: Uint32Array = new Uint32Array(LANES)
@@ -86,6 +98,8 @@ export class TraceWriter {
   private bytes = 0
   private clients = 0
   private open = true
+  /** The connection of the packet just given, if it may begin a request; -1 otherwise. */
+  private asking = -1
 
   /**
    * @param path     where the trace will be; until `end` it is `path.tmp-<process id>`
@@ -101,6 +115,10 @@ export class TraceWriter {
     const words = () => new Uint32Array(rows)
     this.connectionRows = new WindowRows(rows, [words(), words(), words(), new Uint16Array(rows)])
     this.packetRows = new WindowRows(rows, [words(), words(), new Uint8Array(rows), new Uint16Array(rows)])
+    const { requests = [] } = content
+    const requestRows = requests.length === 0 ? 0 : rows
+    const requestWords = () => new Uint32Array(requestRows)
+    this.requestRows = new WindowRows(requestRows, [requestWords(), requestWords(), requestWords(), requestWords()])
     this.order = new Uint32Array(rows)
     this.clientSeen = new Uint8Array(addressCount(content.addresses))
 
@@ -117,6 +135,7 @@ export class TraceWriter {
       destinations: content.destinations,
       changes: content.changes,
       ...(content.dns === undefined ? {} : { dns: content.dns }),
+      ...(requests.length === 0 ? {} : { requests }),
     })
     this.headerCrc = crc32(header)
     this.file = this.attempt(() => openSync(this.temporaryPath, 'w'))
@@ -174,6 +193,30 @@ export class TraceWriter {
     this.lastTick = tick
     this.packets++
     this.bytes += length
+    this.asking = flags & FLAG_REPLY ? -1 : connection
+  }
+
+  /**
+   * The packet just given begins a request.
+   *
+   * @param connection     of that packet, which must be the client's
+   * @param request        index into the content's requests
+   * @param requestBytes   payload of the whole request, or UNKNOWN_BYTES
+   * @param responseBytes  payload of the whole answer, or UNKNOWN_BYTES
+   */
+  request(connection: number, request: number, requestBytes: number, responseBytes: number): void {
+    if (connection !== this.asking) throw new RangeError('a request comes right after its first packet, once')
+    if (this.content.requests?.[request] === undefined) throw new RangeError('no such request')
+    for (const bytes of [requestBytes, responseBytes]) {
+      if (!(Number.isInteger(bytes) && bytes >= 0 && bytes <= UNKNOWN_BYTES)) throw new RangeError('no such size')
+    }
+    const row = this.requestRows.count++
+    this.requestRows.lane[row] = connection & (LANES - 1)
+    this.requestRows.columns[0][row] = this.packetRows.count - 1
+    this.requestRows.columns[1][row] = request
+    this.requestRows.columns[2][row] = requestBytes
+    this.requestRows.columns[3][row] = responseBytes
+    this.asking = -1
   }
 
   /** A connection's last packet has been given: its slot may be used again, from the next window on. */
@@ -212,17 +255,26 @@ export class TraceWriter {
     rmSync(this.temporaryPath, { force: true })
   }
 
-  /** Write the window that is held, lane by lane, each lane's connections before its packets. */
+  /** Write the window that is held, lane by lane: each lane's connections, its packets, and the requests among them. */
   private flush(): void {
     if (this.connectionRows.count + this.packetRows.count === 0) return
     const connectionEnds = sortByLane(this.connectionRows, this.order)
     const packetEnds = sortByLane(this.packetRows, this.order)
+    const { count, lane: laneOfRequest, columns: requestColumns } = this.requestRows
+    for (let i = 0; i < count; i++) {
+      const lane = laneOfRequest[i]!
+      requestColumns[0][i] = this.order[requestColumns[0][i]!]! - (lane === 0 ? 0 : packetEnds[lane - 1]!)
+    }
+    const requestEnds = sortByLane(this.requestRows, this.order)
     for (let lane = 0; lane < LANES; lane++) {
       this.appendBlock(CONNECTIONS_BLOCK, lane, this.connectionRows.sorted, connectionEnds)
       this.appendBlock(PACKETS_BLOCK, lane, this.packetRows.sorted, packetEnds)
+      this.appendBlock(REQUESTS_BLOCK, lane, this.requestRows.sorted, requestEnds)
     }
     this.connectionRows.count = 0
     this.packetRows.count = 0
+    this.requestRows.count = 0
+    this.asking = -1
     this.window++
     for (const connection of this.released) this.freeSlots[connection & (LANES - 1)]!.push(connection >>> LANE_BITS)
     this.released.length = 0
@@ -233,20 +285,18 @@ export class TraceWriter {
     const to = ends[lane]!
     if (from === to) return
     const rows = to - from
-    const [a, b, c, d] = columns.map((column) => asBuffer(column.subarray(from, to))) as [
-      Buffer,
-      Buffer,
-      Buffer,
-      Buffer,
-    ]
-    const crc = crc32(d, crc32(c, crc32(b, crc32(a))))
-    const head = { kind: BLOCK_KINDS[kind], lane, window: this.window }
+    const bytes = columns.map((column) => asBuffer(column.subarray(from, to)))
+    const crc = bytes.reduce((crc, column) => crc32(column, crc), 0)
     const isPackets = kind === PACKETS_BLOCK
-    const block = packObject(
-      isPackets
-        ? { ...head, baseTick: integer(this.windowTick), rows, crc, time: a, slot: b, flags: c, length: d }
-        : { ...head, rows, crc, slot: a, client: b, destination: c, sourcePort: d },
-    )
+    const block = packObject({
+      kind: BLOCK_KINDS[kind],
+      lane,
+      window: this.window,
+      ...(isPackets ? { baseTick: integer(this.windowTick) } : {}),
+      rows,
+      crc,
+      ...Object.fromEntries(COLUMN_NAMES[kind]!.map((name, i) => [name, bytes[i]!])),
+    })
     const baseTick = isPackets ? this.windowTick : 0
     this.blocks.push({ kind, lane, window: this.window, offset: this.offset, size: block.length, rows, baseTick })
     this.append(block)

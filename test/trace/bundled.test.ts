@@ -41,6 +41,7 @@ describe.each(scenarios)('%s', (name) => {
     const read = JSON.parse(run.stdout) as {
       name: string
       connections: number
+      requests: number
       totals: Record<string, { packets: number; bytes: number }>
     }
     const sum = (direction: string) =>
@@ -52,6 +53,7 @@ describe.each(scenarios)('%s', (name) => {
         })
     expect(read.name).toBe(name)
     expect(read.connections).toBe(inspection.totals.connections)
+    expect(read.requests).toBe(inspection.requests.count)
     expect({ original: sum(' original'), reply: sum(' reply') }).toEqual(inspection.directions)
   })
 
@@ -65,7 +67,7 @@ describe.each(scenarios)('%s', (name) => {
     expect(connectionPackets.count).toBe(totals.connections)
     expect(connectionPackets.mean * connectionPackets.count).toBeCloseTo(totals.packets, 3)
     const text = formatInspection(inspection)
-    for (const { service, name } of destinations) expect(text).toContain(name ?? service)
+    for (const { service, name, ingress } of destinations) expect(text).toContain(name ?? ingress ?? service)
     expect(text.split('\n').every((line) => line === line.trimEnd())).toBe(true)
   })
 })

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { UserError } from '../../src/errors.ts'
+import { REQUESTS_BLOCK, UNKNOWN_BYTES } from '../../src/trace/format.ts'
 import { openTrace } from '../../src/trace/read.ts'
 import { verifyTrace } from '../../src/trace/verify.ts'
 import { contentWith, temporaryFolder, writeRows } from './support.ts'
@@ -21,8 +22,13 @@ const rows = Array.from({ length: 30 }, (_, i) => ({
   tick: i * 1000,
   flags: i & 0x97,
   length: 40 + i,
+  // Packets of clients begin requests, some of a size that is not known.
+  ...(i & 0x80 || i % 4 === 1 ? {} : { asks: [i % 2, 10 * i, i % 3 === 0 ? UNKNOWN_BYTES : i] as const }),
 }))
-writeRows(whole, contentWith(3), connections, rows, 12)
+const requests = ['/', '/cart'].map(
+  (path) => ({ host: 'web.example.com', path, method: 'GET', scheme: 'http' }) as const,
+)
+writeRows(whole, { ...contentWith(3), requests }, connections, rows, 12)
 const bytes = readFileSync(whole)
 
 /** The error of reading these bytes whole, or undefined when nothing is wrong with them. */
@@ -126,6 +132,15 @@ describe('what the message says', () => {
     expect(error.code).toBe('E_TRACE_CORRUPT')
     expect(error.where).toBe(`${damaged}: ${name} at byte ${index.offset[block]}`)
     expect(error.message).toContain('checksum')
+  })
+
+  it('a cut in a requests block names it', () => {
+    const last = index.kind.indexOf(REQUESTS_BLOCK)
+    expect(last).toBeGreaterThan(0)
+    const error = errorOf(bytes.subarray(0, index.offset[last] + index.size[last] - 1))!
+    expect(error.message).toContain(
+      `block ${last + 1} (requests, lane ${index.lane[last]}, window ${index.window[last]})`,
+    )
   })
 
   it('a cut names the block that is cut and where the file ends', () => {

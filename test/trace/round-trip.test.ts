@@ -3,11 +3,11 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { UserError } from '../../src/errors.ts'
-import { addressText, LANES, MAX_WINDOW_TICKS } from '../../src/trace/format.ts'
+import { addressText, FLAG_REPLY, LANES, MAX_WINDOW_TICKS, UNKNOWN_BYTES } from '../../src/trace/format.ts'
 import { openTrace } from '../../src/trace/read.ts'
 import { verifyTrace } from '../../src/trace/verify.ts'
 import { TraceWriter } from '../../src/trace/write.ts'
-import { contentWith, DESTINATION, readAll, temporaryFolder, writeRows } from './support.ts'
+import { contentWith, DESTINATION, type ReadPacket, readAll, temporaryFolder, writeRows } from './support.ts'
 
 const folder = temporaryFolder()
 const path = join(folder, 'round.msgpack')
@@ -18,6 +18,13 @@ const DESTINATIONS = [
   { ...DESTINATION, port: 53, protocol: 17, steer: 'client' },
   { ...DESTINATION, port: 443, steer: 'destination' },
 ] as const
+
+const REQUESTS = [
+  { host: 'app1.example.com', path: '/backend1', method: 'GET', scheme: 'https' },
+  { host: 'app1.example.com', path: '/backend2?a=%20b', method: 'POST', scheme: 'http' },
+  { host: '', path: '*', method: 'OPTIONS', scheme: 'http' },
+] as const
+const size = fc.oneof(fc.constantFrom(0, UNKNOWN_BYTES), fc.integer({ min: 0, max: UNKNOWN_BYTES }))
 
 /** Connections, and packets of them in order of time with gaps from nothing to far more than a window may span. */
 const traffic = fc.record({
@@ -38,6 +45,7 @@ const traffic = fc.record({
       ),
       flags: fc.integer({ min: 0, max: 255 }),
       length: fc.integer({ min: 0, max: 65_535 }),
+      asks: fc.option(fc.tuple(fc.nat(2), size, size), { nil: undefined }),
     }),
     { maxLength: 200 },
   ),
@@ -49,15 +57,26 @@ describe('what is written is what is read', () => {
     fc.assert(
       fc.property(traffic, ({ connections, steps, windowRows }) => {
         let tick = 0
-        const rows = steps.map(({ connection, gap, flags, length }) => {
+        const rows = steps.map(({ connection: number, gap, flags, length, asks }) => {
           tick += gap
-          return { connection: connection % connections.length, tick, flags, length }
+          const connection = number % connections.length
+          // A request begins with a packet of a TCP client.
+          const may = (flags & FLAG_REPLY) === 0 && DESTINATIONS[connections[connection].destination].protocol === 6
+          return { connection, tick, flags, length, ...(may && asks !== undefined ? { asks } : {}) }
         })
-        writeRows(path, contentWith(CLIENTS, DESTINATIONS), connections, rows, windowRows)
+        writeRows(path, { ...contentWith(CLIENTS, DESTINATIONS), requests: REQUESTS }, connections, rows, windowRows)
 
         const packets = readAll(path)
-        const plain = (packet: { tick: number; flags: number; length: number }, of: (typeof connections)[number]) =>
-          JSON.stringify([packet.tick, packet.flags, packet.length, of.client, of.destination, of.sourcePort])
+        const plain = (packet: (typeof rows)[number] | ReadPacket, of: (typeof connections)[number]) =>
+          JSON.stringify([
+            packet.tick,
+            packet.flags,
+            packet.length,
+            packet.asks,
+            of.client,
+            of.destination,
+            of.sourcePort,
+          ])
         expect(packets.map((packet) => plain(packet, packet)).sort()).toEqual(
           rows.map((row) => plain(row, connections[row.connection])).sort(),
         )
@@ -77,12 +96,34 @@ describe('what is written is what is read', () => {
     )
   })
 
+  it('requests are of the packets that they were given for, in any lane', () => {
+    const connections = Array.from({ length: 40 }, (_, i) => ({ client: 1 + (i % 7), destination: 0, sourcePort: i }))
+    // Every packet tells by its length which request it begins: none, or that of its size.
+    const rows = Array.from({ length: 1000 }, (_, i) => ({
+      connection: (i * 7) % 40,
+      tick: i,
+      flags: 0x18,
+      length: 40 + i,
+      ...(i % 3 === 0 ? { asks: [i % 2, i, UNKNOWN_BYTES] as const } : {}),
+    }))
+    writeRows(path, { ...contentWith(8), requests: REQUESTS }, connections, rows, 300)
+    const packets = readAll(path)
+    expect(new Set(packets.map(({ lane }) => lane)).size).toBeGreaterThan(8)
+    for (const { length, asks } of packets) {
+      const i = length - 40
+      expect(asks).toEqual(i % 3 === 0 ? [i % 2, i, UNKNOWN_BYTES] : undefined)
+    }
+    const trace = openTrace(path)
+    expect(trace.requestCount).toBe(334)
+    trace.close()
+  })
+
   it('no window has more packets or ticks than it may, and windows are in order of time', () => {
     fc.assert(
       fc.property(traffic, ({ connections, steps, windowRows }) => {
         let tick = 0
-        const rows = steps.map((step) => {
-          tick += step.gap
+        const rows = steps.map(({ gap, asks: _, ...step }) => {
+          tick += gap
           return { ...step, connection: step.connection % connections.length, tick }
         })
         writeRows(path, contentWith(CLIENTS, DESTINATIONS), connections, rows, windowRows)
@@ -160,6 +201,87 @@ describe('the header', () => {
     expect(addressText(header.addresses, 4)).toBe('2001:db8::1')
     expect(trace.totals.packets).toBe(0)
     trace.close()
+  })
+
+  it('lists requests and entrances of Ingresses', () => {
+    const entrance = { ...DESTINATION, to: 'ingress', ingress: 'shop/web', service: null, servicePort: null } as const
+    writeRows(path, { ...contentWith(3, [entrance]), requests: REQUESTS }, [], [], 8)
+    const trace = openTrace(path)
+    expect(trace.header.requests).toEqual(REQUESTS)
+    expect(trace.header.destinations).toEqual([entrance])
+    trace.close()
+  })
+
+  it('does not name requests where there are none', () => {
+    writeRows(path, { ...contentWith(3), requests: [] }, [], [], 8)
+    const trace = openTrace(path)
+    expect(trace.header).not.toHaveProperty('requests')
+    trace.close()
+  })
+})
+
+describe('a request begins with the packet just given', () => {
+  const one = (writer: TraceWriter) => writer.defineConnection(1, 0, 40_000)
+  it.each<[string, (writer: TraceWriter) => void]>([
+    ['and with nothing before any packet', (writer) => writer.request(one(writer), 0, 1, 1)],
+    [
+      'not with one of another connection',
+      (writer) => {
+        const [first, second] = [one(writer), one(writer)]
+        writer.packet(first, 0, 24, 140)
+        writer.request(second, 0, 1, 1)
+      },
+    ],
+    [
+      'not with a reply',
+      (writer) => {
+        const connection = one(writer)
+        writer.packet(connection, 0, 24 | FLAG_REPLY, 140)
+        writer.request(connection, 0, 1, 1)
+      },
+    ],
+    [
+      'not twice',
+      (writer) => {
+        const connection = one(writer)
+        writer.packet(connection, 0, 24, 140)
+        writer.request(connection, 0, 1, 1)
+        writer.request(connection, 0, 1, 1)
+      },
+    ],
+    [
+      'not with one that has been written out',
+      (writer) => {
+        const connection = one(writer)
+        writer.packet(connection, 0, 24, 140)
+        for (let i = 0; i < 8; i++) one(writer)
+        writer.request(connection, 0, 1, 1)
+      },
+    ],
+    [
+      'and is one of the list',
+      (writer) => {
+        const connection = one(writer)
+        writer.packet(connection, 0, 24, 140)
+        writer.request(connection, REQUESTS.length, 1, 1)
+      },
+    ],
+    [
+      'and has sizes of 32 bits',
+      (writer) => {
+        const connection = one(writer)
+        writer.packet(connection, 0, 24, 140)
+        writer.request(connection, 0, 1, 2 ** 32)
+      },
+    ],
+  ])('%s', (_, wrong) => {
+    const writer = new TraceWriter(
+      join(folder, 'wrong.msgpack'),
+      { ...contentWith(1), requests: REQUESTS },
+      { windowRows: 8 },
+    )
+    expect(() => wrong(writer)).toThrow(RangeError)
+    writer.abort()
   })
 })
 

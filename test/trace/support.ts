@@ -4,7 +4,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll } from 'vitest'
 import type { TraceContent, TraceDestination } from '../../src/trace/format.ts'
-import { createConnectionColumns, createPacketColumns, PACKETS_BLOCK } from '../../src/trace/format.ts'
+import {
+  createConnectionColumns,
+  createPacketColumns,
+  createRequestColumns,
+  PACKETS_BLOCK,
+  REQUESTS_BLOCK,
+} from '../../src/trace/format.ts'
 import { openTrace } from '../../src/trace/read.ts'
 import { TraceWriter } from '../../src/trace/write.ts'
 
@@ -48,11 +54,16 @@ export function contentWith(clients: number, destinations: readonly TraceDestina
   }
 }
 
+/** Index into the header's requests, bytes of the request, bytes of the response. */
+export type Asked = readonly [request: number, requestBytes: number, responseBytes: number]
+
 export interface Row {
   readonly connection: number
   readonly tick: number
   readonly flags: number
   readonly length: number
+  /** The request that the packet begins. */
+  readonly asks?: Asked
 }
 
 /** Write packets of connections that open at their first packet and are released after their last. */
@@ -66,12 +77,13 @@ export function writeRows(
   const writer = new TraceWriter(path, content, { windowRows })
   const handles = new Map<number, number>()
   const last = new Map(rows.map(({ connection }, i) => [connection, i]))
-  rows.forEach(({ connection, tick, flags, length }, i) => {
+  rows.forEach(({ connection, tick, flags, length, asks }, i) => {
     if (!handles.has(connection)) {
       const { client, destination, sourcePort } = connections[connection]
       handles.set(connection, writer.defineConnection(client, destination, sourcePort))
     }
     writer.packet(handles.get(connection)!, tick, flags, length)
+    if (asks !== undefined) writer.request(handles.get(connection)!, ...asks)
     if (last.get(connection) === i) writer.release(handles.get(connection)!)
   })
   writer.end()
@@ -88,6 +100,7 @@ export interface ReadPacket {
   readonly length: number
   /** Which of the trace's connections, in the order of their rows. */
   readonly connection: number
+  readonly asks?: Asked
 }
 
 /** Every packet of a trace with its connection, as a reader that follows FORMAT.md sees it. */
@@ -97,6 +110,7 @@ export function readAll(path: string): ReadPacket[] {
     const { index } = trace
     const packets = createPacketColumns(trace.maxRows)
     const connections = createConnectionColumns(trace.maxRows)
+    const requests = createRequestColumns(trace.maxRows)
     const living = new Map<string, Pick<ReadPacket, 'client' | 'destination' | 'sourcePort' | 'connection'>>()
     const all: ReadPacket[] = []
     let count = 0
@@ -114,6 +128,13 @@ export function readAll(path: string): ReadPacket[] {
             flags: packets.flags[row],
             length: packets.length[row],
           })
+        }
+      } else if (index.kind[block] === REQUESTS_BLOCK) {
+        const first = all.length - index.rows[block - 1]
+        const rows = trace.readRequests(block, requests)
+        for (let i = 0; i < rows; i++) {
+          const at = first + requests.row[i]
+          all[at] = { ...all[at], asks: [requests.request[i], requests.requestBytes[i], requests.responseBytes[i]] }
         }
       } else {
         const rows = trace.readConnections(block, connections)
