@@ -74,7 +74,7 @@ export function groupByController(cluster: Cluster): {
         where,
         `both spec.ingressClassName and annotation ${CLASS_ANNOTATION} are set (the API server refuses that); the field is used`,
       )
-    const named = field !== '' ? field : annotation
+    const named = classNameOf(ingress)
     if (named === '') {
       if (defaultClass !== null) groupOf(defaultClass.metadata.name).ingresses.push(ingress)
       else if (classes.length === 0) {
@@ -92,6 +92,11 @@ export function groupByController(cluster: Cluster): {
   }
   const served = [...groups.values()].filter((group) => group.ingresses.length > 0)
   return { groups: served.map(describe), warnings }
+}
+
+/** The class that an Ingress names, by its field or the old annotation; '' for none. */
+export function classNameOf(ingress: Ingress): string {
+  return text(ingress.spec?.ingressClassName) || text(ingress.metadata.annotations?.[CLASS_ANNOTATION])
 }
 
 export function ingressText(ingress: Ingress): string {

@@ -2,7 +2,7 @@
  * Ingress routing: from manifests and a request to the Service that gets it, and why.
  *
  * `compileRoutes` once, `route` for each request; `wayIn` tells how a connection gets to the proxy and from there to
- * a pod. Everything else in this folder is behind these.
+ * a pod, `entranceOf` at which addresses. Everything else in this folder is behind these.
  */
 import type { Cluster } from '../k8s/cluster.ts'
 import { backendResolver } from './backends.ts'
@@ -10,6 +10,16 @@ import { type IngressOptions, listenersFromIngresses } from './from-ingress.ts'
 import { compileTable, type RouteTable } from './table.ts'
 
 export type { Backend } from './backends.ts'
+export {
+  type DialledEntrance,
+  type Entrance,
+  entranceOf,
+  findIngress,
+  INGRESS_PATHS,
+  type IngressPath,
+  type ProxyReplica,
+  SCHEME_PORTS,
+} from './entrance.ts'
 export type { IngressOptions } from './from-ingress.ts'
 export { type PathHop, type WayIn, type WayInQuery, wayIn } from './paths.ts'
 export { type HttpRequest, parseHttpLine, requestFor } from './request.ts'

@@ -9,6 +9,7 @@
  * ingress-gce FAQ and GKE container-native load balancing; ingress-nginx docs/deploy/baremetal.md and miscellaneous.md.
  */
 import type { Cluster, ClusterService } from '../k8s/cluster.ts'
+import { choosePath, findProxyService, isIngressProxy } from './choose-path.ts'
 import { NGINX_PREFIX } from './classes.ts'
 
 /** Whose address a peer sees. `node` is the node that took the packet in. */
@@ -56,26 +57,17 @@ export interface WayInQuery {
   readonly proxyProtocol?: boolean
 }
 
-const ALB = 'ingress.k8s.aws/alb'
-const ALB_TARGET_TYPE = 'alb.ingress.kubernetes.io/target-type'
-const GCE = /^k8s\.io\/ingress-gce|^networking\.gke\.io\/|^gce(-internal)?$/
-const NEG = 'cloud.google.com/neg'
 const NLB_TARGET_TYPE = 'service.beta.kubernetes.io/aws-load-balancer-nlb-target-type'
 const NLB_ATTRIBUTES = 'service.beta.kubernetes.io/aws-load-balancer-target-group-attributes'
 
 export function wayIn(query: WayInQuery): WayIn {
   const annotations = query.annotations ?? {}
   const backend = query.cluster.services.find((service) => `${service.namespace}/${service.name}` === query.backend)
-  if (query.controller === ALB) {
-    return annotations[ALB_TARGET_TYPE] === 'ip' ? ipTargets([]) : instanceTargets(query, backend)
-  }
-  if (GCE.test(query.controller)) {
-    if (hasNetworkEndpointGroup(backend)) return ipTargets([])
-    const assumed = `no ${NEG} annotation on Service ${query.backend}: instance groups are assumed, though VPC-native GKE clusters default to network endpoint groups`
-    const way = instanceTargets(query, backend)
-    return { ...way, notes: [...way.notes, assumed] }
-  }
-  return inClusterProxy(query, annotations)
+  const { path, assumed } = choosePath(query.controller, annotations, backend, query.backend)
+  if (path === 'proxy') return inClusterProxy(query, annotations)
+  if (path === 'ip') return ipTargets()
+  const way = instanceTargets(query, backend)
+  return assumed === null ? way : { ...way, notes: [...way.notes, assumed] }
 }
 
 /** Load balancer → node port of the backend Service → kube-proxy → pod. */
@@ -97,7 +89,7 @@ function instanceTargets(query: WayInQuery, backend: ClusterService | undefined)
 }
 
 /** Load balancer → pod: no node port, no kube-proxy, so no policy and no affinity either. */
-function ipTargets(notes: readonly string[]): WayIn {
+function ipTargets(): WayIn {
   return {
     kind: 'ip-targets',
     hops: [cloudHop('backend pod')],
@@ -105,7 +97,7 @@ function ipTargets(notes: readonly string[]): WayIn {
     tlsEndsAt: 'cloud load balancer',
     crossNodeChance: 0,
     backendFields: [],
-    notes,
+    notes: [],
   }
 }
 
@@ -159,7 +151,7 @@ interface ProxyFront {
 
 function proxyFront(query: WayInQuery): ProxyFront {
   const { cluster } = query
-  const service = findProxyService(query)
+  const service = findProxyService(cluster, query.proxyService)
   const direct: PathHop = {
     by: 'client',
     picks: 'node',
@@ -203,25 +195,6 @@ function proxyFront(query: WayInQuery): ProxyFront {
   return { hops: [first, second], peer: second.source, onHostNetwork, throughKubeProxy: true, local, notes }
 }
 
-/** By name where the caller knows it, else the outward Service that selects or is labelled as an ingress controller. */
-function findProxyService(query: WayInQuery): ClusterService | undefined {
-  const { cluster, proxyService } = query
-  if (proxyService !== undefined)
-    return cluster.services.find((service) => `${service.namespace}/${service.name}` === proxyService)
-  return cluster.services.find(
-    (service) =>
-      (service.type === 'LoadBalancer' || service.type === 'NodePort') &&
-      (isIngressProxy(service.labels) || isIngressProxy(service.selector ?? {})),
-  )
-}
-
-/** The label that the ingress-nginx manifests and chart set; other charts set their own name there. */
-function isIngressProxy(labels: Readonly<Record<string, string>>): boolean {
-  return /^(ingress-nginx|nginx-ingress|traefik|haproxy-ingress|kubernetes-ingress|contour|kong|ambassador|emissary-ingress)$/.test(
-    labels['app.kubernetes.io/name'] ?? '',
-  )
-}
-
 function cloudHop(picks: 'node' | 'backend pod'): PathHop {
   return {
     by: 'cloud load balancer',
@@ -255,13 +228,4 @@ function kubeProxyHop(
 function otherNode(cluster: Cluster): number {
   const nodes = cluster.nodes.filter((node) => node.ready).length
   return nodes === 0 ? 0 : 1 - 1 / nodes
-}
-
-function hasNetworkEndpointGroup(service: ClusterService | undefined): boolean {
-  try {
-    const value: unknown = JSON.parse(service?.annotations[NEG] ?? 'null')
-    return typeof value === 'object' && value !== null && (value as Record<string, unknown>)['ingress'] === true
-  } catch {
-    return false
-  }
 }

@@ -32,6 +32,7 @@ const proxyPod: ClusterPod = {
   dnsConfig: {},
   ready: true,
   terminating: false,
+  cpuLimit: 0,
   ports: [],
   owner: '',
 }
