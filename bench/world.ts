@@ -104,6 +104,7 @@ function createCluster(nodes: number): Cluster {
       dnsConfig: {},
       ready: true,
       terminating: false,
+      cpuLimit: 0,
       ports: [],
       owner: '',
     })),

@@ -69,6 +69,7 @@ import {
   type PacketColumns,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
+  TCP_PSH,
   TICKS_PER_MS,
 } from './packet.ts'
 import { HOP_LAST, type HopColumns } from './queue.ts'
@@ -76,6 +77,7 @@ import {
   ENDPOINT_BYTES,
   ENDPOINT_PACKETS,
   ENDPOINT_WORDS,
+  LATENCY_LENGTH,
   type PairSeries,
   type ResultLayout,
   resultLayout,
@@ -93,6 +95,11 @@ import { SlowPath } from './slowpath.ts'
 import { REASON_BACKEND_GONE, REASON_NONE } from './verdict.ts'
 
 const BATCH = 128
+
+/** The last packet of a message from the client: a TCP segment that is pushed, or any datagram. */
+function isRequest(flags: number, protocol: number): boolean {
+  return (flags & (FLAG_REPLY | TCP_PSH)) === (protocol === PROTOCOL_TCP ? TCP_PSH : 0)
+}
 /** Slot of the timeout table that stands in for ESTABLISHED's while data waits for its ACK. */
 const UNACKNOWLEDGED = 15
 
@@ -108,6 +115,10 @@ export interface DataplaneLimits {
   /** Rows of the packet columns, and of the connection columns. */
   readonly packetRows: number
   readonly connectionRows: number
+  /** Pods that are queues of their own; none when left out. */
+  readonly stations?: number
+  /** Latency slots; 1 when left out. */
+  readonly latencies?: number
   /**
    * Where hops are written for the nodes' CPU queues, at least three a packet row; the caller runs the queues and calls
    * `settleHops`. Left out: nothing waits, latencies are recorded at once.
@@ -120,6 +131,8 @@ export interface Run {
   readonly seed: number
   /** Length of the trace, for the sample times. */
   readonly durationTicks: number
+  /** By endpoint id: its latency slot. Left out: all share slot 0. */
+  readonly latencySlots?: Uint16Array
 }
 
 export interface Dataplane {
@@ -165,7 +178,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   const thirdEntries = new Int32Array(limits.connections * 2)
   const packets = createPacketColumns(limits.packetRows)
   const connections = createConnectionColumns(limits.connectionRows)
-  const layout = resultLayout(nodes, limits.endpoints)
+  const layout = resultLayout(nodes, limits.endpoints, limits.latencies, limits.stations)
   const result = new Float64Array(layout.length)
   const budgets = new Int32Array(shards * nodes)
   const timeouts = new Int32Array(16)
@@ -184,15 +197,30 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   const queued = limits.hops !== undefined
   const sampler = new Sampler({ shards, nodes, slowPath, result, layout })
   const due = sampler.nextTick
-  const log = new HopLog({ nodes, lines, thirdEntries, slowPath, result, layout, columns: limits.hops ?? null })
-  const { hopTime, hopPlace, hopCost, hopLine, hopNanos, hopLength, cores, flowCosts, zones } = log
+  const log = new HopLog({
+    nodes,
+    lines,
+    thirdEntries,
+    slowPath,
+    result,
+    layout,
+    endpoints: limits.endpoints,
+    columns: limits.hops ?? null,
+  })
+  const { hopTime, hopPlace, hopCost, hopLine, hopNanos, hopMeta, slotOf, cores, flowCosts, zones } = log
   let rules: RuleColumns
+  /** Pods are queues of their own. */
+  let serving = false
+  slowPath.wire = log
 
   function begin(run: Run): void {
     table.clear()
     lines.fill(0)
     result.fill(0)
     takeRules(run.rules)
+    log.begin(run.seed)
+    log.slotOf.fill(0)
+    if (run.latencySlots !== undefined) log.slotOf.set(run.latencySlots, 1)
     slowPath.begin(run.seed)
     sampler.begin(rules, run.durationTicks)
   }
@@ -204,6 +232,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     sampler.rules = rules
     timeouts.set(rules.timeouts)
     log.take(rules)
+    serving = rules.stationNanos.length > 0
     timeouts[UNACKNOWLEDGED] = rules.settings[SETTING_UNACKNOWLEDGED_MS]
   }
 
@@ -317,7 +346,6 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     let bytes = 0
     let accepted = 0
     let acceptedBytes = 0
-    let nanosSum = 0
     const { stepBase, zoneCount, propagationTicks } = log
     for (let i = 0; i < size; i++) {
       const row = from + i
@@ -382,6 +410,8 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
       }
       if (!passes && !slow(shard, line, row, status, nowMs, baseTick)) continue
       const nanos = lines[line + LINE_FORWARD_NANOS]
+      const endpoint = lines[line + LINE_ENDPOINT]
+      const latency = slotOf[endpoint + 1]
       if (queued) {
         const flow = lines[line + LINE_FLOW]
         const hash = flow & FLOW_HASH_BITS
@@ -407,24 +437,26 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
         } else hop = log.chain(line, baseTick + time[row])
         hopLine[hop] = line
         hopNanos[hop] = nanos
-        hopLength[hop] = packetLength
+        hopMeta[hop] = (latency << 16) | packetLength
         log.count = hop + 1
+        if (serving && isRequest(packetFlags, lines[line + LINE_STATUS] >> 8)) {
+          log.serve(line, baseTick + time[row], nanos, packetLength)
+        }
       } else {
-        const bucket = packetHistogram + bucketOf(nanos)
+        const histogram = packetHistogram + latency * LATENCY_LENGTH
+        const bucket = histogram + bucketOf(nanos)
         result[bucket] = result[bucket] + 1
-        if (nanos > result[packetHistogram + HISTOGRAM_MAX]) result[packetHistogram + HISTOGRAM_MAX] = nanos
-        nanosSum += nanos
+        result[histogram + HISTOGRAM_SUM] = result[histogram + HISTOGRAM_SUM] + nanos
+        if (nanos > result[histogram + HISTOGRAM_MAX]) result[histogram + HISTOGRAM_MAX] = nanos
       }
       accepted++
       acceptedBytes += packetLength
-      const endpoint = lines[line + LINE_ENDPOINT]
       if (endpoint >= 0) {
         const at = endpointsAt + endpoint * ENDPOINT_WORDS
         result[at + ENDPOINT_PACKETS] = result[at + ENDPOINT_PACKETS] + 1
         result[at + ENDPOINT_BYTES] = result[at + ENDPOINT_BYTES] + packetLength
       }
     }
-    result[packetHistogram + HISTOGRAM_SUM] += nanosSum
     result[TOTAL_OFFERED_PACKETS] += size
     result[TOTAL_OFFERED_BYTES] += bytes
     result[TOTAL_ACCEPTED_PACKETS] += accepted
@@ -491,6 +523,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     baseTick: number,
   ): boolean {
     const client = lines[line + LINE_CLIENT]
+    log.opens(line, baseTick + time[row])
     const reason = slowPath.open(line, flags[row], nowMs, tick, shard)
     result[TOTAL_ATTEMPTED]++
     slowPath.countOpening(line, reason, client)
@@ -502,6 +535,9 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     // The opening packet is slower than those that follow: it is counted here, with its own time.
     log.countDelivered(line, length[row], 1)
     log.opening(line, baseTick + time[row], length[row])
+    if (serving && isRequest(flags[row], lines[line + LINE_STATUS] >> 8)) {
+      log.serve(line, baseTick + time[row], lines[line + LINE_FORWARD_NANOS], length[row])
+    }
     return false
   }
 

@@ -1,8 +1,8 @@
 /**
  * What the shards write down for the nodes' CPU queues, and the latencies that come of it.
  *
- * Every packet that is let through leaves one hop for each node it crosses (`queue.ts` has their layout); the step over and the
- * queues run, `settle` adds the waits up, records path latency and takes back what a full backlog dropped. Without columns
+ * Every packet that is let through leaves one hop for each node it crosses (`queue.ts` has their layout), and one more in the pod
+ * where it ends a request and pods are queues; so do the questions that names need answered. The step over and the queues run, `settle` adds the waits up, records path latency and takes back what a full backlog dropped. Without columns
  * nothing waits and latencies are recorded at once, as `explain` and small tests want it.
  *
  * Arrival: the trace's time, and one-way propagation later on the second node that the packet meets. A packet that is looked at
@@ -13,34 +13,55 @@ import {
   FLOW_ANSWERED,
   FLOW_HASH_BITS,
   FLOW_MASQUERADED,
+  LINE_BACKEND,
   LINE_CHAIN,
+  LINE_CLIENT,
   LINE_ENDPOINT,
   LINE_FAILED,
   LINE_FIRST_NANOS,
   LINE_FLOW,
   LINE_FORWARD_NANOS,
   LINE_NODE_PROTOCOL,
+  LINE_PORTS,
   LINE_SHIFT,
   LINE_STATUS,
 } from './connection.ts'
+import { draw, finish, mix, PURPOSE_SERVICE } from './hash.ts'
 import { bucketOf, HISTOGRAM_MAX, HISTOGRAM_SUM } from './histogram.ts'
 import { establishedCost } from './latency.ts'
+import type { Wire } from './names.ts'
 import { NANOS_PER_TICK } from './packet.ts'
-import { HOP_ANSWERS, HOP_FIRST, HOP_LAST, HOP_LOST, type HopColumns, hopColumns, WAIT_DROPPED } from './queue.ts'
+import type { Path } from './path.ts'
+import {
+  HOP_ANSWERS,
+  HOP_FIRST,
+  HOP_LAST,
+  HOP_LOST,
+  HOP_QUERY,
+  HOP_REQUEST,
+  type HopColumns,
+  hopColumns,
+  WAIT_DROPPED,
+} from './queue.ts'
 import {
   ENDPOINT_BYTES,
   ENDPOINT_PACKETS,
   ENDPOINT_WORDS,
+  LATENCY_LENGTH,
   type ResultLayout,
+  STATION_REQUESTS,
+  STATION_WORDS,
   TOTAL_ACCEPTED_BYTES,
   TOTAL_ACCEPTED_PACKETS,
   TOTAL_BROKEN,
 } from './result.ts'
-import { type RuleColumns, SETTING_COST_FIRST_P50, SETTING_ZONES } from './ruleset.ts'
+import { type RuleColumns, SETTING_COST_FIRST_P50, SETTING_SERVICE_EXPONENTIAL, SETTING_ZONES } from './ruleset.ts'
 import type { SlowPath } from './slowpath.ts'
-import { REASON_BACKLOG_FULL } from './verdict.ts'
+import { REASON_BACKLOG_FULL, REASON_POD_QUEUE_FULL } from './verdict.ts'
 
 const CHUNK = 512
+/** The most that a line's latency can hold, 2.1 s; a histogram's last bucket. */
+const MOST_NANOS = 0x7fffffff
 
 export interface HopLogParts {
   readonly nodes: number
@@ -49,11 +70,12 @@ export interface HopLogParts {
   readonly slowPath: SlowPath
   readonly result: Float64Array
   readonly layout: ResultLayout
+  readonly endpoints: number
   /** null: record at once. */
   readonly columns: HopColumns | null
 }
 
-export class HopLog {
+export class HopLog implements Wire {
   /** Hops written in this step. */
   count = 0
   /** Tick that the step's times count from. */
@@ -68,10 +90,12 @@ export class HopLog {
   readonly hopTime: Uint32Array
   readonly hopPlace: Int32Array
   readonly hopCost: Uint32Array
-  /** Of a packet's last hop: its line, its latency without waiting, its length. */
+  /** Of a packet's last hop: its line, its latency without waiting, its latency slot << 16 | its length. */
   readonly hopLine: Int32Array
   readonly hopNanos: Uint32Array
-  readonly hopLength: Uint16Array
+  readonly hopMeta: Uint32Array
+  /** By endpoint id + 1: the latency slot of its Service port. */
+  readonly slotOf: Uint16Array
 
   private readonly hopWait: Uint32Array
   private readonly queued: boolean
@@ -81,9 +105,16 @@ export class HopLog {
   private readonly result: Float64Array
   private readonly layout: ResultLayout
   private lostCost = 0
+  private seed = 0
+  private rules!: RuleColumns
+  /** The connection that is being opened, and its packet's tick. */
+  private openingLine = 0
+  private openingTick = 0
   /** Of the packet whose hops are being added up. */
   private waited = 0
   private dropped = false
+  /** Of the packet before it: latency with its waits, -1 where it was dropped. */
+  private before = -1
 
   constructor(parts: HopLogParts) {
     this.queued = parts.columns !== null
@@ -95,7 +126,8 @@ export class HopLog {
     const capacity = columns.time.length
     this.hopLine = new Int32Array(capacity)
     this.hopNanos = new Uint32Array(capacity)
-    this.hopLength = new Uint16Array(capacity)
+    this.hopMeta = new Uint32Array(capacity)
+    this.slotOf = new Uint16Array(parts.endpoints + 1)
     this.cores = new Int32Array(parts.nodes)
     this.zones = new Int32Array(parts.nodes)
     this.lines = parts.lines
@@ -105,7 +137,12 @@ export class HopLog {
     this.layout = parts.layout
   }
 
+  begin(seed: number): void {
+    this.seed = seed
+  }
+
   take(rules: RuleColumns): void {
+    this.rules = rules
     this.cores.set(rules.nodeCores)
     this.zones.set(rules.nodeZone.map((zone) => zone + 1))
     this.zoneCount = rules.settings[SETTING_ZONES] + 1
@@ -152,8 +189,9 @@ export class HopLog {
     const nanos = this.lines[line + LINE_FIRST_NANOS]
     const { path, names } = this.slowPath
     if (!this.queued) {
-      this.record(this.layout.firstHistogram, nanos)
-      this.record(this.layout.packetHistogram, nanos)
+      const slot = this.latencyOf(line)
+      this.record(this.layout.firstHistogram + slot, nanos)
+      this.record(this.layout.packetHistogram + slot, nanos)
       this.lines[line + LINE_FIRST_NANOS] = nanos + names.nanos
       return
     }
@@ -174,8 +212,58 @@ export class HopLog {
       this.close(this.chain(line, tick), HOP_ANSWERS, line, nanos, length)
       return
     }
-    this.record(this.layout.packetHistogram, nanos)
-    this.record(this.layout.setupHistogram, this.lines[line + LINE_FIRST_NANOS] + nanos)
+    const slot = this.latencyOf(line)
+    this.record(this.layout.packetHistogram + slot, nanos)
+    this.record(this.layout.setupHistogram + slot, this.lines[line + LINE_FIRST_NANOS] + nanos)
+  }
+
+  /** What is opened next, for the questions that it needs answered. */
+  opens(line: number, tick: number): void {
+    this.openingLine = line
+    this.openingTick = tick
+  }
+
+  /**
+   * A packet of a question to a name server or of its reply.
+   * @param word   random word of its flow
+   * @param nanos  after the packet of the connection that asks
+   * @param waits  whether the set-up of the connection waits for it
+   */
+  packet(path: Path, word: number, nanos: number, opening: boolean, waits: boolean): void {
+    const { flowCosts } = this
+    if (!this.queued || path.hops === 0 || this.count + path.hops > this.hopTime.length) return
+    const at = this.openingTick - this.stepBase + Math.round(nanos / NANOS_PER_TICK)
+    const hash = word & FLOW_HASH_BITS
+    const first = flowCosts[path.masqueraded === 0 ? 0 : 1]
+    let hop = this.write(this.count, path.node0, at, hash, opening ? path.cost0 : first)
+    if (path.hops > 1) hop = this.write(hop + 1, path.node1, at, hash, opening ? path.cost1 : flowCosts[0])
+    if (path.hops > 2) hop = this.write(hop + 1, path.node2, at, hash, opening ? path.cost2 : flowCosts[0])
+    this.close(hop, waits ? HOP_QUERY : HOP_LOST, this.openingLine, 0, 0)
+  }
+
+  /**
+   * A request that its last packet, whose hops have just been written, has brought to its pod: it takes its turn there.
+   * @param nanos  the packet's latency without waiting
+   */
+  serve(line: number, tick: number, nanos: number, length: number): void {
+    const { rules, lines } = this
+    const backend = lines[line + LINE_BACKEND]
+    const station = backend < rules.addressStation.length ? rules.addressStation[backend] : -1
+    if (!this.queued || station < 0) return
+    const cost = this.serviceNanos(rules.stationNanos[station], line, tick)
+    const hop = this.count
+    this.hopTime[hop] = tick - this.stepBase + Math.round(nanos / NANOS_PER_TICK)
+    this.hopPlace[hop] = (this.cores.length + station) << 16
+    this.hopCost[hop] = cost
+    this.close(hop, HOP_REQUEST, line, cost, length)
+  }
+
+  /** CPU time of a request in its pod: constant, or exponential with the same mean. */
+  private serviceNanos(mean: number, line: number, tick: number): number {
+    if (this.rules.settings[SETTING_SERVICE_EXPONENTIAL] === 0) return mean
+    const request = finish(mix(mix(tick | 0, this.lines[line + LINE_CLIENT]), this.lines[line + LINE_PORTS]))
+    const uniform = ((draw(this.seed, request, 0, PURPOSE_SERVICE) >>> 0) + 1) / 4294967296
+    return Math.min(MOST_NANOS, Math.round(-Math.log(uniform) * mean))
   }
 
   /** An opening packet that the node it came in on did not let through. */
@@ -189,16 +277,18 @@ export class HopLog {
   settle(): void {
     this.waited = 0
     this.dropped = false
+    this.before = -1
     for (let from = 0; from < this.count; from += CHUNK) this.settleHops(from, Math.min(this.count, from + CHUNK))
     this.count = 0
   }
 
   /** Some hops of the step, in calls short enough to be optimised for good (see CHUNK in queue.ts). */
   private settleHops(from: number, to: number): void {
-    const { hopWait, hopPlace, hopNanos, result, layout } = this
-    const { packetHistogram } = layout
+    const { hopWait, hopPlace, hopNanos, hopMeta, result } = this
+    const firstSlot = this.layout.packetHistogram
     let waited = this.waited
     let dropped = this.dropped
+    let before = this.before
     for (let hop = from; hop < to; hop++) {
       const wait = hopWait[hop]
       if (wait === WAIT_DROPPED) dropped = true
@@ -206,8 +296,10 @@ export class HopLog {
       const bits = hopPlace[hop] & 0xff
       if ((bits & HOP_LAST) === 0) continue
       const nanos = hopNanos[hop] + waited
-      if (dropped || bits !== HOP_LAST) this.settleSpecial(hop, bits, nanos, dropped)
-      if (!dropped && (bits & HOP_LOST) === 0) {
+      if (dropped || bits !== HOP_LAST) this.settleSpecial(hop, bits, nanos, dropped, before)
+      before = dropped ? -1 : nanos
+      if (!dropped && (bits & (HOP_LOST | HOP_QUERY | HOP_REQUEST)) === 0) {
+        const packetHistogram = firstSlot + (hopMeta[hop] >>> 16) * LATENCY_LENGTH
         const bucket = packetHistogram + bucketOf(Math.min(nanos, 0x7fffffff))
         result[bucket] = result[bucket] + 1
         result[packetHistogram + HISTOGRAM_SUM] = result[packetHistogram + HISTOGRAM_SUM] + nanos
@@ -218,20 +310,44 @@ export class HopLog {
     }
     this.waited = waited
     this.dropped = dropped
+    this.before = before
   }
 
-  /** A packet that opened a connection, completed its set-up, or was dropped by a full backlog. */
-  private settleSpecial(hop: number, bits: number, nanos: number, dropped: boolean): void {
+  /**
+   * A packet that opened a connection or completed its set-up, a request, or what a full queue dropped.
+   * @param before  latency of the packet that brought a request, -1 where it did not arrive
+   */
+  private settleSpecial(hop: number, bits: number, nanos: number, dropped: boolean, before: number): void {
     if ((bits & HOP_LOST) !== 0) return
-    if (dropped) {
-      this.takeBack(hop, bits)
+    const first = this.hopLine[hop] + LINE_FIRST_NANOS
+    const slot = (this.hopMeta[hop] >>> 16) * LATENCY_LENGTH
+    if ((bits & HOP_QUERY) !== 0) {
+      // A resolver asks again after 5 s: longer than a line can hold.
+      this.lines[first] = dropped ? MOST_NANOS : Math.min(MOST_NANOS, this.lines[first] + nanos)
+    } else if ((bits & HOP_REQUEST) !== 0) {
+      if (before >= 0) this.settleRequest(hop, before + nanos, dropped, slot)
+    } else if (dropped) this.takeBack(hop, bits)
+    else if ((bits & HOP_FIRST) !== 0) {
+      this.record(this.layout.firstHistogram + slot, nanos)
+      this.lines[first] = Math.min(MOST_NANOS, this.lines[first] + nanos)
+    } else this.record(this.layout.setupHistogram + slot, this.lines[first] + nanos)
+  }
+
+  /** @param nanos  from sending the request to the end of its service */
+  private settleRequest(hop: number, nanos: number, dropped: boolean, slot: number): void {
+    const station = (this.hopPlace[hop] >>> 16) - this.cores.length
+    this.result[this.layout.stations + station * STATION_WORDS + STATION_REQUESTS]++
+    if (!dropped) {
+      this.record(this.layout.requestHistogram + slot, nanos)
       return
     }
-    const first = this.hopLine[hop] + LINE_FIRST_NANOS
-    if ((bits & HOP_FIRST) !== 0) {
-      this.record(this.layout.firstHistogram, nanos)
-      this.lines[first] += nanos
-    } else this.record(this.layout.setupHistogram, this.lines[first] + nanos)
+    this.countDelivered(this.hopLine[hop], this.hopMeta[hop] & 0xffff, -1)
+    this.slowPath.countLoss(REASON_POD_QUEUE_FULL)
+  }
+
+  /** Offset of the latencies of a line's Service port from those of slot 0. */
+  latencyOf(line: number): number {
+    return this.slotOf[this.lines[line + LINE_ENDPOINT] + 1] * LATENCY_LENGTH
   }
 
   record(histogram: number, nanos: number): void {
@@ -264,7 +380,7 @@ export class HopLog {
     this.hopPlace[hop] |= HOP_LAST | bits
     this.hopLine[hop] = line
     this.hopNanos[hop] = nanos
-    this.hopLength[hop] = length
+    this.hopMeta[hop] = (this.slotOf[this.lines[line + LINE_ENDPOINT] + 1] << 16) | length
     this.count = hop + 1
   }
 
@@ -274,7 +390,7 @@ export class HopLog {
    */
   private takeBack(hop: number, bits: number): void {
     const line = this.hopLine[hop]
-    this.countDelivered(line, this.hopLength[hop], -1)
+    this.countDelivered(line, this.hopMeta[hop] & 0xffff, -1)
     this.slowPath.countLoss(REASON_BACKLOG_FULL)
     if ((bits & HOP_ANSWERS) !== 0) this.lines[line + LINE_FLOW] &= ~FLOW_ANSWERED
     if ((bits & HOP_FIRST) === 0) return

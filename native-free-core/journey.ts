@@ -41,7 +41,7 @@ import {
   PURPOSE_SNAT,
 } from './hash.ts'
 import { establishedCost, firstPacketCost, propagationBetween } from './latency.ts'
-import { type Carrier, nobodyAt } from './names.ts'
+import { type Carrier, NO_WIRE, nobodyAt, type Wire } from './names.ts'
 import { PROTOCOL_TCP } from './packet.ts'
 import { Path } from './path.ts'
 import {
@@ -99,6 +99,7 @@ export class Journey implements Carrier {
   result: Float64Array = new Float64Array(0)
   layout!: ResultLayout
   seed = 0
+  wire: Wire = NO_WIRE
   readonly tracker: Tracker
   readonly selector: Selector
   /** Where packets come in, whatever their addresses say: for `explain --node`; -1 for the model's own choice. */

@@ -12,8 +12,8 @@
  * was made at the last multiple of its lifetime, counted from a phase of the replica and the question; the answer is that
  * of the rule set in force then. A name that is seldom asked for is thereby stale longer than it would be.
  *
- * Not here: the resolver's retries (a lost question fails the connection), CoreDNS' own questions to the resolver outside, and
- * waiting in the nodes' CPU queues. Questions leave at the tick of the packet that needed the answer.
+ * Not here: the resolver's retries (a lost question fails the connection) and CoreDNS' own questions to the resolver outside.
+ * Questions leave at the tick of the packet that needed the answer, each step's after the path latency of those before it.
  * Cost: a step is a connection's opening, about 0.5 µs; numbers only, allocates nothing but the cache's growth.
  * Source: glibc resolv/res_send.c, coredns plugin/{cache,loadbalance}, RFC 1035 §4.2, RFC 7766 §5 (TCP after truncation).
  */
@@ -100,9 +100,24 @@ export interface Carrier {
   readonly layout: ResultLayout
   /** Endpoint id that the last packet was translated to, or -1. */
   readonly endpoint: number
+  /** Where packets take their turn in the nodes' queues. */
+  readonly wire: Wire
   /** Takes the first packet of a flow to its destination. @returns REASON_NONE when it was delivered */
   carry(source: number, destination: number, ports: number, protocol: number, word: number): number
 }
+
+/** What is told of every packet of a question's flow. */
+export interface Wire {
+  /**
+   * @param word   random word of the flow
+   * @param nanos  path latency of what was asked and told before it
+   * @param waits  whether the resolution waits for this packet
+   */
+  packet(path: Path, word: number, nanos: number, opening: boolean, waits: boolean): void
+}
+
+/** Where nothing waits. */
+export const NO_WIRE: Wire = { packet: () => {} }
 
 /** Whether nobody is at an address that a name gave: a pod that is gone, or a cluster IP that is no Service's any more. */
 export function nobodyAt(rules: RuleColumns, address: number, endpoint: number): boolean {
@@ -193,7 +208,7 @@ export class Names {
       let ends = false
       let found = false
       let old = false
-      if (wired) this.exchange(first, types, replica)
+      if (wired) this.exchange(first, types, replica, flow)
       for (let type = 0; type < types; type++) {
         const at = first + type * QUERY_WORDS
         const answering = this.answering(at, replica)
@@ -240,8 +255,8 @@ export class Names {
   }
 
   /** The questions of a step and their replies, on the flow that has just been opened. */
-  private exchange(first: number, types: number, replica: number): void {
-    const { path } = this.carrier
+  private exchange(first: number, types: number, replica: number, word: number): void {
+    const { path, wire } = this.carrier
     let bytes = 0
     for (let type = 0; type < types; type++) {
       const at = first + type * QUERY_WORDS
@@ -250,7 +265,10 @@ export class Names {
     }
     for (let type = 1; type < types; type++) this.advance(0, CLASS_NONE, false)
     for (let type = 0; type < types; type++) this.advance(1, CLASS_NONE, false)
-    // Both questions are on their way at once.
+    // Both questions are on their way at once: the resolution waits for one of them and its reply.
+    const replyNanos = this.nanos + path.firstExtraNanos + path.forwardNanos
+    for (let type = 0; type < types; type++) wire.packet(path, word, this.nanos, type === 0, type === 0)
+    for (let type = 0; type < types; type++) wire.packet(path, word, replyNanos, false, type === 0)
     this.nanos += path.firstExtraNanos + 2 * path.forwardNanos
     this.countTraffic(replica, 2 * types, bytes)
     this.countQueries(replica, types)
@@ -260,7 +278,11 @@ export class Names {
   private askOverTcp(client: number, server: number, bytes: number, word: number): boolean {
     this.count(DNS_TCP, 1)
     if (this.send(client, server, PROTOCOL_TCP, word) !== REASON_NONE) return false
-    const { path } = this.carrier
+    const { path, wire } = this.carrier
+    // The resolution waits for handshake, question and reply, not for the ACKs and the close.
+    for (let packet = 0; packet < DNS_TCP_PACKETS; packet++) {
+      wire.packet(path, word, this.nanos + packet * path.forwardNanos, packet === 0, packet < 5 && packet !== 2)
+    }
     this.advance(1, CLASS_SYNACK, false)
     this.advance(0, CLASS_ACK, false)
     this.advance(0, CLASS_ACK, true)

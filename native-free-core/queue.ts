@@ -1,12 +1,13 @@
 /**
- * CPU queues: each node is a set of cores, each with a receive queue of its own, first come first served.
+ * Queues: each node is a set of cores, each with a receive queue of its own; each pod that is modelled is a set of workers
+ * that share one queue of requests. First come first served.
  *
  * A packet that crosses a node is a *hop*: it arrives at a time, on the core that its flow hashes to (receive-side scaling), and
  * takes CPU time. It waits for what is before it (Lindley's recursion), and is dropped when `backlog` packets wait already
  * (netdev_max_backlog). Hops are written by the shards as they go through their packets, sorted here by arrival and walked
  * node by node in time order, whatever shard or worker they came from: queues belong to a node, not to a flow.
  *
- * Layout: hop columns in step with each other; `place` is node << 16 | core << 8 | flags. A packet's hops lie one after the
+ * Layout: hop columns in step with each other; `place` is node (or nodes + pod) << 16 | core << 8 | flags. A packet's hops lie one after the
  * other, the last one flagged. Times are ticks from the step's base; the order of equal times is the order of shards.
  * Cost: 15-25 ns a hop, most of it the radix sort. Allocates once.
  * Source: the model of one queue is M/G/1 with K places; test/core/queue.test.ts holds it against theory.
@@ -19,8 +20,12 @@ export const HOP_LAST = 1
 export const HOP_FIRST = 2
 /** The first answer: completes the set-up of a TCP connection. */
 export const HOP_ANSWERS = 4
-/** The packet goes no further for another reason: it costs time here and has no latency. */
+/** The packet costs time here and has no latency of its own: it goes no further, or is one of several at once. */
 export const HOP_LOST = 8
+/** A question to a name server or its reply: its waiting is part of the set-up of the connection that needed it. */
+export const HOP_QUERY = 16
+/** Behind the packet that brought it: a request in its pod. */
+export const HOP_REQUEST = 32
 
 /** `wait` of a hop that found the backlog full. */
 export const WAIT_DROPPED = 0xffffffff
@@ -43,6 +48,8 @@ export const HOP_BYTES = 16
  * away again at what stands behind its loop; one that is called often is optimised for good (measured: 120 → 15 ns a hop).
  */
 const CHUNK = 512
+/** What fits in the upper half of `place`. */
+const MOST_PLACES = 65_536
 const DIGIT_BITS = 11
 const DIGIT_MASK = (1 << DIGIT_BITS) - 1
 
@@ -56,16 +63,24 @@ export function hopColumns(buffer: ArrayBufferLike, offset: number, capacity: nu
   }
 }
 
+/** Pods with queues; their places are numbered behind the nodes'. */
+export interface PodQueues {
+  /** Workers by pod, at least 1. */
+  readonly workers: Int32Array
+  /** Requests that may wait in a pod's queue. */
+  readonly backlog: number
+}
+
 export interface NodeQueues {
   /** Empty all queues. */
   clear(): void
-  /** Take in a run of hops; those of nodes that are not this instance's are passed over. Call in the order of shards. */
+  /** Take in a run of hops; those of places that are not this instance's are passed over. Call in the order of shards. */
   add(hops: HopColumns, from: number, to: number): void
   /**
    * Put what was taken in through the queues, in time order, and answer in the hops' `wait`.
    * @param baseNanos  time of the step's base
-   * @param busy       CPU time is added by node
-   * @param drops      dropped packets are added by node
+   * @param busy       CPU time is added by place
+   * @param drops      dropped packets are added by place
    */
   run(baseNanos: number, busy: Float64Array, drops: Float64Array): void
 }
@@ -74,24 +89,44 @@ export interface NodeQueues {
  * @param cores     by node, at least 1
  * @param backlog   packets that may wait in a queue
  * @param capacity  most hops of a step
- * @param mine      whether this instance serves a node
+ * @param mine      whether this instance serves a place
  */
 export function createNodeQueues(
   cores: Int32Array,
   backlog: number,
   capacity: number,
-  mine: (node: number) => boolean,
+  mine: (place: number) => boolean,
+  pods: PodQueues = { workers: new Int32Array(0), backlog: 1 },
 ): NodeQueues {
-  if (!(backlog >= 1)) throw new RangeError(`node queues: a backlog of ${backlog} packets, must be 1 or more`)
+  for (const waiting of [backlog, pods.backlog]) {
+    if (!(waiting >= 1)) throw new RangeError(`queues: a backlog of ${waiting}, must be 1 or more`)
+  }
   const nodes = cores.length
-  const firstCore = new Int32Array(nodes + 1)
-  for (let node = 0; node < nodes; node++) firstCore[node + 1] = firstCore[node] + cores[node]
-  const queues = firstCore[nodes]
-  const served = Uint8Array.from({ length: nodes }, (_, node) => (mine(node) ? 1 : 0))
-  const places = backlog + 1
-  /** By queue: when the last packet taken in leaves, ns; a ring of leaving times, to know how many are still there. */
+  const places = nodes + pods.workers.length
+  if (places > MOST_PLACES) throw new RangeError(`queues: ${places} nodes and pods, ${MOST_PLACES} can be served`)
+  const firstQueue = new Int32Array(places + 1)
+  for (let place = 0; place < places; place++) {
+    firstQueue[place + 1] = firstQueue[place] + (place < nodes ? cores[place] : pods.workers[place - nodes])
+  }
+  const queues = firstQueue[places]
+  /** From here on queues are the workers of pods: a request goes to the first of them to be free. */
+  const firstShared = firstQueue[nodes]
+  const served = Uint8Array.from({ length: places }, (_, place) => (mine(place) ? 1 : 0))
+  /** By queue: its ring of leaving times, to know how many are still there; and the place that it is of. */
+  const ringStart = new Int32Array(queues + 1)
+  const placeOf = new Int32Array(queues)
+  for (let place = 0; place < places; place++) {
+    // Workers share a backlog: each stands for its part of it, and has the one being served beside it.
+    const workers = firstQueue[place + 1] - firstQueue[place]
+    const room = place < nodes ? backlog + 1 : Math.max(1, Math.ceil(pods.backlog / workers)) + 1
+    for (let queue = firstQueue[place]; queue < firstQueue[place + 1]; queue++) {
+      ringStart[queue + 1] = ringStart[queue] + room
+      placeOf[queue] = place
+    }
+  }
+  /** By queue: when the last packet taken in leaves, ns. */
   const freeAt = new Float64Array(queues)
-  const departures = new Float64Array(queues * places)
+  const departures = new Float64Array(ringStart[queues])
   const head = new Int32Array(queues)
   const waiting = new Int32Array(queues)
   const queueBusy = new Float64Array(queues)
@@ -126,11 +161,11 @@ export function createNodeQueues(
     let latest = highest
     for (let i = from; i < to; i++) {
       const where = place[i]
-      const node = where >>> 16
-      if (served[node] === 0) continue
+      const owner = where >>> 16
+      if (served[owner] === 0) continue
       const arrival = time[i]
       arrivals[at] = arrival
-      queueOf[at] = firstCore[node] + ((where >>> 8) & 0xff)
+      queueOf[at] = firstQueue[owner] + ((where >>> 8) & 0xff)
       costs[at] = cost[i]
       if (arrival > latest) latest = arrival
       at++
@@ -191,11 +226,10 @@ export function createNodeQueues(
     const order = sort()
     for (let from = 0; from < count; from += CHUNK) serve(order, from, Math.min(count, from + CHUNK), baseNanos)
     answer()
-    for (let node = 0; node < nodes; node++) {
-      for (let queue = firstCore[node]; queue < firstCore[node + 1]; queue++) {
-        busy[node] = busy[node] + queueBusy[queue]
-        drops[node] = drops[node] + queueDrops[queue]
-      }
+    for (let queue = 0; queue < queues; queue++) {
+      const place = placeOf[queue]
+      busy[place] = busy[place] + queueBusy[queue]
+      drops[place] = drops[place] + queueDrops[queue]
     }
     queueBusy.fill(0)
     queueDrops.fill(0)
@@ -208,18 +242,23 @@ export function createNodeQueues(
   function serve(order: Int32Array, begin: number, end: number, baseNanos: number): void {
     for (let i = begin; i < end; i++) {
       const item = order[i]
-      const queue = queueOf[item]
+      let queue = queueOf[item]
       const arrival = baseNanos + arrivals[item] * NANOS_PER_TICK
-      const ring = queue * places
+      if (queue >= firstShared) {
+        const end = firstQueue[placeOf[queue] + 1]
+        for (let other = queue + 1; other < end; other++) if (freeAt[other] < freeAt[queue]) queue = other
+      }
+      const ring = ringStart[queue]
+      const room = ringStart[queue + 1] - ring
       let first = head[queue]
       let here = waiting[queue]
       // Those that have left by now.
       while (here > 0 && departures[ring + first] <= arrival) {
-        first = first + 1 === places ? 0 : first + 1
+        first = first + 1 === room ? 0 : first + 1
         here--
       }
       head[queue] = first
-      if (here === places) {
+      if (here === room) {
         waiting[queue] = here
         queueDrops[queue] = queueDrops[queue] + 1
         waits[item] = WAIT_DROPPED
@@ -230,7 +269,7 @@ export function createNodeQueues(
       const start = Math.max(free, arrival)
       freeAt[queue] = start + cost
       const last = first + here
-      departures[ring + (last >= places ? last - places : last)] = start + cost
+      departures[ring + (last >= room ? last - room : last)] = start + cost
       waiting[queue] = here + 1
       queueBusy[queue] = queueBusy[queue] + cost
       waits[item] = start - arrival

@@ -72,13 +72,28 @@ export const DNS_TYPES = 12
 export const DNS_RCODES = 14
 export const DNS_WORDS = 20
 
+/** Per pod that is modelled as a queue of its own, in order. */
+export const STATION_REQUESTS = 0
+/** CPU time of requests, ns. */
+export const STATION_BUSY = 1
+/** Requests that found the queue full. */
+export const STATION_REFUSED = 2
+export const STATION_WORDS = 3
+
+/** The histograms of one latency slot: packets, first packets, connection set-ups, requests. */
+export const LATENCY_LENGTH: number = 4 * HISTOGRAM_LENGTH
+
 export interface ResultLayout {
   readonly totals: number
   /** Packets by drop reason. */
   readonly reasons: number
+  /** Latency slots: 0 is for what belongs to no Service, the others are Service ports; all of a run is their sum. */
+  readonly latencies: number
+  /** The histograms of slot 0; those of slot n are n × LATENCY_LENGTH further on. */
   readonly packetHistogram: number
   readonly firstHistogram: number
   readonly setupHistogram: number
+  readonly requestHistogram: number
   readonly nodes: number
   /** By node: 1 + the millisecond at which the conntrack table first refused a connection, 0 for never. */
   readonly firstFull: number
@@ -91,16 +106,18 @@ export interface ResultLayout {
   readonly dns: number
   /** DNS questions answered, by endpoint. */
   readonly endpointQueries: number
+  readonly stations: number
   readonly length: number
 }
 
-export function resultLayout(nodes: number, endpoints: number): ResultLayout {
+export function resultLayout(nodes: number, endpoints: number, latencies = 1, stations = 0): ResultLayout {
   const totals = 0
   const reasons = totals + TOTAL_COUNT
   const packetHistogram = reasons + REASON_COUNT
   const firstHistogram = packetHistogram + HISTOGRAM_LENGTH
   const setupHistogram = firstHistogram + HISTOGRAM_LENGTH
-  const nodesAt = setupHistogram + HISTOGRAM_LENGTH
+  const requestHistogram = setupHistogram + HISTOGRAM_LENGTH
+  const nodesAt = packetHistogram + latencies * LATENCY_LENGTH
   const firstFull = nodesAt + nodes * NODE_WORDS
   const conntrackSeries = firstFull + nodes
   const affinitySeries = conntrackSeries + nodes * SAMPLES
@@ -108,12 +125,15 @@ export function resultLayout(nodes: number, endpoints: number): ResultLayout {
   const endpointsAt = busySeries + nodes * SAMPLES
   const dns = endpointsAt + endpoints * ENDPOINT_WORDS
   const endpointQueries = dns + DNS_WORDS
+  const stationsAt = endpointQueries + endpoints
   return {
     totals,
     reasons,
+    latencies,
     packetHistogram,
     firstHistogram,
     setupHistogram,
+    requestHistogram,
     nodes: nodesAt,
     firstFull,
     conntrackSeries,
@@ -122,13 +142,17 @@ export function resultLayout(nodes: number, endpoints: number): ResultLayout {
     endpoints: endpointsAt,
     dns,
     endpointQueries,
-    length: endpointQueries + endpoints,
+    stations: stationsAt,
+    length: stationsAt + stations * STATION_WORDS,
   }
 }
 
 /** Adds `from` into `into`; both of the same layout. */
 export function mergeResults(into: Float64Array, from: Float64Array, layout: ResultLayout): void {
-  const maxima = [layout.packetHistogram, layout.firstHistogram, layout.setupHistogram].map((at) => at + HISTOGRAM_MAX)
+  const maxima = Array.from(
+    { length: layout.latencies * (LATENCY_LENGTH / HISTOGRAM_LENGTH) },
+    (_, histogram) => layout.packetHistogram + histogram * HISTOGRAM_LENGTH + HISTOGRAM_MAX,
+  )
   const kept = maxima.map((at) => Math.max(into[at], from[at]))
   const firsts: number[] = []
   for (let i = layout.firstFull; i < layout.conntrackSeries; i++) {

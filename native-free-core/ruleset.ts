@@ -96,6 +96,9 @@ export const RULE_COLUMNS = [
   /** `QUERY_*` words of names.ts by step × types + type; `ANSWER_WORDS` an address. */
   'nameQueries',
   'nameAnswers',
+  /** By address id: the pod there that is a queue of its own, or -1. By such pod: CPU time of a request, ns. */
+  'addressStation',
+  'stationNanos',
   /** By address id of the trace: the id that the client has in this cluster; empty where all kept theirs. */
   'clientMap',
   /** Timeouts by conntrack state, ms. */
@@ -189,7 +192,9 @@ export const SETTING_COST_FIRST_P99 = 23
 /** Mean of the cold cost, ns; and the share of the scan that it lengthens, per mille. */
 export const SETTING_COST_FIRST_MEAN = 24
 export const SETTING_COLD_SCAN_PERMILLE = 25
-export const SETTING_COUNT = 26
+/** 1: a request's CPU time in its pod is exponential, 0: constant. */
+export const SETTING_SERVICE_EXPONENTIAL = 26
+export const SETTING_COUNT = 27
 
 /** `destinationIsService`: an address and nothing more. */
 export const DESTINATION_PLAIN = 0
@@ -316,6 +321,8 @@ export function openRules(words: Int32Array): RuleColumns {
     walkCount: column('walkCount'),
     nameQueries: column('nameQueries'),
     nameAnswers: column('nameAnswers'),
+    addressStation: column('addressStation'),
+    stationNanos: column('stationNanos'),
     clientMap: column('clientMap'),
     timeouts: column('timeouts'),
     propagation: column('propagation'),

@@ -36,6 +36,7 @@ export const REASON_BACKEND_GONE = 17
 export const REASON_BACKLOG_FULL = 18
 export const REASON_NAME_NOT_RESOLVED = 19
 export const REASON_DNS_LOST = 20
+export const REASON_POD_QUEUE_FULL = 21
 
 export interface Reason {
   readonly code: number
@@ -166,6 +167,12 @@ export const REASONS: readonly Reason[] = [
     name: 'dns-lost',
     verdict: DROP,
     sentence: 'a DNS query did not reach a server, so nothing was dialled; the resolver’s retries are not modelled',
+  },
+  {
+    code: REASON_POD_QUEUE_FULL,
+    name: 'pod-queue-full',
+    verdict: DROP,
+    sentence: 'as many requests as the pod lets wait were waiting for it already',
   },
 ]
 

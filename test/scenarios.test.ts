@@ -1,11 +1,11 @@
 /**
  * Golden scenarios: each folder of traces/ with a scenario.yaml is generated, replayed and held against its expected.json,
- * byte for byte. A new case is a new folder.
+ * byte for byte; with the constants in its model.yaml where it has one. A new case is a new folder.
  *
  * `UPDATE=1 npx vitest run test/scenarios.test.ts` writes the files anew; the diff is then reviewed as numbers.
  */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { ReplayReport } from '../src/report/types.ts'
 import { bundledTrace, ROOT, replayed, temporaryFolder } from './replay/support.ts'
@@ -34,7 +34,10 @@ describe.each(scenarios)('%s', (name) => {
     if (there)
       expect(readFileSync(committed).equals(readFileSync(fresh)), `${committed} is not what it generates`).toBe(true)
     const expected = join(traces, name, 'expected.json')
-    const actual = golden(await replayed(there ? committed : fresh))
+    const model = join(traces, name, 'model.yaml')
+    const actual = golden(
+      await replayed(there ? committed : fresh, { model: existsSync(model) ? relative(ROOT, model) : null }),
+    )
     if (process.env['UPDATE'] === '1') writeFileSync(expected, actual)
     expect(actual).toBe(readFileSync(expected, 'utf8'))
   })

@@ -18,6 +18,7 @@ import { connectionsPerSecond } from '../trace/scenario-edit.ts'
 import { packageVersion } from '../version.ts'
 import type { Axis } from './axes.ts'
 import { type CellInputs, type PlannedCell, planCells } from './cells.ts'
+import { crossingsOf } from './crossings.ts'
 import type { Measurement } from './measure.ts'
 import { type Measurer, processMeasurer } from './pool.ts'
 import { type CellOptions, runCell } from './run-cell.ts'
@@ -87,6 +88,10 @@ export async function measureCapacity(options: CapacityOptions, hooks: CapacityH
       objectives: options.objectives.map(({ text }) => text),
       axes: options.axes.map(({ name, values }) => ({ name, values })),
       cells: results.map(({ cell }) => cell),
+      crossings: crossingsOf(
+        results.map(({ cell }) => cell),
+        options.objectives,
+      ),
       model: describeModel(model, options.model),
       warnings: unique([
         ...parsed.warnings,

@@ -6,7 +6,7 @@
  * lifetimes. Below `SETTLED_TURNOVER` the table may still have been filling when the run ended.
  */
 import type { Figures } from '../report/capacity-types.ts'
-import type { NodeReport, RunReport } from '../report/types.ts'
+import type { EndpointReport, NodeReport, RunReport } from '../report/types.ts'
 
 /** Ports 1024 to 65535, which is what kube-proxy's masquerade chooses from. */
 const SOURCE_PORTS = 64_512
@@ -18,6 +18,8 @@ export interface Culprits {
   readonly conntrack: Culprit | null
   readonly snat: Culprit | null
   readonly cpu: Culprit | null
+  /** Node and Service port of the busiest pod; null where pods are no queues. */
+  readonly pod: Culprit | null
   /** The node whose queues hold packets up; null where none is busy enough for that. */
   readonly queue: Culprit | null
   /** The most frequent drop or reject reason, and the node whose table, ports or queues did it. */
@@ -50,16 +52,14 @@ export function figuresOf(run: RunReport): Figures {
     maxOverMean: most(run.imbalance.map(({ maxOverMean }) => maxOverMean)),
     offered: run.offered,
     delivered: run.delivered,
-    pathLatencyMicros: {
-      packet: run.pathLatencyMicros.packet,
-      firstPacket: run.pathLatencyMicros.firstPacket,
-      connectionSetup: run.pathLatencyMicros.connectionSetup,
-    },
+    pathLatencyMicros: run.pathLatencyMicros,
+    requestLatencyMicros: run.requestLatencyMicros,
+    podFraction: most(run.endpoints.map(({ podUtilization }) => podUtilization)),
     drops: { ...run.drops },
   }
 }
 
-export function culpritsOf({ nodes, drops }: RunReport): Culprits {
+export function culpritsOf({ nodes, drops, endpoints }: RunReport): Culprits {
   const [reason] = Object.entries(drops).reduce<readonly [string, number]>(
     (worst, [name, packets]) => (packets > worst[1] ? [name, packets] : worst),
     ['', 0],
@@ -68,6 +68,7 @@ export function culpritsOf({ nodes, drops }: RunReport): Culprits {
     conntrack: worst(nodes, conntrackFraction),
     snat: worst(nodes, snatFraction),
     cpu: worst(nodes, cpuPeak),
+    pod: busiestPod(endpoints),
     queue: worst(
       nodes.filter((node) => cpuPeak(node) >= BUSY),
       cpuPeak,
@@ -93,6 +94,12 @@ function droppingNode(reason: string, nodes: readonly NodeReport[]): Culprit {
   }
   const count = counts[reason]
   return (count === undefined ? null : worst(nodes, count)) ?? { node: null, service: null, serviceShare: null }
+}
+
+function busiestPod(endpoints: readonly EndpointReport[]): Culprit | null {
+  const [busiest] = [...endpoints].sort((a, b) => b.podUtilization - a.podUtilization)
+  if (busiest === undefined || busiest.podUtilization === 0) return null
+  return { node: busiest.node, service: busiest.service, serviceShare: null }
 }
 
 function worst(nodes: readonly NodeReport[], figure: (node: NodeReport) => number): Culprit | null {

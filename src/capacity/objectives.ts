@@ -62,6 +62,7 @@ function culpritOf(figure: string, culprits: Culprits): Culprit | null {
   if (isLoss(figure)) return culprits.drop?.reason === 'conntrack-full' ? culprits.drop : nodeOnly(culprits.drop)
   if (figure === 'snatFraction') return nodeOnly(culprits.snat)
   if (figure.startsWith('cpu')) return nodeOnly(culprits.cpu)
+  if (figure === 'podFraction' || figure.startsWith('requestLatencyMicros.')) return culprits.pod
   return figure.startsWith('pathLatencyMicros.') ? nodeOnly(culprits.queue) : null
 }
 

@@ -58,6 +58,7 @@ import {
   SETTING_RANDOM_FULLY,
   SETTING_RULE_COUNT,
   SETTING_SCHEDULER,
+  SETTING_SERVICE_EXPONENTIAL,
   SETTING_TCP_LOOSE,
   SETTING_UNACKNOWLEDGED_MS,
   SETTING_ZONES,
@@ -80,6 +81,7 @@ import { conntrackMax, type ProxyMode, type ProxySettings, proxySettings } from 
 import type { Model } from './model.ts'
 import { destinationMeaning, type NameTables, nameColumns } from './names.ts'
 import type { Registry } from './registry.ts'
+import { stationColumns } from './stations.ts'
 import {
   clusterEndpoints,
   endpointsOfPort,
@@ -312,6 +314,7 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
   const endpoints = registry.endpoints
   const addresses = addressColumns(cluster, settings, registry, services)
   const names = options.names ?? null
+  const stations = stationColumns(cluster, registry, options.model)
   for (const id of names?.knownEndpoints ?? []) endpoint.node.set(id, addresses.node[endpoints[id]!.address]!)
   for (const id of names?.endpoints ?? []) endpoint.alive.set(id, 1)
   const columns: RuleColumns = {
@@ -359,6 +362,7 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
     destinationProtocol: Int32Array.from(options.destinations, (one) => one.protocol),
     destinationIsService: Int32Array.from(options.destinations, destinationMeaning),
     ...nameColumns(names, options.destinations.length, registry.addressCount),
+    ...stations,
     clientMap: options.clientMap,
     timeouts: timeoutColumn(settings, options.model),
     propagation: propagationColumn(nodes.zones, options.model),
@@ -503,6 +507,7 @@ function settingColumn(
   words[SETTING_BALANCER_NANOS] = model.loadBalancerNanos
   words[SETTING_LOCAL_DELIVERY_NANOS] = model.podDeliveryNanos
   words[SETTING_RULE_COUNT] = ruleCount
+  words[SETTING_SERVICE_EXPONENTIAL] = model.podRequestExponential
   return words
 }
 

@@ -24,6 +24,10 @@ export type ConstantName =
   | 'loadBalancerNanos'
   | 'externalNanos'
   | 'podDeliveryNanos'
+  | 'podRequestNanos'
+  | 'podRequestExponential'
+  | 'podQueueRequests'
+  | 'podCpus'
   | 'egressMasquerade'
   | 'tcpLoose'
   | 'snatRandomFully'
@@ -103,6 +107,20 @@ const TABLE: Readonly<Record<ConstantName, Omit<Constant, 'name'>>> = {
     'net.core.netdev_max_backlog, linux Documentation/admin-guide/sysctl/net.rst',
     [1, 100_000],
   ),
+  podRequestNanos: constant(
+    0,
+    'ns',
+    'CPU time of a request in its pod, with a whole CPU; 0: pods answer at once and are no queues. Measure yours: no default fits',
+    [0, 2e9],
+  ),
+  podRequestExponential: constant(0, '0 or 1', '1: that time is exponential, with podRequestNanos as its mean', [0, 1]),
+  podQueueRequests: constant(
+    4096,
+    'requests',
+    'that may wait in a pod: net.core.somaxconn, linux Documentation/admin-guide/sysctl/net.rst',
+    [1, 100_000],
+  ),
+  podCpus: constant(1, 'CPUs', 'of a pod whose containers have no limits.cpu; assumption', [0.001, 256]),
   egressMasquerade: constant(
     1,
     '0 or 1',

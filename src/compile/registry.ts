@@ -33,6 +33,8 @@ export class Registry {
   readonly frontends: FrontendName[] = []
   readonly servicePorts: ServicePortName[] = []
   readonly endpoints: EndpointName[] = []
+  /** Pods that are queues of their own: address id and workers. */
+  readonly stations: { readonly address: number; readonly workers: number }[] = []
   /** Node names by node index. */
   readonly nodes: string[] = []
   /** Four big-endian words an address, IPv4 mapped into IPv6. */
@@ -43,6 +45,7 @@ export class Registry {
   private readonly nodeIds = new Map<string, number>()
   private readonly frontendIds = new Map<string, number>()
   private readonly servicePortIds = new Map<string, number>()
+  private readonly stationIds = new Map<string, number>()
   private readonly endpointIds = new Map<string, number>()
 
   get addressCount(): number {
@@ -130,6 +133,11 @@ export class Registry {
   endpoint(servicePort: number, address: number, port: number): number {
     const key = `${servicePort} ${address} ${port}`
     return intern(this.endpointIds, this.endpoints, key, { servicePort, address, port })
+  }
+
+  /** Number of the pod at an address; its workers are those it had when first seen. */
+  station(address: number, workers: number): number {
+    return intern(this.stationIds, this.stations, String(address), { address, workers })
   }
 
   /** `namespace/name:port`. */

@@ -47,6 +47,8 @@ export interface ClusterPod {
   readonly ready: boolean
   readonly terminating: boolean
   readonly ports: readonly { readonly name: string; readonly containerPort: number; readonly protocol: Protocol }[]
+  /** Sum of its containers' resources.limits.cpu; 0 where one of them has none, so that the pod has no limit. */
+  readonly cpuLimit: number
   /** `Deployment default/web`, or '' for a Pod written by hand. */
   readonly owner: string
 }

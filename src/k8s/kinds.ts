@@ -249,6 +249,7 @@ const requirements = list(
 )
 const others = object({ requiredDuringSchedulingIgnoredDuringExecution: list(anything) })
 
+const resources = object({ limits: mapOf(anyNumber) })
 const podSpec = object<PodSpec>({
   nodeName: string,
   hostname: string,
@@ -261,8 +262,8 @@ const podSpec = object<PodSpec>({
     options: list(object({ name: string, value: string })),
   }),
   nodeSelector: labels,
-  containers: list(object({ name: string, ports: list(containerPort), args: list(string), image: string })),
-  initContainers: list(object({ name: string, ports: list(containerPort), restartPolicy: string })),
+  containers: list(object({ name: string, ports: list(containerPort), args: list(string), image: string, resources })),
+  initContainers: list(object({ name: string, ports: list(containerPort), restartPolicy: string, resources })),
   tolerations: list(object({ key: string, operator: string, value: string, effect: string })),
   affinity: object<Affinity>({
     nodeAffinity: object({

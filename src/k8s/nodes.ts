@@ -148,13 +148,18 @@ function inBlock(block: Cidr, text: string): boolean {
   return /^[\d.]+$|:/.test(text) && cidrContains(block, text)
 }
 
-/** `4`, `"4"`, `"4000m"`. */
+/** `4`, `"4"`, `"4000m"`; 0 for what is no number of CPUs. */
+export function cpusIn(quantity: unknown): number {
+  const match = /^\+?(\d+(?:\.\d*)?|\.\d+)(m?)$/.exec(String(quantity))
+  const cpus = match === null ? 0 : Number(match[1]) / (match[2] === 'm' ? 1000 : 1)
+  return Number.isFinite(cpus) ? cpus : 0
+}
+
 function cpusOf({ metadata, status }: NodeObject, filled: string[], notes: Notes): number {
   const quantity = status?.capacity?.['cpu'] ?? status?.allocatable?.['cpu']
   if (quantity !== undefined) {
-    const match = /^\+?(\d+(?:\.\d*)?|\.\d+)(m?)$/.exec(String(quantity))
-    const cpus = match === null ? 0 : Number(match[1]) / (match[2] === 'm' ? 1000 : 1)
-    if (cpus > 0 && Number.isFinite(cpus)) return cpus
+    const cpus = cpusIn(quantity)
+    if (cpus > 0) return cpus
     notes.warn(
       'W_NODE_CPU',
       `Node ${metadata.name}`,

@@ -8,7 +8,7 @@ import { AddressPool, type Network, parseAll } from './addresses.ts'
 import type { Cluster, ClusterNode, ClusterPod } from './cluster.ts'
 import { type Inventory, type Notes, titleOf } from './inventory.ts'
 import { ipFamily } from './ip.ts'
-import type { PlannedNode } from './nodes.ts'
+import { cpusIn, type PlannedNode } from './nodes.ts'
 import { Scheduler } from './schedule.ts'
 import type { Pod, PodSpec } from './types.ts'
 import { type DesiredPod, daemonPods, podMakers, replicaPods, writtenPods } from './workloads.ts'
@@ -168,6 +168,7 @@ class Placer {
         ready: isReady(written),
         terminating: written?.metadata.deletionTimestamp !== undefined,
         ports: portsOf(spec),
+        cpuLimit: cpuLimitOf(spec),
         owner: desired.owner,
       },
       endpointNodeName: nodeName === '' ? (spec.nodeName ?? '') : nodeName,
@@ -226,10 +227,19 @@ function firstOfFamilies(ips: readonly string[]): string[] {
   return ips.filter((ip, index) => ips.findIndex((other) => ipFamily(other) === ipFamily(ip)) === index)
 }
 
+function runningContainers({ containers = [], initContainers = [] }: PodSpec): NonNullable<PodSpec['containers']> {
+  return [...containers, ...initContainers.filter(({ restartPolicy }) => restartPolicy === 'Always')]
+}
+
+/** A pod is held to a number of CPUs only where each of its containers is. */
+function cpuLimitOf(spec: PodSpec): number {
+  const limits = runningContainers(spec).map(({ resources }) => cpusIn(resources?.limits?.['cpu'] ?? 0))
+  return limits.some((limit) => limit === 0) ? 0 : limits.reduce((sum, limit) => sum + limit, 0)
+}
+
 /** Of containers and of sidecars, which are init containers that keep running. */
-function portsOf({ containers = [], initContainers = [] }: PodSpec): ClusterPod['ports'] {
-  const sidecars = initContainers.filter(({ restartPolicy }) => restartPolicy === 'Always')
-  return [...containers, ...sidecars].flatMap(({ ports = [] }) =>
+function portsOf(spec: PodSpec): ClusterPod['ports'] {
+  return runningContainers(spec).flatMap(({ ports = [] }) =>
     ports.map(({ name = '', containerPort, protocol = 'TCP' }) => ({ name, containerPort, protocol })),
   )
 }

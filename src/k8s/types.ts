@@ -130,6 +130,10 @@ export interface NodeObject extends KubeObjectOf<'Node'> {
   }
 }
 
+export interface Resources {
+  limits?: Record<string, string | number>
+}
+
 export interface ContainerPort {
   name?: string
   containerPort: number
@@ -169,8 +173,8 @@ export interface PodSpec {
   dnsPolicy?: 'ClusterFirst' | 'ClusterFirstWithHostNet' | 'Default' | 'None'
   dnsConfig?: DnsConfig
   nodeSelector?: Record<string, string>
-  containers?: { name?: string; ports?: ContainerPort[]; args?: string[]; image?: string }[]
-  initContainers?: { name?: string; ports?: ContainerPort[]; restartPolicy?: string }[]
+  containers?: { name?: string; ports?: ContainerPort[]; args?: string[]; image?: string; resources?: Resources }[]
+  initContainers?: { name?: string; ports?: ContainerPort[]; restartPolicy?: string; resources?: Resources }[]
   tolerations?: { key?: string; operator?: string; value?: string; effect?: string }[]
   affinity?: Affinity
   topologySpreadConstraints?: { topologyKey?: string; whenUnsatisfiable?: string }[]

@@ -13,7 +13,12 @@ export interface MergedRun {
 }
 
 export function mergeRuns(plan: ReplayPlan, parts: readonly WorkerRunResult[]): MergedRun {
-  const layout = resultLayout(plan.registry.nodes.length, Math.max(1, plan.registry.endpoints.length))
+  const layout = resultLayout(
+    plan.registry.nodes.length,
+    Math.max(1, plan.registry.endpoints.length),
+    plan.latencies.services.length + 1,
+    plan.registry.stations.length,
+  )
   const result = new Float64Array(layout.length)
   for (const part of parts) mergeResults(result, part.result, layout)
   return {

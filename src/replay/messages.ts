@@ -1,6 +1,6 @@
 /** What crosses between the main thread and the workers: plain data, rule sets as shared memory, results as transfers. */
 
-import type { PairSeries } from '../../native-free-core/index.ts'
+import type { PairSeries, PodQueues } from '../../native-free-core/index.ts'
 import type { UserError } from '../errors.ts'
 
 /** One policy × proxy mode. */
@@ -30,6 +30,11 @@ export interface WorkerTask {
   /** Cores by node, and packets that may wait for one. */
   readonly cores: Int32Array
   readonly backlog: number
+  /** Pods that are queues of their own. */
+  readonly pods: PodQueues
+  /** How many latency slots there are, and by endpoint id which is its. */
+  readonly latencies: number
+  readonly latencySlots: Uint16Array
   /** By worker: its hops (`hopColumns`), and how many fit. */
   readonly hops: readonly { readonly buffer: SharedArrayBuffer; readonly capacity: number }[]
   /** By shard: first hop of the step and the one after its last, in its worker's columns. */

@@ -4,7 +4,7 @@
  * Pure but for reading manifests and model; everything after it only carries it out. Memory is known here: a worker holds
  * its share of connection lines, one conntrack table for all nodes and one window of packets.
  */
-import { MAX_ENTRIES, type RuleColumns } from '../../native-free-core/index.ts'
+import { DNS_TCP_PACKETS, MAX_ENTRIES, type RuleColumns } from '../../native-free-core/index.ts'
 import { type Compiled, compileRules } from '../compile/compile.ts'
 import type { ProxyMode } from '../compile/kube-proxy.ts'
 import { DEFAULT_MODEL, type Model, readModel } from '../compile/model.ts'
@@ -20,6 +20,7 @@ import type { KubeObject } from '../k8s/types.ts'
 import { TICKS_PER_SECOND } from '../trace/format.ts'
 import type { TraceFile } from '../trace/read.ts'
 import { bindTrace } from './bind.ts'
+import { type LatencySlots, latencySlots } from './latency-slots.ts'
 import { planNames } from './names.ts'
 
 export type PolicyName = 'cluster' | 'local' | 'as-is'
@@ -59,6 +60,9 @@ export interface ReplayPlan {
   readonly workers: number
   readonly entries: number
   readonly settles: boolean
+  /** Most hops that the questions for one name leave. */
+  readonly hopsOfNames: number
+  readonly latencies: LatencySlots
   readonly warnings: readonly Warning[]
 }
 
@@ -134,6 +138,8 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
     workers: Math.max(1, Math.min(options.workers, shards)),
     entries: wanted,
     settles: connectionEntries > smallest,
+    hopsOfNames: mostQueryPackets(names) * MOST_HOPS,
+    latencies: latencySlots(registry, new Set(header.destinations.flatMap(({ service }) => service ?? []))),
     warnings: unique(warnings),
   }
 }
@@ -209,6 +215,19 @@ function shardsFor(
 function mostQueryFlows(names: readonly NameTables[] | null): number {
   const walks = names?.[0]?.walks.flat() ?? []
   return walks.reduce((most, walk) => Math.max(most, walk.length + walk.flat().length), 0)
+}
+
+/** Packets of the questions of one name and their replies: two a question, or an exchange over TCP. */
+function mostQueryPackets(names: readonly NameTables[] | null): number {
+  const walks = names?.flatMap((table) => table.walks.flat()) ?? []
+  return walks.reduce(
+    (most, walk) =>
+      Math.max(
+        most,
+        walk.flat().reduce((sum, { tcpBytes }) => sum + 2 + (tcpBytes > 0 ? DNS_TCP_PACKETS : 0), 0),
+      ),
+    0,
+  )
 }
 
 /** A resolver's questions are made in the lane of its client: recorded ones of the same client must be there too. */

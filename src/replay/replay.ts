@@ -9,7 +9,7 @@ import { HOP_BYTES } from '../../native-free-core/index.ts'
 import { describeModel } from '../compile/model.ts'
 import { UserError, type Warning } from '../errors.ts'
 import type { EngineReport, ReplayReport, RunReport } from '../report/types.ts'
-import { TICKS_PER_SECOND } from '../trace/format.ts'
+import { CONNECTIONS_BLOCK, TICKS_PER_SECOND } from '../trace/format.ts'
 import { openTrace, type TraceFile } from '../trace/read.ts'
 import { packageVersion } from '../version.ts'
 import { mergeRuns } from './merge.ts'
@@ -103,8 +103,10 @@ function lateWarnings(runs: readonly RunReport[]): Warning[] {
 export function tasksOf(plan: ReplayPlan, trace: TraceFile, path: string): WorkerTask[] {
   const nodes = plan.registry.nodes.length
   const hops = Array.from({ length: plan.workers }, (_, worker) => {
-    const rows = mostRows(trace, (lane) => workerOfLane(lane, plan.shards, plan.workers) === worker)
-    const capacity = rows * MOST_HOPS
+    const own = (lane: number): boolean => workerOfLane(lane, plan.shards, plan.workers) === worker
+    const hopsOfPacket = MOST_HOPS + (plan.registry.stations.length > 0 ? 1 : 0)
+    const hopsOfNames = plan.hopsOfNames === 0 ? 0 : mostRows(trace, own, CONNECTIONS_BLOCK) * plan.hopsOfNames
+    const capacity = mostRows(trace, own) * hopsOfPacket + hopsOfNames
     return { buffer: new SharedArrayBuffer(capacity * HOP_BYTES), capacity }
   })
   const segments = new Int32Array(new SharedArrayBuffer(plan.shards * 8))
@@ -120,6 +122,12 @@ export function tasksOf(plan: ReplayPlan, trace: TraceFile, path: string): Worke
     settles: plan.settles,
     cores: nodeMaxima(plan.runs, nodes, 'nodeCores'),
     backlog: plan.model.backlogPackets,
+    pods: {
+      workers: Int32Array.from(plan.registry.stations, ({ workers }) => workers),
+      backlog: plan.model.podQueueRequests,
+    },
+    latencies: plan.latencies.services.length + 1,
+    latencySlots: plan.latencies.slotOf,
     hops,
     segments,
     runs: plan.runs.map((run) => ({

@@ -8,6 +8,7 @@ import {
   HISTOGRAM_MAX,
   HISTOGRAM_SUM,
   histogramCount,
+  LATENCY_LENGTH,
   NODE_AFFINITY_HITS,
   NODE_AFFINITY_MISSES,
   NODE_BACKLOG_DROPS,
@@ -24,6 +25,9 @@ import {
   REASONS,
   REJECT,
   SAMPLES,
+  STATION_BUSY,
+  STATION_REQUESTS,
+  STATION_WORDS,
   TOTAL_ACCEPTED_BYTES,
   TOTAL_ACCEPTED_PACKETS,
   TOTAL_ATTEMPTED,
@@ -37,7 +41,14 @@ import {
   TOTAL_OFFERED_BYTES,
   TOTAL_OFFERED_PACKETS,
 } from '../../native-free-core/index.ts'
-import type { EndpointReport, ImbalanceReport, LatencySummary, NodeReport, RunReport } from '../report/types.ts'
+import type {
+  EndpointReport,
+  ImbalanceReport,
+  LatencySummary,
+  NodeReport,
+  RunReport,
+  ServiceReport,
+} from '../report/types.ts'
 import type { MergedRun } from './merge.ts'
 import { Places } from './places.ts'
 import type { PlannedRun, ReplayPlan } from './plan.ts'
@@ -62,9 +73,9 @@ export function summarizeRun(run: PlannedRun, merged: MergedRun, plan: ReplayPla
     if (verdict === REJECT) rejected += packets
     else dropped += packets
   }
-  const latency = (at: number): LatencySummary => summarizeLatency(result.subarray(at, at + HISTOGRAM_LENGTH))
+  const latency = (at: number): LatencySummary => summarizeLatency(sumOfSlots(merged, at))
   const places = new Places(run, plan)
-  const endpoints = endpointReports(run, merged, plan, places)
+  const endpoints = endpointReports(run, merged, plan, places, seconds)
   return {
     policy: run.policy,
     proxyMode: run.mode,
@@ -96,11 +107,13 @@ export function summarizeRun(run: PlannedRun, merged: MergedRun, plan: ReplayPla
       firstPacket: latency(layout.firstHistogram),
       connectionSetup: latency(layout.setupHistogram),
     },
+    requestLatencyMicros: latency(layout.requestHistogram),
     crossNodeFraction: fraction(TOTAL_CROSS_NODE),
     masqueradedFraction: fraction(TOTAL_MASQUERADED),
     clientIpPreservedFraction: fraction(TOTAL_CLIENT_IP_KEPT),
     endpoints,
     imbalance: imbalanceOf(endpoints),
+    services: serviceReports(merged, plan),
     nodes: nodeReports(run, merged, plan, seconds),
     dns: dnsReport(merged, plan, places),
   }
@@ -120,8 +133,50 @@ export function summarizeLatency(histogram: Float64Array): LatencySummary {
   }
 }
 
+/** The histogram that begins at `at` in slot 0, over all slots. */
+function sumOfSlots({ result, layout }: MergedRun, at: number): Float64Array {
+  const sum = new Float64Array(HISTOGRAM_LENGTH)
+  for (let slot = 0; slot < layout.latencies; slot++) {
+    const histogram = slotHistogram(result, at, slot)
+    const highest = Math.max(sum[HISTOGRAM_MAX]!, histogram[HISTOGRAM_MAX]!)
+    for (let i = 0; i < HISTOGRAM_LENGTH; i++) sum[i]! += histogram[i]!
+    sum[HISTOGRAM_MAX] = highest
+  }
+  return sum
+}
+
+function slotHistogram(result: Float64Array, at: number, slot: number): Float64Array {
+  const from = at + slot * LATENCY_LENGTH
+  return result.subarray(from, from + HISTOGRAM_LENGTH)
+}
+
+/** Service ports that packets were delivered to, in the order of their names. */
+function serviceReports({ result, layout }: MergedRun, plan: ReplayPlan): ServiceReport[] {
+  return plan.latencies.services
+    .map((service, i): ServiceReport => {
+      const latency = (at: number): LatencySummary => summarizeLatency(slotHistogram(result, at, i + 1))
+      return {
+        service,
+        pathLatencyMicros: {
+          packet: latency(layout.packetHistogram),
+          firstPacket: latency(layout.firstHistogram),
+          connectionSetup: latency(layout.setupHistogram),
+        },
+        requestLatencyMicros: latency(layout.requestHistogram),
+      }
+    })
+    .filter(({ pathLatencyMicros }) => pathLatencyMicros.packet.count > 0)
+    .sort((a, b) => compare(a.service, b.service))
+}
+
 /** Endpoints of the Service ports that saw connections, those without any included: an idle pod is a finding. */
-function endpointReports(run: PlannedRun, merged: MergedRun, plan: ReplayPlan, places: Places): EndpointReport[] {
+function endpointReports(
+  run: PlannedRun,
+  merged: MergedRun,
+  plan: ReplayPlan,
+  places: Places,
+  seconds: number,
+): EndpointReport[] {
   const { result, layout } = merged
   const { registry } = plan
   const { columns } = run.compiled
@@ -144,9 +199,28 @@ function endpointReports(run: PlannedRun, merged: MergedRun, plan: ReplayPlan, p
       packets: word(endpoint, ENDPOINT_PACKETS),
       bytes: word(endpoint, ENDPOINT_BYTES),
       share: connections / ofService,
+      ...podOf(endpoint, merged, plan, seconds),
     })
   })
   return reports.sort((a, b) => compare(a.service, b.service) || compare(a.endpoint, b.endpoint))
+}
+
+/** What requests cost the pod of an endpoint: of all its Service ports, since they share its CPU. */
+function podOf(
+  endpoint: number,
+  { result, layout }: MergedRun,
+  { registry }: ReplayPlan,
+  seconds: number,
+): Pick<EndpointReport, 'podRequests' | 'podUtilization'> {
+  const { address } = registry.endpoints[endpoint]!
+  const station = registry.stations.findIndex((one) => one.address === address)
+  if (station < 0) return { podRequests: 0, podUtilization: 0 }
+  const at = layout.stations + station * STATION_WORDS
+  const { workers } = registry.stations[station]!
+  return {
+    podRequests: result[at + STATION_REQUESTS]!,
+    podUtilization: result[at + STATION_BUSY]! / (seconds * 1e9 * workers),
+  }
 }
 
 function imbalanceOf(endpoints: readonly EndpointReport[]): ImbalanceReport[] {

@@ -23,14 +23,13 @@ export interface ShardRows {
   to: number
 }
 
-/** Most packets of one window over some lanes; at least 1. */
-export function mostRows(trace: TraceFile, wanted: (lane: number) => boolean): number {
+/** Most rows of a kind in one window over some lanes; at least 1. */
+export function mostRows(trace: TraceFile, wanted: (lane: number) => boolean, kind: number = PACKETS_BLOCK): number {
   const { index } = trace
   const lanes = Array.from({ length: trace.header.lanes }, (_, lane) => wanted(lane))
   const rows = new Float64Array(trace.totals.windows)
   for (let block = 0; block < index.count; block++) {
-    if (index.kind[block] === PACKETS_BLOCK && lanes[index.lane[block]!])
-      rows[index.window[block]!]! += index.rows[block]!
+    if (index.kind[block] === kind && lanes[index.lane[block]!]) rows[index.window[block]!]! += index.rows[block]!
   }
   return rows.reduce((most, count) => Math.max(most, count), 1)
 }

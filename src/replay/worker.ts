@@ -17,6 +17,9 @@ import {
   NODE_WORDS,
   type NodeQueues,
   SAMPLES,
+  STATION_BUSY,
+  STATION_REFUSED,
+  STATION_WORDS,
   TICKS_PER_MS,
 } from '../../native-free-core/index.ts'
 import { UserError } from '../errors.ts'
@@ -82,11 +85,14 @@ function runOn(trace: TraceFile, task: WorkerTask): WorkerResult {
     endpoints: task.endpoints,
     packetRows: reader.maxPacketRows,
     connectionRows: trace.maxRows,
+    latencies: task.latencies,
+    stations: task.pods.workers.length,
     hops: hops[task.worker]!,
   })
-  // A node's queues belong to one worker, whichever shards its packets come from.
+  // The queues of a node or pod belong to one worker, whichever shards its packets come from.
   const mostHops = task.hops.reduce((sum, { capacity }) => sum + capacity, 0)
-  const queues = createNodeQueues(task.cores, task.backlog, mostHops, (node) => node % task.workers === task.worker)
+  const mine = (place: number): boolean => place % task.workers === task.worker
+  const queues = createNodeQueues(task.cores, task.backlog, mostHops, mine, task.pods)
   const runs = task.runs.map((run) => new RunInWorker(task, run, own, reader, dataplane, queues, hops).go())
   const cache = createRequire(import.meta.url).cache
   return { runs, nativeAddons: Object.keys(cache).some((path) => path.endsWith('.node')) }
@@ -126,15 +132,15 @@ class RunInWorker {
     this.queues = queues
     this.hops = hops
     this.stepTicks = Math.max(1, Math.ceil(run.durationTicks / SAMPLES))
-    this.busy = new Float64Array(task.nodes)
-    this.drops = new Float64Array(task.nodes)
+    this.busy = new Float64Array(task.nodes + task.pods.workers.length)
+    this.drops = new Float64Array(this.busy.length)
     this.control = new Int32Array(task.control, 0, CONTROL_WORDS)
     this.settlement = new Settlement(task.control, task.workers, task.shards, task.nodes)
   }
 
   go(): WorkerRunResult {
     const { dataplane, queues, reader, run, task } = this
-    dataplane.begin(run)
+    dataplane.begin({ ...run, latencySlots: task.latencySlots })
     queues.clear()
     if (task.settles) this.settlement.begin(dataplane.budgets, run.conntrackMax)
     else for (let shard = 0; shard < task.shards; shard++) dataplane.budgets.set(run.conntrackMax, shard * task.nodes)
@@ -205,6 +211,11 @@ class RunInWorker {
     for (let node = 0; node < this.task.nodes; node++) {
       result[layout.busySeries + sample * this.task.nodes + node]! += this.busy[node]!
       result[layout.nodes + node * NODE_WORDS + NODE_BACKLOG_DROPS]! += this.drops[node]!
+    }
+    for (let station = 0; station < this.task.pods.workers.length; station++) {
+      const at = layout.stations + station * STATION_WORDS
+      result[at + STATION_BUSY]! += this.busy[this.task.nodes + station]!
+      result[at + STATION_REFUSED]! += this.drops[this.task.nodes + station]!
     }
     this.busy.fill(0)
     this.drops.fill(0)

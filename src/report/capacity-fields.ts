@@ -1,6 +1,6 @@
 /** Which fields a capacity report has: for thresholds over it, and for objectives over the figures of one run. */
 import type { CapacityReport, CapacityRun, Figures } from './capacity-types.ts'
-import { LATENCY_SHAPE, RATES_SHAPE } from './fields.ts'
+import { LATENCY_SHAPE, PATH_LATENCY_SHAPE, RATES_SHAPE } from './fields.ts'
 import type { Subject } from './threshold.ts'
 
 const FIGURES: Figures = {
@@ -17,7 +17,9 @@ const FIGURES: Figures = {
   maxOverMean: 0,
   offered: RATES_SHAPE,
   delivered: RATES_SHAPE,
-  pathLatencyMicros: { packet: LATENCY_SHAPE, firstPacket: LATENCY_SHAPE, connectionSetup: LATENCY_SHAPE },
+  pathLatencyMicros: PATH_LATENCY_SHAPE,
+  requestLatencyMicros: LATENCY_SHAPE,
+  podFraction: 0,
   drops: {},
 }
 
@@ -68,6 +70,17 @@ const SHAPE: CapacityReport = {
           reason: '',
         },
       ],
+    },
+  ],
+  crossings: [
+    {
+      figure: '',
+      proxyMode: '',
+      parameters: {},
+      lowerBelow: '',
+      lowerAbove: '',
+      connectionsPerSecond: 0,
+      betweenConnectionsPerSecond: [0, 0],
     },
   ],
   model: [{ name: '', value: 0, unit: '', source: '' }],

@@ -8,6 +8,7 @@ import type {
   CapacityCell,
   CapacityReport,
   CapacityRun,
+  Crossing,
   Figures,
   ParameterValue,
 } from './capacity-types.ts'
@@ -45,7 +46,11 @@ function capacityDocument(report: CapacityReport, thresholds: readonly Threshold
       ...(thresholds.length > 0 ? [listSection('Thresholds', thresholdLines(thresholds))] : []),
       textSection(
         'In short',
-        search === null ? [inShort(report)] : few ? cells.flatMap(kneeSentences) : [inShort(report)],
+        search === null
+          ? [inShort(report), ...report.crossings.map(crossingSentence)]
+          : few
+            ? cells.flatMap(kneeSentences)
+            : [inShort(report)],
       ),
       cellSection(report),
       ...(search !== null && few ? cells.map((cell) => searchSection(report, cell)) : []),
@@ -71,6 +76,19 @@ function inShort({ cells, search }: CapacityReport): string {
   const knees = cells.flatMap(({ knee }) => knee?.connectionsPerSecond ?? [])
   if (knees.length === 0) return 'No rate that was tried held anywhere.'
   return `Knees from ${rateText(Math.min(...knees))} to ${rateText(Math.max(...knees))} over ${countOf(cells.length, 'cell')}.`
+}
+
+function crossingSentence(crossing: Crossing): Cell {
+  const { figure, parameters, lowerBelow, lowerAbove, connectionsPerSecond } = crossing
+  const [below, above] = crossing.betweenConnectionsPerSecond
+  const where = Object.entries(parameters).map(([name, value]) => `${name}=${value}`)
+  const at = where.length === 0 ? '' : `with ${where.join(', ')} `
+  const between = `found between ${rateText(below)} and ${rateText(above)}`
+  return `${figure} ${at}is lower under ${policyText(lowerBelow)} up to ${rateText(connectionsPerSecond)} and under ${policyText(lowerAbove)} above (${between}).`
+}
+
+function policyText(policy: string): string {
+  return policy === 'local' ? 'Local' : 'Cluster'
 }
 
 function kneeSentences({ name, knee, broke }: CapacityCell): Cell[] {
@@ -108,7 +126,11 @@ function brokenText({
   const beyond = excess === null ? '' : `, ${formatPercent(excess)} beyond ${figureText(figure, limit)}`
   const at = node === null ? '' : ` on ${node}`
   const holder =
-    service === null ? '' : `; ${service} holds ${formatPercent(serviceShare ?? 0)} of the entries of that node`
+    service === null
+      ? ''
+      : serviceShare === null
+        ? `, in a pod of ${service}`
+        : `; ${service} holds ${formatPercent(serviceShare)} of the entries of that node`
   const why = reason === null ? '' : `; mostly ${reason}`
   return `${figure} is ${figureText(figure, value)}${at}${beyond} (${objective})${holder}${why}`
 }
@@ -208,6 +230,7 @@ function figureValue(figures: Figures, path: string): number | undefined {
 function shortName(figure: string): string {
   return figure
     .replace(/^pathLatencyMicros\./, '')
+    .replace(/^requestLatencyMicros\./, 'request ')
     .replace(/Fraction$/, '')
     .replaceAll('.', ' ')
 }

@@ -5,7 +5,7 @@
  * search gives the same bytes, on any machine and with any number of workers.
  */
 import type { Warning } from '../errors.ts'
-import type { LatencySummary, ModelConstant, Rates } from './types.ts'
+import type { LatencySummary, ModelConstant, PathLatency, Rates } from './types.ts'
 
 export interface CapacityReport {
   schemaVersion: 1
@@ -18,6 +18,8 @@ export interface CapacityReport {
   objectives: string[]
   axes: CapacityAxis[]
   cells: CapacityCell[]
+  /** Of a sweep over rates under both policies: where a figure of an objective is lower under one below, under the other above. */
+  crossings: Crossing[]
   /** Constants of the model before any axis changes them. */
   model: ModelConstant[]
   warnings: Warning[]
@@ -47,6 +49,20 @@ export interface CapacityCell {
   tried: CapacityRun[]
   /** What failed, the first to break ahead: just above the knee, or in the plain run. */
   broke: BrokenObjective[]
+}
+
+export interface Crossing {
+  /** `requestLatencyMicros.mean` */
+  figure: string
+  proxyMode: string
+  /** Of the cells it was found in, the rate left out. */
+  parameters: Record<string, ParameterValue>
+  /** The policy with the lower figure below and above. */
+  lowerBelow: string
+  lowerAbove: string
+  /** On a straight line between the two rates of the sweep that it lies between. */
+  connectionsPerSecond: number
+  betweenConnectionsPerSecond: [number, number]
 }
 
 export interface Knee {
@@ -97,7 +113,10 @@ export interface Figures {
   maxOverMean: number
   offered: Rates
   delivered: Rates
-  pathLatencyMicros: { packet: LatencySummary; firstPacket: LatencySummary; connectionSetup: LatencySummary }
+  pathLatencyMicros: PathLatency
+  requestLatencyMicros: LatencySummary
+  /** CPU use of the busiest pod; 0 where pods are no queues. */
+  podFraction: number
   /** Drop and reject reason to packets. */
   drops: Record<string, number>
 }
@@ -113,7 +132,7 @@ export interface BrokenObjective {
   excess: number | null
   /** The node with the worst figure; null where no node has a figure of its own. */
   node: string | null
-  /** The Service port that fills that node's table, and its share; null where the table is not what broke. */
+  /** The Service port that fills that node's table, and its share; with a share of null, the one whose pod is busiest. */
   service: string | null
   serviceShare: number | null
   /** The most frequent drop reason, where dropped or failed traffic is what broke. */

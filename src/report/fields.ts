@@ -4,9 +4,14 @@
  * `SHAPE` is a report with one element in every list. The compiler holds it against the contract in `types.ts`, so a
  * field that is added there without being added here is a build error.
  */
-import type { LatencySummary, Rates, ReplayReport } from './types.ts'
+import type { LatencySummary, PathLatency, Rates, ReplayReport } from './types.ts'
 
 export const LATENCY_SHAPE: LatencySummary = { count: 0, mean: 0, p50: 0, p90: 0, p99: 0, p999: 0, max: 0 }
+export const PATH_LATENCY_SHAPE: PathLatency = {
+  packet: LATENCY_SHAPE,
+  firstPacket: LATENCY_SHAPE,
+  connectionSetup: LATENCY_SHAPE,
+}
 export const RATES_SHAPE: Rates = { packetsPerSecond: 0, connectionsPerSecond: 0, bitsPerSecond: 0 }
 
 export const SHAPE: Required<ReplayReport> = {
@@ -23,11 +28,26 @@ export const SHAPE: Required<ReplayReport> = {
       connections: { attempted: 0, established: 0, failed: 0, broken: 0 },
       verdicts: { accept: 0, drop: 0, reject: 0, notSent: 0 },
       drops: {},
-      pathLatencyMicros: { packet: LATENCY_SHAPE, firstPacket: LATENCY_SHAPE, connectionSetup: LATENCY_SHAPE },
+      pathLatencyMicros: PATH_LATENCY_SHAPE,
+      requestLatencyMicros: LATENCY_SHAPE,
       crossNodeFraction: 0,
       masqueradedFraction: 0,
       clientIpPreservedFraction: 0,
-      endpoints: [{ service: '', endpoint: '', pod: '', node: '', connections: 0, packets: 0, bytes: 0, share: 0 }],
+      endpoints: [
+        {
+          service: '',
+          endpoint: '',
+          pod: '',
+          node: '',
+          connections: 0,
+          packets: 0,
+          bytes: 0,
+          share: 0,
+          podRequests: 0,
+          podUtilization: 0,
+        },
+      ],
+      services: [{ service: '', pathLatencyMicros: PATH_LATENCY_SHAPE, requestLatencyMicros: LATENCY_SHAPE }],
       imbalance: [{ service: '', endpoints: 0, maxOverMean: 0, coefficientOfVariation: 0 }],
       nodes: [
         {

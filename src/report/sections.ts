@@ -25,6 +25,7 @@ import { thresholdLines } from './threshold-lines.ts'
 import type { LatencySummary, ReplayReport, RunReport } from './types.ts'
 import {
   clipEnd,
+  clipMiddle,
   countOf,
   formatBitRate,
   formatBytes,
@@ -37,6 +38,8 @@ import {
 } from './units.ts'
 
 const MOST_DERIVED = 10
+const MOST_SERVICES = 12
+const SERVICE_WIDTH = 40
 const MOST_WARNINGS = 20
 const MOST_CONSTANTS = 24
 
@@ -51,6 +54,7 @@ export function replayDocument(report: ReplayReport, thresholds: readonly Thresh
   sections.push(outcomeSection(report))
   sections.push(...dropSection(report))
   sections.push(latencySection(report))
+  sections.push(...serviceLatencySection(report))
   sections.push(...endpointSections(report))
   sections.push(...nodeSection(report))
   sections.push(...dnsSections(report))
@@ -130,6 +134,7 @@ function latencySection(report: ReplayReport): Section {
     ['packet', (run) => run.pathLatencyMicros.packet],
     ['first packet', (run) => run.pathLatencyMicros.firstPacket],
     ['connection setup', (run) => run.pathLatencyMicros.connectionSetup],
+    ['request, served', (run) => run.requestLatencyMicros],
   ]
   const points: [string, (summary: LatencySummary) => number][] = [
     ['mean', (summary) => summary.mean],
@@ -142,7 +147,10 @@ function latencySection(report: ReplayReport): Section {
   const rows: Cell[][] = []
   for (const [kind, summaryOf] of kinds) {
     if (report.runs.every((run) => summaryOf(run).count === 0)) continue
-    const shown = kind === 'packet' ? points : points.filter(([point]) => point === 'p50' || point === 'p99')
+    const shown =
+      kind === 'packet' || kind.startsWith('request')
+        ? points
+        : points.filter(([point]) => point === 'p50' || point === 'p99')
     for (const [point, pointOf] of shown) {
       rows.push(
         row(report, `${kind} ${point}`, (run) =>
@@ -153,6 +161,26 @@ function latencySection(report: ReplayReport): Section {
   }
   const note = rows.length === 0 ? 'No packet was delivered, so there is none.' : ''
   return runTable('Path latency (model)', runNames(report.runs), rows, note === '' ? [] : [note])
+}
+
+/** Service ports side by side, those with the most packets first; with one there is nothing that the totals do not say. */
+function serviceLatencySection(report: ReplayReport): Section[] {
+  const packets = new Map<string, number>()
+  for (const { service, pathLatencyMicros } of report.runs.flatMap((run) => run.services)) {
+    packets.set(service, (packets.get(service) ?? 0) + pathLatencyMicros.packet.count)
+  }
+  if (packets.size < 2) return []
+  const ranked = [...packets].sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1)).map(([service]) => service)
+  const rows = ranked.slice(0, MOST_SERVICES).map((service) =>
+    row(report, clipMiddle(service, SERVICE_WIDTH), (run) => {
+      const latency = run.services.find((one) => one.service === service)?.pathLatencyMicros.packet
+      if (latency === undefined) return { text: 'none', tone: 'quiet' }
+      return `${formatMicros(latency.p50)} / ${formatMicros(latency.p99)}`
+    }),
+  )
+  const more = ranked.length - rows.length
+  const note = more > 0 ? [`${countOf(more, 'more Service port')} with packets (-o json has all).`] : []
+  return [runTable('Path latency of packets by Service (model): p50 / p99', runNames(report.runs), rows, note)]
 }
 
 /** What the runs rest on: constants, what was filled in, what to know. */

@@ -54,6 +54,12 @@ export interface LatencySummary {
   max: number
 }
 
+export interface PathLatency {
+  packet: LatencySummary
+  firstPacket: LatencySummary
+  connectionSetup: LatencySummary
+}
+
 export interface RunReport {
   /** `cluster`, `local` or `as-is`. */
   policy: string
@@ -66,13 +72,19 @@ export interface RunReport {
   verdicts: { accept: number; drop: number; reject: number; notSent: number }
   /** Drop and reject reason (`no-local-endpoint`, `conntrack-full`, …) to packets. */
   drops: Record<string, number>
-  pathLatencyMicros: { packet: LatencySummary; firstPacket: LatencySummary; connectionSetup: LatencySummary }
+  pathLatencyMicros: PathLatency
+  /**
+   * From sending the last packet of a request to the end of its service: path latency, waiting in the pod, and its CPU time there.
+   * Only where pods are modelled as queues (`podRequestNanos`).
+   */
+  requestLatencyMicros: LatencySummary
   /** Fractions of established connections. */
   crossNodeFraction: number
   masqueradedFraction: number
   clientIpPreservedFraction: number
   endpoints: EndpointReport[]
   imbalance: ImbalanceReport[]
+  services: ServiceReport[]
   nodes: NodeReport[]
   dns: DnsReport
 }
@@ -132,6 +144,17 @@ export interface EndpointReport {
   bytes: number
   /** Of the Service port's connections, 0..1. */
   share: number
+  /** Requests to its pod, over all its Service ports, and the part of the pod's CPUs they took; 0 where pods are no queues. */
+  podRequests: number
+  podUtilization: number
+}
+
+/** What a Service port's packets see. */
+export interface ServiceReport {
+  /** `namespace/name:port`. */
+  service: string
+  pathLatencyMicros: PathLatency
+  requestLatencyMicros: LatencySummary
 }
 
 /** Over the connections of a Service port's endpoints, those with none included. */

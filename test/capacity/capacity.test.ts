@@ -72,7 +72,7 @@ function littlesTable({ rate, connections, policy }: Asked) {
     durationSeconds,
     settled,
     figures: figures({ conntrackFraction }),
-    culprits: { conntrack: culprit, snat: null, cpu: null, queue: null, drop: null },
+    culprits: { conntrack: culprit, snat: null, cpu: null, pod: null, queue: null, drop: null },
   })
 }
 

@@ -3,7 +3,7 @@ import { culpritsOf, figuresOf, isSettled } from '../../src/capacity/figures.ts'
 import { brokenObjectives, DEFAULT_OBJECTIVES, hangsOnTables, parseObjectives } from '../../src/capacity/objectives.ts'
 import { figures, latency, nodeReport, runReport } from './fixture.ts'
 
-const NOBODY = { conntrack: null, snat: null, cpu: null, queue: null, drop: null }
+const NOBODY = { conntrack: null, snat: null, cpu: null, pod: null, queue: null, drop: null }
 
 describe('figures of a run', () => {
   test('are of the worst node, each of its own', () => {
@@ -83,6 +83,7 @@ describe('what broke, and on which node', () => {
       { value: 0.5, excess: null, node: null, reason: 'no-local-endpoint' },
     ],
     ['snatFraction < 50%', { snatFraction: 0.6 }, { snat: full }, { node: 'node-b', service: null }],
+    ['podFraction < 0.9', { podFraction: 0.95 }, { pod: full }, { node: 'node-b', service: full.service }],
     ['cpuPeakFraction < 0.9', { cpuPeakFraction: 0.95 }, { cpu: full }, { node: 'node-b', service: null }],
     [
       'pathLatencyMicros.packet.p99 < 2ms',

@@ -120,6 +120,7 @@ export function clusterOf(spec: ClusterSpec): Cluster {
       nodeName,
       addresses: [address],
       hostNetwork: false,
+      cpuLimit: 0,
       hostname: '',
       subdomain: '',
       dnsPolicy: 'ClusterFirst',

@@ -129,6 +129,64 @@ function lossOfMd1k(load: number, places: number): number {
   return 1 - 1 / (empty + load)
 }
 
+describe('a pod with several workers', () => {
+  test.each([
+    [0.5, 2],
+    [0.8, 2],
+    [0.8, 4],
+  ])('load %s over %s workers: the mean wait is M/M/c (Erlang C)', (load, workers) => {
+    const packets = 2_000_000
+    const random = uniform(13)
+    const hops = columns(STEP)
+    const pods = { workers: Int32Array.of(workers), backlog: 4_000 }
+    const queues = createNodeQueues(Int32Array.of(1), 10, STEP, () => true, pods)
+    let now = 0
+    let sum = 0
+    for (let done = 0; done < packets; done += STEP) {
+      const base = Math.floor(now / NANOS_PER_TICK)
+      for (let i = 0; i < STEP; i++) {
+        now += (-Math.log(random()) * SERVICE_NANOS) / (load * workers)
+        hops.time[i] = Math.round(now / NANOS_PER_TICK) - base
+        hops.place[i] = (1 << 16) | HOP_LAST
+        hops.cost[i] = Math.round(-Math.log(random()) * SERVICE_NANOS)
+      }
+      queues.add(hops, 0, STEP)
+      queues.run(base * NANOS_PER_TICK, new Float64Array(2), new Float64Array(2))
+      for (let i = 0; i < STEP; i++) sum += hops.wait[i]
+    }
+    const expected = (erlangC(load * workers, workers) * SERVICE_NANOS) / (workers * (1 - load))
+    expect(Math.abs(sum / packets / expected - 1)).toBeLessThan(0.03)
+  })
+
+  test('shares its backlog out over them, and nothing of the node’s', () => {
+    const hops = columns(8)
+    hops.place.fill((1 << 16) | HOP_LAST)
+    hops.cost.fill(1_000_000)
+    const queues = createNodeQueues(Int32Array.of(1), 10, 8, () => true, { workers: Int32Array.of(2), backlog: 2 })
+    const busy = new Float64Array(2)
+    const drops = new Float64Array(2)
+    queues.add(hops, 0, 8)
+    queues.run(0, busy, drops)
+    // Two are served at once, two wait, four are refused.
+    expect([...hops.wait.slice(0, 4)]).toEqual([0, 0, 1_000_000, 1_000_000])
+    expect([...hops.wait.slice(4)]).toEqual([WAIT_DROPPED, WAIT_DROPPED, WAIT_DROPPED, WAIT_DROPPED])
+    expect([...busy]).toEqual([0, 4_000_000])
+    expect([...drops]).toEqual([0, 4])
+  })
+})
+
+/** Chance of waiting with `offered` Erlangs on c servers. */
+function erlangC(offered: number, servers: number): number {
+  let term = 1
+  let sum = 1
+  for (let k = 1; k < servers; k++) {
+    term *= offered / k
+    sum += term
+  }
+  const last = ((term * offered) / servers) * (servers / (servers - offered))
+  return last / (sum + last)
+}
+
 describe('many queues', () => {
   test('are served in time order whatever shard wrote the hops, and waits go back to the right ones', () => {
     const a = columns(8)

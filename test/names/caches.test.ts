@@ -13,6 +13,7 @@ import {
   NAMES_SETTINGS,
   NAMES_TYPES,
   Names,
+  NO_WIRE,
   Path,
   QUERY_ANSWER_COUNT,
   QUERY_ANSWER_START,
@@ -76,6 +77,7 @@ function setUp(first: RuleColumns, seed = 1) {
     result: new Float64Array(layout.length),
     layout,
     endpoint: 0,
+    wire: NO_WIRE,
     carry: () => REASON_NONE,
   }
   const names = new Names(carrier satisfies Carrier)

@@ -1,4 +1,6 @@
 /** Names in a replay: what they cost, where they lead, and what happens when the cluster changes under them. */
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { RunReport } from '../../src/report/types.ts'
 import { type KubeObject, pod, NODES as TWO_NODES } from '../replay/cluster.ts'
@@ -384,5 +386,40 @@ describe('the same bytes', () => {
       ...{ failed: 0, withoutResolver: 0, lost: 0, staleAnswers: 0, goneAddresses: 0, tcpRetries: 0, packets: 0 },
       ...{ bytes: 0, conntrackEntries: 0, conntrackPeak: 0, servers: [], headless: [] },
     })
+  })
+})
+
+describe('questions take their turn in the nodes’ queues', () => {
+  // Constant costs: 4 ms a packet and node, so that a handful of questions a second keeps a core busy.
+  const slow = { establishedNanos: 4_000_000, firstPacketP50Nanos: 0, firstPacketP90Nanos: 0, firstPacketP99Nanos: 0 }
+
+  async function slowRun(to: string, rate: number): Promise<RunReport> {
+    const path = join(folder, `slow-${traces}.yaml`)
+    writeFileSync(path, JSON.stringify(slow))
+    const dials = { from: { pods: { name: 'client' } }, to: { name: to, port: 80 }, arrivals: { rate }, requests: 1 }
+    const made = await trace([dials], objects(...web), { dns: { families: ['A'] } })
+    return (await replayed(made, { policies: ['as-is'], model: path })).runs[0]!
+  }
+
+  it('each costs every node on its way CPU time', async () => {
+    const [short, long] = [await slowRun('web.', 1), await slowRun('web.default.svc', 1)]
+    const busy = (run: RunReport): number =>
+      run.nodes.reduce((sum, { cpuUtilization, cores }) => sum + cpuUtilization * cores, 0)
+    expect(short.connections.failed).toBe(short.connections.attempted)
+    // Three questions and replies over two nodes each, for every connection; what else there is, is the connection itself.
+    const perConnection = (run: RunReport): number => (busy(run) * 30) / run.connections.attempted
+    const ofQuestions = (long.dns.packets / long.connections.attempted) * 2 * 0.004
+    expect(ofQuestions).toBeCloseTo(6 * 2 * 0.004, 6)
+    const packets = long.verdicts.accept / long.connections.attempted
+    expect(perConnection(long)).toBeGreaterThan(ofQuestions + packets * 0.004)
+    expect(perConnection(long)).toBeLessThan(ofQuestions + packets * 2 * 0.004 * 1.05)
+  })
+
+  it('and waiting for them is part of the set-up, more of it the more there is to ask at once', async () => {
+    const [quiet, busy] = [await slowRun('web.default.svc', 1), await slowRun('web.default.svc', 12)]
+    const extra = busy.pathLatencyMicros.connectionSetup.mean - quiet.pathLatencyMicros.connectionSetup.mean
+    const ofItsOwn = busy.pathLatencyMicros.packet.mean - quiet.pathLatencyMicros.packet.mean
+    expect(extra).toBeGreaterThan(4 * Math.max(0, ofItsOwn))
+    expect(extra).toBeGreaterThan(4_000)
   })
 })

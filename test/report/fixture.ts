@@ -23,6 +23,8 @@ export function endpoint(
     packets: connections * 4,
     bytes: connections * 2_000,
     share: total === 0 ? 0 : connections / total,
+    podRequests: 0,
+    podUtilization: 0,
   }
 }
 
@@ -50,6 +52,13 @@ export function nodeReport(node: string, change: Partial<RunReport['nodes'][numb
   }
 }
 
+export const NO_LATENCY: LatencySummary = { count: 0, mean: 0, p50: 0, p90: 0, p99: 0, p999: 0, max: 0 }
+
+function latencies(p50: number, p99: number): Pick<RunReport, 'pathLatencyMicros'> {
+  const setups = latency(2 * p50, 2 * p99, 6_000)
+  return { pathLatencyMicros: { packet: latency(p50, p99), firstPacket: setups, connectionSetup: setups } }
+}
+
 const RATES = { packetsPerSecond: 400, connectionsPerSecond: 100, bitsPerSecond: 1_600_000 }
 
 export function clusterRun(change: Partial<RunReport> = {}): RunReport {
@@ -66,6 +75,7 @@ export function clusterRun(change: Partial<RunReport> = {}): RunReport {
       firstPacket: latency(64, 226, 6_000),
       connectionSetup: latency(104, 380, 6_000),
     },
+    requestLatencyMicros: NO_LATENCY,
     crossNodeFraction: 0.5,
     masqueradedFraction: 1,
     clientIpPreservedFraction: 0,
@@ -75,6 +85,7 @@ export function clusterRun(change: Partial<RunReport> = {}): RunReport {
       endpoint(2, 'node-b', 2_005, 6_000),
     ],
     imbalance: [{ service: 'default/web:http', endpoints: 3, maxOverMean: 1.005, coefficientOfVariation: 0.0054 }],
+    services: [{ service: 'default/web:http', ...latencies(52, 190), requestLatencyMicros: NO_LATENCY }],
     nodes: [
       nodeReport('node-a', { snatPortsPeak: 40 }),
       nodeReport('node-b', { conntrackPeak: 1_900, snatPortsPeak: 55 }),

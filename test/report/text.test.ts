@@ -261,7 +261,7 @@ test('no report, however odd its numbers and names, breaks the page', () => {
   fc.assert(
     fc.property(fc.array(odd, { maxLength: 20 }), fc.array(names, { maxLength: 4 }), (endpoints, nodes) => {
       const run = localRun({
-        endpoints: endpoints.map((row) => ({ ...row, packets: 0, bytes: 0 })),
+        endpoints: endpoints.map((row) => ({ ...row, packets: 0, bytes: 0, podRequests: 0, podUtilization: 0 })),
         imbalance: endpoints.map(({ service }) => ({
           service,
           endpoints: 1,
