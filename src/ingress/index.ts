@@ -22,7 +22,7 @@ export {
 } from './entrance.ts'
 export type { IngressOptions } from './from-ingress.ts'
 export { type PathHop, type WayIn, type WayInQuery, wayIn } from './paths.ts'
-export { type HttpRequest, parseHttpLine, requestFor } from './request.ts'
+export { type HttpRequest, parseHttpLine, readHost, requestFor } from './request.ts'
 export { type RouteResult, type RouteStep, route } from './route.ts'
 export type { RouteTable } from './table.ts'
 

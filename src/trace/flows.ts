@@ -2,12 +2,12 @@
  * The generator's engine: connections as small state machines, each with one event in the heap, its next packet.
  *
  * A TCP connection is SYN, SYN/ACK, ACK; then for each request its segments, an ACK for every second one, and the
- * response likewise; then the close. UDP and SCTP are requests and responses without more. Times are those of sending:
+ * response likewise; then the close. Of an HTTP stream, the first segment of a request says what is asked for. UDP and SCTP are requests and responses without more. Times are those of sending:
  * an answer comes half a round trip after what it answers, segments of a burst follow each other at 1 Gbit/s. Congestion
  * and loss are not modelled: what the dataplane does to a packet is the replay's part.
  *
  * Invariants: packets leave in order of time; a record's next event is later than its last.
- * Cost: 100 to 300 ns a packet. Memory: 40 bytes for each live connection and returning client, and the heap.
+ * Cost: 100 to 300 ns a packet. Memory: 56 bytes for each live connection and returning client, and the heap.
  */
 import { type Sampler, sampler, weighted } from './distributions.ts'
 import { EventHeap } from './event-heap.ts'
@@ -20,6 +20,7 @@ import {
   FLAG_RST,
   FLAG_SYN,
   TICKS_PER_SECOND,
+  UNKNOWN_BYTES,
 } from './format.ts'
 import type { StreamPlan, TrafficPlan } from './plan.ts'
 import { Random } from './random.ts'
@@ -59,6 +60,8 @@ interface StreamState {
   readonly choices: Random
   readonly arrivals: Random
   readonly contents: Random
+  /** What is asked for over HTTP has a sequence too, so that it changes nothing else. */
+  readonly exchanges: Random
   readonly requests: Sampler
   readonly requestBytes: Sampler
   readonly responseBytes: Sampler
@@ -109,6 +112,12 @@ export class TrafficGenerator {
   /** Segments of the message under way that wait for an ACK. */
   private unacknowledged = new Uint8Array(this.capacity)
   private halfRtt = new Uint32Array(this.capacity)
+  /** HTTP: index + 1 of the request whose first segment is still to be sent; 0 for none. */
+  private asking = new Uint32Array(this.capacity)
+  /** HTTP: of the response to the request under way. */
+  private answerBytes = new Float64Array(this.capacity)
+  /** HTTP: by position among its stream's destinations, which requests there are. */
+  private position = new Uint32Array(this.capacity)
 
   constructor(scenario: Scenario, plan: TrafficPlan, seed: number, writer: TraceWriter) {
     this.scenario = scenario
@@ -140,6 +149,7 @@ export class TrafficGenerator {
         choices: random('choices'),
         arrivals: random('arrivals'),
         contents: random('contents'),
+        exchanges: random('exchanges'),
         requests: sampler(stream.requests),
         requestBytes: sampler(stream.requestBytes),
         responseBytes: sampler(stream.responseBytes),
@@ -304,6 +314,7 @@ export class TrafficGenerator {
     const record = this.allocate(SYN, stream)
     this.client[record] = address
     this.destination[record] = destination
+    this.position[record] = position
     this.port[record] = port
     this.halfRtt[record] = Math.max(1, Math.round(state.rtt(state.contents) * (TICKS_PER_SECOND / 2)))
     this.left[record] = Math.min(Math.round(state.requests(state.contents)), UNLIMITED)
@@ -323,23 +334,42 @@ export class TrafficGenerator {
     const state = this.streams[this.stream[record]!]!
     this.bytesLeft[record] = this.messageBytes(record, state.requestBytes(state.contents))
     this.unacknowledged[record] = 0
+    const { http } = state.plan
+    if (http !== null) {
+      this.asking[record] = http.requests[this.position[record]!]![http.choose(state.exchanges)]! + 1
+      // The row of the request tells the size of its answer, so that it is drawn before the answer's time.
+      this.answerBytes[record] = Math.round(state.responseBytes(state.contents))
+    }
     return this.goOn(record, REQUEST, tick)
   }
 
   private sendRequest(record: number, now: number): number {
+    const requestBytes = this.bytesLeft[record]!
     this.sendSegment(record, now, 0)
+    if (this.asking[record]! > 0) this.ask(record, requestBytes)
     const tcp = this.isTcp[this.destination[record]!] === 1
     if (this.bytesLeft[record]! > 0) {
       const acknowledge = tcp && this.unacknowledged[record] === 2
       return this.goOn(record, acknowledge ? REQUEST_ACK : REQUEST, now + SEGMENT_TICKS)
     }
     const state = this.streams[this.stream[record]!]!
-    const bytes = Math.round(state.responseBytes(state.contents))
+    const bytes = state.plan.http === null ? Math.round(state.responseBytes(state.contents)) : this.answerBytes[record]!
     const arrives = now + this.halfRtt[record]!
     if (bytes === 0) return tcp ? this.goOn(record, REQUEST_ACK, arrives) : this.afterExchange(record, now)
     this.bytesLeft[record] = bytes
     this.unacknowledged[record] = 0
     return this.goOn(record, RESPONSE, arrives + this.ticks(state.serverTime, state))
+  }
+
+  /** The segment just sent begins a request. A size that the trace cannot hold is one that is not known. */
+  private ask(record: number, requestBytes: number): void {
+    this.writer.request(
+      this.handle[record]!,
+      this.asking[record]! - 1,
+      Math.min(requestBytes, UNKNOWN_BYTES),
+      Math.min(this.answerBytes[record]!, UNKNOWN_BYTES),
+    )
+    this.asking[record] = 0
   }
 
   private sendResponse(record: number, now: number): number {
@@ -425,5 +455,8 @@ export class TrafficGenerator {
     this.bytesLeft = larger(Float64Array, this.bytesLeft)
     this.unacknowledged = larger(Uint8Array, this.unacknowledged)
     this.halfRtt = larger(Uint32Array, this.halfRtt)
+    this.asking = larger(Uint32Array, this.asking)
+    this.answerBytes = larger(Float64Array, this.answerBytes)
+    this.position = larger(Uint32Array, this.position)
   }
 }

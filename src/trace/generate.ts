@@ -73,6 +73,7 @@ export async function generateTrace(options: GenerateOptions): Promise<GenerateR
     destinations: plan.destinations,
     changes: scenario.changes,
     ...(plan.destinations.some(({ to }) => to === 'name') ? { dns: scenario.dns } : {}),
+    requests: plan.requests,
   })
   const warnings = [...parsed.warnings, ...cluster.warnings]
   try {

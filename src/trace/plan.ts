@@ -1,12 +1,13 @@
 /**
- * Plans the traffic of a scenario over a cluster: which addresses are clients, and what they dial.
+ * Plans the traffic of a scenario over a cluster: which addresses are clients, what they dial, what they ask for.
  *
- * Names of pods and Services become address ids and destination indices here; the generator sees numbers only. All
+ * Names of pods, Services and Ingresses become address ids and destination indices here; the generator sees numbers only. All
  * addresses are known before the first packet, since the trace's header holds them.
  * Cost: once for each client. Errors: E_SCENARIO_FIELD, for what the cluster does not have.
  */
 import ipaddr from 'ipaddr.js'
 import { UserError } from '../errors.ts'
+import { type Entrance, entranceOf, findIngress, SCHEME_PORTS } from '../ingress/index.ts'
 import type { Cluster, ClusterPod, ClusterService, ClusterServicePort } from '../k8s/cluster.ts'
 import { ipFromBigInt, parseCidr } from '../k8s/ip.ts'
 import { suggestion } from '../nearest.ts'
@@ -15,8 +16,10 @@ import {
   type DestinationKind,
   PROTOCOL_NAMES,
   type ProtocolNumber,
+  type Scheme,
   type Steer,
   type TraceDestination,
+  type TraceRequest,
 } from './format.ts'
 import type { Scenario, Source, Stream, Target, Via } from './scenario.ts'
 
@@ -24,6 +27,8 @@ export interface TrafficPlan {
   readonly addresses: { readonly v4: Uint8Array; readonly v6: Uint8Array }
   readonly clientNames: readonly (readonly [number, string])[]
   readonly destinations: readonly TraceDestination[]
+  /** The distinct HTTP requests of all streams. */
+  readonly requests: readonly TraceRequest[]
   readonly streams: readonly StreamPlan[]
 }
 
@@ -37,10 +42,25 @@ export interface StreamPlan {
   /** Indices of destinations; `chooseDestination` gives a position in it. */
   readonly destinations: Uint32Array
   readonly chooseDestination: Sampler
+  /** What exchanges ask for, or null for a stream that does not speak HTTP. */
+  readonly http: HttpPlan | null
+}
+
+export interface HttpPlan {
+  /** One of the stream's exchanges. */
+  readonly choose: Sampler
+  /** Index of the request that exchange e is, by position among the stream's destinations: their schemes differ. */
+  readonly requests: readonly Uint32Array[]
 }
 
 /** A destination before ids are final: `address` is the text. */
 type Dialled = Omit<TraceDestination, 'address'> & { readonly address: string }
+/** A destination of a stream, and what its connections speak where they speak HTTP. */
+interface Choice {
+  readonly destination: number
+  readonly weight: number
+  readonly scheme: Scheme
+}
 type Family = 'v4' | 'v6'
 /** Text of client i in each family it has. */
 interface Clients {
@@ -53,6 +73,7 @@ interface Clients {
 export function planTraffic(scenario: Scenario, cluster: Cluster, file: string): TrafficPlan {
   const named = scenario.traffic.some((stream) => stream.to.some(({ kind }) => kind === 'name'))
   const planner = new Planner(cluster, file, named)
+  planner.enter(scenario.traffic.flatMap((stream) => stream.to))
   const drafts = scenario.traffic.map((stream) => ({ stream, ...planner.draft(stream) }))
   const { addresses, idOf } = planner.table.finish()
   const ids = (texts: readonly string[] | null) => (texts === null ? null : Uint32Array.from(texts, idOf))
@@ -60,13 +81,15 @@ export function planTraffic(scenario: Scenario, cluster: Cluster, file: string):
     addresses,
     clientNames: [...planner.podNames].map(([address, name]) => [idOf(address), name] as const),
     destinations: planner.dialled.map((destination) => ({ ...destination, address: idOf(destination.address) })),
-    streams: drafts.map(({ stream, clients, destinations, weights }) => ({
+    requests: planner.requests,
+    streams: drafts.map(({ stream, clients, choices }) => ({
       stream,
       clients: clients.count,
       clientAddresses: { v4: ids(clients.v4), v6: ids(clients.v6) },
       chooseClient: zipf(clients.count, stream.clientExponent),
-      destinations: Uint32Array.from(destinations),
-      chooseDestination: weighted(weights),
+      destinations: Uint32Array.from(choices, ({ destination }) => destination),
+      chooseDestination: weighted(choices.map(({ weight }) => weight)),
+      http: planner.httpOf(stream, choices),
     })),
   }
 }
@@ -74,15 +97,19 @@ export function planTraffic(scenario: Scenario, cluster: Cluster, file: string):
 class Planner {
   readonly table: AddressTable = new AddressTable()
   readonly dialled: Dialled[] = []
+  readonly requests: TraceRequest[] = []
   /** Address of a client pod to `pod/namespace/name`. */
   readonly podNames: Map<string, string> = new Map()
   private readonly cluster: Cluster
   private readonly file: string
   private readonly indexOfDialled = new Map<string, number>()
+  private readonly indexOfRequest = new Map<string, number>()
+  /** By field of the target. */
+  private readonly entrances = new Map<string, { readonly entrance: Entrance; readonly scheme: Scheme }>()
   /** Some target is a name. */
   private readonly named: boolean
 
-  private readonly clusterAddresses: ReadonlySet<string>
+  private readonly clusterAddresses: Set<string>
 
   constructor(cluster: Cluster, file: string, named: boolean) {
     this.cluster = cluster
@@ -99,19 +126,64 @@ class Planner {
     ])
   }
 
-  draft(stream: Stream): { clients: Clients; destinations: number[]; weights: number[] } {
-    const clients = this.clientsOf(stream)
-    const destinations: number[] = []
-    const weights: number[] = []
-    stream.to.forEach((target, rank) => {
-      const dialled = this.dial(target, stream.from, clients)
-      const weight = (target.weight * (rank + 1) ** -stream.targetExponent) / dialled.length
-      for (const destination of dialled) {
-        destinations.push(this.indexOf(destination))
-        weights.push(weight)
+  /** Find the entrances of Ingresses, whose addresses no client may have: to be done before any `draft`. */
+  enter(targets: readonly Target[]): void {
+    for (const target of targets) {
+      if (target.kind !== 'ingress') continue
+      const name = `${target.namespace}/${target.name}`
+      try {
+        const tls = findIngress(this.cluster, name).spec?.tls ?? []
+        const isHttps = target.port === null ? tls.length > 0 : target.port === SCHEME_PORTS.https
+        const scheme = isHttps ? 'https' : 'http'
+        const entrance = entranceOf(this.cluster, name, scheme, null)
+        for (const { address } of entrance.dialled) this.clusterAddresses.add(address)
+        this.entrances.set(target.field, { entrance, scheme })
+      } catch (error) {
+        if (!(error instanceof UserError)) throw error
+        this.refuse(`${target.field}.ingress`, error.message, error.hint)
       }
+    }
+  }
+
+  draft(stream: Stream): { clients: Clients; choices: Choice[] } {
+    const clients = this.clientsOf(stream)
+    const choices = stream.to.flatMap((target, rank) => {
+      const dialled = this.dial(target, stream.from, clients)
+      if (stream.http.length > 0 && dialled.some(({ protocol }) => protocol !== 6))
+        this.refuse(target.field, 'is not TCP, and http goes over TCP')
+      const weight = (target.weight * (rank + 1) ** -stream.targetExponent) / dialled.length
+      return dialled.map((destination) => ({
+        destination: this.indexOf(destination),
+        weight,
+        scheme: this.schemeOf(target, destination),
+      }))
     })
-    return { clients, destinations, weights }
+    return { clients, choices }
+  }
+
+  httpOf(stream: Stream, choices: readonly Choice[]): HttpPlan | null {
+    if (stream.http.length === 0) return null
+    return {
+      choose: weighted(stream.http.map(({ weight }) => weight)),
+      requests: choices.map(({ scheme }) =>
+        Uint32Array.from(stream.http, ({ host, path, method }) => this.requestIndex({ host, path, method, scheme })),
+      ),
+    }
+  }
+
+  private requestIndex(request: TraceRequest): number {
+    const key = JSON.stringify([request.host, request.path, request.method, request.scheme])
+    const index = this.indexOfRequest.get(key) ?? this.requests.push(request) - 1
+    this.indexOfRequest.set(key, index)
+    return index
+  }
+
+  /** https on port 443 and on a Service port of that name, http otherwise. */
+  private schemeOf(target: Target, { port, servicePort }: Dialled): Scheme {
+    if (target.kind === 'ingress') return this.entrances.get(target.field)!.scheme
+    if (target.kind !== 'service') return port === SCHEME_PORTS.https ? 'https' : 'http'
+    const name = this.service(target).ports.find((one) => one.port === servicePort)?.name
+    return servicePort === SCHEME_PORTS.https || name === 'https' ? 'https' : 'http'
   }
 
   private refuse(field: string, message: string, hint: string = ''): never {
@@ -203,6 +275,7 @@ class Planner {
       return [{ address, port, protocol, to: 'address', service: null, servicePort: null, node: null, steer }]
     }
     if (target.kind === 'name') return [this.dialName(target, from, clients)]
+    if (target.kind === 'ingress') return this.dialIngress(target, from, clients)
     const service = this.service(target)
     const port = this.port(service, target)
     const via = target.via === 'auto' ? this.chooseVia(service, port, from, target) : target.via
@@ -227,6 +300,27 @@ class Planner {
       node,
       steer: this.steerOf(steer, from),
     }))
+  }
+
+  /** What the Ingress's entrance says, with the affinity of the proxy's Service where one is dialled. */
+  private dialIngress(target: Extract<Target, { kind: 'ingress' }>, from: Source, clients: Clients): Dialled[] {
+    const { entrance } = this.entrances.get(target.field)!
+    const inFamily = entrance.dialled.filter(({ address }) => clients[familyOf(address)] !== null)
+    if (inFamily.length === 0) this.refuse(`${target.field}.ingress`, "has no address of its clients' IP family")
+    return inFamily.map(({ address, port, node, service: name }) => {
+      const service = this.cluster.services.find((service) => `${service.namespace}/${service.name}` === name)
+      return {
+        address,
+        port,
+        protocol: 6,
+        to: 'ingress',
+        ingress: `${target.namespace}/${target.name}`,
+        service: null,
+        servicePort: null,
+        node,
+        steer: this.steerOf(service === undefined ? 'tuple' : steerAt(service, address), from),
+      }
+    })
   }
 
   /** The address is asked for when the connection opens; until then it only says of which family the client is. */
@@ -304,18 +398,10 @@ class Planner {
     via: DestinationKind & Via,
     target: Extract<Target, { kind: 'service' }>,
   ): { address: string; node: string | null; steer: Steer }[] {
-    const sticky: Steer = service.affinityTimeoutSeconds > 0 ? 'client' : 'tuple'
-    const plain = (address: string) => ({ address, node: null, steer: sticky })
+    const plain = (address: string) => ({ address, node: null, steer: steerAt(service, address) })
     if (via === 'clusterIP') return service.clusterIPs.map(plain)
     if (via === 'externalIP') return service.externalIPs.map(plain)
-    if (via === 'loadBalancerIP') {
-      return service.loadBalancer
-        .filter(({ ip }) => ip !== '')
-        .map(({ ip, ipMode }) => ({
-          ...plain(ip),
-          steer: sticky === 'client' && ipMode === 'Proxy' ? 'destination' : sticky,
-        }))
-    }
+    if (via === 'loadBalancerIP') return service.loadBalancer.flatMap(({ ip }) => (ip === '' ? [] : [plain(ip)]))
     const nodes = this.cluster.nodes.filter((node) => (target.node === null ? node.ready : node.name === target.node))
     if (nodes.length === 0) {
       const known = this.cluster.nodes.map((node) => node.name)
@@ -325,10 +411,16 @@ class Planner {
     return nodes.flatMap((node) =>
       (['v4', 'v6'] as const).flatMap((family) => {
         const address = node.addresses.find((text) => familyOf(text) === family)
-        return address === undefined ? [] : [{ address, node: node.name, steer: sticky }]
+        return address === undefined ? [] : [{ ...plain(address), node: node.name }]
       }),
     )
   }
+}
+
+/** What must stay together of a Service's connections: a client's, or all, behind a load balancer that hides its clients. */
+function steerAt(service: ClusterService, address: string): Steer {
+  if (service.affinityTimeoutSeconds === 0) return 'tuple'
+  return service.loadBalancer.some(({ ip, ipMode }) => ip === address && ipMode === 'Proxy') ? 'destination' : 'client'
 }
 
 /** Distinct addresses in order of first use; ids are known when all have been added, as IPv4 comes first. */

@@ -6,6 +6,7 @@
  */
 import { load } from 'js-yaml'
 import { UserError } from '../errors.ts'
+import { readHost } from '../ingress/index.ts'
 import { canonicalIp, parseCidr } from '../k8s/ip.ts'
 import { readTextFile } from '../text-file.ts'
 import type { Distribution } from './distributions.ts'
@@ -45,6 +46,8 @@ export interface Stream {
   readonly arrivals: Arrivals
   /** Clients arrive once each and come back, or null. */
   readonly returning: Returning | null
+  /** What exchanges ask for, drawn for each by weight; empty for a stream that does not speak HTTP. */
+  readonly http: readonly HttpExchange[]
   /** Request and response exchanges of a connection; a draw is rounded. */
   readonly requests: Distribution
   readonly requestBytes: Distribution
@@ -55,6 +58,13 @@ export interface Stream {
   /** The most payload of a packet. */
   readonly mss: number
   readonly close: readonly { readonly how: Close; readonly weight: number }[]
+}
+
+export interface HttpExchange {
+  readonly host: string
+  readonly path: string
+  readonly method: string
+  readonly weight: number
 }
 
 export type Source =
@@ -79,6 +89,15 @@ export type Target =
       readonly port: number | string | null
       readonly via: Via
       readonly node: string | null
+      readonly weight: number
+      readonly field: string
+    }
+  | {
+      readonly kind: 'ingress'
+      readonly namespace: string
+      readonly name: string
+      /** null: 443 where the Ingress has spec.tls, else 80. */
+      readonly port: 80 | 443 | null
       readonly weight: number
       readonly field: string
     }
@@ -210,22 +229,38 @@ function parseRecord(record: Field): string {
 function parseStream(stream: Field, durationSeconds: number): Stream {
   const fields = stream.map([
     ...(['name', 'from', 'popularity', 'to', 'targetPopularity', 'start', 'arrivals', 'returning'] as const),
-    ...(['requests', 'requestBytes', 'responseBytes', 'thinkTime', 'serverTime', 'rtt', 'mss', 'close'] as const),
+    ...([
+      'requests',
+      'requestBytes',
+      'responseBytes',
+      'thinkTime',
+      'serverTime',
+      'rtt',
+      'mss',
+      'close',
+      'http',
+    ] as const),
   ])
   const startSeconds = fields.start.missing ? 0 : fields.start.duration()
   const returning = fields.returning.missing ? null : parseReturning(fields.returning)
   if (returning !== null && !fields.popularity.missing) {
     fields.popularity.fail('has no meaning with returning', 'every client arrives once and then returns by itself')
   }
+  const to = fields.to.list().map(parseTarget)
+  const http = fields.http.missing ? [] : fields.http.list().map(parseHttpExchange)
+  if (http.length === 0 && to.some(({ kind }) => kind === 'ingress')) {
+    fields.http.fail('is missing, and an Ingress routes by host and path', '[{ host: app.example.com, path: / }]')
+  }
   return {
     name: fields.name.textOr(stream.path),
     from: parseSource(fields.from),
     clientExponent: parsePopularity(fields.popularity),
-    to: fields.to.list().map(parseTarget),
+    to,
     targetExponent: parsePopularity(fields.targetPopularity),
     startSeconds,
     arrivals: parseArrivals(fields.arrivals, durationSeconds - startSeconds),
     returning,
+    http,
     requests: fields.requests.missing ? constant(1) : fields.requests.distribution('count'),
     requestBytes: fields.requestBytes.missing ? constant(200) : fields.requestBytes.distribution('size'),
     responseBytes: fields.responseBytes.missing ? constant(1000) : fields.responseBytes.distribution('size'),
@@ -269,9 +304,23 @@ function parseSource(from: Field): Source {
 }
 
 function parseTarget(target: Field): Target {
-  const fields = target.map(['service', 'address', 'name', 'port', 'protocol', 'via', 'node', 'weight'])
+  const fields = target.map(['service', 'address', 'name', 'ingress', 'port', 'protocol', 'via', 'node', 'weight'])
   const weight = fields.weight.missing ? 1 : fields.weight.number(1e-9)
   const protocols = { TCP: 6, UDP: 17, SCTP: 132 } as const
+  if (!fields.ingress.missing) {
+    for (const other of ['service', 'address', 'name', 'protocol', 'via', 'node'] as const) {
+      if (!fields[other].missing) fields[other].fail('does not go with ingress')
+    }
+    const port = fields.port.missing ? null : fields.port.integer(1, 65_535)
+    if (port !== null && port !== 80 && port !== 443) fields.port.fail('of an Ingress must be 80 or 443')
+    return {
+      kind: 'ingress',
+      ...parseNamespaced(fields.ingress),
+      port: port as 80 | 443 | null,
+      weight,
+      field: target.path,
+    }
+  }
   if (!fields.name.missing) {
     for (const other of ['service', 'address', 'via', 'node'] as const) {
       if (!fields[other].missing) fields[other].fail('does not go with name')
@@ -289,14 +338,10 @@ function parseTarget(target: Field): Target {
   }
   if (fields.address.missing) {
     if (!fields.protocol.missing) fields.protocol.fail('comes from the Service; leave it out')
-    const [namespace, name, ...more] =
-      `${fields.service.text().includes('/') ? '' : 'default/'}${fields.service.text()}`.split('/')
-    if (!namespace || !name || more.length > 0) fields.service.fail('must be name or namespace/name')
     const port = fields.port
     return {
       kind: 'service',
-      namespace: namespace!,
-      name: name!,
+      ...parseNamespaced(fields.service),
       port: port.missing ? null : typeof port.value === 'number' ? port.integer(1, 65_535) : port.text(),
       via: fields.via.missing
         ? 'auto'
@@ -317,6 +362,30 @@ function parseTarget(target: Field): Target {
     weight,
     field: target.path,
   }
+}
+
+/** `name` is of namespace default. */
+function parseNamespaced(object: Field): { namespace: string; name: string } {
+  const text = object.text()
+  const [namespace, name, ...more] = `${text.includes('/') ? '' : 'default/'}${text}`.split('/')
+  if (!namespace || !name || more.length > 0) object.fail('must be name or namespace/name')
+  return { namespace: namespace!, name: name! }
+}
+
+/** The characters of a method (RFC 9110, 5.6.2) and of a path as it travels: no spaces, nothing that is not ASCII. */
+const METHOD = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/
+const REQUEST_PATH = /^\/[\x21-\x7e]*$/
+
+/** Hosts and paths that no rule knows are as welcome as others: they are answered by the proxy. */
+function parseHttpExchange(exchange: Field): HttpExchange {
+  const { host, path, method, weight } = exchange.map(['host', 'path', 'method', 'weight'])
+  const name = host.text()
+  if (!/^[\x21-\x7e]+$/.test(name) || readHost(name) === null) host.fail(`is no host name: ${name}`, 'app.example.com')
+  const asked = path.textOr('/')
+  if (!REQUEST_PATH.test(asked)) path.fail('must begin with / and have no spaces', 'escape what is not ASCII: %C3%A9')
+  const verb = method.textOr('GET')
+  if (!METHOD.test(verb)) method.fail(`is no HTTP method: ${verb}`)
+  return { host: name, path: asked, method: verb.toUpperCase(), weight: weight.missing ? 1 : weight.number(1e-9) }
 }
 
 function parseArrivals(arrivals: Field, seconds: number): Arrivals {

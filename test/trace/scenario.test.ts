@@ -64,6 +64,29 @@ describe('a scenario', () => {
   })
 })
 
+describe('an HTTP stream', () => {
+  const HTTP = '[{ host: App1.example.com, path: "/backend1?a=%20", weight: 3 }, { host: "b:8080", method: post }]'
+  it.each([
+    ['{ ingress: web }', { kind: 'ingress', namespace: 'default', name: 'web', port: null, weight: 1 }],
+    [
+      '{ ingress: shop/web, port: 443, weight: 2 }',
+      { kind: 'ingress', namespace: 'shop', name: 'web', port: 443, weight: 2 },
+    ],
+    ['{ service: shop/web }', { kind: 'service', namespace: 'shop', name: 'web' }],
+  ])('may go to %s', (to, target) => {
+    const { traffic } = parseScenario(withStream(`to: ${to}\n    http: ${HTTP}`), 'scenario.yaml')
+    expect(traffic[0].to).toMatchObject([{ ...target, field: 'traffic[0].to' }])
+    expect(traffic[0].http).toEqual([
+      { host: 'App1.example.com', path: '/backend1?a=%20', method: 'GET', weight: 3 },
+      { host: 'b:8080', path: '/', method: 'POST', weight: 1 },
+    ])
+  })
+
+  it('is one by its http alone', () => {
+    expect(parseScenario(SMALL, 'scenario.yaml').traffic[0].http).toEqual([])
+  })
+})
+
 describe('a mistake names its field and what to write', () => {
   it.each([
     ['thinktime: 1s', 'traffic[0].thinktime is not a field of a scenario', 'did you mean thinkTime?'],
@@ -80,6 +103,29 @@ describe('a mistake names its field and what to write', () => {
     ['to: { address: 10.0.0.300, port: 80 }', 'traffic[0].to.address is no IP address', ''],
     ['to: { address: 10.0.0.3, port: 80, via: nodePort }', 'traffic[0].to.via does not go with address', ''],
     ['mss: 0', 'traffic[0].mss must be a number from 1 to 65000', ''],
+    [
+      'to: { ingress: web }',
+      'traffic[0].http is missing, and an Ingress routes by host and path',
+      'host: app.example.com',
+    ],
+    ['to: { ingress: web, service: web }', 'traffic[0].to.service does not go with ingress', ''],
+    ['to: { ingress: web, protocol: TCP }', 'traffic[0].to.protocol does not go with ingress', ''],
+    ['to: { ingress: web, via: nodePort }', 'traffic[0].to.via does not go with ingress', ''],
+    ['to: { ingress: web, node: a }', 'traffic[0].to.node does not go with ingress', ''],
+    ['to: { ingress: web, port: 8080 }', 'traffic[0].to.port of an Ingress must be 80 or 443', ''],
+    ['to: { ingress: web, port: http }', 'traffic[0].to.port must be a number', ''],
+    ['to: { ingress: a/b/c }', 'traffic[0].to.ingress must be name or namespace/name', ''],
+    ['http: []', 'traffic[0].http must have at least one entry', ''],
+    ['http: { path: / }', 'traffic[0].http.host is missing', ''],
+    ['http: [{ host: "a b" }]', 'traffic[0].http[0].host is no host name: a b', 'app.example.com'],
+    ['http: [{ host: a/b }]', 'traffic[0].http[0].host is no host name: a/b', ''],
+    ['http: [{ host: bücher.example }]', 'traffic[0].http[0].host is no host name', ''],
+    ['http: [{ host: a, path: b }]', 'traffic[0].http[0].path must begin with /', ''],
+    ['http: [{ host: a, path: "/a b" }]', 'traffic[0].http[0].path must begin with / and have no spaces', ''],
+    ['http: [{ host: a, path: /é }]', 'traffic[0].http[0].path must', 'escape what is not ASCII'],
+    ['http: [{ host: a, method: "GET /" }]', 'traffic[0].http[0].method is no HTTP method', ''],
+    ['http: [{ host: a, weight: 0 }]', 'traffic[0].http[0].weight must be a number', ''],
+    ['http: [{ host: a, pth: / }]', 'traffic[0].http[0].pth is not a field', 'did you mean path?'],
     ['returning: { gap: 5m, visit: 2 }', 'traffic[0].returning.visit is not a field', 'did you mean visits?'],
   ])('%s', (line, message, hint) => {
     const error = errorOf(withStream(line))
