@@ -89,6 +89,17 @@ describe('what the READMEs promise', () => {
     expect(new Set(destinations.map(({ to }) => to))).toEqual(new Set(['loadBalancerIP', 'clusterIP']))
   })
 
+  it.each(['ingress-hosts', 'ingress-paths', 'ingress-ways'])(
+    '%s has 2,000 connections and some 6,000 requests',
+    (name) => {
+      const { totals, requests, destinations } = inspections.get(name)!
+      expect(totals.connections).toBe(2000)
+      expect(requests.count).toBeGreaterThan(5800)
+      expect(requests.count).toBeLessThan(6200)
+      expect(destinations.map(({ to }) => to)).toEqual(['ingress'])
+    },
+  )
+
   it('FORMAT.md shows the Python reader as it is', () => {
     const reader = readFileSync(join(traces, 'read_trace.py'), 'utf8')
     expect(readFileSync(join(traces, 'FORMAT.md'), 'utf8')).toContain(`\`\`\`python\n${reader}\`\`\``)
