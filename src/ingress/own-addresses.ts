@@ -12,6 +12,7 @@ import { stableHash } from '../k8s/hash.ts'
 import { canonicalIp, ipFamily } from '../k8s/ip.ts'
 import type { Ingress, IpFamily } from '../k8s/types.ts'
 import { namespaceOf } from './classes.ts'
+import { readIngress } from './read-ingress.ts'
 
 export interface OwnAddress {
   readonly address: string
@@ -68,8 +69,9 @@ function addressesIn(cluster: Cluster): Set<string> {
   ])
 }
 
+/** Host names are left out: nobody can say where they lead. */
 function statusAddresses(ingress: Ingress): string[] {
-  return (ingress.status?.loadBalancer?.ingress ?? []).flatMap(({ ip }) => canonicalIp(String(ip ?? '')) ?? [])
+  return readIngress(ingress, () => undefined).addresses.flatMap((address) => canonicalIp(address) ?? [])
 }
 
 function nameOf(ingress: Ingress): string {

@@ -132,8 +132,9 @@ class Planner {
       if (target.kind !== 'ingress') continue
       const name = `${target.namespace}/${target.name}`
       try {
-        const tls = findIngress(this.cluster, name).spec?.tls ?? []
-        const isHttps = target.port === null ? tls.length > 0 : target.port === SCHEME_PORTS.https
+        const tls: unknown = findIngress(this.cluster, name).spec?.tls
+        const hasTls = Array.isArray(tls) && tls.length > 0
+        const isHttps = target.port === null ? hasTls : target.port === SCHEME_PORTS.https
         const scheme = isHttps ? 'https' : 'http'
         const entrance = entranceOf(this.cluster, name, scheme, null)
         for (const { address } of entrance.dialled) this.clusterAddresses.add(address)

@@ -1,11 +1,13 @@
 /** What the clients of an Ingress dial and which proxies take their requests, from manifests as a user has them. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { UserError } from '../../src/errors.ts'
 import { type Entrance, entranceOf, type IngressPath } from '../../src/ingress/index.ts'
 import type { Cluster } from '../../src/k8s/cluster.ts'
-import { cidrContains, parseCidr } from '../../src/k8s/ip.ts'
+import { canonicalIp, cidrContains, parseCidr } from '../../src/k8s/ip.ts'
+import type { Ingress } from '../../src/k8s/types.ts'
 import { clusterFromText } from './build.ts'
 
 const node = (name: string, last: number, cpus: number, six = '') => `
@@ -465,5 +467,75 @@ describe('what cannot be entered says why', () => {
   it('but a class that nobody serves does not matter where the path is given', () => {
     const of = cluster(NODES, BACKENDS, NGINX, ingress('web', { className: 'other' }), lb, proxies('a'))
     for (const path of ['instance', 'ip', 'proxy'] as const) expect(ask(of, path).path).toBe(path)
+  })
+})
+
+describe('any Ingress', () => {
+  const sites = [
+    cluster(SITE, proxyService('LoadBalancer'), proxies('ab')),
+    cluster(SITE, proxies('ac', { hostNetwork: true }), ALB),
+    cluster(SITE, ALB),
+  ]
+  const junk = fc.jsonValue({ maxDepth: 3 })
+  const ip = fc.constantFrom('198.51.100.7', '192.168.0.1', '2001:db8::1', '198.51.100.300', '')
+  const ofClass = fc.constantFrom('nginx', 'alb', 'gce', 'none')
+  const status = fc.record({
+    loadBalancer: fc.record({ ingress: fc.oneof(junk, fc.array(fc.oneof(junk, fc.record({ ip })))) }),
+  })
+  const spec = fc.record(
+    { ingressClassName: fc.oneof(ofClass, junk), rules: junk, defaultBackend: junk },
+    { requiredKeys: [] },
+  )
+  const annotations = fc.dictionary(
+    fc.constantFrom('kubernetes.io/ingress.class', 'alb.ingress.kubernetes.io/target-type'),
+    fc.oneof(ofClass, fc.constantFrom('ip'), junk),
+  )
+
+  it('has an entrance of addresses and replicas, or a UserError says why not', () => {
+    const path = fc.constantFrom(null, 'instance', 'ip', 'proxy')
+    const reached = new Set<string>()
+    fc.assert(
+      fc.property(
+        fc.constantFrom(...sites),
+        fc.oneof(spec, junk),
+        fc.oneof(status, junk),
+        fc.oneof(annotations, junk),
+        path,
+        (site, spec, status, annotations, path) => {
+          const odd = {
+            ...site.ingresses[0],
+            metadata: { name: 'odd', annotations },
+            spec,
+            status,
+          } as unknown as Ingress
+          const of = { ...site, ingresses: [odd, ...site.ingresses] }
+          try {
+            const entrance = entranceOf(of, 'default/odd', 'http', path)
+            reached.add(`${path} ${entrance.path}`)
+            if (path !== null) expect(entrance.path).toBe(path)
+            expect(entrance.dialled.length).toBeGreaterThan(0)
+            for (const { address, port } of entrance.dialled) {
+              expect(canonicalIp(address)).toBe(address)
+              expect(port).toBeGreaterThan(0)
+            }
+            expect(entrance.replicas.length).toBeGreaterThan(0)
+            for (const { workers, addresses } of entrance.replicas) {
+              expect(workers).toBeGreaterThanOrEqual(1)
+              expect(addresses.length).toBeGreaterThan(0)
+            }
+            if (entrance.path !== 'proxy') {
+              const taken = [...of.nodes, ...of.pods].flatMap(({ addresses }) => addresses)
+              expect(taken).not.toContain(entrance.dialled[0].address)
+            }
+          } catch (error) {
+            expect(error).toMatchObject({ name: 'UserError', code: 'E_INGRESS_PATH' })
+          }
+        },
+      ),
+      { seed: 20261125, numRuns: 1500 },
+    )
+    expect([...reached].sort()).toEqual([
+      ...['instance instance', 'ip ip', 'null instance', 'null ip', 'null proxy', 'proxy proxy'],
+    ])
   })
 })
