@@ -42,6 +42,8 @@ export const FLOW_HASH_BITS = 255
 export const FLOW_MASQUERADED = 256
 /** A reply has been seen. */
 export const FLOW_ANSWERED = 512
+/** It leads to an HTTP proxy. */
+export const FLOW_PROXIED = 1024
 
 /** Defined, no packet yet. */
 export const LINE_NEW = 0
@@ -58,3 +60,5 @@ export const LINE_CHAIN = 3
 export const LINE_FAILED = 4
 /** Its pod has gone: TCP breaks at the next packet, UDP vanishes until its entries expire or are cleaned up. */
 export const LINE_ORPHANED = 5
+/** It ends at a balancer outside the cluster: no node sees it. */
+export const LINE_EDGE = 6

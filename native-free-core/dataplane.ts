@@ -16,12 +16,14 @@ import {
   FLOW_ANSWERED,
   FLOW_HASH_BITS,
   FLOW_MASQUERADED,
+  FLOW_PROXIED,
   LINE_BACKEND,
   LINE_CHAIN,
   LINE_CLIENT,
   LINE_DELIVERED_PORTS,
   LINE_DESTINATION,
   LINE_DESTINATION_INDEX,
+  LINE_EDGE,
   LINE_ENDPOINT,
   LINE_ENTRY,
   LINE_ENTRY2,
@@ -64,14 +66,17 @@ import {
   type ConnectionColumns,
   createConnectionColumns,
   createPacketColumns,
+  createRequestColumns,
   FLAG_REPLY,
   HEADER_ONLY_BYTES,
   type PacketColumns,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
+  type RequestColumns,
   TCP_PSH,
   TICKS_PER_MS,
 } from './packet.ts'
+import { Proxies } from './proxy.ts'
 import { HOP_LAST, type HopColumns } from './queue.ts'
 import {
   ENDPOINT_BYTES,
@@ -79,6 +84,7 @@ import {
   ENDPOINT_WORDS,
   LATENCY_LENGTH,
   type PairSeries,
+  type ResultExtent,
   type ResultLayout,
   resultLayout,
   TOTAL_ACCEPTED_BYTES,
@@ -115,10 +121,10 @@ export interface DataplaneLimits {
   /** Rows of the packet columns, and of the connection columns. */
   readonly packetRows: number
   readonly connectionRows: number
-  /** Pods that are queues of their own; none when left out. */
-  readonly stations?: number
-  /** Latency slots; 1 when left out. */
-  readonly latencies?: number
+  /** Latency slots, pods that are queues, routes of requests and HTTP proxies; none but one slot when left out. */
+  readonly extent?: ResultExtent
+  /** Of a trace with HTTP requests: most of them in one window, connections that proxies may have at once, all their workers. */
+  readonly requests?: { readonly rows: number; readonly upstreams: number; readonly workers: number }
   /**
    * Where hops are written for the nodes' CPU queues, at least three a packet row; the caller runs the queues and calls
    * `settleHops`. Left out: nothing waits, latencies are recorded at once.
@@ -138,6 +144,7 @@ export interface Run {
 export interface Dataplane {
   readonly packets: PacketColumns
   readonly connections: ConnectionColumns
+  readonly requests: RequestColumns
   readonly table: FlowTable
   readonly lines: Int32Array
   readonly slowPath: SlowPath
@@ -174,11 +181,12 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   const { shards, nodes } = limits
   const table = createFlowTable(limits.entries, shards, nodes)
   const entries = table.entries
-  const lines = alignedWords(limits.connections * LINE_WORDS)
-  const thirdEntries = new Int32Array(limits.connections * 2)
+  const lineCount = limits.connections + (limits.requests?.upstreams ?? 0)
+  const lines = alignedWords(lineCount * LINE_WORDS)
+  const thirdEntries = new Int32Array(lineCount * 2)
   const packets = createPacketColumns(limits.packetRows)
   const connections = createConnectionColumns(limits.connectionRows)
-  const layout = resultLayout(nodes, limits.endpoints, limits.latencies, limits.stations)
+  const layout = resultLayout(nodes, limits.endpoints, limits.extent)
   const result = new Float64Array(layout.length)
   const budgets = new Int32Array(shards * nodes)
   const timeouts = new Int32Array(16)
@@ -209,6 +217,21 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   })
   const { hopTime, hopPlace, hopCost, hopLine, hopNanos, hopMeta, slotOf, cores, flowCosts, zones } = log
   let rules: RuleColumns
+  const requests = createRequestColumns(limits.packetRows, limits.requests?.rows ?? 0)
+  const { at: requestAt } = requests
+  const proxying = limits.requests !== undefined
+  const proxies = new Proxies({
+    lines,
+    slowPath,
+    log,
+    result,
+    layout,
+    requests,
+    shards,
+    connections: limits.connections,
+    upstreams: limits.requests?.upstreams ?? 0,
+    groups: limits.requests?.workers ?? 0,
+  })
   /** Pods are queues of their own. */
   let serving = false
   slowPath.wire = log
@@ -223,6 +246,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     if (run.latencySlots !== undefined) log.slotOf.set(run.latencySlots, 1)
     slowPath.begin(run.seed)
     sampler.begin(rules, run.durationTicks)
+    proxies.begin(run.seed)
   }
 
   function takeRules(words: Int32Array): void {
@@ -233,6 +257,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     timeouts.set(rules.timeouts)
     log.take(rules)
     serving = rules.stationNanos.length > 0
+    if (proxying) proxies.take(rules)
     timeouts[UNACKNOWLEDGED] = rules.settings[SETTING_UNACKNOWLEDGED_MS]
   }
 
@@ -264,6 +289,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     const moved = clientMap.length > 0
     for (let i = 0; i < rows; i++) {
       const line = (lineBase + connections.slot[i]) << LINE_SHIFT
+      if (proxying) proxies.forget(line)
       const destination = connections.destination[i]
       const client = connections.client[i]
       lines[line + LINE_CLIENT] = moved ? clientMap[client] : client
@@ -343,6 +369,9 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     sink[0] = touchLines(size) ^ touchEntries(size)
     const baseMs = Math.floor(baseTick / TICKS_PER_MS)
     const restTicks = baseTick - baseMs * TICKS_PER_MS
+    if (proxying) {
+      proxies.advance(shard, baseMs + Math.floor((restTicks + time[from]) / TICKS_PER_MS), baseTick + time[from])
+    }
     let bytes = 0
     let accepted = 0
     let acceptedBytes = 0
@@ -408,12 +437,19 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
           }
         }
       }
-      if (!passes && !slow(shard, line, row, status, nowMs, baseTick)) continue
+      if (!passes && !slow(shard, line, row, status, nowMs, baseTick)) {
+        if (proxying && (lines[line + LINE_STATUS] & 0xff) === LINE_FAILED) {
+          proxies.abandon(line, nowMs, baseTick + time[row])
+        }
+        continue
+      }
       const nanos = lines[line + LINE_FORWARD_NANOS]
       const endpoint = lines[line + LINE_ENDPOINT]
       const latency = slotOf[endpoint + 1]
-      if (queued) {
-        const flow = lines[line + LINE_FLOW]
+      const flow = lines[line + LINE_FLOW]
+      if (proxying && (flow & FLOW_PROXIED) !== 0) {
+        proxies.packet(shard, line, packetFlags, packetLength, requestAt[row], nowMs, baseTick + time[row])
+      } else if (queued) {
         const hash = flow & FLOW_HASH_BITS
         const masqueraded = (flow & FLOW_MASQUERADED) >> 8
         const at = baseTick + time[row] - stepBase
@@ -474,6 +510,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     }
     const tick = (baseTick + time[row]) | 0
     if (status === LINE_NEW) return openConnection(shard, line, row, nowMs, tick, baseTick)
+    if (status === LINE_EDGE) return atEdge(line, row, baseTick)
     if (status === LINE_ORPHANED) return orphaned(shard, line, row, nowMs, tick)
     const reason = slowPath.step(line, flags[row], length[row], nowMs, tick, shard)
     if (reason !== REASON_NONE) {
@@ -491,6 +528,16 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
       }
     }
     return true
+  }
+
+  /** A packet of a connection that ends at a balancer outside the cluster: no node has a say in it. */
+  function atEdge(line: number, row: number, baseTick: number): boolean {
+    if (flags[row] < FLAG_REPLY || (lines[line + LINE_FLOW] & FLOW_ANSWERED) !== 0) return true
+    lines[line + LINE_FLOW] |= FLOW_ANSWERED
+    if (lines[line + LINE_STATUS] >> 8 !== PROTOCOL_TCP) return true
+    log.countDelivered(line, length[row], 1)
+    log.answer(line, baseTick + time[row], length[row])
+    return false
   }
 
   /** A packet of a connection whose pod has gone. */
@@ -544,6 +591,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   return {
     packets,
     connections,
+    requests,
     table,
     lines,
     slowPath,

@@ -38,6 +38,8 @@ export const PURPOSE_NAME_PORT = 6
 export const PURPOSE_NAME_ANSWER = 7
 export const PURPOSE_NAME_CACHE = 8
 export const PURPOSE_SERVICE = 9
+export const PURPOSE_PROXY_WORKER = 10
+export const PURPOSE_PROXY_TARGET = 11
 
 /** The random word of (seed, connection, node, purpose); the same inputs give the same word on any worker. */
 export function draw(seed: number, connection: number, node: number, purpose: number): number {

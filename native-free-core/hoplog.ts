@@ -16,6 +16,7 @@ import {
   LINE_BACKEND,
   LINE_CHAIN,
   LINE_CLIENT,
+  LINE_EDGE,
   LINE_ENDPOINT,
   LINE_FAILED,
   LINE_FIRST_NANOS,
@@ -62,6 +63,8 @@ import { REASON_BACKLOG_FULL, REASON_POD_QUEUE_FULL } from './verdict.ts'
 const CHUNK = 512
 /** The most that a line's latency can hold, 2.1 s; a histogram's last bucket. */
 const MOST_NANOS = 0x7fffffff
+/** Nodes of a connection's path. */
+const MOST_LEGS = 3
 
 export interface HopLogParts {
   readonly nodes: number
@@ -163,24 +166,30 @@ export class HopLog implements Wire {
    * @returns     the last one's number; the caller says whose it is and moves `count` behind it
    */
   chain(line: number, tick: number): number {
+    const hop = this.legs(this.count, line, tick) - 1
+    this.hopPlace[hop] |= HOP_LAST
+    return hop
+  }
+
+  /** @returns the place behind the last one written */
+  private legs(from: number, line: number, tick: number): number {
     const { lines, flowCosts } = this
     const at = tick - this.stepBase
     const flow = lines[line + LINE_FLOW]
     const third = this.third[(line >> LINE_SHIFT) * 2 + 1]
     const most = (lines[line + LINE_STATUS] & 0xff) === LINE_CHAIN ? 3 : 2
-    let hop = this.count - 1
+    let hop = from
     for (let i = 0; i < most; i++) {
       const nodeProtocol = i === 2 ? third : lines[line + LINE_NODE_PROTOCOL + i]
       if (nodeProtocol < 0) break
-      hop = this.write(
-        hop + 1,
+      this.write(
+        hop++,
         nodeProtocol >> 8,
         at,
         flow & FLOW_HASH_BITS,
         flowCosts[i === 0 ? (flow & FLOW_MASQUERADED) >> 8 : 0],
       )
     }
-    this.hopPlace[hop] |= HOP_LAST
     return hop
   }
 
@@ -188,7 +197,7 @@ export class HopLog implements Wire {
   opening(line: number, tick: number, length: number): void {
     const nanos = this.lines[line + LINE_FIRST_NANOS]
     const { path, names } = this.slowPath
-    if (!this.queued) {
+    if (!this.queued || path.hops === 0) {
       const slot = this.latencyOf(line)
       this.record(this.layout.firstHistogram + slot, nanos)
       this.record(this.layout.packetHistogram + slot, nanos)
@@ -208,7 +217,7 @@ export class HopLog implements Wire {
   /** The answer that completes the set-up of a TCP connection. */
   answer(line: number, tick: number, length: number): void {
     const nanos = this.lines[line + LINE_FORWARD_NANOS]
-    if (this.queued) {
+    if (this.queued && (this.lines[line + LINE_STATUS] & 0xff) !== LINE_EDGE) {
       this.close(this.chain(line, tick), HOP_ANSWERS, line, nanos, length)
       return
     }
@@ -256,6 +265,47 @@ export class HopLog implements Wire {
     this.hopPlace[hop] = (this.cores.length + station) << 16
     this.hopCost[hop] = cost
     this.close(hop, HOP_REQUEST, line, cost, length)
+  }
+
+  /**
+   * A packet between a client and the pod behind its proxy: over the client's connection, the proxy, and the one behind it.
+   * @param behind   line of the connection that it goes on over, -1 where the proxy keeps it
+   * @param station  the proxy's pod where it works on a request that begins, else -1
+   * @param nanos    latency of the whole way without waiting, the proxy's work apart
+   */
+  through(line: number, behind: number, station: number, tick: number, nanos: number, length: number): void {
+    const last = behind < 0 ? line : behind
+    const cost = station < 0 ? 0 : this.serviceNanos(this.rules.stationNanos[station], line, tick)
+    let hop = this.count
+    if (this.queued) {
+      hop = this.legs(hop, line, tick)
+      if (station >= 0) {
+        this.hopTime[hop] = tick - this.stepBase + Math.round(this.lines[line + LINE_FORWARD_NANOS] / NANOS_PER_TICK)
+        this.hopPlace[hop] = (this.cores.length + station) << 16
+        this.hopCost[hop] = cost
+        hop++
+      }
+      if (behind >= 0) hop = this.legs(hop, behind, tick)
+    }
+    if (hop === this.count) this.record(this.layout.packetHistogram + this.latencyOf(last), nanos + cost)
+    else this.close(hop - 1, 0, last, nanos + cost, length)
+  }
+
+  /**
+   * A packet of a proxy's own making: it costs CPU time and has no latency that anybody waits for.
+   * @param opening  it has just opened its connection
+   */
+  aside(line: number, tick: number, opening: boolean): void {
+    const { path } = this.slowPath
+    if (!this.queued || this.count + MOST_LEGS > this.hopTime.length) return
+    const hop = this.legs(this.count, line, tick)
+    if (hop === this.count) return
+    if (opening) {
+      this.hopCost[this.count] = path.cost0
+      if (path.hops > 1) this.hopCost[this.count + 1] = path.cost1
+      if (path.hops > 2) this.hopCost[this.count + 2] = path.cost2
+    }
+    this.close(hop - 1, HOP_LOST, line, 0, 0)
   }
 
   /** CPU time of a request in its pod: constant, or exponential with the same mean. */

@@ -71,6 +71,7 @@ import {
   SETTING_LOCAL_DELIVERY_NANOS,
   SETTING_NODES,
   SETTING_TCP_LOOSE,
+  WAY_PROXY,
 } from './ruleset.ts'
 import { Selector } from './selector.ts'
 import { Tracker, type TrackerParts } from './tracker.ts'
@@ -188,6 +189,10 @@ export class Journey implements Carrier {
     let node = home
     if (home < 0) {
       this.path.forwardNanos += settings[SETTING_CLIENT_NANOS]
+      if (this.endsAtEdge()) {
+        this.path.forwardNanos += settings[SETTING_BALANCER_NANOS]
+        return REASON_NONE
+      }
       node = this.entryNode(line)
       if (node < 0) {
         if (node === -2) return REASON_NO_HEALTHY_NODE
@@ -221,6 +226,13 @@ export class Journey implements Carrier {
     }
     this.path.forwardNanos += owner >= 0 ? settings[SETTING_LOCAL_DELIVERY_NANOS] : settings[SETTING_CLIENT_NANOS]
     return REASON_NONE
+  }
+
+  /** Whether it is addressed to a balancer outside the cluster that ends connections. */
+  private endsAtEdge(): boolean {
+    const { addressProxy, proxyWay } = this.rules
+    const proxy = this.destination < addressProxy.length ? addressProxy[this.destination] : -1
+    return proxy >= 0 && proxyWay[proxy] !== WAY_PROXY
   }
 
   /** The node that the client itself sits on, and so the one that its answers come back to; -1 outside the cluster. */

@@ -7,12 +7,14 @@
 import {
   FLOW_HASH_BITS,
   FLOW_MASQUERADED,
+  FLOW_PROXIED,
   LINE_BACKEND,
   LINE_CHAIN,
   LINE_CLIENT,
   LINE_DELIVERED_PORTS,
   LINE_DESTINATION,
   LINE_DESTINATION_INDEX,
+  LINE_EDGE,
   LINE_ENDPOINT,
   LINE_ENTRY,
   LINE_ENTRY2,
@@ -130,7 +132,14 @@ export class Opening extends Journey {
       entries[base + ENTRY_REPLY_SOURCE] === this.destination &&
       entries[base + ENTRY_REPLY_DESTINATION] === this.source &&
       entries[base + ENTRY_REPLY_PORTS] === swapPorts(this.packetPorts)
-    const status = path.hops === 3 || !translatedFirst ? LINE_CHAIN : path.hops === 2 ? LINE_OPEN2 : LINE_OPEN
+    const status =
+      path.hops === 0
+        ? LINE_EDGE
+        : path.hops === 3 || !translatedFirst
+          ? LINE_CHAIN
+          : path.hops === 2
+            ? LINE_OPEN2
+            : LINE_OPEN
     lines[line + LINE_STATUS] = status | (this.protocol << 8)
     lines[line + LINE_ENTRY] = path.entry0
     lines[line + LINE_NODE_PROTOCOL] = (path.node0 << 8) | this.protocol
@@ -142,12 +151,18 @@ export class Opening extends Journey {
       this.third[at + 1] = (path.node2 << 8) | this.protocol
     }
     lines[line + LINE_FORWARD_NANOS] = path.forwardNanos
-    lines[line + LINE_FLOW] = (this.connectionWord & FLOW_HASH_BITS) | (path.masqueraded !== 0 ? FLOW_MASQUERADED : 0)
+    lines[line + LINE_FLOW] =
+      (this.connectionWord & FLOW_HASH_BITS) | (path.masqueraded !== 0 ? FLOW_MASQUERADED : 0) | this.proxied()
     lines[line + LINE_FIRST_NANOS] = path.forwardNanos + path.firstExtraNanos
     lines[line + LINE_ENDPOINT] = this.endpoint
     lines[line + LINE_BACKEND] = this.destination
     lines[line + LINE_SEEN] = this.source
     lines[line + LINE_DELIVERED_PORTS] = this.packetPorts
+  }
+
+  private proxied(): number {
+    const { addressProxy } = this.rules
+    return this.destination < addressProxy.length && addressProxy[this.destination] >= 0 ? FLOW_PROXIED : 0
   }
 
   /** Counts the connection that `open` has just tried; only for its first opening. @param reason what `open` returned */
@@ -158,7 +173,8 @@ export class Opening extends Journey {
     if (reason !== REASON_NONE) return
     if (path.hops > 1) this.total(TOTAL_CROSS_NODE)
     if (path.masqueraded !== 0) this.total(TOTAL_MASQUERADED)
-    if (this.source === client) this.total(TOTAL_CLIENT_IP_KEPT)
+    // Behind a balancer at the edge no pod sees the client's address.
+    if (this.source === client && path.hops > 0) this.total(TOTAL_CLIENT_IP_KEPT)
     const endpoint = this.lines[line + LINE_ENDPOINT]
     if (endpoint >= 0) {
       const at = this.layout.endpoints + endpoint * ENDPOINT_WORDS + ENDPOINT_CONNECTIONS

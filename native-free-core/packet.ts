@@ -11,6 +11,8 @@ export const TCP_RST = 4
 export const TCP_PSH = 8
 export const TCP_ACK = 16
 export const FLAG_REPLY = 128
+/** The packet begins an HTTP request; set by the reader of a trace, in a bit that no TCP flag here has. */
+export const FLAG_REQUEST = 64
 
 export const PROTOCOL_TCP = 6
 export const PROTOCOL_UDP = 17
@@ -31,6 +33,27 @@ export interface PacketColumns {
   readonly flags: Uint8Array
   /** Bytes of the IP packet. */
   readonly length: Uint16Array
+}
+
+/** HTTP requests of a window; packets name them by their place. */
+export interface RequestColumns {
+  /** By row of the packet columns: place of the request that it begins + 1, 0 for none. */
+  readonly at: Uint32Array
+  /** Number of the request among the distinct ones of the trace. */
+  readonly request: Uint32Array
+  /** Bytes of its answer, UNKNOWN_BYTES where nobody said. */
+  readonly responseBytes: Uint32Array
+}
+
+export const UNKNOWN_BYTES = 0xffffffff
+
+/** @param packetRows as the packet columns; none of these where no request comes */
+export function createRequestColumns(packetRows: number, requests: number): RequestColumns {
+  return {
+    at: new Uint32Array(requests === 0 ? 0 : packetRows),
+    request: new Uint32Array(requests),
+    responseBytes: new Uint32Array(requests),
+  }
 }
 
 /** Connections that begin (or take over a slot) before the packets that follow. */

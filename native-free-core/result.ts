@@ -80,6 +80,32 @@ export const STATION_BUSY = 1
 export const STATION_REFUSED = 2
 export const STATION_WORDS = 3
 
+/** What requests through HTTP proxies came to, in order: requests; their clients' connections; proxies that saw the client's address. */
+export const INGRESS_REQUESTS = 0
+export const INGRESS_CONNECTIONS = 1
+export const INGRESS_CLIENT_SEEN = 2
+/** No target was there (503), it refused (502), or nothing came back (504). */
+export const INGRESS_UNAVAILABLE = 3
+export const INGRESS_REFUSED = 4
+export const INGRESS_TIMED_OUT = 5
+/** Connections to backends: opened, across nodes, masqueraded; used again. */
+export const INGRESS_OPENED = 6
+export const INGRESS_CROSS_NODE = 7
+export const INGRESS_MASQUERADED = 8
+export const INGRESS_REUSED = 9
+/** Closed: idle for too long, too many idle ones, old or of many requests, client gone; and those that broke. */
+export const INGRESS_IDLE_CLOSED = 10
+export const INGRESS_EVICTED = 11
+export const INGRESS_WORN = 12
+export const INGRESS_ABORTED = 13
+export const INGRESS_BROKEN = 14
+export const INGRESS_WORDS = 15
+
+/** Per proxy, in order. */
+export const PROXY_CONNECTIONS = 0
+export const PROXY_REQUESTS = 1
+export const PROXY_WORDS = 2
+
 /** The histograms of one latency slot: packets, first packets, connection set-ups, requests. */
 export const LATENCY_LENGTH: number = 4 * HISTOGRAM_LENGTH
 
@@ -107,10 +133,26 @@ export interface ResultLayout {
   /** DNS questions answered, by endpoint. */
   readonly endpointQueries: number
   readonly stations: number
+  readonly ingress: number
+  /** Requests by route, and by endpoint that they were given to. */
+  readonly routes: number
+  readonly endpointRequests: number
+  readonly proxies: number
   readonly length: number
 }
 
-export function resultLayout(nodes: number, endpoints: number, latencies = 1, stations = 0): ResultLayout {
+/** How many of what not every run has. */
+export interface ResultExtent {
+  /** Latency slots; 1 when left out. */
+  readonly latencies?: number
+  /** Pods that are queues of their own, routes of requests, and HTTP proxies; none when left out. */
+  readonly stations?: number
+  readonly routes?: number
+  readonly proxies?: number
+}
+
+export function resultLayout(nodes: number, endpoints: number, extent: ResultExtent = {}): ResultLayout {
+  const { latencies = 1, stations = 0, routes = 0, proxies = 0 } = extent
   const totals = 0
   const reasons = totals + TOTAL_COUNT
   const packetHistogram = reasons + REASON_COUNT
@@ -126,6 +168,10 @@ export function resultLayout(nodes: number, endpoints: number, latencies = 1, st
   const dns = endpointsAt + endpoints * ENDPOINT_WORDS
   const endpointQueries = dns + DNS_WORDS
   const stationsAt = endpointQueries + endpoints
+  const ingress = stationsAt + stations * STATION_WORDS
+  const routesAt = ingress + INGRESS_WORDS
+  const endpointRequests = routesAt + routes
+  const proxiesAt = endpointRequests + endpoints
   return {
     totals,
     reasons,
@@ -143,7 +189,11 @@ export function resultLayout(nodes: number, endpoints: number, latencies = 1, st
     dns,
     endpointQueries,
     stations: stationsAt,
-    length: stationsAt + stations * STATION_WORDS,
+    ingress,
+    routes: routesAt,
+    endpointRequests,
+    proxies: proxiesAt,
+    length: proxiesAt + proxies * PROXY_WORDS,
   }
 }
 

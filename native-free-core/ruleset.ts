@@ -99,6 +99,17 @@ export const RULE_COLUMNS = [
   /** By address id: the pod there that is a queue of its own, or -1. By such pod: CPU time of a request, ns. */
   'addressStation',
   'stationNanos',
+  /** By address id: the HTTP proxy there, or -1; empty without any. By proxy: its `WAY_*`, and its worker processes. */
+  'addressProxy',
+  'proxyWay',
+  'proxyWorkers',
+  /** By request of the trace: its route. By route: the backend that gets it, or -1 where the proxy answers. */
+  'requestRoute',
+  'routeBackend',
+  /** By backend × PROXY_WAYS + way: run of `targets`, TARGET_WORDS each. */
+  'backendStart',
+  'backendCount',
+  'targets',
   /** By address id of the trace: the id that the client has in this cluster; empty where all kept theirs. */
   'clientMap',
   /** Timeouts by conntrack state, ms. */
@@ -208,6 +219,19 @@ export const NAMES_RESOLVERS = 0
 export const NAMES_TYPES = 1
 export const NAMES_CLIENT_CACHE_MS = 2
 export const NAMES_SETTINGS = 3
+
+/** Ways of a proxy: a pod, to pods or cluster IPs; a balancer outside the cluster, to pods; one to node ports. */
+export const WAY_PROXY = 0
+export const WAY_IP = 1
+export const WAY_INSTANCE = 2
+export const PROXY_WAYS = 3
+
+/** A target: address id, port, endpoint id or -1 where a Service's rules choose, and 1 where it is a Service that is meant. */
+export const TARGET_ADDRESS = 0
+export const TARGET_PORT = 1
+export const TARGET_ENDPOINT = 2
+export const TARGET_MEANING = 3
+export const TARGET_WORDS = 4
 
 export const MODE_NFTABLES = 0
 export const MODE_IPTABLES = 1
@@ -323,6 +347,14 @@ export function openRules(words: Int32Array): RuleColumns {
     nameAnswers: column('nameAnswers'),
     addressStation: column('addressStation'),
     stationNanos: column('stationNanos'),
+    addressProxy: column('addressProxy'),
+    proxyWay: column('proxyWay'),
+    proxyWorkers: column('proxyWorkers'),
+    requestRoute: column('requestRoute'),
+    routeBackend: column('routeBackend'),
+    backendStart: column('backendStart'),
+    backendCount: column('backendCount'),
+    targets: column('targets'),
     clientMap: column('clientMap'),
     timeouts: column('timeouts'),
     propagation: column('propagation'),

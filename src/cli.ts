@@ -57,6 +57,7 @@ const COMMANDS: readonly Command[] = [
           manifests: listOf(args, 'manifests'),
           policy: listOf(args, 'policy'),
           proxyMode: listOf(args, 'proxy-mode'),
+          ingressPath: listOf(args, 'ingress-path'),
           workers: textOf(args, 'workers'),
           shards: textOf(args, 'shards'),
           seed: textOf(args, 'seed'),

@@ -50,13 +50,13 @@ function crossingsIn(group: readonly CapacityCell[], figure: string): Crossing[]
 
 /** By rate; only where both policies have the figure, and it differs. */
 function pointsOf(group: readonly CapacityCell[], figure: string): Point[] {
-  const valueOf = (policy: string, rate: number): number | null => {
+  const figureAt = (policy: string, rate: number): number | null => {
     const run = group.find((cell) => cell.policy === policy && cell.run!.connectionsPerSecond === rate)?.run
     return run === undefined || run === null ? null : figureOf(run.figures, figure)
   }
   const rates = [...new Set(group.map(({ run }) => run!.connectionsPerSecond))].sort((a, b) => a - b)
   return rates.flatMap((rate) => {
-    const [local, cluster] = [valueOf('local', rate), valueOf('cluster', rate)]
+    const [local, cluster] = [figureAt('local', rate), figureAt('cluster', rate)]
     return local === null || cluster === null || local === cluster ? [] : [{ rate, difference: local - cluster }]
   })
 }

@@ -37,6 +37,9 @@ export const REPLAY_FLAGS: Flags = {
     'externalTrafficPolicy to replay under: cluster, local or as-is, comma separated (default cluster,local)',
   ),
   'proxy-mode': value('nftables, iptables or ipvs, comma separated (default: as the manifests say, else nftables)'),
+  'ingress-path': value(
+    'ways of HTTP requests to backends side by side: instance, ip (a cloud load balancer to node ports or pods) and proxy (in the cluster), comma separated (default: as each Ingress has it)',
+  ),
   workers: value('threads; the result does not depend on it (default: one a CPU)'),
   shards: value('slices of the flows, a power of two up to 16 (the default); 1 is the exact sequential run'),
   seed: value("what every random choice is a function of (default: the trace's)"),

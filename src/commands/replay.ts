@@ -23,6 +23,7 @@ import { warningPrinter } from './warnings.ts'
 const FORMATS = ['text', 'json', 'markdown', 'junit', 'gha', 'gha-bigger'] as const
 const POLICIES = ['cluster', 'local', 'as-is'] as const
 const PROXY_MODES = ['nftables', 'iptables', 'ipvs'] as const
+const INGRESS_PATHS = ['instance', 'ip', 'proxy'] as const
 const MOST_WORKERS = 256
 const MOST_SHARDS = 16
 const DEFAULT_SHARDS = 16
@@ -37,6 +38,7 @@ export interface ReplayCommandOptions {
   readonly manifests: readonly string[]
   readonly policy: readonly string[]
   readonly proxyMode: readonly string[]
+  readonly ingressPath: readonly string[]
   readonly workers?: string | undefined
   readonly shards?: string | undefined
   readonly seed?: string | undefined
@@ -109,6 +111,7 @@ function replayOptions(options: ReplayCommandOptions): Parameters<typeof Replay>
     manifests: [...options.manifests],
     policies: policies.length === 0 ? ['cluster', 'local'] : policies,
     proxyModes: commaList('--proxy-mode', options.proxyMode, PROXY_MODES),
+    ingressPaths: commaList('--ingress-path', options.ingressPath, INGRESS_PATHS),
     workers:
       options.workers === undefined
         ? Math.min(MOST_WORKERS, availableParallelism())

@@ -77,6 +77,7 @@ import { ipFamily, parseCidr } from '../k8s/ip.ts'
 import type { EndpointSlice, TrafficPolicy } from '../k8s/types.ts'
 import { addressColumns, gatewayText, maskWords } from './addresses.ts'
 import { type Frontend, type ProxyService, proxyServices } from './frontends.ts'
+import { type IngressTables, ingressColumns, type NodePortTargets, targetEndpoints } from './ingress.ts'
 import { conntrackMax, type ProxyMode, type ProxySettings, proxySettings } from './kube-proxy.ts'
 import type { Model } from './model.ts'
 import { destinationMeaning, type NameTables, nameColumns } from './names.ts'
@@ -116,6 +117,8 @@ export interface CompileOptions {
   readonly gcIntervalMs: number
   /** Of a trace that dials names: what they mean in this cluster. */
   readonly names?: NameTables | null
+  /** Of a trace with HTTP requests through proxies: how they are routed in this cluster. */
+  readonly ingress?: IngressTables | null
 }
 
 export interface Compiled {
@@ -139,6 +142,9 @@ const DETECTORS = {
   NodeCIDR: DETECTOR_NODE_CIDR,
   LocalPods: DETECTOR_LOCAL_PODS,
 } as const
+
+const ANY_MACHINE: Destination = { address: 0, port: 0, protocol: 6, isService: false }
+const ANY_SERVICE: Destination = { ...ANY_MACHINE, isService: true }
 
 /** Receive queues that one byte of flow hash can be spread over. */
 const MOST_CORES = 256
@@ -214,6 +220,7 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
   const endpoint = { node: new Column(), alive: new Column() }
   const entries: { readonly id: number; readonly frontend: Frontend; readonly address: number }[] = []
   const taken = new Set<number>()
+  const nodePorts = new Map<string, NodePortTargets>()
 
   services.forEach((proxied, position) => {
     const portName = proxied.port.name === '' ? String(proxied.port.port) : proxied.port.name
@@ -268,6 +275,11 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
     service.affinity.set(servicePort, proxied.service.affinityTimeoutSeconds * 1000)
     service.position.set(servicePort, position)
 
+    const key = `${proxied.service.namespace}/${proxied.service.name}:${portName}`
+    if (options.ingress != null && !nodePorts.has(key)) {
+      const passing = balancedNodes(proxied, known, cluster.nodes, nodeIndex)
+      nodePorts.set(key, { nodePort: proxied.port.nodePort, nodes: passing.map((node) => registry.nodes[node]!) })
+    }
     for (const one of proxied.frontends) {
       const anyNode = proxied.family === 'IPv4' ? NODE_PORT_ADDRESS : NODE_PORT_ADDRESS_IPV6
       const address = one.address === null ? anyNode : registry.address(one.address)
@@ -299,6 +311,7 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
   // Addresses get their numbers before their columns are made.
   const nodes = nodeColumns(cluster, settings, registry, options.model)
   for (const pod of cluster.pods) for (const address of pod.addresses) registry.address(address)
+  const ingress = ingressColumns(options.ingress ?? null, cluster, registry, nodePorts)
   const table = frontendTable(entries)
   const settingWords = settingColumn(
     cluster,
@@ -314,9 +327,16 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
   const endpoints = registry.endpoints
   const addresses = addressColumns(cluster, settings, registry, services)
   const names = options.names ?? null
-  const stations = stationColumns(cluster, registry, options.model)
+  // Proxies' own connections are to any machine or to any Service: two destinations more, whose addresses nobody reads.
+  const { ingress: routed = null } = options
+  const destinations = routed === null ? options.destinations : [...options.destinations, ANY_MACHINE, ANY_SERVICE]
+  const stations = stationColumns(cluster, registry, options.model, ingress.addressProxy)
   for (const id of names?.knownEndpoints ?? []) endpoint.node.set(id, addresses.node[endpoints[id]!.address]!)
   for (const id of names?.endpoints ?? []) endpoint.alive.set(id, 1)
+  for (const id of targetEndpoints(ingress)) {
+    endpoint.node.set(id, addresses.node[endpoints[id]!.address]!)
+    endpoint.alive.set(id, 1)
+  }
   const columns: RuleColumns = {
     settings: settingWords,
     addressWords: registry.addressWords(),
@@ -357,12 +377,13 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
     endpointNode: endpoint.node.toArray(endpoints.length),
     endpointServicePort: Int32Array.from(endpoints, (one) => one.servicePort),
     endpointAlive: endpoint.alive.toArray(endpoints.length),
-    destinationAddress: Int32Array.from(options.destinations, (one) => one.address),
-    destinationPort: Int32Array.from(options.destinations, (one) => one.port),
-    destinationProtocol: Int32Array.from(options.destinations, (one) => one.protocol),
-    destinationIsService: Int32Array.from(options.destinations, destinationMeaning),
-    ...nameColumns(names, options.destinations.length, registry.addressCount),
+    destinationAddress: Int32Array.from(destinations, (one) => one.address),
+    destinationPort: Int32Array.from(destinations, (one) => one.port),
+    destinationProtocol: Int32Array.from(destinations, (one) => one.protocol),
+    destinationIsService: Int32Array.from(destinations, destinationMeaning),
+    ...nameColumns(names, destinations.length, registry.addressCount),
     ...stations,
+    ...ingress,
     clientMap: options.clientMap,
     timeouts: timeoutColumn(settings, options.model),
     propagation: propagationColumn(nodes.zones, options.model),

@@ -2,7 +2,7 @@
  * Pods as queues of requests: which pod an address is, how many requests it works on at once, and how long one takes.
  *
  * A pod with a CPU limit of L has floor(L) workers, at least one, and in all the speed of L CPUs; without a limit the model's
- * `podCpus` stands in. Only pods that a Service can lead to are queues; what lies outside the cluster answers at once.
+ * `podCpus` stands in, and for an HTTP proxy the CPUs of its node, as it makes a worker of each. Only pods that a Service can lead to are queues; what lies outside the cluster answers at once.
  * Cost: one pass over pods and endpoints.
  */
 import type { Cluster } from '../k8s/cluster.ts'
@@ -14,26 +14,41 @@ export interface StationColumns {
   readonly stationNanos: Int32Array
 }
 
-/** To be called when the registry has all endpoints and addresses. */
-export function stationColumns(cluster: Cluster, registry: Registry, model: Model): StationColumns {
-  if (model.podRequestNanos === 0) return { addressStation: new Int32Array(0), stationNanos: new Int32Array(0) }
+/**
+ * To be called when the registry has all endpoints and addresses.
+ * @param addressProxy  by address id: an HTTP proxy, or -1; empty where requests go through none
+ */
+export function stationColumns(
+  cluster: Cluster,
+  registry: Registry,
+  model: Model,
+  addressProxy: Int32Array,
+): StationColumns {
+  const isProxy = (address: number): boolean => (addressProxy[address] ?? -1) >= 0
+  if (model.podRequestNanos === 0 && addressProxy.length === 0) {
+    return { addressStation: new Int32Array(0), stationNanos: new Int32Array(0) }
+  }
   const cpus = new Map<number, number>()
+  const nodeCpus = new Map(cluster.nodes.map((node) => [node.name, node.cpus]))
   for (const pod of cluster.pods) {
-    const limit = pod.cpuLimit === 0 ? model.podCpus : pod.cpuLimit
-    for (const address of pod.addresses) cpus.set(registry.address(address), limit)
+    for (const text of pod.addresses) {
+      const address = registry.address(text)
+      const unlimited = isProxy(address) ? (nodeCpus.get(pod.nodeName) ?? model.podCpus) : model.podCpus
+      cpus.set(address, pod.cpuLimit === 0 ? unlimited : pod.cpuLimit)
+    }
   }
   const addressStation = new Int32Array(registry.addressCount).fill(-1)
   const nanos: number[] = []
-  for (const { address } of registry.endpoints) {
+  const endpoints = registry.endpoints.map(({ address }) => address)
+  const proxies = Array.from(addressProxy.keys()).filter(isProxy)
+  for (const address of [...endpoints, ...proxies]) {
     const limit = cpus.get(address)
-    if (limit === undefined || addressStation[address]! >= 0) continue
+    const request = isProxy(address) ? model.proxyRequestNanos : model.podRequestNanos
+    if (limit === undefined || request === 0 || addressStation[address]! >= 0) continue
     const workers = Math.min(MOST_WORKERS, Math.max(1, Math.floor(limit)))
     const station = registry.station(address, workers)
     addressStation[address] = station
-    nanos[station] = Math.min(
-      MOST_NANOS,
-      Math.round((model.podRequestNanos * registry.stations[station]!.workers) / limit),
-    )
+    nanos[station] = Math.min(MOST_NANOS, Math.round((request * registry.stations[station]!.workers) / limit))
   }
   // A pod that has been and is gone leaves a hole.
   return {

@@ -85,6 +85,7 @@ function bindDestination(
     }
     case 'address':
     case 'name':
+    case 'ingress':
       return null
   }
   if (address === undefined) return null

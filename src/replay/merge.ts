@@ -1,7 +1,7 @@
 /** Adds the workers' results up. The order of the results does not matter: everything is a sum or a maximum. */
 import { mergeResults, type PairSeries, type ResultLayout, resultLayout } from '../../native-free-core/index.ts'
 import type { WorkerRunResult } from './messages.ts'
-import type { ReplayPlan } from './plan.ts'
+import { extentOf, type ReplayPlan } from './plan.ts'
 
 export interface MergedRun {
   readonly layout: ResultLayout
@@ -13,12 +13,7 @@ export interface MergedRun {
 }
 
 export function mergeRuns(plan: ReplayPlan, parts: readonly WorkerRunResult[]): MergedRun {
-  const layout = resultLayout(
-    plan.registry.nodes.length,
-    Math.max(1, plan.registry.endpoints.length),
-    plan.latencies.services.length + 1,
-    plan.registry.stations.length,
-  )
+  const layout = resultLayout(plan.registry.nodes.length, Math.max(1, plan.registry.endpoints.length), extentOf(plan))
   const result = new Float64Array(layout.length)
   for (const part of parts) mergeResults(result, part.result, layout)
   return {

@@ -1,6 +1,6 @@
 /** What crosses between the main thread and the workers: plain data, rule sets as shared memory, results as transfers. */
 
-import type { PairSeries, PodQueues } from '../../native-free-core/index.ts'
+import type { PairSeries, PodQueues, ResultExtent } from '../../native-free-core/index.ts'
 import type { UserError } from '../errors.ts'
 
 /** One policy × proxy mode. */
@@ -32,9 +32,11 @@ export interface WorkerTask {
   readonly backlog: number
   /** Pods that are queues of their own. */
   readonly pods: PodQueues
-  /** How many latency slots there are, and by endpoint id which is its. */
-  readonly latencies: number
+  readonly extent: ResultExtent
+  /** By endpoint id: its latency slot. */
   readonly latencySlots: Uint16Array
+  /** Where requests go through HTTP proxies: the most connections to backends at once, and the proxies' workers. */
+  readonly requests: { readonly upstreams: number; readonly workers: number } | null
   /** By worker: its hops (`hopColumns`), and how many fit. */
   readonly hops: readonly { readonly buffer: SharedArrayBuffer; readonly capacity: number }[]
   /** By shard: first hop of the step and the one after its last, in its worker's columns. */

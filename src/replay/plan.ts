@@ -4,7 +4,7 @@
  * Pure but for reading manifests and model; everything after it only carries it out. Memory is known here: a worker holds
  * its share of connection lines, one conntrack table for all nodes and one window of packets.
  */
-import { DNS_TCP_PACKETS, MAX_ENTRIES, type RuleColumns } from '../../native-free-core/index.ts'
+import { DNS_TCP_PACKETS, MAX_ENTRIES, type ResultExtent, type RuleColumns } from '../../native-free-core/index.ts'
 import { type Compiled, compileRules } from '../compile/compile.ts'
 import type { ProxyMode } from '../compile/kube-proxy.ts'
 import { DEFAULT_MODEL, type Model, readModel } from '../compile/model.ts'
@@ -12,6 +12,7 @@ import type { NameTables } from '../compile/names.ts'
 import { Registry } from '../compile/registry.ts'
 import { isExternallyReachable } from '../compile/usable.ts'
 import { UserError, type Warning } from '../errors.ts'
+import type { IngressPath } from '../ingress/index.ts'
 import { applyChange } from '../k8s/change.ts'
 import type { Cluster } from '../k8s/cluster.ts'
 import { deriveCluster } from '../k8s/derive.ts'
@@ -20,6 +21,7 @@ import type { KubeObject } from '../k8s/types.ts'
 import { TICKS_PER_SECOND } from '../trace/format.ts'
 import type { TraceFile } from '../trace/read.ts'
 import { bindTrace } from './bind.ts'
+import { type IngressPlan, planIngress } from './ingress.ts'
 import { type LatencySlots, latencySlots } from './latency-slots.ts'
 import { planNames } from './names.ts'
 
@@ -31,6 +33,8 @@ export interface ReplayOptions {
   readonly policies: readonly PolicyName[]
   /** Empty: as the manifests say, else nftables. */
   readonly proxyModes: readonly ProxyMode[]
+  /** Ways from Ingresses' clients to backends to run side by side; left out or empty: as each Ingress has it. */
+  readonly ingressPaths?: readonly IngressPath[]
   readonly workers: number
   /** Slices that the flows are divided into; at most the trace's lanes. */
   readonly shards: number
@@ -42,6 +46,8 @@ export interface ReplayOptions {
 export interface PlannedRun {
   readonly policy: PolicyName
   readonly mode: ProxyMode
+  /** Where HTTP requests go through proxies: how. */
+  readonly ingress: IngressPlan | null
   readonly compiled: Compiled
   /** The rules after each change of the cluster that the trace carries. */
   readonly changes: readonly { readonly tick: number; readonly compiled: Compiled }[]
@@ -85,30 +91,40 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
   const stages = changedClusters(parsed.objects, cluster, trace, warnings)
   const clusters = [cluster, ...stages.map((stage) => stage.cluster)]
   const names = planNames(header, clusters, binding.clientMap, registry, warnings)
-  const planned = options.policies.flatMap((policy) =>
-    modes.map((mode) => {
-      const compile = (stage: Cluster, meanings: NameTables | null): Compiled =>
-        compileRules(stage, registry, {
-          policy: policy === 'as-is' ? null : policy === 'local' ? 'Local' : 'Cluster',
-          mode,
-          model,
-          destinations: binding.destinations,
-          clientMap: binding.clientMap,
-          gcIntervalMs: Math.ceil(gcSeconds * 1000),
-          names: meanings,
-        })
-      const compiled = compile(cluster, names?.[0] ?? null)
-      warnings.push(...compiled.warnings)
-      const changes = stages.map((stage, i) => ({
-        tick: stage.tick,
-        compiled: compile(stage.cluster, names?.[i + 1] ?? null),
-      }))
-      return { policy, mode: compiled.settings.mode, compiled, changes }
-    }),
+  const asked = options.ingressPaths ?? []
+  const ingressPlans = (asked.length > 0 ? asked : [null]).map((path) =>
+    planIngress(header, clusters, binding.destinations, path, registry, warnings),
   )
+  if (asked.length > 0 && ingressPlans[0] === null) warnings.push(noIngress(trace))
+  const ways = ingressPlans.some((ingress) => ingress === null) ? [null] : ingressPlans
+  const combinations = options.policies.flatMap((policy) =>
+    modes.flatMap((mode) => ways.map((ingress) => ({ policy, mode, ingress }))),
+  )
+  const planned = combinations.map(({ policy, mode, ingress }) => {
+    const compile = (stage: Cluster, at: number): Compiled =>
+      compileRules(stage, registry, {
+        policy: policy === 'as-is' ? null : policy === 'local' ? 'Local' : 'Cluster',
+        mode,
+        model,
+        destinations: ingress?.destinations ?? binding.destinations,
+        clientMap: binding.clientMap,
+        gcIntervalMs: Math.ceil(gcSeconds * 1000),
+        names: names?.[at] ?? null,
+        ingress: ingress?.tables[at] ?? null,
+      })
+    const compiled = compile(cluster, 0)
+    warnings.push(...compiled.warnings)
+    const changes = stages.map((stage, i) => ({
+      tick: stage.tick,
+      compiled: compile(stage.cluster, i + 1),
+    }))
+    return { policy, mode: compiled.settings.mode, ingress, compiled, changes }
+  })
   const shards = shardsFor(options.shards, trace, planned, binding.destinations, warnings)
+  for (const ingress of ways) warnings.push(...ingressNotes(ingress))
   const maxima = planned.map(({ compiled }) => sum(compiled.columns.nodeConntrackMax))
-  const connectionEntries = totals.connections * MOST_HOPS * (1 + mostQueryFlows(names))
+  const proxied = ways[0] === null ? 0 : trace.requestCount
+  const connectionEntries = (totals.connections * (1 + mostQueryFlows(names)) + proxied) * MOST_HOPS
   const wanted = Math.max(64, Math.min(Math.max(...maxima), connectionEntries))
   if (wanted > MAX_ENTRIES) {
     throw new UserError(
@@ -141,6 +157,17 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
     hopsOfNames: mostQueryPackets(names) * MOST_HOPS,
     latencies: latencySlots(registry, new Set(header.destinations.flatMap(({ service }) => service ?? []))),
     warnings: unique(warnings),
+  }
+}
+
+/** What the results of a run hold beside nodes and endpoints; the same for all runs. */
+export function extentOf({ latencies, registry, runs }: ReplayPlan): ResultExtent {
+  const most = (counts: readonly number[]): number => counts.reduce((highest, count) => Math.max(highest, count), 0)
+  return {
+    latencies: latencies.services.length + 1,
+    stations: registry.stations.length,
+    routes: most(runs.map(({ ingress }) => ingress?.routes.length ?? 0)),
+    proxies: most(runs.map(({ ingress }) => ingress?.proxies.length ?? 0)),
   }
 }
 
@@ -206,9 +233,35 @@ function shardsFor(
     })
     return 1
   }
+  if (runs.some(({ ingress }) => ingress?.sharesAffinity === true)) {
+    warnings.push({
+      code: 'W_STEERING',
+      where: 'ingress path instance',
+      message:
+        'backends with ClientIP affinity see one client, the load balancer, whose affinity entry all requests share; the replay runs on one worker',
+    })
+    return 1
+  }
+  // A worker process of a proxy has pools and turns of its own: it belongs to one shard, with all its connections.
+  const processes = runs.flatMap(({ ingress }) => ingress?.proxies.map(({ workers }) => workers) ?? [])
   let shards = 1
-  while (shards * 2 <= Math.min(wanted, trace.header.lanes)) shards *= 2
+  while (shards * 2 <= Math.min(wanted, trace.header.lanes) && processes.every((count) => count % (shards * 2) === 0)) {
+    shards *= 2
+  }
   return shards
+}
+
+function noIngress(trace: TraceFile): Warning {
+  return {
+    code: 'W_NO_INGRESS',
+    where: trace.path,
+    message: 'no request of the trace goes through an Ingress, so --ingress-path changes nothing',
+  }
+}
+
+function ingressNotes(ingress: IngressPlan | null): Warning[] {
+  const where = `ingress path ${ingress?.path ?? 'of the manifests'}`
+  return (ingress?.notes ?? []).map((message) => ({ code: 'W_ASSUMED', where, message }))
 }
 
 /** Flows that the questions of one name can make: one a step of the search list, and one a truncated reply. */

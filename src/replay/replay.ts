@@ -5,16 +5,16 @@
  * not enter it.
  */
 import { cpus } from 'node:os'
-import { HOP_BYTES } from '../../native-free-core/index.ts'
+import { HOP_BYTES, KEEPALIVE } from '../../native-free-core/index.ts'
 import { describeModel } from '../compile/model.ts'
 import { UserError, type Warning } from '../errors.ts'
 import type { EngineReport, ReplayReport, RunReport } from '../report/types.ts'
-import { CONNECTIONS_BLOCK, TICKS_PER_SECOND } from '../trace/format.ts'
+import { CONNECTIONS_BLOCK, REQUESTS_BLOCK, TICKS_PER_SECOND } from '../trace/format.ts'
 import { openTrace, type TraceFile } from '../trace/read.ts'
 import { packageVersion } from '../version.ts'
 import { mergeRuns } from './merge.ts'
 import { CONTROL_WORDS, type WorkerResult, type WorkerTask } from './messages.ts'
-import { MOST_HOPS, type PlannedRun, planReplay, type ReplayOptions, type ReplayPlan } from './plan.ts'
+import { extentOf, MOST_HOPS, type PlannedRun, planReplay, type ReplayOptions, type ReplayPlan } from './plan.ts'
 import { runWorkers } from './pool.ts'
 import { Settlement } from './settle.ts'
 import { summarizeRun } from './summarize.ts'
@@ -106,7 +106,7 @@ export function tasksOf(plan: ReplayPlan, trace: TraceFile, path: string): Worke
     const own = (lane: number): boolean => workerOfLane(lane, plan.shards, plan.workers) === worker
     const hopsOfPacket = MOST_HOPS + (plan.registry.stations.length > 0 ? 1 : 0)
     const hopsOfNames = plan.hopsOfNames === 0 ? 0 : mostRows(trace, own, CONNECTIONS_BLOCK) * plan.hopsOfNames
-    const capacity = mostRows(trace, own) * hopsOfPacket + hopsOfNames
+    const capacity = mostRows(trace, own) * hopsOfPacket + hopsOfNames + hopsOfProxies(plan, trace, worker)
     return { buffer: new SharedArrayBuffer(capacity * HOP_BYTES), capacity }
   })
   const segments = new Int32Array(new SharedArrayBuffer(plan.shards * 8))
@@ -126,8 +126,9 @@ export function tasksOf(plan: ReplayPlan, trace: TraceFile, path: string): Worke
       workers: Int32Array.from(plan.registry.stations, ({ workers }) => workers),
       backlog: plan.model.podQueueRequests,
     },
-    latencies: plan.latencies.services.length + 1,
+    extent: extentOf(plan),
     latencySlots: plan.latencies.slotOf,
+    requests: requestRoom(plan, trace, worker),
     hops,
     segments,
     runs: plan.runs.map((run) => ({
@@ -139,6 +140,28 @@ export function tasksOf(plan: ReplayPlan, trace: TraceFile, path: string): Worke
     })),
     control,
   }))
+}
+
+/** Connections to backends that a worker's share of the proxies may have at once; null where no request goes through one. */
+function requestRoom(plan: ReplayPlan, trace: TraceFile, worker: number): WorkerTask['requests'] {
+  const proxied = plan.runs.flatMap(({ ingress }) => ingress ?? [])
+  if (proxied.length === 0) return null
+  const workers = proxied.map(({ proxies }) => proxies.reduce((sum, proxy) => sum + proxy.workers, 0))
+  const groups = workers.reduce((most, count) => Math.max(most, count), 0)
+  const clients = trace.slotsPerLane
+    .filter((_, lane) => workerOfLane(lane, plan.shards, plan.workers) === worker)
+    .reduce((sum, slots) => sum + slots, 0)
+  // One for each client at most, and one more than a pool may hold before the last is closed.
+  return { upstreams: Math.min(trace.requestCount, clients + groups * (KEEPALIVE + 1)) + 1, workers: groups }
+}
+
+/** Way behind the proxy and its queue of each packet; handshake, close and the pod's queue of each request and idle connection. */
+function hopsOfProxies(plan: ReplayPlan, trace: TraceFile, worker: number): number {
+  const room = requestRoom(plan, trace, worker)
+  if (room === null) return 0
+  const own = (lane: number): boolean => workerOfLane(lane, plan.shards, plan.workers) === worker
+  const requests = mostRows(trace, own, REQUESTS_BLOCK)
+  return mostRows(trace, own) * MOST_HOPS + requests * (2 + 6 * MOST_HOPS) + room.upstreams * 3 * MOST_HOPS
 }
 
 /** A column by node over all changes of the cluster: a node that joins on the way has its own from the start, and is idle. */

@@ -53,6 +53,7 @@ import type { MergedRun } from './merge.ts'
 import { Places } from './places.ts'
 import type { PlannedRun, ReplayPlan } from './plan.ts'
 import { dnsReport } from './summarize-dns.ts'
+import { ingressReport } from './summarize-ingress.ts'
 
 const NANOS_PER_MICRO = 1000
 const MOST_HOLDERS = 5
@@ -79,6 +80,7 @@ export function summarizeRun(run: PlannedRun, merged: MergedRun, plan: ReplayPla
   return {
     policy: run.policy,
     proxyMode: run.mode,
+    ingressPath: run.ingress === null ? null : (run.ingress.path ?? 'as-is'),
     offered: {
       packetsPerSecond: total(TOTAL_OFFERED_PACKETS) / seconds,
       connectionsPerSecond: total(TOTAL_ATTEMPTED) / seconds,
@@ -116,6 +118,7 @@ export function summarizeRun(run: PlannedRun, merged: MergedRun, plan: ReplayPla
     services: serviceReports(merged, plan),
     nodes: nodeReports(run, merged, plan, seconds),
     dns: dnsReport(merged, plan, places),
+    ingress: ingressReport(merged, run.ingress, plan, places),
   }
 }
 

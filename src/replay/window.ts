@@ -5,12 +5,20 @@
  * packets are merged by time (ties by lane), which costs about 10 ns a packet; with one shard that is the exact order
  * of the trace. Cost otherwise: the read itself, about 4 ns a packet.
  */
-import type { ConnectionColumns, PacketColumns } from '../../native-free-core/index.ts'
+import {
+  type ConnectionColumns,
+  FLAG_REQUEST,
+  type PacketColumns,
+  type RequestColumns,
+} from '../../native-free-core/index.ts'
 import {
   CONNECTIONS_BLOCK,
   createPacketColumns,
+  createRequestColumns,
   PACKETS_BLOCK,
+  REQUESTS_BLOCK,
   type PacketColumns as TracePackets,
+  type RequestColumns as TraceRequests,
 } from '../trace/format.ts'
 import type { TraceFile } from '../trace/read.ts'
 
@@ -57,7 +65,13 @@ export class WindowReader {
   private readonly connectionBlocks: Int32Array
   private readonly packetBlocks: Int32Array
   private readonly laneCount: number
+  private readonly requestBlocks: Int32Array
   private staging: TracePackets[] = []
+  /** By row of a staged packet block: place of its request + 1. */
+  private stagedRequests: Uint32Array[] = []
+  private readonly requestRows: TraceRequests
+  private requests: RequestColumns | null = null
+  private requestCount = 0
 
   constructor(trace: TraceFile, lanes: readonly number[], shards: number) {
     this.trace = trace
@@ -74,17 +88,25 @@ export class WindowReader {
     this.lines = Math.max(1, lines)
     this.connectionBlocks = new Int32Array(this.windows * this.laneCount)
     this.packetBlocks = new Int32Array(this.windows * this.laneCount)
+    this.requestBlocks = new Int32Array(this.windows * this.laneCount)
+    this.requestRows = createRequestColumns(trace.requestCount === 0 ? 0 : trace.maxRows)
     const { index } = trace
     for (let block = 0; block < index.count; block++) {
       const at = index.window[block]! * this.laneCount + index.lane[block]!
       if (index.kind[block] === CONNECTIONS_BLOCK) this.connectionBlocks[at] = block + 1
       if (index.kind[block] === PACKETS_BLOCK) this.packetBlocks[at] = block + 1
+      if (index.kind[block] === REQUESTS_BLOCK) this.requestBlocks[at] = block + 1
     }
   }
 
   /** Most packet rows of one window over the lanes of this worker, for the core's columns. */
   get maxPacketRows(): number {
     return mostRows(this.trace, (lane) => this.lanes.includes(lane))
+  }
+
+  /** Most requests of one window over the lanes of this worker. */
+  get maxRequestRows(): number {
+    return mostRows(this.trace, (lane) => this.lanes.includes(lane), REQUESTS_BLOCK)
   }
 
   /** First tick of each window, over all lanes: read from the index, so every worker gets the same. */
@@ -98,9 +120,20 @@ export class WindowReader {
     return starts
   }
 
-  /** Reads a window: connections are defined at once, packets wait in `into` as `rows` says. */
-  read(window: number, into: PacketColumns, connections: ConnectionColumns, define: DefineConnections): void {
+  /**
+   * Reads a window: connections are defined at once, packets wait in `into` as `rows` says.
+   * @param requests  takes what packets begin; left out, requests are passed over
+   */
+  read(
+    window: number,
+    into: PacketColumns,
+    connections: ConnectionColumns,
+    define: DefineConnections,
+    requests: RequestColumns | null = null,
+  ): void {
     this.count = 0
+    this.requests = requests
+    this.requestCount = 0
     let at = 0
     for (const lane of this.lanes) {
       const block = this.connectionBlocks[window * this.laneCount + lane]! - 1
@@ -129,17 +162,43 @@ export class WindowReader {
     }
     const rows = this.trace.readPackets(this.packetBlocks[window * this.laneCount + lane]! - 1, target)
     this.addRows(shard, this.lineBase[lane]!, target.baseTick, at, at + rows)
+    if (this.requests !== null) this.readRequests(window, lane, rows, target.flags, this.requests.at.subarray(at))
     return at + rows
   }
 
+  /** Requests of a lane's window, and which of its packets begin them. */
+  private readRequests(window: number, lane: number, rows: number, flags: Uint8Array, at: Uint32Array): void {
+    const { request, responseBytes } = this.requests!
+    const staged = this.requestRows
+    at.fill(0, 0, rows)
+    // What a recorded trace may have in this bit (ECE) has no meaning here.
+    for (let row = 0; row < rows; row++) flags[row]! &= ~FLAG_REQUEST
+    const block = this.requestBlocks[window * this.laneCount + lane]! - 1
+    if (block < 0) return
+    const count = this.trace.readRequests(block, staged)
+    for (let i = 0; i < count; i++) {
+      const place = this.requestCount++
+      request[place] = staged.request[i]!
+      responseBytes[place] = staged.responseBytes[i]!
+      at[staged.row[i]!] = place + 1
+      flags[staged.row[i]!]! |= FLAG_REQUEST
+    }
+  }
+
   private merge(window: number, shard: number, lanes: readonly number[], into: PacketColumns, at: number): number {
-    while (this.staging.length < lanes.length) this.staging.push(createPacketColumns(this.trace.maxRows))
+    while (this.staging.length < lanes.length) {
+      this.staging.push(createPacketColumns(this.trace.maxRows))
+      this.stagedRequests.push(new Uint32Array(this.requests === null ? 0 : this.trace.maxRows))
+    }
     const ends: number[] = []
     const next: number[] = []
     let baseTick = Number.MAX_SAFE_INTEGER
     lanes.forEach((lane, i) => {
       const rows = this.trace.readPackets(this.packetBlocks[window * this.laneCount + lane]! - 1, this.staging[i]!)
       ends.push(rows)
+      if (this.requests !== null) {
+        this.readRequests(window, lane, rows, this.staging[i]!.flags, this.stagedRequests[i]!)
+      }
       next.push(0)
       if (this.staging[i]!.baseTick < baseTick) baseTick = this.staging[i]!.baseTick
     })
@@ -155,6 +214,7 @@ export class WindowReader {
       into.slot[at] = this.lineBase[lanes[i]!]! + staged.slot[row]!
       into.flags[at] = staged.flags[row]!
       into.length[at] = staged.length[row]!
+      if (this.requests !== null) this.requests.at[at] = this.stagedRequests[i]![row]!
       at++
       next[i] = row + 1
       if (row + 1 === ends[i]) {

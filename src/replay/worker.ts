@@ -85,8 +85,8 @@ function runOn(trace: TraceFile, task: WorkerTask): WorkerResult {
     endpoints: task.endpoints,
     packetRows: reader.maxPacketRows,
     connectionRows: trace.maxRows,
-    latencies: task.latencies,
-    stations: task.pods.workers.length,
+    extent: task.extent,
+    ...(task.requests === null ? {} : { requests: { ...task.requests, rows: reader.maxRequestRows } }),
     hops: hops[task.worker]!,
   })
   // The queues of a node or pod belong to one worker, whichever shards its packets come from.
@@ -151,7 +151,8 @@ class RunInWorker {
     const stops = new Stops(Math.max(1, Math.ceil(this.stepTicks / steps)), run.changes)
     for (let window = 0; window < reader.windows; window++) {
       if (Atomics.load(this.control, CONTROL_ABORT) !== 0) throw new AbortedError('the run was called off')
-      reader.read(window, dataplane.packets, dataplane.connections, dataplane.define)
+      const { packets, connections, requests } = dataplane
+      reader.read(window, packets, connections, dataplane.define, task.requests === null ? null : requests)
       const end = starts[window + 1] ?? run.durationTicks + 1
       let from = starts[window]!
       // Stops in a silence before the window need no step, but changes of the cluster must be taken in.

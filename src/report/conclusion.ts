@@ -18,12 +18,17 @@ const LATENCY_NOISE = 0.05
 /** One to five sentences; never empty. */
 export function conclude(report: ReplayReport): string[] {
   const sentences = new Map<string, string[]>()
+  const modes = new Set(report.runs.map(({ proxyMode }) => proxyMode)).size
+  const paths = new Set(report.runs.map(({ ingressPath }) => ingressPath)).size
   for (const local of report.runs) {
     if (local.policy !== 'local') continue
-    const cluster = report.runs.find((run) => run.policy === 'cluster' && run.proxyMode === local.proxyMode)
+    const isCounterpart = (run: RunReport): boolean =>
+      run.policy === 'cluster' && run.proxyMode === local.proxyMode && run.ingressPath === local.ingressPath
+    const cluster = report.runs.find(isCounterpart)
     if (cluster === undefined) continue
     const text = comparePolicies(local, cluster).join('\n')
-    sentences.set(text, [...(sentences.get(text) ?? []), local.proxyMode])
+    const name = [...(modes > 1 ? [local.proxyMode] : []), ...(paths > 1 ? [local.ingressPath ?? ''] : [])].join(' ')
+    sentences.set(text, [...(sentences.get(text) ?? []), name])
   }
   if (sentences.size === 0) return report.runs.flatMap((run) => describeRun(run, report.runs.length > 1))
   if (report.comparedServices.length === 0 && [...sentences.keys()].every((text) => text === '')) {

@@ -23,6 +23,7 @@ export const SHAPE: Required<ReplayReport> = {
     {
       policy: '',
       proxyMode: '',
+      ingressPath: '',
       offered: RATES_SHAPE,
       delivered: RATES_SHAPE,
       connections: { attempted: 0, established: 0, failed: 0, broken: 0 },
@@ -92,6 +93,27 @@ export const SHAPE: Required<ReplayReport> = {
         servers: [{ address: '', pod: '', node: '', queries: 0, share: 0 }],
         headless: [''],
       },
+      ingress: {
+        connections: 0,
+        requests: 0,
+        requestsPerConnection: 0,
+        byStatus: {},
+        unmatched: 0,
+        rules: [{ rule: '', ingress: '', service: '', status: 0, requests: 0, share: 0 }],
+        upstream: {
+          connections: 0,
+          reused: 0,
+          reuseFraction: 0,
+          requestsPerConnection: 0,
+          crossNodeFraction: 0,
+          masqueradedFraction: 0,
+          failed: 0,
+          closed: { idle: 0, poolFull: 0, worn: 0, aborted: 0, broken: 0 },
+        },
+        pods: [{ service: '', endpoint: '', pod: '', node: '', requests: 0, share: 0, connections: 0 }],
+        proxies: [{ pod: '', address: '', node: '', workers: 0, connections: 0, requests: 0, share: 0 }],
+        xForwardedForClientFraction: 0,
+      },
     },
   ],
   model: [{ name: '', value: 0, unit: '', source: '' }],
@@ -112,7 +134,7 @@ export const SHAPE: Required<ReplayReport> = {
 }
 
 /** Maps from a name that the run decides to a number of packets or queries; a name that did not occur counts 0. */
-const COUNTERS: ReadonlySet<string> = new Set(['drops', 'byRcode', 'byType'])
+const COUNTERS: ReadonlySet<string> = new Set(['drops', 'byRcode', 'byType', 'byStatus'])
 
 export function isCounterMap(field: string): boolean {
   return COUNTERS.has(field)

@@ -17,6 +17,7 @@ import {
   textSection,
 } from './document.ts'
 import { endpointSections } from './endpoint-sections.ts'
+import { ingressSections } from './ingress-section.ts'
 import { nodeSection } from './node-section.ts'
 import { reasonSentence } from './reasons.ts'
 import { runNames } from './run-names.ts'
@@ -58,6 +59,7 @@ export function replayDocument(report: ReplayReport, thresholds: readonly Thresh
   sections.push(...endpointSections(report))
   sections.push(...nodeSection(report))
   sections.push(...dnsSections(report))
+  sections.push(...ingressSections(report))
   sections.push(...finePrint(report))
   sections.push(engineSection(report))
   return { title: `dpemu replay: ${report.trace.name}`, subtitle: subtitle(report), sections }

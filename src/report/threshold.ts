@@ -251,7 +251,7 @@ function selectorText(segment: Segment): string {
 
 /** What tells an element of this list from its neighbours. */
 const IDENTITY: Readonly<Record<string, readonly string[]>> = {
-  runs: ['policy', 'proxyMode'],
+  runs: ['policy', 'proxyMode', 'ingressPath'],
   endpoints: ['service', 'endpoint'],
   imbalance: ['service'],
   nodes: ['node'],
@@ -264,7 +264,8 @@ const IDENTITY: Readonly<Record<string, readonly string[]>> = {
 function labelOf(list: string, element: Json, index: number): string {
   const keys = IDENTITY[list]
   if (keys === undefined || !isObject(element)) return String(index)
-  return keys.map((key) => `${key}=${String(element[key])}`).join(',')
+  const telling = keys.filter((key) => element[key] !== null && element[key] !== undefined)
+  return telling.map((key) => `${key}=${String(element[key])}`).join(',')
 }
 
 /** A LatencySummary of which nothing was recorded holds zeros that are no measurement. */

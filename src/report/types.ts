@@ -64,6 +64,8 @@ export interface RunReport {
   /** `cluster`, `local` or `as-is`. */
   policy: string
   proxyMode: string
+  /** How HTTP requests get to backends: `instance`, `ip`, `proxy`, or `as-is`; null where none goes through a proxy. */
+  ingressPath: string | null
   offered: Rates
   delivered: Rates
   /** `broken`: established, and lost later because their conntrack entry was. */
@@ -87,6 +89,73 @@ export interface RunReport {
   services: ServiceReport[]
   nodes: NodeReport[]
   dns: DnsReport
+  /** null where no HTTP request goes through a proxy. */
+  ingress: IngressReport | null
+}
+
+/** What HTTP requests came to that reached the proxies of Ingresses. */
+export interface IngressReport {
+  /** Of clients, with a request at least. */
+  connections: number
+  requests: number
+  requestsPerConnection: number
+  /** Status to requests. 200 stands for whatever the backend says. */
+  byStatus: Record<string, number>
+  /** That no rule took: 404. */
+  unmatched: number
+  rules: IngressRuleReport[]
+  /** Connections of proxies to backends; they are in `endpoints` and `nodes`, not in `connections` of the run. */
+  upstream: {
+    connections: number
+    /** Requests that went over one that was there. */
+    reused: number
+    reuseFraction: number
+    requestsPerConnection: number
+    crossNodeFraction: number
+    masqueradedFraction: number
+    /** Requests for which none could be had: answered 502 or 504. */
+    failed: number
+    /** By the proxy, and those that broke. */
+    closed: { idle: number; poolFull: number; worn: number; aborted: number; broken: number }
+  }
+  pods: IngressPodReport[]
+  proxies: IngressProxyReport[]
+  /** Part of the client connections whose proxy knows the client's address, and puts it into X-Forwarded-For. */
+  xForwardedForClientFraction: number
+}
+
+export interface IngressRuleReport {
+  /** `Prefix /foo of Ingress default/web`; null for requests that no rule took. */
+  rule: string | null
+  /** `namespace/name`. */
+  ingress: string | null
+  service: string | null
+  status: number
+  requests: number
+  share: number
+}
+
+/** An endpoint behind an Ingress: its share of requests beside its connections, which `endpoints` has shares of. */
+export interface IngressPodReport {
+  service: string
+  endpoint: string
+  pod: string | null
+  node: string | null
+  requests: number
+  /** Of all requests that backends got. */
+  share: number
+  connections: number
+}
+
+export interface IngressProxyReport {
+  /** null for a cloud load balancer. */
+  pod: string | null
+  address: string
+  node: string | null
+  workers: number
+  connections: number
+  requests: number
+  share: number
 }
 
 /** What the names cost that connections dialled, and what they gave. Recorded DNS traffic is plain traffic of its Service. */

@@ -186,6 +186,7 @@ export function runReport(nodes: NodeReport[], change: Partial<RunReport> = {}):
   return {
     policy: 'cluster',
     proxyMode: 'nftables',
+    ingressPath: null,
     offered,
     delivered,
     connections: { attempted: 1000, established: 1000, failed: 0, broken: 0 },
@@ -201,6 +202,7 @@ export function runReport(nodes: NodeReport[], change: Partial<RunReport> = {}):
     services: [],
     nodes,
     dns: {} as RunReport['dns'],
+    ingress: null,
     ...change,
   }
 }

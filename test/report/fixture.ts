@@ -65,6 +65,7 @@ export function clusterRun(change: Partial<RunReport> = {}): RunReport {
   return {
     policy: 'cluster',
     proxyMode: 'nftables',
+    ingressPath: null,
     offered: RATES,
     delivered: RATES,
     connections: { attempted: 6_000, established: 6_000, failed: 0, broken: 0 },
@@ -91,6 +92,7 @@ export function clusterRun(change: Partial<RunReport> = {}): RunReport {
       nodeReport('node-b', { conntrackPeak: 1_900, snatPortsPeak: 55 }),
     ],
     dns: dnsReport(),
+    ingress: null,
     ...change,
   }
 }

@@ -1,0 +1,337 @@
+/**
+ * HTTP proxies: what a request on a client's connection sets off behind the proxy that the connection leads to.
+ *
+ * `compile` has routed every request of the trace already (host, path and method are numbers here): a *route* is a status and,
+ * for 200, a backend, and a backend is a run of targets for each way a proxy may go. A worker of the proxy picks a target in turn
+ * (round robin, one pointer a worker and backend, from a random start), takes an idle connection to it or opens one, and from
+ * then on what the client sends goes on over it at once, and what the trace's answers bring came over it. When the answer is
+ * whole the connection goes back to its worker's pool. A request that the proxy answers itself goes no further.
+ *
+ * A client's connection belongs to one worker, by a hash of it as SO_REUSEPORT has it; workers are dealt out over the shards, so
+ * that pools and pointers are exact, whatever the number of threads.
+ * Cost: some 0.2 µs a relayed packet, and what upstream.ts says; allocates nothing but at the beginning of a run.
+ * Source: ingress-nginx rootfs/etc/nginx/lua/balancer.lua, lua-resty-balancer; nginx proxy_next_upstream_tries 3.
+ */
+import {
+  LINE_BACKEND,
+  LINE_CLIENT,
+  LINE_EDGE,
+  LINE_ENDPOINT,
+  LINE_FORWARD_NANOS,
+  LINE_PORTS,
+  LINE_SEEN,
+  LINE_SHIFT,
+  LINE_STATUS,
+} from './connection.ts'
+import { below, draw, finish, mix, PURPOSE_PROXY_TARGET, PURPOSE_PROXY_WORKER } from './hash.ts'
+import type { HopLog } from './hoplog.ts'
+import { FLAG_REPLY, FLAG_REQUEST, type RequestColumns, TCP_FIN, TCP_PSH, TCP_RST, UNKNOWN_BYTES } from './packet.ts'
+import {
+  ENDPOINT_BYTES,
+  ENDPOINT_PACKETS,
+  ENDPOINT_WORDS,
+  INGRESS_ABORTED,
+  INGRESS_CLIENT_SEEN,
+  INGRESS_CONNECTIONS,
+  INGRESS_REFUSED,
+  INGRESS_REQUESTS,
+  INGRESS_TIMED_OUT,
+  INGRESS_UNAVAILABLE,
+  PROXY_CONNECTIONS,
+  PROXY_REQUESTS,
+  PROXY_WORDS,
+  type ResultLayout,
+} from './result.ts'
+import {
+  PROXY_WAYS,
+  type RuleColumns,
+  TARGET_ADDRESS,
+  TARGET_ENDPOINT,
+  TARGET_MEANING,
+  TARGET_PORT,
+  TARGET_WORDS,
+} from './ruleset.ts'
+import type { SlowPath } from './slowpath.ts'
+import { Upstreams } from './upstream.ts'
+import { REASON_NONE, REASONS, REJECT } from './verdict.ts'
+
+/** Targets that are tried for one request. */
+const TRIES = 3
+/** IPv4 and TCP without options, as the bytes of a message are told from those of its packets. */
+const HEADER_BYTES = 40
+
+export interface ProxyParts {
+  readonly lines: Int32Array
+  readonly slowPath: SlowPath
+  readonly log: HopLog
+  readonly result: Float64Array
+  readonly layout: ResultLayout
+  readonly requests: RequestColumns
+  readonly shards: number
+  /** Lines of the trace, then those of upstream connections. */
+  readonly connections: number
+  readonly upstreams: number
+  /** Workers of all proxies together. */
+  readonly groups: number
+}
+
+export class Proxies {
+  readonly upstreams: Upstreams
+  private rules!: RuleColumns
+  private seed = 0
+  private readonly parts: ProxyParts
+  /** By line of the trace: upstream connection + 1 of the exchange under way, bytes of its answer to come, worker + 1. */
+  private readonly upstreamOf: Int32Array
+  private readonly answerLeft: Float64Array
+  private readonly groupOf: Int32Array
+  /** By proxy: its first worker. */
+  private groupStart: Int32Array = new Int32Array(0)
+  /** By worker × backends × ways: the target that was last given a request, or -1. */
+  private turn: Int32Array = new Int32Array(0)
+
+  constructor(parts: ProxyParts) {
+    this.parts = parts
+    const { connections } = parts
+    this.upstreams = new Upstreams({ ...parts, firstLine: connections, capacity: parts.upstreams })
+    this.upstreamOf = new Int32Array(connections)
+    this.answerLeft = new Float64Array(connections)
+    this.groupOf = new Int32Array(connections)
+  }
+
+  begin(seed: number): void {
+    this.seed = seed
+    this.upstreamOf.fill(0)
+    this.groupOf.fill(0)
+    this.turn.fill(-1)
+    this.upstreams.begin()
+  }
+
+  take(rules: RuleColumns): void {
+    this.rules = rules
+    this.upstreams.rules = rules
+    const { proxyWorkers } = rules
+    this.groupStart = new Int32Array(proxyWorkers.length + 1)
+    for (let i = 0; i < proxyWorkers.length; i++) this.groupStart[i + 1] = this.groupStart[i] + proxyWorkers[i]
+    const turns = this.parts.groups * rules.backendStart.length
+    if (turns !== this.turn.length) this.turn = new Int32Array(turns).fill(-1)
+  }
+
+  /** A slot is given to another connection: what its last one left under way is closed when time goes on. */
+  forget(line: number): void {
+    const index = line >> LINE_SHIFT
+    this.groupOf[index] = 0
+    if (this.upstreamOf[index] === 0) return
+    this.count(INGRESS_ABORTED, 1)
+    this.upstreams.orphan(this.upstreamOf[index] - 1)
+    this.upstreamOf[index] = 0
+  }
+
+  /** Idle connections whose time has come. */
+  advance(shard: number, nowMs: number, tick: number): void {
+    if (this.upstreams.dueMs[shard] <= nowMs) this.upstreams.closeIdle(shard, nowMs, tick)
+  }
+
+  /** The client's connection is no more. */
+  abandon(line: number, nowMs: number, tick: number): void {
+    const index = line >> LINE_SHIFT
+    const upstream = this.upstreamOf[index] - 1
+    if (upstream < 0) return
+    this.upstreamOf[index] = 0
+    this.count(INGRESS_ABORTED, 1)
+    this.upstreams.close(upstream, nowMs, tick)
+  }
+
+  /**
+   * A packet of a client's connection that has got to, or comes from, its proxy: what it does behind the proxy, and the
+   * hops of its whole way.
+   * @param request  number in the request columns + 1 where it begins one, else 0
+   */
+  packet(
+    shard: number,
+    line: number,
+    flags: number,
+    length: number,
+    request: number,
+    nowMs: number,
+    tick: number,
+  ): void {
+    const { lines, log } = this.parts
+    const index = line >> LINE_SHIFT
+    let extra = 0
+    let worked = false
+    if ((flags & FLAG_REQUEST) !== 0 && request > 0) {
+      if (this.upstreamOf[index] !== 0) this.finishExchange(index, nowMs, tick)
+      extra = this.request(index, line, request - 1, shard, nowMs, tick)
+      worked = true
+    }
+    const upstream = this.relay(index, shard, flags, length, nowMs, tick)
+    const behind = upstream < 0 ? -1 : this.upstreams.lineOf(upstream)
+    const forward = lines[line + LINE_FORWARD_NANOS] + extra + (behind < 0 ? 0 : lines[behind + LINE_FORWARD_NANOS])
+    const station = worked ? this.stationOf(line) : -1
+    log.through(line, behind, station, tick, forward, length)
+    if (behind >= 0) this.countBehind(behind, length)
+    if (behind >= 0 && (flags & (FLAG_REPLY | TCP_PSH)) === TCP_PSH) log.serve(behind, tick, forward, length)
+    this.afterPacket(index, line, flags, length, nowMs, tick)
+  }
+
+  /** @returns the upstream connection that the packet has gone over, -1 for none */
+  private relay(index: number, shard: number, flags: number, length: number, nowMs: number, tick: number): number {
+    const upstream = this.upstreamOf[index] - 1
+    if (upstream < 0 || (flags & (TCP_FIN | TCP_RST)) !== 0) return -1
+    const { slowPath } = this.parts
+    const line = this.upstreams.lineOf(upstream)
+    const reason = this.upstreams.isOpen(upstream)
+      ? slowPath.step(line, flags & ~FLAG_REQUEST, length, nowMs, tick | 0, shard)
+      : -1
+    if (reason === REASON_NONE) return upstream
+    if (reason > 0) slowPath.countLoss(reason)
+    this.upstreamOf[index] = 0
+    this.upstreams.broken(upstream)
+    return -1
+  }
+
+  private afterPacket(index: number, line: number, flags: number, length: number, nowMs: number, tick: number): void {
+    if (this.upstreamOf[index] === 0) return
+    if ((flags & (TCP_FIN | TCP_RST)) !== 0) {
+      // An answer of unknown length ends with the connection; any other has been cut short.
+      if (this.answerLeft[index] === UNKNOWN_BYTES) this.finishExchange(index, nowMs, tick)
+      else this.abandon(line, nowMs, tick)
+      return
+    }
+    if ((flags & FLAG_REPLY) === 0 || this.answerLeft[index] === UNKNOWN_BYTES) return
+    this.answerLeft[index] -= Math.max(0, length - HEADER_BYTES)
+    if (this.answerLeft[index] <= 0) this.finishExchange(index, nowMs, tick)
+  }
+
+  private finishExchange(index: number, nowMs: number, tick: number): void {
+    const upstream = this.upstreamOf[index] - 1
+    this.upstreamOf[index] = 0
+    this.upstreams.giveBack(upstream, nowMs, tick)
+  }
+
+  /** A request has come. @returns nanoseconds until it can go on: the handshake of a new connection */
+  private request(index: number, line: number, number: number, shard: number, nowMs: number, tick: number): number {
+    const { rules } = this
+    const { requests, result, layout } = this.parts
+    const proxy = this.proxyOf(line)
+    const group = this.groupFor(index, line, proxy, shard)
+    const route = rules.requestRoute[requests.request[number]]
+    result[layout.routes + route]++
+    result[layout.proxies + proxy * PROXY_WORDS + PROXY_REQUESTS]++
+    this.count(INGRESS_REQUESTS, 1)
+    this.answerLeft[index] = requests.responseBytes[number]
+    const backend = rules.routeBackend[route]
+    if (backend < 0) return 0
+    const run = backend * PROXY_WAYS + rules.proxyWay[proxy]
+    const count = rules.backendCount[run]
+    if (count === 0) {
+      this.count(INGRESS_UNAVAILABLE, 1)
+      return 0
+    }
+    let reason = REASON_NONE
+    for (let tries = 0; tries < Math.min(count, TRIES); tries++) {
+      const target = (rules.backendStart[run] + this.nextTurn(group, run, count)) * TARGET_WORDS
+      const upstream = this.connect(group, proxy, target, line, shard, nowMs, tick)
+      if (upstream < 0) {
+        reason = this.upstreams.reason
+        continue
+      }
+      this.upstreamOf[index] = upstream + 1
+      const endpoint = this.parts.lines[this.upstreams.lineOf(upstream) + LINE_ENDPOINT]
+      if (endpoint >= 0) result[layout.endpointRequests + endpoint]++
+      return this.opened ? this.upstreams.setupNanos(upstream) : 0
+    }
+    this.count(REASONS[reason].verdict === REJECT ? INGRESS_REFUSED : INGRESS_TIMED_OUT, 1)
+    return 0
+  }
+
+  /** Whether the connection that was given last is a new one. */
+  private opened = false
+
+  private connect(
+    group: number,
+    proxy: number,
+    target: number,
+    line: number,
+    shard: number,
+    nowMs: number,
+    tick: number,
+  ): number {
+    const { rules, upstreams } = this
+    const { targets } = rules
+    const address = targets[target + TARGET_ADDRESS]
+    const port = targets[target + TARGET_PORT]
+    const idle = upstreams.reuse(group, address, port)
+    this.opened = idle < 0
+    if (idle >= 0) return idle
+    const { lines } = this.parts
+    return upstreams.open(
+      group,
+      group - this.groupStart[proxy],
+      rules.proxyWorkers[proxy],
+      lines[line + LINE_BACKEND],
+      address,
+      port,
+      // The last two destinations stand for any machine and for any Service.
+      rules.destinationAddress.length - 2 + targets[target + TARGET_MEANING],
+      targets[target + TARGET_ENDPOINT],
+      shard,
+      nowMs,
+      tick,
+    )
+  }
+
+  private nextTurn(group: number, run: number, count: number): number {
+    const at = group * this.rules.backendStart.length + run
+    const last = this.turn[at]
+    const turn = last < 0 ? below(draw(this.seed, group, run, PURPOSE_PROXY_TARGET), count) : (last + 1) % count
+    this.turn[at] = turn
+    return turn
+  }
+
+  /** The worker that a connection is with: one of those that belong to its shard. */
+  private groupFor(index: number, line: number, proxy: number, shard: number): number {
+    const known = this.groupOf[index] - 1
+    if (known >= 0) return known
+    const { lines, shards, result, layout } = this.parts
+    const workers = this.rules.proxyWorkers[proxy]
+    const word = finish(mix(mix(lines[line + LINE_CLIENT], lines[line + LINE_PORTS]), proxy))
+    const here = Math.max(1, Math.floor(workers / shards))
+    const worker = (shard % workers) + shards * below(draw(this.seed, word, 0, PURPOSE_PROXY_WORKER), here)
+    const group = this.groupStart[proxy] + Math.min(worker, workers - 1)
+    this.groupOf[index] = group + 1
+    this.count(INGRESS_CONNECTIONS, 1)
+    result[layout.proxies + proxy * PROXY_WORDS + PROXY_CONNECTIONS]++
+    // A balancer at the edge is what the client talks to; a proxy behind a node sees what NAT has left of the address.
+    const seen =
+      (lines[line + LINE_STATUS] & 0xff) === LINE_EDGE || lines[line + LINE_SEEN] === lines[line + LINE_CLIENT]
+    if (seen) this.count(INGRESS_CLIENT_SEEN, 1)
+    return group
+  }
+
+  private proxyOf(line: number): number {
+    return this.rules.addressProxy[this.parts.lines[line + LINE_BACKEND]]
+  }
+
+  /** The proxy's pod as a queue, -1 for one outside the cluster. */
+  private stationOf(line: number): number {
+    const { addressStation } = this.rules
+    const backend = this.parts.lines[line + LINE_BACKEND]
+    return backend < addressStation.length ? addressStation[backend] : -1
+  }
+
+  private countBehind(line: number, length: number): void {
+    const { lines, result, layout } = this.parts
+    const endpoint = lines[line + LINE_ENDPOINT]
+    if (endpoint < 0) return
+    const at = layout.endpoints + endpoint * ENDPOINT_WORDS
+    result[at + ENDPOINT_PACKETS] = result[at + ENDPOINT_PACKETS] + 1
+    result[at + ENDPOINT_BYTES] = result[at + ENDPOINT_BYTES] + length
+  }
+
+  private count(word: number, by: number): void {
+    const { result, layout } = this.parts
+    const at = layout.ingress + word
+    result[at] = result[at] + by
+  }
+}

@@ -1,0 +1,354 @@
+/**
+ * The connections that proxies keep to backends: opened, kept idle, used again, closed.
+ *
+ * A proxy has workers, and a worker is what pools belong to, as nginx' processes have one each: at most `KEEPALIVE` idle
+ * connections, least recently used ones closed first, none idle for longer than `IDLE_MS`, none older than `LIFE_MS` or of more
+ * than `MOST_REQUESTS` requests. Each is a line behind those of the trace, and its packets go through the same functions and
+ * leave the same conntrack entries, NAT mappings and hops as any other connection's.
+ *
+ * Layout: a free list and one doubly linked list of idle connections a worker, most recently used first, in Int32 arrays.
+ * Cost: a reuse is a walk over idle connections to the first one of the target, an opening some 2 µs with its handshake.
+ * Source: ingress-nginx internal/ingress/controller/config/config.go (upstream-keepalive-connections 320, -timeout 60,
+ * -time 1h, -requests 10000), linux net.ipv4.ip_local_port_range.
+ */
+import {
+  FLOW_ANSWERED,
+  LINE_CHAIN,
+  LINE_CLIENT,
+  LINE_DESTINATION,
+  LINE_DESTINATION_INDEX,
+  LINE_ENDPOINT,
+  LINE_FIRST_NANOS,
+  LINE_FLOW,
+  LINE_FORWARD_NANOS,
+  LINE_NEW,
+  LINE_OPEN,
+  LINE_PORTS,
+  LINE_SHIFT,
+  LINE_STATUS,
+} from './connection.ts'
+import type { HopLog } from './hoplog.ts'
+import { FLAG_REPLY, PROTOCOL_TCP, TCP_ACK, TCP_FIN, TCP_SYN } from './packet.ts'
+import {
+  ENDPOINT_CONNECTIONS,
+  ENDPOINT_WORDS,
+  INGRESS_BROKEN,
+  INGRESS_CROSS_NODE,
+  INGRESS_EVICTED,
+  INGRESS_IDLE_CLOSED,
+  INGRESS_MASQUERADED,
+  INGRESS_OPENED,
+  INGRESS_REUSED,
+  INGRESS_WORN,
+  type ResultLayout,
+} from './result.ts'
+import type { RuleColumns } from './ruleset.ts'
+import type { SlowPath } from './slowpath.ts'
+import { REASON_NONE } from './verdict.ts'
+
+export const KEEPALIVE = 320
+const IDLE_MS = 60_000
+const LIFE_MS = 3_600_000
+const MOST_REQUESTS = 10_000
+const FIRST_PORT = 32_768
+const PORTS = 28_232
+/** Ports that are tried before one is taken that an entry still has. */
+const PORT_TRIES = 64
+/** IP and TCP headers; a SYN has options. */
+const SYN_BYTES = 52
+const ACK_BYTES = 40
+
+export interface UpstreamParts {
+  readonly lines: Int32Array
+  readonly slowPath: SlowPath
+  readonly log: HopLog
+  readonly result: Float64Array
+  readonly layout: ResultLayout
+  /** Number of the first line that is an upstream connection's, and how many there are. */
+  readonly firstLine: number
+  readonly capacity: number
+  readonly shards: number
+  /** Workers of all proxies together. */
+  readonly groups: number
+}
+
+export class Upstreams {
+  rules!: RuleColumns
+  /** Why the last opening failed. */
+  reason: number = REASON_NONE
+  /** By shard: the time at which an idle connection is to be closed next. */
+  readonly dueMs: Float64Array
+
+  private readonly parts: UpstreamParts
+  /** By connection: its worker, target (address id and port), when it was opened and last used, requests; -1 links end lists. */
+  private readonly group: Int32Array
+  private readonly peer: Int32Array
+  private readonly peerPort: Int32Array
+  private readonly openedMs: Float64Array
+  private readonly usedMs: Float64Array
+  private readonly requests: Int32Array
+  private readonly next: Int32Array
+  private readonly previous: Int32Array
+  /** By worker. */
+  private readonly head: Int32Array
+  private readonly tail: Int32Array
+  private readonly idle: Int32Array
+  private readonly ports: Int32Array
+  private readonly shardOf: Int32Array
+  private free = -1
+
+  constructor(parts: UpstreamParts) {
+    this.parts = parts
+    const { capacity, groups, shards } = parts
+    this.dueMs = new Float64Array(shards)
+    this.group = new Int32Array(capacity)
+    this.peer = new Int32Array(capacity)
+    this.peerPort = new Int32Array(capacity)
+    this.openedMs = new Float64Array(capacity)
+    this.usedMs = new Float64Array(capacity)
+    this.requests = new Int32Array(capacity)
+    this.next = new Int32Array(capacity)
+    this.previous = new Int32Array(capacity)
+    this.head = new Int32Array(groups)
+    this.tail = new Int32Array(groups)
+    this.idle = new Int32Array(groups)
+    this.ports = new Int32Array(groups)
+    this.shardOf = new Int32Array(groups)
+  }
+
+  begin(): void {
+    const { capacity } = this.parts
+    for (let i = 0; i < capacity; i++) this.next[i] = i + 1 < capacity ? i + 1 : -1
+    this.free = capacity > 0 ? 0 : -1
+    this.head.fill(-1)
+    this.tail.fill(-1)
+    this.idle.fill(0)
+    this.ports.fill(0)
+    this.dueMs.fill(Number.MAX_SAFE_INTEGER)
+  }
+
+  /** Offset of a connection's line. */
+  lineOf(upstream: number): number {
+    return (this.parts.firstLine + upstream) << LINE_SHIFT
+  }
+
+  isOpen(upstream: number): boolean {
+    const status = this.parts.lines[this.lineOf(upstream) + LINE_STATUS] & 0xff
+    return status >= LINE_OPEN && status <= LINE_CHAIN
+  }
+
+  /** An idle connection of a worker to a target, or -1. */
+  reuse(group: number, address: number, port: number): number {
+    for (let at = this.head[group]; at >= 0; ) {
+      const following = this.next[at]
+      if (!this.isOpen(at)) {
+        // Its pod has gone; the proxy has been told.
+        this.unlink(at)
+        this.release(at)
+      } else if (this.peer[at] === address && this.peerPort[at] === port) {
+        this.unlink(at)
+        this.count(INGRESS_REUSED, 1)
+        return at
+      }
+      at = following
+    }
+    return -1
+  }
+
+  /**
+   * Opens a connection: SYN, SYN/ACK, ACK.
+   * @param source        address id of the proxy
+   * @param destination   index in the destination table that says what is meant: a Service or a machine
+   * @param endpoint      endpoint id of the target where the proxy chose it itself, else -1
+   * @param worker        of `workers` of this proxy: their ports do not meet
+   * @returns             -1 where it failed (`reason` says why) or there is no room
+   */
+  open(
+    group: number,
+    worker: number,
+    workers: number,
+    source: number,
+    address: number,
+    port: number,
+    destination: number,
+    endpoint: number,
+    shard: number,
+    nowMs: number,
+    tick: number,
+  ): number {
+    const at = this.free
+    if (at < 0) throw new Error('upstream connections: more than the core was made for')
+    this.free = this.next[at]
+    const { lines, slowPath, log, result, layout } = this.parts
+    const line = this.lineOf(at)
+    lines[line + LINE_CLIENT] = source
+    lines[line + LINE_DESTINATION] = address
+    lines[line + LINE_PORTS] = (this.sourcePort(group, worker, workers, source, address, port) << 16) | port
+    lines[line + LINE_STATUS] = LINE_NEW | (PROTOCOL_TCP << 8)
+    lines[line + LINE_DESTINATION_INDEX] = destination
+    this.reason = slowPath.open(line, TCP_SYN, nowMs, tick | 0, shard)
+    if (this.reason !== REASON_NONE) {
+      slowPath.countLoss(this.reason)
+      log.lost(slowPath.entered, tick, lines[line + LINE_FLOW])
+      this.release(at)
+      return -1
+    }
+    if (endpoint >= 0) lines[line + LINE_ENDPOINT] = endpoint
+    const { path } = slowPath
+    log.aside(line, tick, true)
+    this.count(INGRESS_OPENED, 1)
+    if (path.hops > 1) this.count(INGRESS_CROSS_NODE, 1)
+    if (path.masqueraded !== 0) this.count(INGRESS_MASQUERADED, 1)
+    const chosen = lines[line + LINE_ENDPOINT]
+    if (chosen >= 0) {
+      const words = layout.endpoints + chosen * ENDPOINT_WORDS + ENDPOINT_CONNECTIONS
+      result[words] = result[words] + 1
+    }
+    lines[line + LINE_FLOW] |= FLOW_ANSWERED
+    this.group[at] = group
+    this.peer[at] = address
+    this.peerPort[at] = port
+    this.openedMs[at] = nowMs
+    this.requests[at] = 0
+    this.shardOf[group] = shard
+    this.own(at, TCP_SYN | TCP_ACK | FLAG_REPLY, SYN_BYTES, nowMs, tick, shard)
+    this.own(at, TCP_ACK, ACK_BYTES, nowMs, tick, shard)
+    return at
+  }
+
+  /** Path latency of its handshake, until it may be used. */
+  setupNanos(upstream: number): number {
+    const { lines } = this.parts
+    const line = this.lineOf(upstream)
+    return lines[line + LINE_FIRST_NANOS] + lines[line + LINE_FORWARD_NANOS]
+  }
+
+  /** An exchange is over: the connection waits for the next one, or is closed where it has done enough. */
+  giveBack(upstream: number, nowMs: number, tick: number): void {
+    const group = this.group[upstream]
+    const shard = this.shardOf[group]
+    this.requests[upstream]++
+    if (!this.isOpen(upstream)) {
+      this.release(upstream)
+      return
+    }
+    if (this.requests[upstream] >= MOST_REQUESTS || nowMs - this.openedMs[upstream] >= LIFE_MS) {
+      this.count(INGRESS_WORN, 1)
+      this.close(upstream, nowMs, tick)
+      return
+    }
+    this.usedMs[upstream] = nowMs
+    this.previous[upstream] = -1
+    this.next[upstream] = this.head[group]
+    if (this.head[group] >= 0) this.previous[this.head[group]] = upstream
+    else this.tail[group] = upstream
+    this.head[group] = upstream
+    this.idle[group]++
+    this.dueMs[shard] = Math.min(this.dueMs[shard], nowMs + IDLE_MS)
+    if (this.idle[group] <= KEEPALIVE) return
+    const last = this.tail[group]
+    this.unlink(last)
+    this.count(INGRESS_EVICTED, 1)
+    this.close(last, nowMs, tick)
+  }
+
+  /** Its client is no more, and time stands still: it is closed as soon as time goes on. */
+  orphan(upstream: number): void {
+    const group = this.group[upstream]
+    this.usedMs[upstream] = -IDLE_MS
+    this.next[upstream] = -1
+    this.previous[upstream] = this.tail[group]
+    if (this.tail[group] >= 0) this.next[this.tail[group]] = upstream
+    else this.head[group] = upstream
+    this.tail[group] = upstream
+    this.idle[group]++
+    this.dueMs[this.shardOf[group]] = 0
+  }
+
+  /** Closes what has been idle for too long in a shard's workers. */
+  closeIdle(shard: number, nowMs: number, tick: number): void {
+    let due = Number.MAX_SAFE_INTEGER
+    for (let group = 0; group < this.head.length; group++) {
+      if (this.shardOf[group] !== shard) continue
+      while (this.tail[group] >= 0 && this.usedMs[this.tail[group]] + IDLE_MS <= nowMs) {
+        const last = this.tail[group]
+        this.unlink(last)
+        this.count(INGRESS_IDLE_CLOSED, 1)
+        this.close(last, nowMs, tick)
+      }
+      if (this.tail[group] >= 0) due = Math.min(due, this.usedMs[this.tail[group]] + IDLE_MS)
+    }
+    this.dueMs[shard] = due
+  }
+
+  /** FIN, FIN, ACK, by the proxy. The line is free afterwards; conntrack keeps its entries as long as it does. */
+  close(upstream: number, nowMs: number, tick: number): void {
+    const shard = this.shardOf[this.group[upstream]]
+    if (this.isOpen(upstream)) {
+      this.own(upstream, TCP_FIN | TCP_ACK, ACK_BYTES, nowMs, tick, shard)
+      this.own(upstream, TCP_FIN | TCP_ACK | FLAG_REPLY, ACK_BYTES, nowMs, tick, shard)
+      this.own(upstream, TCP_ACK, ACK_BYTES, nowMs, tick, shard)
+    }
+    this.release(upstream)
+  }
+
+  /** A packet on the way failed: nothing more can be sent on it. */
+  broken(upstream: number): void {
+    this.count(INGRESS_BROKEN, 1)
+    this.release(upstream)
+  }
+
+  /** A packet of the proxy's own making, of no client: it costs the nodes CPU time. */
+  private own(upstream: number, flags: number, length: number, nowMs: number, tick: number, shard: number): void {
+    const { slowPath, log } = this.parts
+    const line = this.lineOf(upstream)
+    const reason = slowPath.step(line, flags, length, nowMs, tick | 0, shard)
+    if (reason === REASON_NONE) log.aside(line, tick, false)
+    else slowPath.countLoss(reason)
+  }
+
+  /** Workers take turns over the ports, so that no two of a proxy have the same. */
+  private sourcePort(
+    group: number,
+    worker: number,
+    workers: number,
+    source: number,
+    address: number,
+    port: number,
+  ): number {
+    const { tracker } = this.parts.slowPath
+    const node = this.rules.addressNode[source]
+    const mine = Math.max(1, Math.floor(PORTS / workers))
+    let taken = 0
+    for (let tries = 0; tries < PORT_TRIES; tries++) {
+      taken = FIRST_PORT + this.ports[group] * workers + worker
+      this.ports[group] = (this.ports[group] + 1) % mine
+      if (node < 0) break
+      if (tracker.find(source, address, (taken << 16) | port, (node << 8) | PROTOCOL_TCP) === 0) break
+    }
+    return taken
+  }
+
+  private unlink(upstream: number): void {
+    const group = this.group[upstream]
+    const before = this.previous[upstream]
+    const after = this.next[upstream]
+    if (before >= 0) this.next[before] = after
+    else this.head[group] = after
+    if (after >= 0) this.previous[after] = before
+    else this.tail[group] = before
+    this.idle[group]--
+  }
+
+  private release(upstream: number): void {
+    this.parts.lines[this.lineOf(upstream) + LINE_STATUS] = LINE_NEW
+    this.next[upstream] = this.free
+    this.free = upstream
+  }
+
+  private count(word: number, by: number): void {
+    const { result, layout } = this.parts
+    const at = layout.ingress + word
+    result[at] = result[at] + by
+  }
+}
