@@ -259,6 +259,8 @@ export class HopLog implements Wire {
     const backend = lines[line + LINE_BACKEND]
     const station = backend < rules.addressStation.length ? rules.addressStation[backend] : -1
     if (!this.queued || station < 0) return
+    // A proxy on its node's network works on requests alone (`through`); what else comes to that address is not for it.
+    if (backend < rules.addressProxy.length && rules.addressProxy[backend] >= 0) return
     const cost = this.serviceNanos(rules.stationNanos[station], line, tick)
     const hop = this.count
     this.hopTime[hop] = tick - this.stepBase + Math.round(nanos / NANOS_PER_TICK)

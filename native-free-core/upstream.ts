@@ -13,11 +13,14 @@
  */
 import {
   FLOW_ANSWERED,
+  FLOW_HASH_BITS,
   LINE_CHAIN,
   LINE_CLIENT,
   LINE_DESTINATION,
   LINE_DESTINATION_INDEX,
   LINE_ENDPOINT,
+  LINE_ENTRY,
+  LINE_ENTRY2,
   LINE_FIRST_NANOS,
   LINE_FLOW,
   LINE_FORWARD_NANOS,
@@ -48,6 +51,8 @@ import { REASON_NONE } from './verdict.ts'
 
 export const KEEPALIVE = 320
 const IDLE_MS = 60_000
+/** When a connection was last used whose client is no more: long ago. */
+const ORPHANED = -IDLE_MS
 const LIFE_MS = 3_600_000
 const MOST_REQUESTS = 10_000
 const FIRST_PORT = 32_768
@@ -87,6 +92,8 @@ export class Upstreams {
   private readonly openedMs: Float64Array
   private readonly usedMs: Float64Array
   private readonly requests: Int32Array
+  /** Endpoint id where the proxy chose it itself, else -1. */
+  private readonly endpoint: Int32Array
   private readonly next: Int32Array
   private readonly previous: Int32Array
   /** By worker. */
@@ -107,6 +114,7 @@ export class Upstreams {
     this.openedMs = new Float64Array(capacity)
     this.usedMs = new Float64Array(capacity)
     this.requests = new Int32Array(capacity)
+    this.endpoint = new Int32Array(capacity)
     this.next = new Int32Array(capacity)
     this.previous = new Int32Array(capacity)
     this.head = new Int32Array(groups)
@@ -137,7 +145,7 @@ export class Upstreams {
     return status >= LINE_OPEN && status <= LINE_CHAIN
   }
 
-  /** An idle connection of a worker to a target, or -1. */
+  /** The connection of a worker to a target that was used last of those that are idle, or -1; `closeIdle` comes first. */
   reuse(group: number, address: number, port: number): number {
     for (let at = this.head[group]; at >= 0; ) {
       const following = this.next[at]
@@ -186,13 +194,16 @@ export class Upstreams {
     lines[line + LINE_PORTS] = (this.sourcePort(group, worker, workers, source, address, port) << 16) | port
     lines[line + LINE_STATUS] = LINE_NEW | (PROTOCOL_TCP << 8)
     lines[line + LINE_DESTINATION_INDEX] = destination
+    lines[line + LINE_ENTRY] = 0
+    lines[line + LINE_ENTRY2] = 0
     this.reason = slowPath.open(line, TCP_SYN, nowMs, tick | 0, shard)
     if (this.reason !== REASON_NONE) {
       slowPath.countLoss(this.reason)
-      log.lost(slowPath.entered, tick, lines[line + LINE_FLOW])
+      log.lost(slowPath.entered, tick, (lines[line + LINE_PORTS] >>> 16) & FLOW_HASH_BITS)
       this.release(at)
       return -1
     }
+    this.endpoint[at] = endpoint
     if (endpoint >= 0) lines[line + LINE_ENDPOINT] = endpoint
     const { path } = slowPath
     log.aside(line, tick, true)
@@ -214,6 +225,16 @@ export class Upstreams {
     this.own(at, TCP_SYN | TCP_ACK | FLAG_REPLY, SYN_BYTES, nowMs, tick, shard)
     this.own(at, TCP_ACK, ACK_BYTES, nowMs, tick, shard)
     return at
+  }
+
+  /** A packet on a connection. @returns REASON_NONE when it was delivered */
+  step(upstream: number, flags: number, length: number, nowMs: number, tick: number, shard: number): number {
+    const { lines, slowPath } = this.parts
+    const line = this.lineOf(upstream)
+    const reason = slowPath.step(line, flags, length, nowMs, tick | 0, shard)
+    // An entry that has gone is made anew by the rules, and they know nothing of the proxy's choice.
+    if (this.endpoint[upstream] >= 0) lines[line + LINE_ENDPOINT] = this.endpoint[upstream]
+    return reason
   }
 
   /** Path latency of its handshake, until it may be used. */
@@ -255,7 +276,7 @@ export class Upstreams {
   /** Its client is no more, and time stands still: it is closed as soon as time goes on. */
   orphan(upstream: number): void {
     const group = this.group[upstream]
-    this.usedMs[upstream] = -IDLE_MS
+    this.usedMs[upstream] = ORPHANED
     this.next[upstream] = -1
     this.previous[upstream] = this.tail[group]
     if (this.tail[group] >= 0) this.next[this.tail[group]] = upstream
@@ -271,14 +292,27 @@ export class Upstreams {
     for (let group = 0; group < this.head.length; group++) {
       if (this.shardOf[group] !== shard) continue
       while (this.tail[group] >= 0 && this.usedMs[this.tail[group]] + IDLE_MS <= nowMs) {
-        const last = this.tail[group]
-        this.unlink(last)
-        this.count(INGRESS_IDLE_CLOSED, 1)
-        this.close(last, nowMs, tick)
+        this.expire(this.tail[group], nowMs, tick)
       }
       if (this.tail[group] >= 0) due = Math.min(due, this.usedMs[this.tail[group]] + IDLE_MS)
     }
     this.dueMs[shard] = due
+  }
+
+  private expire(upstream: number, nowMs: number, tick: number): void {
+    this.unlink(upstream)
+    if (this.usedMs[upstream] !== ORPHANED) this.count(INGRESS_IDLE_CLOSED, 1)
+    this.close(upstream, nowMs, tick)
+  }
+
+  /** The proxy is no more: nobody closes its idle connections. */
+  drop(group: number): void {
+    for (let at = this.head[group]; at >= 0; ) {
+      const following = this.next[at]
+      this.unlink(at)
+      this.release(at)
+      at = following
+    }
   }
 
   /** FIN, FIN, ACK, by the proxy. The line is free afterwards; conntrack keeps its entries as long as it does. */
@@ -302,7 +336,7 @@ export class Upstreams {
   private own(upstream: number, flags: number, length: number, nowMs: number, tick: number, shard: number): void {
     const { slowPath, log } = this.parts
     const line = this.lineOf(upstream)
-    const reason = slowPath.step(line, flags, length, nowMs, tick | 0, shard)
+    const reason = this.step(upstream, flags, length, nowMs, tick, shard)
     if (reason === REASON_NONE) log.aside(line, tick, false)
     else slowPath.countLoss(reason)
   }
