@@ -23,6 +23,7 @@ const NOTHING: ReplayCommandOptions = {
   manifests: [],
   policy: [],
   proxyMode: [],
+  ingressPath: [],
   threshold: [],
   output: [],
   quiet: false,
