@@ -286,6 +286,7 @@ export class HopLog implements Wire {
         this.hopPlace[hop] = (this.cores.length + station) << 16
         this.hopCost[hop] = cost
         hop++
+        this.result[this.layout.stations + station * STATION_WORDS + STATION_REQUESTS]++
       }
       if (behind >= 0) hop = this.legs(hop, behind, tick)
     }
