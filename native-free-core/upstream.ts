@@ -6,6 +6,7 @@
  * than `MOST_REQUESTS` requests. Each is a line behind those of the trace, and its packets go through the same functions and
  * leave the same conntrack entries, NAT mappings and hops as any other connection's.
  *
+ * Invariants (`selfCheck`): each connection is in the free list, in one list of idle ones, or in use; links go both ways.
  * Layout: a free list and one doubly linked list of idle connections a worker, most recently used first, in Int32 arrays.
  * Cost: a reuse is a walk over idle connections to the first one of the target, an opening some 2 µs with its handshake.
  * Source: ingress-nginx internal/ingress/controller/config/config.go (upstream-keepalive-connections 320, -timeout 60,
@@ -301,7 +302,7 @@ export class Upstreams {
 
   private expire(upstream: number, nowMs: number, tick: number): void {
     this.unlink(upstream)
-    if (this.usedMs[upstream] !== ORPHANED) this.count(INGRESS_IDLE_CLOSED, 1)
+    if (this.usedMs[upstream] !== ORPHANED && this.isOpen(upstream)) this.count(INGRESS_IDLE_CLOSED, 1)
     this.close(upstream, nowMs, tick)
   }
 
@@ -361,6 +362,32 @@ export class Upstreams {
       if (tracker.find(source, address, (taken << 16) | port, (node << 8) | PROTOCOL_TCP) === 0) break
     }
     return taken
+  }
+
+  /** @param inUse  connections that have been given out and not come back @throws Error naming the first thing that is wrong */
+  selfCheck(inUse: number): void {
+    const { capacity } = this.parts
+    const seen = new Uint8Array(capacity)
+    const see = (at: number, what: string): void => {
+      if (seen[at] !== 0) throw new Error(`upstream connection ${at} is ${what} and somewhere else`)
+      seen[at] = 1
+    }
+    let free = 0
+    for (let at = this.free; at >= 0; at = this.next[at], free++) see(at, 'free')
+    let idle = 0
+    for (let group = 0; group < this.head.length; group++) {
+      let before = -1
+      let count = 0
+      for (let at = this.head[group]; at >= 0; at = this.next[at], count++) {
+        see(at, `idle in worker ${group}`)
+        if (this.group[at] !== group || this.previous[at] !== before) throw new Error(`worker ${group}: links broken`)
+        before = at
+      }
+      if (this.tail[group] !== before || this.idle[group] !== count)
+        throw new Error(`worker ${group}: its end or count`)
+      idle += count
+    }
+    if (free + idle + inUse !== capacity) throw new Error(`${free} free, ${idle} idle, ${inUse} in use of ${capacity}`)
   }
 
   private unlink(upstream: number): void {
