@@ -23,7 +23,7 @@ import {
   route,
 } from '../ingress/index.ts'
 import type { Cluster } from '../k8s/cluster.ts'
-import type { TraceDestination, TraceHeader } from '../trace/format.ts'
+import { addressText, type TraceDestination, type TraceHeader } from '../trace/format.ts'
 
 /** A route in words; `service` is that of the rule, usable or not. */
 export interface RouteName {
@@ -187,7 +187,7 @@ class Numbered<T> {
 
 interface OpenDoors {
   readonly byDestination: ReadonlyMap<number, Entrance>
-  /** Those, and the ones of Ingresses whose proxies are dialled as a Service. */
+  /** Those, and the ones of Ingresses whose proxies are dialled without naming one. */
   readonly entrances: readonly Entrance[]
   /** Whose they are, `namespace/name`. */
   readonly ingresses: readonly string[]
@@ -237,30 +237,45 @@ class Doors {
       entrances.push(entrance)
       ingresses.push(destination.ingress!)
     })
-    // Requests to the proxies' own Service, dialled as a Service.
-    const dialled = new Set(destinations.flatMap(({ service }) => service ?? []))
-    for (const { metadata } of requests === undefined || dialled.size === 0 ? [] : this.cluster.ingresses) {
+    // Proxies that are dialled without a word of an Ingress: as the Service before them, by its name or by an address.
+    for (const { metadata } of requests === undefined ? [] : this.cluster.ingresses) {
       const ingress = `${metadata.namespace ?? 'default'}/${metadata.name}`
-      const entrance = ownEntrance(this.cluster, ingress)
-      if (entrance?.path !== 'proxy') continue
-      if (!entrance.dialled.some(({ service }) => service !== null && dialled.has(service))) continue
-      entrances.push(entrance)
+      const own = ownEntrances(this.cluster, ingress).find((entrance) => this.isDialled(entrance))
+      if (own === undefined) continue
+      entrances.push(own)
       ingresses.push(ingress)
     }
     return { byDestination, entrances, ingresses }
   }
+
+  private isDialled({ dialled }: Entrance): boolean {
+    const { destinations, addresses } = this.header
+    return destinations.some(({ ingress, service, name, address, port }) => {
+      if (ingress !== undefined) return false
+      if (name !== undefined) return dialled.some((one) => one.service !== null && isNameOf(name, one.service))
+      if (service !== null) return dialled.some((one) => one.service === service)
+      return dialled.some((one) => one.port === port && one.address === addressText(addresses, address))
+    })
+  }
 }
 
-/** null where nothing says how it is reached: nobody dials it either. */
-function ownEntrance(cluster: Cluster, ingress: string): Entrance | null {
-  for (const scheme of ['http', 'https'] as const) {
+/** `proxy`, `proxy.edge` or more of what a cluster adds. @param service `edge/proxy` */
+function isNameOf(name: string, service: string): boolean {
+  const [first, second] = name.split('.')
+  const [namespace, own] = service.split('/')
+  return first === own && (second === undefined || second === namespace)
+}
+
+/** For either scheme; none where nothing says how the Ingress is reached: nobody dials it either. */
+function ownEntrances(cluster: Cluster, ingress: string): Entrance[] {
+  return (['http', 'https'] as const).flatMap((scheme) => {
     try {
       return entranceOf(cluster, ingress, scheme, null)
     } catch (error) {
       if (!(error instanceof UserError)) throw error
+      return []
     }
-  }
-  return null
+  })
 }
 
 /** A port that may be a node port says it only through the way it was written for. */

@@ -155,13 +155,16 @@ function requestRoom(plan: ReplayPlan, trace: TraceFile, worker: number): Worker
   return { upstreams: Math.min(trace.requestCount, clients + groups * (KEEPALIVE + 1)) + 1, workers: groups }
 }
 
-/** Way behind the proxy and its queue of each packet; handshake, close and the pod's queue of each request and idle connection. */
+/**
+ * The way behind the proxy of each packet; of each request its turn in the proxy, targets that do not answer, a handshake and a
+ * close; and a close of each connection that was there before.
+ */
 function hopsOfProxies(plan: ReplayPlan, trace: TraceFile, worker: number): number {
   const room = requestRoom(plan, trace, worker)
   if (room === null) return 0
   const own = (lane: number): boolean => workerOfLane(lane, plan.shards, plan.workers) === worker
   const requests = mostRows(trace, own, REQUESTS_BLOCK)
-  return mostRows(trace, own) * MOST_HOPS + requests * (2 + 6 * MOST_HOPS) + room.upstreams * 3 * MOST_HOPS
+  return mostRows(trace, own) * MOST_HOPS + requests * (1 + 3 + 6 * MOST_HOPS) + room.upstreams * 3 * MOST_HOPS
 }
 
 /** A column by node over all changes of the cluster: a node that joins on the way has its own from the start, and is idle. */

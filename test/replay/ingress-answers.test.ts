@@ -6,7 +6,7 @@ import type { IngressPath } from '../../src/ingress/index.ts'
 import type { IngressReport } from '../../src/report/types.ts'
 import type { Row } from '../trace/support.ts'
 import { writeRows } from '../trace/support.ts'
-import type { KubeObject } from './cluster.ts'
+import { type KubeObject, pod } from './cluster.ts'
 import { HOST, ingress, type SiteOptions, site, visitors, webService } from './site.ts'
 import { replayed, replayedOnce, temporaryFolder, traceOf } from './support.ts'
 
@@ -376,6 +376,47 @@ describe('what is no HTTP for the proxy', () => {
     expect([connections.established, drops]).toEqual([10, { 'no-route': 10 }])
   })
 })
+
+describe('a proxy that is dialled without a word of an Ingress', () => {
+  const client = pod('client', 'node-1', '10.244.1.50', 'client')
+  const inside = { from: { pods: { selector: { app: 'client' } } } }
+  const dns: readonly KubeObject[] = [
+    webService(
+      { type: 'ClusterIP', selector: { app: 'dns' }, ports: [{ name: 'dns', protocol: 'UDP', port: 53 }] },
+      'kube-dns',
+      '10.96.0.10',
+      0,
+    ),
+    pod('dns-0', 'node-2', '10.244.2.53', 'dns'),
+  ]
+
+  test.each<[string, SiteOptions, object]>([
+    ['as its Service', {}, { to: { service: 'edge/proxy', port: 80 } }],
+    ['as its Service, from a pod', {}, { ...inside, to: { service: 'edge/proxy', port: 443 } }],
+    ['by the address of its Service', {}, { to: { address: '192.0.2.80', port: 80 } }],
+    [
+      'by the address of a cloud load balancer',
+      { ingressClass: 'alb' },
+      { to: { address: '203.0.113.80', port: 443 } },
+    ],
+    ['by the address of its node', { front: 'hostNetwork' }, { to: { address: '192.168.40.11', port: 80 } }],
+    ['by its name', {}, { ...inside, to: { name: 'proxy.edge', port: 80 } }],
+  ])('%s: its requests are routed', async (_, change, stream) => {
+    const { ingress: report, connections } = await replayedOnce(
+      await trace([...site(change), client, ...named(dns)], stream),
+    )
+    expect(connections.established).toBe(40)
+    expect(report).toMatchObject({ requests: 40, byStatus: { 200: 40 } })
+  })
+})
+
+/** In the namespace and with the label that a DNS Service has. */
+function named(objects: readonly KubeObject[]): KubeObject[] {
+  return objects.map((one) => ({
+    ...one,
+    metadata: { ...one.metadata, namespace: 'kube-system', labels: { ...one.metadata.labels, 'k8s-app': 'kube-dns' } },
+  }))
+}
 
 test('requests that lead to no proxy change nothing, and --ingress-path is said to change nothing', async () => {
   const plain = (http: object): object => ({ to: { service: 'proxy-less' }, ...http })
