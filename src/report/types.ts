@@ -104,7 +104,7 @@ export interface IngressReport {
   /** That no rule took: 404. */
   unmatched: number
   rules: IngressRuleReport[]
-  /** Connections of proxies to backends; they are in `endpoints` and `nodes`, not in `connections` of the run. */
+  /** Connections of proxies to backends; they are in `endpoints`, `nodes` and `drops`, not in `connections` of the run. */
   upstream: {
     connections: number
     /** Requests that went over one that was there. */

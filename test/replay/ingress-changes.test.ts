@@ -230,4 +230,25 @@ describe('both IP families', () => {
     expect([byStatus, upstream.failed]).toEqual([{ 200: 300, 502: 100 }, 100])
     for (const { endpoint, requests } of pods) expect(requests).toBe(endpoint.startsWith('[') ? 0 : 100)
   })
+
+  test('an answer is as long over IPv6 as over IPv4: as many packets come to the pods', async () => {
+    const objects = site({ proxies: [1], web: [2] })
+    const text = JSON.stringify(objects)
+      .replaceAll(/10\.244\.(\d)\.0\/24/g, 'fd00:244:$1::/64')
+      .replaceAll(/10\.244\.(\d)\./g, 'fd00:244:$1::')
+      .replaceAll('192.168.40.', 'fd00:40::')
+      .replaceAll('10.96.80.', 'fd00:96::')
+      .replaceAll('192.0.2.80', '2001:db8:80::80')
+    const long = { responseBytes: 40_000, requests: 2 }
+    const v6 = { ...long, from: { external: { addresses: 100, cidr: '2001:db8:1::/64' } }, mss: 1460 }
+    const packets = async (file: string): Promise<number[]> => {
+      const { endpoints, ingress: report } = await replayedOnce(file)
+      expect(report).toMatchObject({ requests: 800, byStatus: { 200: 800 }, upstream: { masqueradedFraction: 0 } })
+      return endpoints.filter(({ service }) => service === 'default/web:http').map((one) => one.packets)
+    }
+    const four = await packets(await trace(objects, long))
+    // A request, 28 segments and what acknowledges them, but for what comes after the last.
+    expect(four[0]).toBeGreaterThan(800 * 40)
+    expect(await packets(await trace(JSON.parse(text) as KubeObject[], v6))).toEqual(four)
+  })
 })
