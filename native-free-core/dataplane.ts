@@ -14,7 +14,8 @@
  */
 import {
   FLOW_ANSWERED,
-  FLOW_HASH_BITS,
+  FLOW_CORE_SHIFT,
+  FLOW_CORE2_SHIFT,
   FLOW_MASQUERADED,
   FLOW_PROXIED,
   LINE_BACKEND,
@@ -101,6 +102,8 @@ import { SlowPath } from './slowpath.ts'
 import { REASON_BACKEND_GONE, REASON_NONE } from './verdict.ts'
 
 const BATCH = 128
+/** A core's bits in a hop's place. */
+const CORE_BITS = 0xff00
 
 /** The last packet of a message from the client: a TCP segment that is pushed, or any datagram. */
 function isRequest(flags: number, protocol: number): boolean {
@@ -115,6 +118,8 @@ export interface DataplaneLimits {
   /** Most conntrack entries over all nodes and shards that this instance holds. */
   readonly entries: number
   readonly shards: number
+  /** Flows are dealt out to shards one by one: receive-side scaling may go by shard. No when left out. */
+  readonly flowsByShard?: boolean
   readonly nodes: number
   /** Endpoint ids, over all rule sets that will be used. */
   readonly endpoints: number
@@ -215,10 +220,11 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     endpoints: limits.endpoints,
     columns: limits.hops ?? null,
   })
-  const { hopTime, hopPlace, hopCost, hopLine, hopNanos, hopMeta, slotOf, cores, flowCosts, zones } = log
+  const { hopTime, hopPlace, hopCost, hopLine, hopNanos, hopMeta, slotOf, flowCosts, zones } = log
   let rules: RuleColumns
   const requests = createRequestColumns(limits.packetRows, limits.requests?.rows ?? 0)
   const { at: requestAt } = requests
+  const flowsByShard = limits.flowsByShard === true
   const proxying = limits.requests !== undefined
   const proxies = new Proxies({
     lines,
@@ -253,6 +259,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     rules = openRules(words)
     if (rules.settings[SETTING_NODES] > nodes) throw new Error('rule set: more nodes than the core was made for')
     slowPath.take(rules)
+    slowPath.spread(flowsByShard)
     sampler.rules = rules
     timeouts.set(rules.timeouts)
     log.take(rules)
@@ -450,25 +457,24 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
       if (proxying && (flow & FLOW_PROXIED) !== 0) {
         proxies.packet(shard, line, packetFlags, packetLength, requestAt[row], nowMs, baseTick + time[row])
       } else if (queued) {
-        const hash = flow & FLOW_HASH_BITS
         const masqueraded = (flow & FLOW_MASQUERADED) >> 8
         const at = baseTick + time[row] - stepBase
         const node = lines[line + LINE_NODE_PROTOCOL] >> 8
         let hop = log.count
         if (status === LINE_OPEN) {
           hopTime[hop] = at
-          hopPlace[hop] = (node << 16) | (((hash * cores[node]) >> 8) << 8) | HOP_LAST
+          hopPlace[hop] = (node << 16) | ((flow >> (FLOW_CORE_SHIFT - 8)) & CORE_BITS) | HOP_LAST
           hopCost[hop] = flowCosts[masqueraded]
         } else if (status === LINE_OPEN2) {
           const node2 = lines[line + LINE_NODE_PROTOCOL2] >> 8
           const ticks = propagationTicks[zones[node] * zoneCount + zones[node2]]
           const forward = packetFlags < 128
           hopTime[hop] = forward ? at : at + ticks
-          hopPlace[hop] = (node << 16) | (((hash * cores[node]) >> 8) << 8)
+          hopPlace[hop] = (node << 16) | ((flow >> (FLOW_CORE_SHIFT - 8)) & CORE_BITS)
           hopCost[hop] = flowCosts[masqueraded]
           hop++
           hopTime[hop] = forward ? at + ticks : at
-          hopPlace[hop] = (node2 << 16) | (((hash * cores[node2]) >> 8) << 8) | HOP_LAST
+          hopPlace[hop] = (node2 << 16) | ((flow >>> (FLOW_CORE2_SHIFT - 8)) & CORE_BITS) | HOP_LAST
           hopCost[hop] = flowCosts[0]
         } else hop = log.chain(line, baseTick + time[row])
         hopLine[hop] = line
@@ -576,7 +582,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     slowPath.countOpening(line, reason, client)
     if (reason !== REASON_NONE) {
       slowPath.countLoss(reason)
-      log.lost(slowPath.entered, baseTick + time[row], flags[row])
+      log.lost(baseTick + time[row])
       return false
     }
     // The opening packet is slower than those that follow: it is counted here, with its own time.

@@ -96,11 +96,15 @@ export interface JourneyParts extends TrackerParts {
 }
 
 export class Journey implements Carrier {
+  private readonly parts: JourneyParts
   rules!: RuleColumns
   result: Float64Array = new Float64Array(0)
   layout!: ResultLayout
   seed = 0
   wire: Wire = NO_WIRE
+  /** By node: receive-side scaling spreads flows by shard over so many cores (a power of two), less 1; and from there on by hash. */
+  readonly shardCores: Int32Array
+  readonly hashCores: Int32Array
   readonly tracker: Tracker
   readonly selector: Selector
   /** Where packets come in, whatever their addresses say: for `explain --node`; -1 for the model's own choice. */
@@ -132,11 +136,14 @@ export class Journey implements Carrier {
   protected staysOn = -1
 
   constructor(parts: JourneyParts) {
+    this.parts = parts
     this.tracker = new Tracker(parts)
     this.selector = new Selector(this.tracker, parts.shards, parts.nodes)
     this.entries = parts.table.entries
     this.lines = parts.lines
     this.third = parts.thirdEntries
+    this.shardCores = new Int32Array(parts.nodes)
+    this.hashCores = new Int32Array(parts.nodes).fill(1)
   }
 
   /** Takes up a rule set: at the start of a run, and when the cluster has changed. */
@@ -144,6 +151,27 @@ export class Journey implements Carrier {
     this.rules = rules
     this.tracker.rules = rules
     this.selector.rules = rules
+  }
+
+  /**
+   * Which flows share a core. By hash alone where shards say nothing about flows; else also by shard, as far as the numbers of
+   * shards and cores have a power of two in common: then a core has its flows from few shards, and threads need not wait for each other.
+   * @param byShard  flows are dealt out to shards one by one, as receive-side scaling deals them out to cores
+   */
+  spread(byShard: boolean): void {
+    const { shards } = this.parts
+    this.rules.nodeCores.forEach((cores, node) => {
+      let common = 1
+      while (byShard && cores % (common * 2) === 0 && shards % (common * 2) === 0) common *= 2
+      this.shardCores[node] = common - 1
+      this.hashCores[node] = cores / common
+    })
+  }
+
+  /** The core of a node that takes a flow of the shard at hand. @param hash any word; its low 8 bits count */
+  core(node: number, hash: number): number {
+    const own = this.shardCores[node]
+    return (this.tracker.shard & own) + (own + 1) * (((hash & 255) * this.hashCores[node]) >> 8)
   }
 
   /** A packet sets out: what it looks like, and the random word of its connection. */
