@@ -10,6 +10,8 @@ import { fakeIo } from './fake-io.ts'
 
 const replay = vi.hoisted(() => vi.fn())
 vi.mock('../../src/replay/replay.ts', () => ({ replay }))
+const WorkerPool = vi.hoisted(() => vi.fn())
+vi.mock('../../src/replay/pool.ts', () => ({ WorkerPool }))
 
 interface Hooks {
   onProgress(done: number, total: number): void
@@ -23,6 +25,7 @@ const NOTHING: ReplayCommandOptions = {
   manifests: [],
   policy: [],
   proxyMode: [],
+  ingressPath: [],
   threshold: [],
   output: [],
   quiet: false,
@@ -32,6 +35,7 @@ let folder = ''
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'dpemu-replay-'))
   replay.mockReset()
+  WorkerPool.mockReset()
   replay.mockImplementation(async () => report())
 })
 afterEach(() => rmSync(folder, { recursive: true }))
@@ -44,6 +48,7 @@ describe('options', () => {
       manifests: [],
       policies: ['cluster', 'local'],
       proxyModes: [],
+      ingressPaths: [],
       workers: expect.any(Number),
       shards: 16,
       seed: null,
@@ -56,6 +61,7 @@ describe('options', () => {
       manifests: ['a', 'b'],
       policy: ['as-is'],
       proxyMode: ['ipvs,iptables'],
+      ingressPath: ['ip,proxy'],
       workers: '3',
       shards: '1',
       seed: '42',
@@ -67,6 +73,7 @@ describe('options', () => {
       manifests: ['a', 'b'],
       policies: ['as-is'],
       proxyModes: ['ipvs', 'iptables'],
+      ingressPaths: ['ip', 'proxy'],
       workers: 3,
       shards: 1,
       seed: 42,
