@@ -63,6 +63,7 @@ import {
 } from './flowtable.ts'
 import { bucketOf, HISTOGRAM_MAX, HISTOGRAM_SUM } from './histogram.ts'
 import { HopLog } from './hoplog.ts'
+import type { Lanes } from './journey.ts'
 import {
   type ConnectionColumns,
   createConnectionColumns,
@@ -123,8 +124,8 @@ export interface DataplaneLimits {
   /** Most conntrack entries over all nodes and shards that this instance holds. */
   readonly entries: number
   readonly shards: number
-  /** Flows are dealt out to shards one by one: receive-side scaling may go by shard. No when left out. */
-  readonly flowsByShard?: boolean
+  /** Left out: lanes say nothing about flows, so receive-side scaling goes by hash alone. */
+  readonly lanes?: Lanes | undefined
   readonly nodes: number
   /** Endpoint ids, over all rule sets that will be used. */
   readonly endpoints: number
@@ -203,7 +204,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   const batchLines = new Int32Array(BATCH)
   const sink = new Int32Array(1)
   const affinityCounts = new Int32Array(nodes)
-  const slowPath = new SlowPath({ table, lines, thirdEntries, shards, nodes })
+  const slowPath = new SlowPath({ table, lines, thirdEntries, shards, nodes, lanes: limits.lanes ?? null })
   const { tracker } = slowPath
   slowPath.result = result
   slowPath.layout = layout
@@ -229,7 +230,6 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   let rules: RuleColumns
   const requests = createRequestColumns(limits.packetRows, limits.requests?.rows ?? 0)
   const { at: requestAt } = requests
-  const flowsByShard = limits.flowsByShard === true
   const proxying = limits.requests !== undefined
   const proxies = new Proxies({
     lines,
@@ -264,7 +264,6 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     rules = openRules(words)
     if (rules.settings[SETTING_NODES] > nodes) throw new Error('rule set: more nodes than the core was made for')
     slowPath.take(rules)
-    slowPath.spread(flowsByShard)
     sampler.rules = rules
     timeouts.set(rules.timeouts)
     timeouts.set(rules.timeouts, WITH_DATA)
@@ -603,7 +602,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     slowPath.countOpening(line, reason, client)
     if (reason !== REASON_NONE) {
       slowPath.countLoss(reason)
-      log.lost(baseTick + time[row])
+      log.lost(line, baseTick + time[row])
       return false
     }
     // The opening packet is slower than those that follow: it is counted here, with its own time.

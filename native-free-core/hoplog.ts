@@ -188,7 +188,7 @@ export class HopLog implements Wire {
           ? (flow >>> FLOW_CORE_SHIFT) & 255
           : i === 1
             ? flow >>> FLOW_CORE2_SHIFT
-            : this.slowPath.core(node, flow)
+            : this.slowPath.core(node, flow, line)
       this.write(hop++, node, core, at, flowCosts[i === 0 ? (flow & FLOW_MASQUERADED) >> 8 : 0])
     }
     return hop
@@ -244,12 +244,30 @@ export class HopLog implements Wire {
     const at = this.openingTick - this.stepBase + Math.round(nanos / NANOS_PER_TICK)
     const first = flowCosts[path.masqueraded === 0 ? 0 : 1]
     const second = flowCosts[0]
-    let hop = this.write(this.count, path.node0, this.slowPath.core(path.node0, word), at, opening ? path.cost0 : first)
+    let hop = this.write(
+      this.count,
+      path.node0,
+      this.slowPath.core(path.node0, word, this.openingLine),
+      at,
+      opening ? path.cost0 : first,
+    )
     if (path.hops > 1) {
-      hop = this.write(hop + 1, path.node1, this.slowPath.core(path.node1, word), at, opening ? path.cost1 : second)
+      hop = this.write(
+        hop + 1,
+        path.node1,
+        this.slowPath.core(path.node1, word, this.openingLine),
+        at,
+        opening ? path.cost1 : second,
+      )
     }
     if (path.hops > 2) {
-      hop = this.write(hop + 1, path.node2, this.slowPath.core(path.node2, word), at, opening ? path.cost2 : second)
+      hop = this.write(
+        hop + 1,
+        path.node2,
+        this.slowPath.core(path.node2, word, this.openingLine),
+        at,
+        opening ? path.cost2 : second,
+      )
     }
     this.close(hop, waits ? HOP_QUERY : HOP_LOST, this.openingLine, 0, 0)
   }
@@ -321,10 +339,10 @@ export class HopLog implements Wire {
   }
 
   /** An opening packet that the node it came in on did not let through. */
-  lost(tick: number): void {
-    const { entered, enteredCore } = this.slowPath
+  lost(line: number, tick: number): void {
+    const { entered } = this.slowPath
     if (!this.queued || entered < 0) return
-    const hop = this.write(this.count, entered, enteredCore, tick - this.stepBase, this.lostCost)
+    const hop = this.write(this.count, entered, this.slowPath.enteredCore(line), tick - this.stepBase, this.lostCost)
     this.close(hop, HOP_LOST, 0, 0, 0)
   }
 

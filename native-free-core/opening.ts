@@ -153,8 +153,8 @@ export class Opening extends Journey {
       this.third[at + 1] = (path.node2 << 8) | this.protocol
     }
     lines[line + LINE_FORWARD_NANOS] = path.forwardNanos
-    const core = path.hops > 0 ? this.core(path.node0, this.connectionWord) << FLOW_CORE_SHIFT : 0
-    const core2 = path.hops > 1 ? this.core(path.node1, this.connectionWord) << FLOW_CORE2_SHIFT : 0
+    const core = path.hops > 0 ? this.core(path.node0, this.connectionWord, line) << FLOW_CORE_SHIFT : 0
+    const core2 = path.hops > 1 ? this.core(path.node1, this.connectionWord, line) << FLOW_CORE2_SHIFT : 0
     const flags = (path.masqueraded !== 0 ? FLOW_MASQUERADED : 0) | this.proxied()
     lines[line + LINE_FLOW] = (this.connectionWord & FLOW_HASH_BITS) | flags | core | core2
     lines[line + LINE_FIRST_NANOS] = path.forwardNanos + path.firstExtraNanos
@@ -187,8 +187,8 @@ export class Opening extends Journey {
   }
 
   /** The core on which the node that a connection came in on has taken its packet. */
-  get enteredCore(): number {
-    return this.core(this.entered, this.connectionWord)
+  enteredCore(line: number): number {
+    return this.core(this.entered, this.connectionWord, line)
   }
 
   private total(word: number): void {

@@ -189,7 +189,7 @@ export class Upstreams {
     this.reason = slowPath.open(line, TCP_SYN, nowMs, tick | 0, shard)
     if (this.reason !== REASON_NONE) {
       slowPath.countLoss(this.reason)
-      log.lost(tick)
+      log.lost(line, tick)
       this.release(at)
       return -1
     }

@@ -136,8 +136,8 @@ export function tasksOf(plan: ReplayPlan, trace: TraceFile, path: string): Worke
     endpoints: Math.max(1, plan.registry.endpoints.length),
     entries: plan.entries,
     settles: plan.settles,
-    // Where lanes hold clients, flows of one client share a shard, but not a core.
-    flowsByShard: plan.shards > 1 && trace.header.destinations.every(({ steer }) => steer === 'tuple'),
+    // Where lanes hold clients, flows of one client share a lane, but not a core.
+    flowsByLane: trace.header.destinations.every(({ steer }) => steer === 'tuple'),
     cores: nodeMaxima(plan.runs, nodes, 'nodeCores'),
     backlog: plan.model.backlogPackets,
     pods: {
