@@ -301,10 +301,10 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     const moved = clientMap.length > 0
     for (let i = 0; i < rows; i++) {
       const line = (lineBase + connections.slot[i]) << LINE_SHIFT
-      if (proxying) proxies.forget(line)
       const destination = connections.destination[i]
-      const client = connections.client[i]
-      lines[line + LINE_CLIENT] = moved ? clientMap[client] : client
+      const client = moved ? clientMap[connections.client[i]] : connections.client[i]
+      if (proxying) proxies.define(line, client)
+      lines[line + LINE_CLIENT] = client
       lines[line + LINE_DESTINATION] = destinationAddress[destination]
       lines[line + LINE_PORTS] = (connections.sourcePort[i] << 16) | destinationPort[destination]
       lines[line + LINE_STATUS] = LINE_NEW | (destinationProtocol[destination] << 8)
@@ -536,7 +536,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     }
     const tick = (baseTick + time[row]) | 0
     if (status === LINE_NEW) return openConnection(shard, line, row, nowMs, tick, baseTick)
-    if (status === LINE_EDGE) return atEdge(line, row, baseTick)
+    if (status === LINE_EDGE) return atEdge(shard, line, row, nowMs, baseTick)
     if (status === LINE_ORPHANED) return orphaned(shard, line, row, nowMs, tick)
     const reason = slowPath.step(line, flags[row], length[row], nowMs, tick, shard)
     if (reason !== REASON_NONE) {
@@ -550,19 +550,26 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
       if (lines[line + LINE_STATUS] >> 8 === PROTOCOL_TCP) {
         log.countDelivered(line, length[row], 1)
         log.answer(line, baseTick + time[row], length[row])
+        behindProxy(shard, line, row, nowMs, baseTick)
         return false
       }
     }
     return true
   }
 
+  /** The first packet of a direction has been recorded; in a trace that begins in mid-flow it may be part of an exchange. */
+  function behindProxy(shard: number, line: number, row: number, nowMs: number, baseTick: number): void {
+    if (!proxying || (lines[line + LINE_FLOW] & FLOW_PROXIED) === 0) return
+    proxies.first(shard, line, flags[row], length[row], requestAt[row], nowMs, baseTick + time[row])
+  }
+
   /** A packet of a connection that ends at a balancer outside the cluster: no node has a say in it. */
-  function atEdge(line: number, row: number, baseTick: number): boolean {
+  function atEdge(shard: number, line: number, row: number, nowMs: number, baseTick: number): boolean {
     if (flags[row] < FLAG_REPLY || (lines[line + LINE_FLOW] & FLOW_ANSWERED) !== 0) return true
     lines[line + LINE_FLOW] |= FLOW_ANSWERED
-    if (lines[line + LINE_STATUS] >> 8 !== PROTOCOL_TCP) return true
     log.countDelivered(line, length[row], 1)
     log.answer(line, baseTick + time[row], length[row])
+    behindProxy(shard, line, row, nowMs, baseTick)
     return false
   }
 
@@ -608,6 +615,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     // The opening packet is slower than those that follow: it is counted here, with its own time.
     log.countDelivered(line, length[row], 1)
     log.opening(line, baseTick + time[row], length[row])
+    behindProxy(shard, line, row, nowMs, baseTick)
     if (serving && isRequest(flags[row], lines[line + LINE_STATUS] >> 8)) {
       log.serve(line, baseTick + time[row], lines[line + LINE_FORWARD_NANOS], length[row])
     }

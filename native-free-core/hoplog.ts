@@ -281,6 +281,8 @@ export class HopLog implements Wire {
     const backend = lines[line + LINE_BACKEND]
     const station = backend < rules.addressStation.length ? rules.addressStation[backend] : -1
     if (!this.queued || station < 0) return
+    // A proxy on its node's network works on requests alone (`through`); what else comes to that address is not for it.
+    if (backend < rules.addressProxy.length && rules.addressProxy[backend] >= 0) return
     const cost = this.serviceNanos(rules.stationNanos[station], line, tick)
     const hop = this.count
     this.hopTime[hop] = tick - this.stepBase + Math.round(nanos / NANOS_PER_TICK)
@@ -306,6 +308,7 @@ export class HopLog implements Wire {
         this.hopPlace[hop] = (this.nodes + station) << 16
         this.hopCost[hop] = cost
         hop++
+        this.result[this.layout.stations + station * STATION_WORDS + STATION_REQUESTS]++
       }
       if (behind >= 0) hop = this.legs(hop, behind, tick)
     }

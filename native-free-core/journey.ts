@@ -279,9 +279,17 @@ export class Journey implements Carrier {
 
   /** Whether it is addressed to a balancer outside the cluster that ends connections. */
   private endsAtEdge(): boolean {
-    const { addressProxy, proxyWay } = this.rules
+    const proxy = this.proxyAtHand()
+    return proxy >= 0 && this.rules.proxyWay[proxy] !== WAY_PROXY
+  }
+
+  /** The HTTP proxy that the packet is addressed to as it stands, by address and port, or -1. */
+  protected proxyAtHand(): number {
+    const { addressProxy, proxyPorts } = this.rules
     const proxy = this.destination < addressProxy.length ? addressProxy[this.destination] : -1
-    return proxy >= 0 && proxyWay[proxy] !== WAY_PROXY
+    if (proxy < 0 || this.protocol !== PROTOCOL_TCP) return -1
+    const port = this.packetPorts & 0xffff
+    return port === proxyPorts[proxy * 2] || port === proxyPorts[proxy * 2 + 1] ? proxy : -1
   }
 
   /** The node that the client itself sits on, and so the one that its answers come back to; -1 outside the cluster. */

@@ -164,9 +164,9 @@ export class Opening extends Journey {
     lines[line + LINE_DELIVERED_PORTS] = this.packetPorts
   }
 
+  /** Whether it has got to a port on which a proxy listens: others of a node's address are no concern of a proxy there. */
   private proxied(): number {
-    const { addressProxy } = this.rules
-    return this.destination < addressProxy.length && addressProxy[this.destination] >= 0 ? FLOW_PROXIED : 0
+    return this.proxyAtHand() < 0 ? 0 : FLOW_PROXIED
   }
 
   /** Counts the connection that `open` has just tried; only for its first opening. @param reason what `open` returned */

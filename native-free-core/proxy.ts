@@ -15,6 +15,7 @@
 import {
   LINE_BACKEND,
   LINE_CLIENT,
+  LINE_DESTINATION,
   LINE_EDGE,
   LINE_ENDPOINT,
   LINE_FORWARD_NANOS,
@@ -43,6 +44,8 @@ import {
   type ResultLayout,
 } from './result.ts'
 import {
+  ADDRESS_LIVE,
+  familyOf,
   PROXY_WAYS,
   type RuleColumns,
   TARGET_ADDRESS,
@@ -50,6 +53,7 @@ import {
   TARGET_MEANING,
   TARGET_PORT,
   TARGET_WORDS,
+  WAY_PROXY,
 } from './ruleset.ts'
 import type { SlowPath } from './slowpath.ts'
 import { Upstreams } from './upstream.ts'
@@ -57,8 +61,8 @@ import { REASON_NONE, REASONS, REJECT } from './verdict.ts'
 
 /** Targets that are tried for one request. */
 const TRIES = 3
-/** IPv4 and TCP without options, as the bytes of a message are told from those of its packets. */
-const HEADER_BYTES = 40
+/** By family: IP and TCP without options, as the bytes of a message are told from those of its packets. */
+const HEADER_BYTES = [40, 60] as const
 
 export interface ProxyParts {
   readonly lines: Int32Array
@@ -80,10 +84,14 @@ export class Proxies {
   private rules!: RuleColumns
   private seed = 0
   private readonly parts: ProxyParts
-  /** By line of the trace: upstream connection + 1 of the exchange under way, bytes of its answer to come, worker + 1. */
+  /**
+   * By line of the trace: upstream connection + 1 of the exchange under way, bytes of its answer to come, worker + 1, and
+   * who opened it (the line's client is a balancer where one proxies in front of the proxy).
+   */
   private readonly upstreamOf: Int32Array
   private readonly answerLeft: Float64Array
   private readonly groupOf: Int32Array
+  private readonly clientOf: Int32Array
   /** By proxy: its first worker. */
   private groupStart: Int32Array = new Int32Array(0)
   /** By worker × backends × ways: the target that was last given a request, or -1. */
@@ -96,6 +104,7 @@ export class Proxies {
     this.upstreamOf = new Int32Array(connections)
     this.answerLeft = new Float64Array(connections)
     this.groupOf = new Int32Array(connections)
+    this.clientOf = new Int32Array(connections)
   }
 
   begin(seed: number): void {
@@ -114,12 +123,25 @@ export class Proxies {
     for (let i = 0; i < proxyWorkers.length; i++) this.groupStart[i + 1] = this.groupStart[i] + proxyWorkers[i]
     const turns = this.parts.groups * rules.backendStart.length
     if (turns !== this.turn.length) this.turn = new Int32Array(turns).fill(-1)
+    for (let proxy = 0; proxy < proxyWorkers.length; proxy++) if (this.isGone(proxy)) this.dropPools(proxy)
+  }
+
+  /** A pod that is no more; balancers outside the cluster stay. */
+  private isGone(proxy: number): boolean {
+    const { proxyWay, proxySource, addressFlags } = this.rules
+    const isAlive = (source: number): boolean => source >= 0 && (addressFlags[source] & ADDRESS_LIVE) !== 0
+    return proxyWay[proxy] === WAY_PROXY && !isAlive(proxySource[proxy * 2]) && !isAlive(proxySource[proxy * 2 + 1])
+  }
+
+  private dropPools(proxy: number): void {
+    for (let group = this.groupStart[proxy]; group < this.groupStart[proxy + 1]; group++) this.upstreams.drop(group)
   }
 
   /** A slot is given to another connection: what its last one left under way is closed when time goes on. */
-  forget(line: number): void {
+  define(line: number, client: number): void {
     const index = line >> LINE_SHIFT
     this.groupOf[index] = 0
+    this.clientOf[index] = client
     if (this.upstreamOf[index] === 0) return
     this.count(INGRESS_ABORTED, 1)
     this.upstreams.orphan(this.upstreamOf[index] - 1)
@@ -157,34 +179,78 @@ export class Proxies {
   ): void {
     const { lines, log } = this.parts
     const index = line >> LINE_SHIFT
-    let extra = 0
-    let worked = false
-    if ((flags & FLAG_REQUEST) !== 0 && request > 0) {
-      if (this.upstreamOf[index] !== 0) this.finishExchange(index, nowMs, tick)
-      extra = this.request(index, line, request - 1, shard, nowMs, tick)
-      worked = true
-    }
-    const upstream = this.relay(index, shard, flags, length, nowMs, tick)
+    const extra = this.begins(index, line, flags, request, shard, nowMs, tick)
+    const upstream = this.relay(index, line, shard, flags, length, nowMs, tick)
     const behind = upstream < 0 ? -1 : this.upstreams.lineOf(upstream)
-    const forward = lines[line + LINE_FORWARD_NANOS] + extra + (behind < 0 ? 0 : lines[behind + LINE_FORWARD_NANOS])
-    const station = worked ? this.stationOf(line) : -1
+    const forward =
+      lines[line + LINE_FORWARD_NANOS] + Math.max(0, extra) + (behind < 0 ? 0 : lines[behind + LINE_FORWARD_NANOS])
+    const station = extra < 0 ? -1 : this.stationOf(line)
     log.through(line, behind, station, tick, forward, length)
     if (behind >= 0) this.countBehind(behind, length)
     if (behind >= 0 && (flags & (FLAG_REPLY | TCP_PSH)) === TCP_PSH) log.serve(behind, tick, forward, length)
     this.afterPacket(index, line, flags, length, nowMs, tick)
   }
 
+  /**
+   * The same for the first packet of a direction, which in a trace that begins in mid-flow may be part of an exchange: its
+   * own hops and latency have been written down already.
+   */
+  first(
+    shard: number,
+    line: number,
+    flags: number,
+    length: number,
+    request: number,
+    nowMs: number,
+    tick: number,
+  ): void {
+    const index = line >> LINE_SHIFT
+    this.begins(index, line, flags, request, shard, nowMs, tick)
+    const upstream = this.relay(index, line, shard, flags, length, nowMs, tick)
+    if (upstream >= 0) {
+      const behind = this.upstreams.lineOf(upstream)
+      this.parts.log.aside(behind, tick, false)
+      this.countBehind(behind, length)
+    }
+    this.afterPacket(index, line, flags, length, nowMs, tick)
+  }
+
+  /** @returns nanoseconds that a request which the packet begins waits for its connection, -1 where it begins none */
+  private begins(
+    index: number,
+    line: number,
+    flags: number,
+    request: number,
+    shard: number,
+    nowMs: number,
+    tick: number,
+  ): number {
+    // Exact for what a request may find in a pool; `advance` before each batch is for those that nobody asks.
+    this.advance(shard, nowMs, tick)
+    if ((flags & FLAG_REQUEST) === 0 || request === 0) return -1
+    if (this.upstreamOf[index] !== 0) this.finishExchange(index, nowMs, tick)
+    return this.request(index, line, request - 1, shard, nowMs, tick)
+  }
+
   /** @returns the upstream connection that the packet has gone over, -1 for none */
-  private relay(index: number, shard: number, flags: number, length: number, nowMs: number, tick: number): number {
+  private relay(
+    index: number,
+    line: number,
+    shard: number,
+    flags: number,
+    length: number,
+    nowMs: number,
+    tick: number,
+  ): number {
     const upstream = this.upstreamOf[index] - 1
-    if (upstream < 0 || (flags & (TCP_FIN | TCP_RST)) !== 0) return -1
-    const { slowPath } = this.parts
-    const line = this.upstreams.lineOf(upstream)
+    if (upstream < 0 || (flags & TCP_RST) !== 0) return -1
+    // A FIN ends the client's connection alone; what it brings goes on.
+    if ((flags & TCP_FIN) !== 0 && this.payload(line, length) === 0) return -1
     const reason = this.upstreams.isOpen(upstream)
-      ? slowPath.step(line, flags & ~FLAG_REQUEST, length, nowMs, tick | 0, shard)
+      ? this.upstreams.step(upstream, flags & ~(FLAG_REQUEST | TCP_FIN), length, nowMs, tick, shard)
       : -1
     if (reason === REASON_NONE) return upstream
-    if (reason > 0) slowPath.countLoss(reason)
+    if (reason > 0) this.parts.slowPath.countLoss(reason)
     this.upstreamOf[index] = 0
     this.upstreams.broken(upstream)
     return -1
@@ -192,15 +258,20 @@ export class Proxies {
 
   private afterPacket(index: number, line: number, flags: number, length: number, nowMs: number, tick: number): void {
     if (this.upstreamOf[index] === 0) return
-    if ((flags & (TCP_FIN | TCP_RST)) !== 0) {
-      // An answer of unknown length ends with the connection; any other has been cut short.
-      if (this.answerLeft[index] === UNKNOWN_BYTES) this.finishExchange(index, nowMs, tick)
+    const isUnknown = this.answerLeft[index] === UNKNOWN_BYTES
+    if ((flags & FLAG_REPLY) !== 0 && !isUnknown) this.answerLeft[index] -= this.payload(line, length)
+    const isOver = this.answerLeft[index] <= 0
+    if (isOver) this.finishExchange(index, nowMs, tick)
+    else if ((flags & (TCP_FIN | TCP_RST)) !== 0) {
+      // An answer of unknown length ends with the connection; any other has been cut short, and so has all that a client resets.
+      const isReset = (flags & (TCP_RST | FLAG_REPLY)) === TCP_RST
+      if (isUnknown && !isReset) this.finishExchange(index, nowMs, tick)
       else this.abandon(line, nowMs, tick)
-      return
     }
-    if ((flags & FLAG_REPLY) === 0 || this.answerLeft[index] === UNKNOWN_BYTES) return
-    this.answerLeft[index] -= Math.max(0, length - HEADER_BYTES)
-    if (this.answerLeft[index] <= 0) this.finishExchange(index, nowMs, tick)
+  }
+
+  private payload(line: number, length: number): number {
+    return Math.max(0, length - HEADER_BYTES[familyOf(this.rules, this.parts.lines[line + LINE_DESTINATION])])
   }
 
   private finishExchange(index: number, nowMs: number, tick: number): void {
@@ -214,12 +285,14 @@ export class Proxies {
     const { rules } = this
     const { requests, result, layout } = this.parts
     const proxy = this.proxyOf(line)
+    if (proxy < 0) return 0
     const group = this.groupFor(index, line, proxy, shard)
-    const route = rules.requestRoute[requests.request[number]]
+    const route = rules.requestRoute[rules.proxyRoutes[proxy] + requests.request[number]]
     result[layout.routes + route]++
     result[layout.proxies + proxy * PROXY_WORDS + PROXY_REQUESTS]++
     this.count(INGRESS_REQUESTS, 1)
-    this.answerLeft[index] = requests.responseBytes[number]
+    // Without an answer the exchange lasts until the next request, as one of unknown length does.
+    this.answerLeft[index] = requests.responseBytes[number] || UNKNOWN_BYTES
     const backend = rules.routeBackend[route]
     if (backend < 0) return 0
     const run = backend * PROXY_WAYS + rules.proxyWay[proxy]
@@ -228,35 +301,25 @@ export class Proxies {
       this.count(INGRESS_UNAVAILABLE, 1)
       return 0
     }
-    let reason = REASON_NONE
     for (let tries = 0; tries < Math.min(count, TRIES); tries++) {
       const target = (rules.backendStart[run] + this.nextTurn(group, run, count)) * TARGET_WORDS
-      const upstream = this.connect(group, proxy, target, line, shard, nowMs, tick)
-      if (upstream < 0) {
-        reason = this.upstreams.reason
-        continue
-      }
+      const upstream = this.connect(group, proxy, target, shard, nowMs, tick)
+      if (upstream < 0) continue
       this.upstreamOf[index] = upstream + 1
       const endpoint = this.parts.lines[this.upstreams.lineOf(upstream) + LINE_ENDPOINT]
       if (endpoint >= 0) result[layout.endpointRequests + endpoint]++
       return this.opened ? this.upstreams.setupNanos(upstream) : 0
     }
-    this.count(REASONS[reason].verdict === REJECT ? INGRESS_REFUSED : INGRESS_TIMED_OUT, 1)
+    this.count(this.isRefused ? INGRESS_REFUSED : INGRESS_TIMED_OUT, 1)
     return 0
   }
 
-  /** Whether the connection that was given last is a new one. */
+  /** Whether the connection that was given last is a new one, and whether that which was not given was refused at once. */
   private opened = false
+  private isRefused = false
 
-  private connect(
-    group: number,
-    proxy: number,
-    target: number,
-    line: number,
-    shard: number,
-    nowMs: number,
-    tick: number,
-  ): number {
+  /** @returns an upstream connection to a target, -1 where there is none to be had */
+  private connect(group: number, proxy: number, target: number, shard: number, nowMs: number, tick: number): number {
     const { rules, upstreams } = this
     const { targets } = rules
     const address = targets[target + TARGET_ADDRESS]
@@ -264,12 +327,17 @@ export class Proxies {
     const idle = upstreams.reuse(group, address, port)
     this.opened = idle < 0
     if (idle >= 0) return idle
-    const { lines } = this.parts
-    return upstreams.open(
+    const source = rules.proxySource[proxy * 2 + familyOf(rules, address)]
+    if (source < 0) {
+      // A socket without an address of that family: the network is unreachable.
+      this.isRefused = true
+      return -1
+    }
+    const upstream = upstreams.open(
       group,
       group - this.groupStart[proxy],
       rules.proxyWorkers[proxy],
-      lines[line + LINE_BACKEND],
+      source,
       address,
       port,
       // The last two destinations stand for any machine and for any Service.
@@ -279,6 +347,8 @@ export class Proxies {
       nowMs,
       tick,
     )
+    this.isRefused = upstream < 0 && REASONS[upstreams.reason].verdict === REJECT
+    return upstream
   }
 
   private nextTurn(group: number, run: number, count: number): number {
@@ -292,7 +362,7 @@ export class Proxies {
   /** The worker that a connection is with: one of those that belong to its shard. */
   private groupFor(index: number, line: number, proxy: number, shard: number): number {
     const known = this.groupOf[index] - 1
-    if (known >= 0) return known
+    if (known >= this.groupStart[proxy] && known < this.groupStart[proxy + 1]) return known
     const { lines, shards, result, layout } = this.parts
     const workers = this.rules.proxyWorkers[proxy]
     const word = finish(mix(mix(lines[line + LINE_CLIENT], lines[line + LINE_PORTS]), proxy))
@@ -300,17 +370,20 @@ export class Proxies {
     const worker = (shard % workers) + shards * below(draw(this.seed, word, 0, PURPOSE_PROXY_WORKER), here)
     const group = this.groupStart[proxy] + Math.min(worker, workers - 1)
     this.groupOf[index] = group + 1
+    // A connection that was opened again may have got to another proxy.
+    if (known >= 0) return group
     this.count(INGRESS_CONNECTIONS, 1)
     result[layout.proxies + proxy * PROXY_WORDS + PROXY_CONNECTIONS]++
     // A balancer at the edge is what the client talks to; a proxy behind a node sees what NAT has left of the address.
-    const seen =
-      (lines[line + LINE_STATUS] & 0xff) === LINE_EDGE || lines[line + LINE_SEEN] === lines[line + LINE_CLIENT]
+    const seen = (lines[line + LINE_STATUS] & 0xff) === LINE_EDGE || lines[line + LINE_SEEN] === this.clientOf[index]
     if (seen) this.count(INGRESS_CLIENT_SEEN, 1)
     return group
   }
 
   private proxyOf(line: number): number {
-    return this.rules.addressProxy[this.parts.lines[line + LINE_BACKEND]]
+    const { addressProxy } = this.rules
+    const address = this.parts.lines[line + LINE_BACKEND]
+    return address < addressProxy.length ? addressProxy[address] : -1
   }
 
   /** The proxy's pod as a queue, -1 for one outside the cluster. */

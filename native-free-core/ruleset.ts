@@ -103,8 +103,13 @@ export const RULE_COLUMNS = [
   'addressProxy',
   'proxyWay',
   'proxyWorkers',
-  /** By request of the trace: its route. By route: the backend that gets it, or -1 where the proxy answers. */
+  /** By proxy × 2: the ports it listens on. By proxy × 2 + family: the address id that it opens connections from, or -1. */
+  'proxyPorts',
+  'proxySource',
+  /** By proxy: where its routes begin. From there by request of the trace: its route. */
+  'proxyRoutes',
   'requestRoute',
+  /** By route: the backend that gets the request, or -1 where the proxy answers. */
   'routeBackend',
   /** By backend × PROXY_WAYS + way: run of `targets`, TARGET_WORDS each. */
   'backendStart',
@@ -350,6 +355,9 @@ export function openRules(words: Int32Array): RuleColumns {
     addressProxy: column('addressProxy'),
     proxyWay: column('proxyWay'),
     proxyWorkers: column('proxyWorkers'),
+    proxyPorts: column('proxyPorts'),
+    proxySource: column('proxySource'),
+    proxyRoutes: column('proxyRoutes'),
     requestRoute: column('requestRoute'),
     routeBackend: column('routeBackend'),
     backendStart: column('backendStart'),

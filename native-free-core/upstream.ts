@@ -6,6 +6,7 @@
  * than `MOST_REQUESTS` requests. Each is a line behind those of the trace, and its packets go through the same functions and
  * leave the same conntrack entries, NAT mappings and hops as any other connection's.
  *
+ * Invariants (`selfCheck`): each connection is in the free list, in one list of idle ones, or in use; links go both ways.
  * Layout: a free list and one doubly linked list of idle connections a worker, most recently used first, in Int32 arrays.
  * Cost: a reuse is a walk over idle connections to the first one of the target, an opening some 2 µs with its handshake.
  * Source: ingress-nginx internal/ingress/controller/config/config.go (upstream-keepalive-connections 320, -timeout 60,
@@ -18,6 +19,8 @@ import {
   LINE_DESTINATION,
   LINE_DESTINATION_INDEX,
   LINE_ENDPOINT,
+  LINE_ENTRY,
+  LINE_ENTRY2,
   LINE_FIRST_NANOS,
   LINE_FLOW,
   LINE_FORWARD_NANOS,
@@ -48,6 +51,8 @@ import { REASON_NONE } from './verdict.ts'
 
 export const KEEPALIVE = 320
 const IDLE_MS = 60_000
+/** When a connection was last used whose client is no more: long ago. */
+const ORPHANED = -IDLE_MS
 const LIFE_MS = 3_600_000
 const MOST_REQUESTS = 10_000
 const FIRST_PORT = 32_768
@@ -87,6 +92,8 @@ export class Upstreams {
   private readonly openedMs: Float64Array
   private readonly usedMs: Float64Array
   private readonly requests: Int32Array
+  /** Endpoint id where the proxy chose it itself, else -1. */
+  private readonly endpoint: Int32Array
   private readonly next: Int32Array
   private readonly previous: Int32Array
   /** By worker. */
@@ -107,6 +114,7 @@ export class Upstreams {
     this.openedMs = new Float64Array(capacity)
     this.usedMs = new Float64Array(capacity)
     this.requests = new Int32Array(capacity)
+    this.endpoint = new Int32Array(capacity)
     this.next = new Int32Array(capacity)
     this.previous = new Int32Array(capacity)
     this.head = new Int32Array(groups)
@@ -137,7 +145,7 @@ export class Upstreams {
     return status >= LINE_OPEN && status <= LINE_CHAIN
   }
 
-  /** An idle connection of a worker to a target, or -1. */
+  /** The connection of a worker to a target that was used last of those that are idle, or -1; `closeIdle` comes first. */
   reuse(group: number, address: number, port: number): number {
     for (let at = this.head[group]; at >= 0; ) {
       const following = this.next[at]
@@ -186,6 +194,8 @@ export class Upstreams {
     lines[line + LINE_PORTS] = (this.sourcePort(group, worker, workers, source, address, port) << 16) | port
     lines[line + LINE_STATUS] = LINE_NEW | (PROTOCOL_TCP << 8)
     lines[line + LINE_DESTINATION_INDEX] = destination
+    lines[line + LINE_ENTRY] = 0
+    lines[line + LINE_ENTRY2] = 0
     this.reason = slowPath.open(line, TCP_SYN, nowMs, tick | 0, shard)
     if (this.reason !== REASON_NONE) {
       slowPath.countLoss(this.reason)
@@ -193,6 +203,7 @@ export class Upstreams {
       this.release(at)
       return -1
     }
+    this.endpoint[at] = endpoint
     if (endpoint >= 0) lines[line + LINE_ENDPOINT] = endpoint
     const { path } = slowPath
     log.aside(line, tick, true)
@@ -214,6 +225,16 @@ export class Upstreams {
     this.own(at, TCP_SYN | TCP_ACK | FLAG_REPLY, SYN_BYTES, nowMs, tick, shard)
     this.own(at, TCP_ACK, ACK_BYTES, nowMs, tick, shard)
     return at
+  }
+
+  /** A packet on a connection. @returns REASON_NONE when it was delivered */
+  step(upstream: number, flags: number, length: number, nowMs: number, tick: number, shard: number): number {
+    const { lines, slowPath } = this.parts
+    const line = this.lineOf(upstream)
+    const reason = slowPath.step(line, flags, length, nowMs, tick | 0, shard)
+    // An entry that has gone is made anew by the rules, and they know nothing of the proxy's choice.
+    if (this.endpoint[upstream] >= 0) lines[line + LINE_ENDPOINT] = this.endpoint[upstream]
+    return reason
   }
 
   /** Path latency of its handshake, until it may be used. */
@@ -255,7 +276,7 @@ export class Upstreams {
   /** Its client is no more, and time stands still: it is closed as soon as time goes on. */
   orphan(upstream: number): void {
     const group = this.group[upstream]
-    this.usedMs[upstream] = -IDLE_MS
+    this.usedMs[upstream] = ORPHANED
     this.next[upstream] = -1
     this.previous[upstream] = this.tail[group]
     if (this.tail[group] >= 0) this.next[this.tail[group]] = upstream
@@ -271,14 +292,27 @@ export class Upstreams {
     for (let group = 0; group < this.head.length; group++) {
       if (this.shardOf[group] !== shard) continue
       while (this.tail[group] >= 0 && this.usedMs[this.tail[group]] + IDLE_MS <= nowMs) {
-        const last = this.tail[group]
-        this.unlink(last)
-        this.count(INGRESS_IDLE_CLOSED, 1)
-        this.close(last, nowMs, tick)
+        this.expire(this.tail[group], nowMs, tick)
       }
       if (this.tail[group] >= 0) due = Math.min(due, this.usedMs[this.tail[group]] + IDLE_MS)
     }
     this.dueMs[shard] = due
+  }
+
+  private expire(upstream: number, nowMs: number, tick: number): void {
+    this.unlink(upstream)
+    if (this.usedMs[upstream] !== ORPHANED && this.isOpen(upstream)) this.count(INGRESS_IDLE_CLOSED, 1)
+    this.close(upstream, nowMs, tick)
+  }
+
+  /** The proxy is no more: nobody closes its idle connections. */
+  drop(group: number): void {
+    for (let at = this.head[group]; at >= 0; ) {
+      const following = this.next[at]
+      this.unlink(at)
+      this.release(at)
+      at = following
+    }
   }
 
   /** FIN, FIN, ACK, by the proxy. The line is free afterwards; conntrack keeps its entries as long as it does. */
@@ -302,7 +336,7 @@ export class Upstreams {
   private own(upstream: number, flags: number, length: number, nowMs: number, tick: number, shard: number): void {
     const { slowPath, log } = this.parts
     const line = this.lineOf(upstream)
-    const reason = slowPath.step(line, flags, length, nowMs, tick | 0, shard)
+    const reason = this.step(upstream, flags, length, nowMs, tick, shard)
     if (reason === REASON_NONE) log.aside(line, tick, false)
     else slowPath.countLoss(reason)
   }
@@ -327,6 +361,32 @@ export class Upstreams {
       if (tracker.find(source, address, (taken << 16) | port, (node << 8) | PROTOCOL_TCP) === 0) break
     }
     return taken
+  }
+
+  /** @param inUse  connections that have been given out and not come back @throws Error naming the first thing that is wrong */
+  selfCheck(inUse: number): void {
+    const { capacity } = this.parts
+    const seen = new Uint8Array(capacity)
+    const see = (at: number, what: string): void => {
+      if (seen[at] !== 0) throw new Error(`upstream connection ${at} is ${what} and somewhere else`)
+      seen[at] = 1
+    }
+    let free = 0
+    for (let at = this.free; at >= 0; at = this.next[at], free++) see(at, 'free')
+    let idle = 0
+    for (let group = 0; group < this.head.length; group++) {
+      let before = -1
+      let count = 0
+      for (let at = this.head[group]; at >= 0; at = this.next[at], count++) {
+        see(at, `idle in worker ${group}`)
+        if (this.group[at] !== group || this.previous[at] !== before) throw new Error(`worker ${group}: links broken`)
+        before = at
+      }
+      if (this.tail[group] !== before || this.idle[group] !== count)
+        throw new Error(`worker ${group}: its end or count`)
+      idle += count
+    }
+    if (free + idle + inUse !== capacity) throw new Error(`${free} free, ${idle} idle, ${inUse} in use of ${capacity}`)
   }
 
   private unlink(upstream: number): void {

@@ -1,18 +1,24 @@
 /**
  * Golden scenarios: each folder of traces/ with a scenario.yaml is generated, replayed and held against its expected.json,
- * byte for byte; with the constants in its model.yaml where it has one. A new case is a new folder.
+ * byte for byte. A new case is a new folder, and a row in `WITH` where it is replayed with more than the policies.
  *
  * `UPDATE=1 npx vitest run test/scenarios.test.ts` writes the files anew; the diff is then reviewed as numbers.
  */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join, relative } from 'node:path'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import type { ReplayOptions } from '../src/replay/plan.ts'
 import type { ReplayReport } from '../src/report/types.ts'
 import { bundledTrace, ROOT, replayed, temporaryFolder } from './replay/support.ts'
 
 const traces = join(ROOT, 'traces')
 const scenarios = readdirSync(traces).filter((name) => existsSync(join(traces, name, 'scenario.yaml')))
 const folder = temporaryFolder()
+
+const WITH: Readonly<Record<string, Partial<ReplayOptions>>> = {
+  'hot-pod': { model: 'traces/hot-pod/model.yaml' },
+  'ingress-ways': { ingressPaths: ['instance', 'ip', 'proxy'] },
+}
 
 /**
  * What is kept: everything a result is, the runs whole. Left out are `engine`, which is measured, and the lists that say
@@ -23,7 +29,9 @@ function golden({ schemaVersion, kind, trace, comparedServices, runs, warnings }
 }
 
 it('there are scenarios', () => {
-  expect(scenarios).toEqual(expect.arrayContaining(['affinity-1800', 'storefront', 'two-plus-one']))
+  expect(scenarios).toEqual(
+    expect.arrayContaining(['affinity-1800', 'storefront', 'two-plus-one', ...Object.keys(WITH)]),
+  )
 })
 
 describe.each(scenarios)('%s', (name) => {
@@ -34,10 +42,7 @@ describe.each(scenarios)('%s', (name) => {
     if (there)
       expect(readFileSync(committed).equals(readFileSync(fresh)), `${committed} is not what it generates`).toBe(true)
     const expected = join(traces, name, 'expected.json')
-    const model = join(traces, name, 'model.yaml')
-    const actual = golden(
-      await replayed(there ? committed : fresh, { model: existsSync(model) ? relative(ROOT, model) : null }),
-    )
+    const actual = golden(await replayed(there ? committed : fresh, WITH[name]))
     if (process.env['UPDATE'] === '1') writeFileSync(expected, actual)
     expect(actual).toBe(readFileSync(expected, 'utf8'))
   })

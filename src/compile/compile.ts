@@ -278,7 +278,8 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
     const key = `${proxied.service.namespace}/${proxied.service.name}:${portName}`
     if (options.ingress != null && !nodePorts.has(key)) {
       const passing = balancedNodes(proxied, known, cluster.nodes, nodeIndex)
-      nodePorts.set(key, { nodePort: proxied.port.nodePort, nodes: passing.map((node) => registry.nodes[node]!) })
+      const names = passing.map((node) => registry.nodes[node]!)
+      nodePorts.set(key, { nodePort: proxied.port.nodePort, family: proxied.family, nodes: names })
     }
     for (const one of proxied.frontends) {
       const anyNode = proxied.family === 'IPv4' ? NODE_PORT_ADDRESS : NODE_PORT_ADDRESS_IPV6
@@ -330,7 +331,7 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
   // Proxies' own connections are to any machine or to any Service: two destinations more, whose addresses nobody reads.
   const { ingress: routed = null } = options
   const destinations = routed === null ? options.destinations : [...options.destinations, ANY_MACHINE, ANY_SERVICE]
-  const stations = stationColumns(cluster, registry, options.model, ingress.addressProxy)
+  const stations = stationColumns(cluster, registry, options.model, options.ingress?.proxies ?? [])
   for (const id of names?.knownEndpoints ?? []) endpoint.node.set(id, addresses.node[endpoints[id]!.address]!)
   for (const id of names?.endpoints ?? []) endpoint.alive.set(id, 1)
   for (const id of targetEndpoints(ingress)) {

@@ -16,18 +16,28 @@ import {
 } from '../../native-free-core/index.ts'
 import type { Cluster } from '../k8s/cluster.ts'
 import { ipFamily } from '../k8s/ip.ts'
+import type { IpFamily } from '../k8s/types.ts'
 import type { Registry } from './registry.ts'
 
 /** What a Service port is to a balancer outside the cluster. */
 export interface NodePortTargets {
   readonly nodePort: number
+  readonly family: IpFamily
   /** Nodes that pass the health check. */
   readonly nodes: readonly string[]
 }
 
 export interface IngressProxy {
+  /** `namespace/name`, or null for a balancer outside the cluster. */
+  readonly pod: string | null
   /** Address ids, all of the same proxy. */
   readonly addresses: readonly number[]
+  /** Whether it is there in this rule set; the addresses of those that are not are theirs as long as nobody has them. */
+  readonly isThere: boolean
+  /** For HTTP and for HTTPS. */
+  readonly ports: readonly [number, number]
+  /** Its list in `requestRoutes`. */
+  readonly routes: number
   readonly way: 'proxy' | 'ip' | 'instance'
   readonly workers: number
 }
@@ -47,8 +57,8 @@ export interface IngressBackend {
 
 export interface IngressTables {
   readonly proxies: readonly IngressProxy[]
-  /** By distinct request of the trace: its route. */
-  readonly requestRoute: readonly number[]
+  /** Lists by distinct request of the trace: its route. */
+  readonly requestRoutes: readonly (readonly number[])[]
   /** By route: the backend that gets it, or -1 where the proxy answers. */
   readonly routeBackend: readonly number[]
   readonly backends: readonly IngressBackend[]
@@ -58,6 +68,9 @@ export type IngressColumns = Record<
   | 'addressProxy'
   | 'proxyWay'
   | 'proxyWorkers'
+  | 'proxyPorts'
+  | 'proxySource'
+  | 'proxyRoutes'
   | 'requestRoute'
   | 'routeBackend'
   | 'backendStart'
@@ -87,6 +100,9 @@ export function ingressColumns(
       addressProxy: none,
       proxyWay: none,
       proxyWorkers: none,
+      proxyPorts: none,
+      proxySource: none,
+      proxyRoutes: none,
       requestRoute: none,
       routeBackend: none,
       backendStart: none,
@@ -95,9 +111,22 @@ export function ingressColumns(
     }
   }
   const addressProxy = new Int32Array(registry.addressCount).fill(-1)
-  tables.proxies.forEach(({ addresses }, proxy) => {
-    for (const address of addresses) addressProxy[address] = proxy
-  })
+  const proxySource = new Int32Array(tables.proxies.length * 2).fill(-1)
+  for (const there of [false, true]) {
+    tables.proxies.forEach(({ addresses, isThere, way }, proxy) => {
+      if (isThere !== there) return
+      for (const address of addresses) {
+        addressProxy[address] = proxy
+        const family = ipFamily(registry.addressText(address)) === 'IPv6' ? 1 : 0
+        if (proxySource[proxy * 2 + family]! < 0) proxySource[proxy * 2 + family] = address
+      }
+      // Of a balancer outside the cluster one address is known, and it is let to reach either family from it.
+      const [primary = -1] = addresses
+      for (const at of way === 'proxy' ? [] : [proxy * 2, proxy * 2 + 1]) {
+        if (proxySource[at]! < 0) proxySource[at] = primary
+      }
+    })
+  }
   const targets: number[] = []
   const start = new Int32Array(tables.backends.length * PROXY_WAYS)
   const count = new Int32Array(start.length)
@@ -118,7 +147,10 @@ export function ingressColumns(
     addressProxy,
     proxyWay: Int32Array.from(tables.proxies, ({ way }) => WAYS[way]),
     proxyWorkers: Int32Array.from(tables.proxies, ({ workers }) => workers),
-    requestRoute: Int32Array.from(tables.requestRoute),
+    proxyPorts: Int32Array.from(tables.proxies.flatMap(({ ports }) => ports)),
+    proxySource,
+    proxyRoutes: Int32Array.from(tables.proxies, ({ routes }) => routes * (tables.requestRoutes[0]?.length ?? 0)),
+    requestRoute: Int32Array.from(tables.requestRoutes.flat()),
     routeBackend: Int32Array.from(tables.routeBackend),
     backendStart: start,
     backendCount: count,
@@ -171,7 +203,7 @@ function nodePortTargets(
   if (found === undefined || found.nodePort === 0) return []
   return found.nodes.flatMap((name): Target[] => {
     const node = cluster.nodes.find((one) => one.name === name)
-    const [address] = node?.addresses ?? []
+    const address = node?.addresses.find((one) => ipFamily(one) === found.family)
     return address === undefined ? [] : [[registry.address(address), found.nodePort, -1, SERVICE]]
   })
 }

@@ -2,10 +2,12 @@
  * Pods as queues of requests: which pod an address is, how many requests it works on at once, and how long one takes.
  *
  * A pod with a CPU limit of L has floor(L) workers, at least one, and in all the speed of L CPUs; without a limit the model's
- * `podCpus` stands in, and for an HTTP proxy the CPUs of its node, as it makes a worker of each. Only pods that a Service can lead to are queues; what lies outside the cluster answers at once.
+ * `podCpus` stands in, and for an HTTP proxy the CPUs of its node, as it makes a worker of each. Only pods that a Service can
+ * lead to are queues; what lies outside the cluster answers at once, and so do pods that share their node's address with a proxy.
  * Cost: one pass over pods and endpoints.
  */
 import type { Cluster } from '../k8s/cluster.ts'
+import type { IngressProxy } from './ingress.ts'
 import type { Model } from './model.ts'
 import type { Registry } from './registry.ts'
 
@@ -16,16 +18,17 @@ export interface StationColumns {
 
 /**
  * To be called when the registry has all endpoints and addresses.
- * @param addressProxy  by address id: an HTTP proxy, or -1; empty where requests go through none
+ * @param httpProxies  empty where requests go through none
  */
 export function stationColumns(
   cluster: Cluster,
   registry: Registry,
   model: Model,
-  addressProxy: Int32Array,
+  httpProxies: readonly IngressProxy[],
 ): StationColumns {
-  const isProxy = (address: number): boolean => (addressProxy[address] ?? -1) >= 0
-  if (model.podRequestNanos === 0 && addressProxy.length === 0) {
+  const proxyPods = new Map(httpProxies.flatMap(({ pod, addresses }) => addresses.map((address) => [address, pod])))
+  const isProxy = (address: number): boolean => proxyPods.has(address)
+  if (model.podRequestNanos === 0 && proxyPods.size === 0) {
     return { addressStation: new Int32Array(0), stationNanos: new Int32Array(0) }
   }
   const cpus = new Map<number, number>()
@@ -33,6 +36,7 @@ export function stationColumns(
   for (const pod of cluster.pods) {
     for (const text of pod.addresses) {
       const address = registry.address(text)
+      if (isProxy(address) && proxyPods.get(address) !== `${pod.namespace}/${pod.name}`) continue
       const unlimited = isProxy(address) ? (nodeCpus.get(pod.nodeName) ?? model.podCpus) : model.podCpus
       cpus.set(address, pod.cpuLimit === 0 ? unlimited : pod.cpuLimit)
     }
@@ -40,8 +44,7 @@ export function stationColumns(
   const addressStation = new Int32Array(registry.addressCount).fill(-1)
   const nanos: number[] = []
   const endpoints = registry.endpoints.map(({ address }) => address)
-  const proxies = Array.from(addressProxy.keys()).filter(isProxy)
-  for (const address of [...endpoints, ...proxies]) {
+  for (const address of [...endpoints, ...proxyPods.keys()]) {
     const limit = cpus.get(address)
     const request = isProxy(address) ? model.proxyRequestNanos : model.podRequestNanos
     if (limit === undefined || request === 0 || addressStation[address]! >= 0) continue

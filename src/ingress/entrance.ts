@@ -7,7 +7,7 @@
  */
 import { UserError } from '../errors.ts'
 import type { Cluster, ClusterNode, ClusterPod, ClusterService, ClusterServicePort } from '../k8s/cluster.ts'
-import type { Endpoint, Ingress, IpFamily } from '../k8s/types.ts'
+import type { Endpoint, EndpointSlice, Ingress, IpFamily } from '../k8s/types.ts'
 import { suggestion } from '../nearest.ts'
 import {
   type ChosenPath,
@@ -52,6 +52,8 @@ export interface Entrance {
   readonly dialled: readonly DialledEntrance[]
   /** With path `proxy` the ready pods; else one, the load balancer, whose source address towards the cluster is its own. */
   readonly replicas: readonly ProxyReplica[]
+  /** What the proxies listen on, for HTTP and for HTTPS; 0 for none. */
+  readonly ports: readonly [number, number]
   /** The proxy pods have their nodes' addresses. */
   readonly hostNetwork: boolean
   /** What was assumed, one sentence each. */
@@ -174,6 +176,7 @@ function cloudEntrance(
     path,
     dialled: [{ address: own.address, node: null, port: SCHEME_PORTS[scheme], service: null, servicePort: null }],
     replicas: [{ pod: '', addresses: [own.address], node: null, workers: CLOUD_WORKERS }],
+    ports: [SCHEME_PORTS.http, SCHEME_PORTS.https],
     hostNetwork: false,
     notes,
   }
@@ -196,6 +199,7 @@ function proxyEntrance(cluster: Cluster, ingress: string, scheme: 'http' | 'http
       path: 'proxy',
       dialled: dialledThrough(cluster, service, scheme, family, notes),
       replicas,
+      ports: [listeningPort(cluster, service, 'http'), listeningPort(cluster, service, 'https')],
       hostNetwork: pods.some(({ pod }) => pod?.hostNetwork === true),
       notes: [...notes, ...workerNotes(replicas)],
     }
@@ -218,6 +222,7 @@ function proxyEntrance(cluster: Cluster, ingress: string, scheme: 'http' | 'http
     path: 'proxy',
     dialled: nodes.flatMap((node) => atNode(node, family, SCHEME_PORTS[scheme], null, null)),
     replicas,
+    ports: [SCHEME_PORTS.http, SCHEME_PORTS.https],
     hostNetwork: true,
     notes: [...notes, ...workerNotes(replicas)],
   }
@@ -262,6 +267,24 @@ function portFor(service: ClusterService, scheme: 'http' | 'https'): ClusterServ
   return ports.find(({ port }) => port === SCHEME_PORTS[scheme]) ?? ports.find(({ name }) => name === scheme)
 }
 
+/** Where the Service's port leads to in its pods, 0 for none. */
+function listeningPort(cluster: Cluster, service: ClusterService, scheme: 'http' | 'https'): number {
+  const port = portFor(service, scheme)
+  if (port === undefined) return 0
+  const ports = slicesOf(cluster, service).flatMap((slice) => slice.ports ?? [])
+  const found = ports.find(({ name, protocol }) => (name ?? '') === port.name && (protocol ?? 'TCP') === 'TCP')
+  return found?.port ?? 0
+}
+
+function slicesOf(cluster: Cluster, { namespace, name }: ClusterService): EndpointSlice[] {
+  return cluster.slices.filter(
+    ({ metadata, addressType }) =>
+      (metadata.namespace ?? 'default') === namespace &&
+      metadata.labels?.['kubernetes.io/service-name'] === name &&
+      addressType !== 'FQDN',
+  )
+}
+
 function atNode(
   node: ClusterNode,
   family: IpFamily,
@@ -285,17 +308,14 @@ function podsBehind(
   )
   const byName = new Map(cluster.pods.map((pod) => [`${pod.namespace}/${pod.name}`, pod]))
   const found = new Map<string, { readonly pod: ClusterPod | undefined; readonly replica: ProxyReplica }>()
-  for (const slice of cluster.slices) {
-    const { namespace = 'default', labels } = slice.metadata
-    if (namespace !== service.namespace || labels?.['kubernetes.io/service-name'] !== service.name) continue
-    if (slice.addressType === 'FQDN') continue
+  for (const slice of slicesOf(cluster, service)) {
     for (const endpoint of slice.endpoints) {
       // The API reads an unset or null `ready` as true.
       if (endpoint.conditions?.ready === false) continue
       const [address] = endpoint.addresses
       if (address === undefined) continue
       // Pods on the host network share their node's address: only the reference tells them apart.
-      const pod = byName.get(`${namespace}/${endpoint.targetRef?.name ?? ''}`) ?? byAddress.get(address)
+      const pod = byName.get(`${service.namespace}/${endpoint.targetRef?.name ?? ''}`) ?? byAddress.get(address)
       const key = pod === undefined ? address : `${pod.namespace}/${pod.name}`
       if (found.has(key)) continue
       found.set(key, { pod, replica: pod === undefined ? replicaAt(cluster, endpoint) : replicaOf(cluster, pod) })

@@ -10,6 +10,7 @@ import { type IngressOptions, listenersFromIngresses } from './from-ingress.ts'
 import { compileTable, type RouteTable } from './table.ts'
 
 export type { Backend } from './backends.ts'
+export { type ControllerGroup, groupByController } from './classes.ts'
 export {
   type DialledEntrance,
   type Entrance,

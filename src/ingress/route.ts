@@ -68,7 +68,8 @@ interface Answer {
   certificate: string | null
 }
 
-export function route(table: RouteTable, request: HttpRequest): RouteResult {
+/** @param listenerId  the proxy that the request has got to; left out: the one that the host's name leads to */
+export function route(table: RouteTable, request: HttpRequest, listenerId = -1): RouteResult {
   const answer: Answer = {
     request,
     steps: [],
@@ -81,7 +82,7 @@ export function route(table: RouteTable, request: HttpRequest): RouteResult {
   }
   const host = readHost(request.host)
   if (host === null) return refuse(answer, 400, `${JSON.stringify(request.host)} is no Host header`)
-  const listener = chooseListener(table, request, host, answer)
+  const listener = table.listeners[listenerId] ?? chooseListener(table, request, host, answer)
   if (listener === null) return refuse(answer, 404, 'no controller serves any Ingress')
   answer.listener = listener
   if (request.scheme === 'https') answer.certificate = certificateOf(listener, host) ?? ''

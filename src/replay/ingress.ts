@@ -11,10 +11,13 @@ import { splitEndpoint } from '../compile/ingress.ts'
 import type { Registry } from '../compile/registry.ts'
 import { UserError, type Warning } from '../errors.ts'
 import {
+  type ControllerGroup,
   compileRoutes,
   type Entrance,
   entranceOf,
+  groupByController,
   type IngressPath,
+  type RouteResult,
   type RouteTable,
   requestFor,
   route,
@@ -68,45 +71,105 @@ export function planIngress(
   registry: Registry,
   warnings: Warning[],
 ): IngressPlan | null {
-  const first = clusters[0]!
-  const entrances = entrancesOf(header, first, path)
+  const [first, ...later] = clusters.map((cluster) => new Doors(header, cluster, path))
+  const all = first!.open()
+  if (all.entrances.length === 0) return null
+  // A change may take a way from a client that is on it, and it finds nobody: that is for the run to tell.
+  const stages = [all, ...later.map((doors) => doors.openWhatIsThere())]
   const destinations = header.destinations.map((destination, i) => {
-    const entrance = entrances.byDestination.get(i)
+    const entrance = all.byDestination.get(i)
     return entrance === undefined ? bound[i]! : dial(destination, entrance, registry)
   })
-  if (entrances.all.length === 0) return null
-  const proxies = new Numbered<ProxyName & { readonly way: IngressPath; readonly addresses: readonly string[] }>()
-  for (const { replicas, path: way } of entrances.all) {
-    for (const { pod, addresses, node, workers } of replicas) {
-      const name = { pod: pod === '' ? null : pod, address: addresses[0]!, node, workers }
-      proxies.number(`${pod} ${addresses[0]}`, { ...name, way, addresses })
-    }
-  }
+  const proxies = new Numbered<PlannedProxy>()
+  const present = stages.map(
+    ({ entrances }) => new Set(entrances.flatMap((entrance) => numberProxies(entrance, proxies))),
+  )
   const routes = new Numbered<RouteName & { readonly backend: number }>()
   const backends = new Numbered<string>()
-  const stages = clusters.map((cluster) => routeAll(header, compileRoutes(cluster), routes, backends, warnings))
-  const requests = header.requests ?? []
-  const used = entrances.all.some(({ path: way }) => way === 'instance')
+  const routed = clusters.map((cluster, stage) => {
+    const router = new Router(header, cluster, routes, backends, warnings)
+    const lists = new Numbered<readonly number[]>()
+    const listOf = proxies.list.map(({ key, way }) => {
+      const ingresses = stages[stage]!.entrances.flatMap((entrance, i) =>
+        proxyKeys(entrance).includes(key) ? stages[stage]!.ingresses[i]! : [],
+      )
+      const listener = router.listenerOf(ingresses)
+      const seen = way !== 'instance'
+      return lists.number(`${listener} ${seen}`, () => router.routesAt(listener, seen))
+    })
+    return { lists: lists.list, listOf, found: router.found }
+  })
   return {
     path,
     routes: routes.list,
     proxies: proxies.list,
     destinations,
-    tables: stages.map(({ requestRoute, found }) => ({
+    tables: routed.map(({ lists, listOf, found }, stage) => ({
       proxies: proxies.list.map(
-        ({ way, workers, addresses }): IngressProxy => ({
+        ({ pod, way, workers, addresses, ports }, proxy): IngressProxy => ({
+          pod,
           way,
           workers,
+          ports,
           addresses: addresses.map((address) => registry.address(address)),
+          isThere: present[stage]!.has(proxy),
+          routes: listOf[proxy]!,
         }),
       ),
-      requestRoute: requests.map((_, i) => requestRoute[i]!),
+      requestRoutes: lists,
       routeBackend: routes.list.map(({ backend }) => backend),
       backends: backends.list.map((key) => found.get(key) ?? gone(key)),
     })),
-    sharesAffinity: used && first.services.some(({ affinityTimeoutSeconds }) => affinityTimeoutSeconds > 0),
-    notes: [...new Set(entrances.all.flatMap(({ notes }) => notes))],
+    sharesAffinity: sharesAffinity(clusters, proxies.list, backends.list),
+    notes: [...new Set([...all.entrances.flatMap(({ notes }) => notes), ...crowds(header, all)])],
   }
+}
+
+interface PlannedProxy extends ProxyName {
+  readonly key: string
+  readonly way: IngressPath
+  readonly addresses: readonly string[]
+  readonly ports: readonly [number, number]
+}
+
+function proxyKeys({ replicas }: Entrance): string[] {
+  return replicas.map(({ pod, addresses }) => `${pod} ${addresses[0]}`)
+}
+
+function numberProxies(entrance: Entrance, proxies: Numbered<PlannedProxy>): number[] {
+  const { replicas, path: way, ports } = entrance
+  const keys = proxyKeys(entrance)
+  return replicas.map(({ pod, addresses, node, workers }, i) => {
+    const key = keys[i]!
+    const name = { pod: pod === '' ? null : pod, address: addresses[0]!, node, workers }
+    return proxies.number(key, () => ({ ...name, key, way, addresses, ports }))
+  })
+}
+
+/** Some backend remembers clients and sees proxies in their place, whose requests come from all shards. */
+function sharesAffinity(
+  clusters: readonly Cluster[],
+  proxies: readonly PlannedProxy[],
+  backends: readonly string[],
+): boolean {
+  const throughNodePorts = proxies.some(({ way }) => way === 'instance')
+  const asked = backends.map(backendOfKey).filter(({ byClusterIp }) => byClusterIp || throughNodePorts)
+  return asked.some(({ namespace, service }) =>
+    clusters.some(({ services }) =>
+      services.some((one) => one.namespace === namespace && one.name === service && one.affinityTimeoutSeconds > 0),
+    ),
+  )
+}
+
+/** A trace for one address has one destination for all clients, where they would share the nodes out. */
+function crowds({ destinations }: TraceHeader, { byDestination }: OpenDoors): string[] {
+  return [...byDestination].flatMap(([i, { dialled }]) => {
+    const { node, ingress } = destinations[i]!
+    if (dialled.length < 2 || dialled.some((one) => one.node === node)) return []
+    return [
+      `the trace dials one address for Ingress ${ingress}, and clients would share out ${dialled.length} nodes: all dial ${dialled[0]!.address}`,
+    ]
+  })
 }
 
 /** Things that get a number when they are first seen. */
@@ -114,37 +177,78 @@ class Numbered<T> {
   readonly list: T[] = []
   private readonly ids = new Map<string, number>()
 
-  number(key: string, value: T): number {
+  number(key: string, make: () => T): number {
     const known = this.ids.get(key)
     if (known !== undefined) return known
     this.ids.set(key, this.list.length)
-    return this.list.push(value) - 1
+    return this.list.push(make()) - 1
   }
 }
 
-interface Entrances {
+interface OpenDoors {
   readonly byDestination: ReadonlyMap<number, Entrance>
-  readonly all: readonly Entrance[]
+  /** Those, and the ones of Ingresses whose proxies are dialled as a Service. */
+  readonly entrances: readonly Entrance[]
+  /** Whose they are, `namespace/name`. */
+  readonly ingresses: readonly string[]
 }
 
-function entrancesOf(header: TraceHeader, cluster: Cluster, path: IngressPath | null): Entrances {
-  const byDestination = new Map<number, Entrance>()
-  header.destinations.forEach((destination, i) => {
-    if (destination.ingress === undefined) return
-    byDestination.set(i, entranceOf(cluster, destination.ingress, schemeOf(destination, cluster), path))
-  })
-  const all = [...byDestination.values()]
-  // Requests to the proxies' own Service, dialled as a Service.
-  const dialled = new Set(header.destinations.flatMap(({ service }) => service ?? []))
-  if (header.requests !== undefined && dialled.size > 0) {
-    for (const ingress of cluster.ingresses) {
-      const entrance = ownEntrance(cluster, `${ingress.metadata.namespace ?? 'default'}/${ingress.metadata.name}`)
-      if (entrance?.path === 'proxy' && entrance.dialled.some(({ service }) => dialled.has(service ?? ''))) {
-        all.push(entrance)
-      }
-    }
+/** The entrances of one cluster that the trace's clients use. */
+class Doors {
+  private readonly header: TraceHeader
+  private readonly cluster: Cluster
+  private readonly path: IngressPath | null
+
+  constructor(header: TraceHeader, cluster: Cluster, path: IngressPath | null) {
+    this.header = header
+    this.cluster = cluster
+    this.path = path
   }
-  return { byDestination, all }
+
+  /** @throws UserError E_INGRESS_PATH */
+  open(): OpenDoors {
+    return this.collect((destination) => this.entranceTo(destination))
+  }
+
+  openWhatIsThere(): OpenDoors {
+    return this.collect((destination) => {
+      try {
+        return this.entranceTo(destination)
+      } catch (error) {
+        if (!(error instanceof UserError)) throw error
+        return null
+      }
+    })
+  }
+
+  private entranceTo(destination: TraceDestination): Entrance {
+    return entranceOf(this.cluster, destination.ingress!, schemeOf(destination, this.cluster), this.path)
+  }
+
+  private collect(entranceTo: (destination: TraceDestination) => Entrance | null): OpenDoors {
+    const { destinations, requests } = this.header
+    const byDestination = new Map<number, Entrance>()
+    const entrances: Entrance[] = []
+    const ingresses: string[] = []
+    destinations.forEach((destination, i) => {
+      const entrance = destination.ingress === undefined ? null : entranceTo(destination)
+      if (entrance === null) return
+      byDestination.set(i, entrance)
+      entrances.push(entrance)
+      ingresses.push(destination.ingress!)
+    })
+    // Requests to the proxies' own Service, dialled as a Service.
+    const dialled = new Set(destinations.flatMap(({ service }) => service ?? []))
+    for (const { metadata } of requests === undefined || dialled.size === 0 ? [] : this.cluster.ingresses) {
+      const ingress = `${metadata.namespace ?? 'default'}/${metadata.name}`
+      const entrance = ownEntrance(this.cluster, ingress)
+      if (entrance?.path !== 'proxy') continue
+      if (!entrance.dialled.some(({ service }) => service !== null && dialled.has(service))) continue
+      entrances.push(entrance)
+      ingresses.push(ingress)
+    }
+    return { byDestination, entrances, ingresses }
+  }
 }
 
 /** null where nothing says how it is reached: nobody dials it either. */
@@ -177,55 +281,83 @@ function dial({ node }: TraceDestination, { dialled }: Entrance, registry: Regis
   return { address: registry.address(one.address), port: one.port, protocol: 6, isService: one.service !== null }
 }
 
-interface Routed {
-  readonly requestRoute: readonly number[]
-  /** Backends of this stage by key. */
-  readonly found: ReadonlyMap<string, IngressBackend>
-}
+/** Asks one cluster's routing table about every distinct request of the trace. */
+class Router {
+  /** Backends by key. */
+  readonly found: Map<string, IngressBackend> = new Map()
+  private readonly header: TraceHeader
+  private readonly table: RouteTable
+  private readonly groups: readonly ControllerGroup[]
+  private readonly routes: Numbered<RouteName & { readonly backend: number }>
+  private readonly backends: Numbered<string>
+  private readonly warnings: Warning[]
 
-function routeAll(
-  header: TraceHeader,
-  table: RouteTable,
-  routes: Numbered<RouteName & { readonly backend: number }>,
-  backends: Numbered<string>,
-  warnings: Warning[],
-): Routed {
-  warnings.push(...table.warnings)
-  const found = new Map<string, IngressBackend>()
-  const requestRoute = (header.requests ?? []).map(({ host, path, method, scheme }) => {
-    const result = route(table, { ...requestFor(host, path, scheme), method })
-    const rule = table.rules[result.ruleId]
-    let backend = -1
-    if (result.status === 200) {
-      const target = table.backends[result.backendId]!
-      const [namespace, service] = target.service.split('/') as [string, string]
-      const portName = target.servicePort?.slice(target.servicePort.lastIndexOf(':') + 1) || String(target.port)
-      const key = JSON.stringify([namespace, service, portName, target.byClusterIp])
-      backend = backends.number(key, key)
-      found.set(key, {
-        namespace,
-        service,
-        portName,
-        port: target.port,
-        endpoints: target.endpoints,
-        byClusterIp: target.byClusterIp,
+  constructor(
+    header: TraceHeader,
+    cluster: Cluster,
+    routes: Numbered<RouteName & { readonly backend: number }>,
+    backends: Numbered<string>,
+    warnings: Warning[],
+  ) {
+    this.header = header
+    this.table = compileRoutes(cluster)
+    this.groups = groupByController(cluster).groups
+    this.routes = routes
+    this.backends = backends
+    this.warnings = warnings
+    warnings.push(...this.table.warnings)
+  }
+
+  /** The listener that all of some Ingresses belong to; -1 where they have several, and the host's name decides. */
+  listenerOf(ingresses: readonly string[]): number {
+    const names = (group: ControllerGroup): string[] =>
+      group.ingresses.map(({ metadata }) => `${metadata.namespace ?? 'default'}/${metadata.name}`)
+    const listeners = new Set(ingresses.map((name) => this.groups.findIndex((group) => names(group).includes(name))))
+    const [listener] = listeners
+    return listeners.size === 1 && listener !== undefined ? listener : -1
+  }
+
+  /** @param seen  the proxy sees whether a backend has endpoints */
+  routesAt(listener: number, seen: boolean): number[] {
+    return (this.header.requests ?? []).map(({ host, path, method, scheme }) => {
+      const result = route(this.table, { ...requestFor(host, path, scheme), method }, listener)
+      const backend = this.backendOf(result, seen)
+      const status = backend < 0 ? result.status : 200
+      const rule = this.table.rules[result.ruleId]?.text ?? null
+      const name = { status, rule, ingress: result.ingress, service: result.service }
+      return this.routes.number(JSON.stringify([name, backend]), () => ({ ...name, backend }))
+    })
+  }
+
+  /** -1 where the proxy answers itself. */
+  private backendOf({ status, backendId }: RouteResult, seen: boolean): number {
+    const target = this.table.backends[backendId]
+    if (target === undefined) return -1
+    // Where kube-proxy chooses the pod a proxy sends requests on whether there are any or not.
+    const unseen = target.servicePort !== null && (target.byClusterIp || !seen)
+    if (status !== 200 && !unseen) return -1
+    const [namespace, service] = target.service.split('/') as [string, string]
+    const portName = target.servicePort?.slice(target.servicePort.lastIndexOf(':') + 1) || String(target.port)
+    const { port, endpoints, byClusterIp } = target
+    const key = JSON.stringify([namespace, service, portName, byClusterIp])
+    this.found.set(key, { namespace, service, portName, port, endpoints, byClusterIp })
+    if (endpoints.some((endpoint) => splitEndpoint(endpoint) === null)) {
+      this.warnings.push({
+        code: 'W_NOT_MODELLED',
+        where: `Service ${target.service}`,
+        message: 'an ExternalName behind an Ingress is not resolved in a replay: its requests are answered with 503',
       })
-      if (target.endpoints.some((endpoint) => splitEndpoint(endpoint) === null)) {
-        warnings.push({
-          code: 'W_NOT_MODELLED',
-          where: `Service ${target.service}`,
-          message: 'an ExternalName behind an Ingress is not resolved in a replay: its requests are answered with 503',
-        })
-      }
     }
-    const name = { status: result.status, rule: rule?.text ?? null, ingress: result.ingress, service: result.service }
-    return routes.number(JSON.stringify([name, backend]), { ...name, backend })
-  })
-  return { requestRoute, found }
+    return this.backends.number(key, () => key)
+  }
 }
 
 /** A backend that another stage of the cluster has. */
 function gone(key: string): IngressBackend {
+  return { ...backendOfKey(key), port: null, endpoints: [] }
+}
+
+function backendOfKey(key: string): Pick<IngressBackend, 'namespace' | 'service' | 'portName' | 'byClusterIp'> {
   const [namespace, service, portName, byClusterIp] = JSON.parse(key) as [string, string, string, boolean]
-  return { namespace, service, portName, port: null, endpoints: [], byClusterIp }
+  return { namespace, service, portName, byClusterIp }
 }

@@ -120,7 +120,7 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
     }))
     return { policy, mode: compiled.settings.mode, ingress, compiled, changes }
   })
-  const shards = shardsFor(options.shards, trace, planned, binding.destinations, warnings)
+  const shards = shardsFor(options.shards, trace, planned, warnings)
   for (const ingress of ways) warnings.push(...ingressNotes(ingress))
   const maxima = planned.map(({ compiled }) => sum(compiled.columns.nodeConntrackMax))
   const proxied = ways[0] === null ? 0 : trace.requestCount
@@ -193,16 +193,10 @@ function changedClusters(
  * A trace is laid out so that what must stay together is in one lane. Other manifests may need more to stay together (a
  * Service got ClientIP affinity); then one shard does all, which is exact and slower.
  */
-function shardsFor(
-  wanted: number,
-  trace: TraceFile,
-  runs: readonly PlannedRun[],
-  destinations: readonly { readonly address: number; readonly port: number; readonly protocol: number }[],
-  warnings: Warning[],
-): number {
+function shardsFor(wanted: number, trace: TraceFile, runs: readonly PlannedRun[], warnings: Warning[]): number {
   const needs = trace.header.destinations.some((written, i) => {
     if (written.steer !== 'tuple') return false
-    return runs.some(({ compiled }) => hasAffinity(compiled.columns, destinations[i]!))
+    return runs.some(({ compiled: { columns } }) => hasAffinity(columns, destinationIn(columns, i)))
   })
   if (needs) {
     warnings.push({
@@ -236,9 +230,9 @@ function shardsFor(
   if (runs.some(({ ingress }) => ingress?.sharesAffinity === true)) {
     warnings.push({
       code: 'W_STEERING',
-      where: 'ingress path instance',
+      where: 'Ingress',
       message:
-        'backends with ClientIP affinity see one client, the load balancer, whose affinity entry all requests share; the replay runs on one worker',
+        'backends with ClientIP affinity see one client, the proxy, whose affinity entry all requests share; the replay runs on one worker',
     })
     return 1
   }
@@ -289,6 +283,13 @@ function mixesDns(destinations: TraceFile['header']['destinations']): boolean {
   return destinations.some(
     ({ name, steer, protocol, port }) => steer !== 'client' && (name !== undefined || (protocol === 17 && port === 53)),
   )
+}
+
+function destinationIn(
+  { destinationAddress, destinationPort, destinationProtocol }: RuleColumns,
+  i: number,
+): { readonly address: number; readonly port: number; readonly protocol: number } {
+  return { address: destinationAddress[i]!, port: destinationPort[i]!, protocol: destinationProtocol[i]! }
 }
 
 function hasAffinity(

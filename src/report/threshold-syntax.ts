@@ -30,6 +30,8 @@ export interface ScannedThreshold {
 }
 
 const NAME = /[A-Za-z_][\w-]*/y
+/** Inside of another, a field may be a status. */
+const INNER_NAME = /[A-Za-z_][\w-]*|\d+/y
 const INDEX = /\d{1,9}/y
 const OPERATOR = /<=|>=|==|!=|<|>/y
 const NUMBER = /[+-]?(?:\d+(?:_\d+)*(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?/y
@@ -48,8 +50,8 @@ export interface Wording {
  */
 export function scanThreshold(text: string, wording: Wording): ScannedThreshold {
   const scanner = new Scanner(text, wording)
-  const path = [readSegment(scanner)]
-  while (scanner.skip('.')) path.push(readSegment(scanner))
+  const path = [readSegment(scanner, NAME)]
+  while (scanner.skip('.')) path.push(readSegment(scanner, INNER_NAME))
   const operator = scanner.need(OPERATOR, 'one of < <= > >= == !=') as Operator
   const digits = scanner.need(NUMBER, 'a number')
   const number = Number(digits.replaceAll('_', ''))
@@ -59,8 +61,8 @@ export function scanThreshold(text: string, wording: Wording): ScannedThreshold 
   return { path, operator, number, unit }
 }
 
-function readSegment(scanner: Scanner): Segment {
-  const name = scanner.need(NAME, 'a field name')
+function readSegment(scanner: Scanner, kind: RegExp): Segment {
+  const name = scanner.need(kind, 'a field name')
   if (!scanner.skip('[')) return { name, selector: null }
   const selector = readSelector(scanner)
   if (!scanner.skip(']')) throw scanner.refuse(']')

@@ -159,6 +159,7 @@ function checkCounter(map: string, segment: Segment, refuse: Refuse): void {
   if (map === 'drops' && !REASON_NAMES.includes(segment.name)) {
     throw refuse(`no drop reason is called ${segment.name}`, suggestion(segment.name, REASON_NAMES))
   }
+  if (map === 'byStatus' && !/^[1-5]\d\d$/.test(segment.name)) throw refuse(`${segment.name} is no HTTP status`)
 }
 
 function checkFilters(list: string, filters: readonly Filter[], element: Json, subject: Subject, refuse: Refuse): void {
@@ -254,6 +255,10 @@ const IDENTITY: Readonly<Record<string, readonly string[]>> = {
   runs: ['policy', 'proxyMode', 'ingressPath'],
   endpoints: ['service', 'endpoint'],
   imbalance: ['service'],
+  services: ['service'],
+  rules: ['rule', 'status'],
+  pods: ['service', 'endpoint'],
+  proxies: ['address'],
   nodes: ['node'],
   model: ['name'],
   cells: ['name'],

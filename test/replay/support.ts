@@ -12,8 +12,8 @@ import { dirname, join } from 'node:path'
 import { afterAll } from 'vitest'
 import { LINE_NEW, LINE_SHIFT, LINE_STATUS } from '../../dist/native-free-core/connection.js'
 import { createDataplane, type Dataplane } from '../../dist/native-free-core/index.js'
-import { planReplay, type ReplayOptions, type ReplayPlan } from '../../dist/src/replay/plan.js'
-import { replay } from '../../dist/src/replay/replay.js'
+import { extentOf, planReplay, type ReplayOptions, type ReplayPlan } from '../../dist/src/replay/plan.js'
+import { replay, tasksOf } from '../../dist/src/replay/replay.js'
 import { WindowReader } from '../../dist/src/replay/window.js'
 import { openTrace } from '../../dist/src/trace/read.js'
 import type { Warning } from '../../src/errors.ts'
@@ -134,21 +134,24 @@ export interface Seen {
   readonly line: number
   /** It was the connection's first. */
   readonly opening: boolean
+  readonly flags: number
+  readonly length: number
 }
 
 /**
  * The exact sequential run, one packet at a time in this thread: what `--shards 1` does, watched.
  *
  * @param watch  called after each packet
- * @returns      the core as the run left it
+ * @returns      the core as the run left it; lines from `upstreams` on are connections that proxies opened
  */
 export function drive(
   change: ReplayOptions,
   watch: (packet: Seen, dataplane: Dataplane, plan: ReplayPlan) => void,
-): { dataplane: Dataplane; plan: ReplayPlan } {
+): { dataplane: Dataplane; plan: ReplayPlan; upstreams: number } {
   const trace = openTrace(change.trace)
   try {
     const plan = planReplay({ ...change, shards: 1, workers: 1 }, trace)
+    const { requests } = tasksOf(plan, trace, change.trace)[0]
     const lanes = Array.from({ length: trace.header.lanes }, (_, lane) => lane)
     const reader = new WindowReader(trace, lanes, 1)
     const dataplane = createDataplane({
@@ -159,24 +162,33 @@ export function drive(
       endpoints: plan.registry.endpoints.length,
       packetRows: reader.maxPacketRows,
       connectionRows: trace.maxRows,
+      extent: extentOf(plan),
+      ...(requests === null ? {} : { requests: { ...requests, rows: reader.maxRequestRows } }),
     })
     const { compiled } = plan.runs[0]
     dataplane.begin({ rules: compiled.rules, seed: plan.seed, durationTicks: trace.totals.durationTicks })
     dataplane.budgets.set(compiled.columns.nodeConntrackMax)
     const { lines, packets } = dataplane
     for (let window = 0; window < reader.windows; window++) {
-      reader.read(window, packets, dataplane.connections, dataplane.define)
+      reader.read(
+        window,
+        packets,
+        dataplane.connections,
+        dataplane.define,
+        requests === null ? null : dataplane.requests,
+      )
       for (const { shard, lineBase, baseTick, from, to } of reader.rows.slice(0, reader.count)) {
         for (let row = from; row < to; row++) {
           const line = (lineBase + packets.slot[row]) << LINE_SHIFT
           const opening = (lines[line + LINE_STATUS] & 0xff) === LINE_NEW
           dataplane.process(shard, lineBase, baseTick, row, row + 1)
-          watch({ tick: baseTick + packets.time[row], line, opening }, dataplane, plan)
+          const tick = baseTick + packets.time[row]
+          watch({ tick, line, opening, flags: packets.flags[row], length: packets.length[row] }, dataplane, plan)
         }
       }
     }
     dataplane.end(0)
-    return { dataplane, plan }
+    return { dataplane, plan, upstreams: reader.lines << LINE_SHIFT }
   } finally {
     trace.close()
   }

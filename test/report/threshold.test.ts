@@ -41,6 +41,7 @@ describe('a threshold holds or fails', () => {
     ['runs[policy=local].nodes[node="node-b"].conntrackPeak < 1k', false, [1200]],
     ['runs[policy=local].drops.conntrack-full == 0', true, [0]],
     ['runs[*].dns.byRcode.NXDOMAIN < 1', true, [0, 0]],
+    ['runs[*].dns.byRcode.3 < 1', true, [0, 0]],
     ['engine.processingNanosPerPacket.p99 < 1us', true, [820]],
     ['engine.peakRssBytes < 1GiB', true, [125_829_120]],
     ['trace.durationSeconds == 1min', true, [60]],
@@ -120,6 +121,10 @@ describe('what is refused, and what is suggested', () => {
     ['runs[0].__proto__.x == 0', 'runs has no field __proto__', ''],
     ['runs[0].connections.failed < 1e999', 'expected a number that is not too large', 'for example'],
     ['', 'expected a field name at column 1, found the end', 'for example'],
+    ['503 < 1', "expected a field name at column 1, found '503 < 1'", 'for example'],
+    ['runs[0].ingress.byStatus.5xx < 1', 'expected one of < <= > >= == != at column 27', 'for example'],
+    ['runs[0].ingress.byStatus.99 < 1', '99 is no HTTP status', ''],
+    ['runs[0].ingress.byStatus.ok < 1', 'ok is no HTTP status', ''],
   ])('%s', (text, message, hint) => {
     const refused = refusal(text)
     expect(refused.message).toContain(message)
