@@ -57,37 +57,30 @@ import {
   ENTRY_SHIFT,
   ENTRY_SOURCE,
   ENTRY_STATE,
-  type FlowTable,
   STATUS_PICKED_UP,
   STATUS_SEEN_REPLY,
 } from './flowtable.ts'
 import { bucketOf, HISTOGRAM_MAX, HISTOGRAM_SUM } from './histogram.ts'
 import { HopLog } from './hoplog.ts'
-import type { Lanes } from './journey.ts'
+import type { Dataplane, DataplaneLimits, Run } from './instance.ts'
 import {
-  type ConnectionColumns,
   createConnectionColumns,
   createPacketColumns,
   createRequestColumns,
   FLAG_REPLY,
   HEADER_ONLY_BYTES,
-  type PacketColumns,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
-  type RequestColumns,
   TCP_PSH,
   TICKS_PER_MS,
 } from './packet.ts'
 import { Proxies } from './proxy.ts'
-import { HOP_LAST, type HopColumns } from './queue.ts'
+import { HOP_LAST } from './queue.ts'
 import {
   ENDPOINT_BYTES,
   ENDPOINT_PACKETS,
   ENDPOINT_WORDS,
   LATENCY_LENGTH,
-  type PairSeries,
-  type ResultExtent,
-  type ResultLayout,
   resultLayout,
   TOTAL_ACCEPTED_BYTES,
   TOTAL_ACCEPTED_PACKETS,
@@ -117,76 +110,6 @@ function isRequest(flags: number, protocol: number): boolean {
 }
 /** Second half of the timeout table: of packets with data, for whose ACK ESTABLISHED waits less long. */
 const WITH_DATA = 16
-
-export interface DataplaneLimits {
-  /** Connections under way at once: lines. */
-  readonly connections: number
-  /** Most conntrack entries over all nodes and shards that this instance holds. */
-  readonly entries: number
-  readonly shards: number
-  /** Left out: lanes say nothing about flows, so receive-side scaling goes by hash alone. */
-  readonly lanes?: Lanes | undefined
-  readonly nodes: number
-  /** Endpoint ids, over all rule sets that will be used. */
-  readonly endpoints: number
-  /** Rows of the packet columns, and of the connection columns. */
-  readonly packetRows: number
-  readonly connectionRows: number
-  /** Latency slots, pods that are queues, routes of requests and HTTP proxies; none but one slot when left out. */
-  readonly extent?: ResultExtent
-  /** Of a trace with HTTP requests: most of them in one window, connections that proxies may have at once, all their workers. */
-  readonly requests?: { readonly rows: number; readonly upstreams: number; readonly workers: number }
-  /**
-   * Where hops are written for the nodes' CPU queues, at least three a packet row; the caller runs the queues and calls
-   * `settleHops`. Left out: nothing waits, latencies are recorded at once.
-   */
-  readonly hops?: HopColumns
-}
-
-export interface Run {
-  readonly rules: Int32Array
-  readonly seed: number
-  /** Length of the trace, for the sample times. */
-  readonly durationTicks: number
-  /** By endpoint id: its latency slot. Left out: all share slot 0. */
-  readonly latencySlots?: Uint16Array
-}
-
-export interface Dataplane {
-  readonly packets: PacketColumns
-  readonly connections: ConnectionColumns
-  readonly requests: RequestColumns
-  readonly table: FlowTable
-  readonly lines: Int32Array
-  readonly slowPath: SlowPath
-  readonly result: Float64Array
-  readonly layout: ResultLayout
-  /** Most entries by shard × nodes + node; the caller settles them between windows so that a node's sum is its maximum. */
-  readonly budgets: Int32Array
-  /** Forget everything and take up a rule set. */
-  begin(run: Run): void
-  /**
-   * The cluster changed: new rules, state stays. Affinity of endpoints that no rule names is dropped, and UDP entries that
-   * kube-proxy would delete are.
-   */
-  adopt(rules: Int32Array, nowMs: number): void
-  /** Take `rows` connection definitions in; `lineBase` is the number of the lane's first line. */
-  define(lineBase: number, rows: number): void
-  /** Put the packets in rows `from` to `to` of `packets` through: one shard's, in time order. */
-  process(shard: number, lineBase: number, baseTick: number, from: number, to: number): void
-  /** Hops written since `beginStep`. */
-  hopCount(): number
-  /** A step begins: hops count their times from this tick. */
-  beginStep(baseTick: number): void
-  /** The queues have answered: record the latencies of the step's packets, and take back those that were dropped. */
-  settleHops(): void
-  /** Take the remaining samples of a shard: once, after its last packet. */
-  end(shard: number): void
-  /** Source ports in use by node and endpoint id over time, of all shards of this instance. */
-  portSeries(): PairSeries[]
-  /** Conntrack entries by node and service port id + 1 (0 for none) over time. */
-  holderSeries(): PairSeries[]
-}
 
 export function createDataplane(limits: DataplaneLimits): Dataplane {
   const { shards, nodes } = limits

@@ -10,6 +10,7 @@
  */
 import type { Warning } from '../errors.ts'
 import type { Cluster } from '../k8s/cluster.ts'
+import { warnOfAlbAnnotations } from './alb-annotations.ts'
 import { groupByController } from './classes.ts'
 import { nginxListener } from './nginx.ts'
 import { type ReadBackend, type ReadIngress, type ReadPath, readIngress, type Warn, warner } from './read-ingress.ts'
@@ -35,6 +36,7 @@ export function listenersFromIngresses(
   const firstPort = (service: string): number | null => firstPorts.get(service) ?? null
   const listeners = groups.map((group) => {
     const ingresses = group.ingresses.map((ingress) => readIngress(ingress, warn))
+    for (const ingress of group.preset === 'api' ? ingresses : []) warnOfAlbAnnotations(ingress, warn)
     return group.preset === 'ingress-nginx'
       ? nginxListener(group.text, ingresses, ownDefault, warn, firstPort)
       : apiListener(group.text, ingresses, ownDefault, warn)

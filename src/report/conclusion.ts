@@ -30,7 +30,7 @@ export function conclude(report: ReplayReport): string[] {
     const name = [...(modes > 1 ? [local.proxyMode] : []), ...(paths > 1 ? [local.ingressPath ?? ''] : [])].join(' ')
     sentences.set(text, [...(sentences.get(text) ?? []), name])
   }
-  if (sentences.size === 0) return report.runs.flatMap((run) => describeRun(run, report.runs.length > 1))
+  if (sentences.size === 0) return describeRuns(report.runs)
   if (report.comparedServices.length === 0 && [...sentences.keys()].every((text) => text === '')) {
     return ['No Service can be reached from outside the cluster, so externalTrafficPolicy changes nothing here.']
   }
@@ -47,6 +47,7 @@ function comparePolicies(local: RunReport, cluster: RunReport): string[] {
   return [
     first === '' ? '' : `Local ${first}.`,
     failures(local, cluster),
+    errors(local, cluster),
     ...shares(local, cluster),
     latency(local, cluster),
     conntrack(local, cluster),
@@ -171,16 +172,49 @@ function fullestTable(run: RunReport): { node: string; fill: number } {
   return fullest
 }
 
-function describeRun(run: RunReport, named: boolean): string[] {
+/** Requests that no backend answered: statuses of the proxy's own from 500 on. */
+function errors(local: RunReport, cluster: RunReport): string {
+  const [ours, theirs] = [errorFraction(local), errorFraction(cluster)]
+  if (formatPercent(ours) === formatPercent(theirs)) return ''
+  const [name, other, worse] = ours > theirs ? ['Local', 'Cluster', local] : ['Cluster', 'Local', cluster]
+  const least = Math.min(ours, theirs)
+  return `${name === 'Local' ? 'But with' : 'With'} ${name} ${formatPercent(Math.max(ours, theirs))} of requests are answered ${errorStatuses(worse)} (${other}: ${least === 0 ? 'none' : formatPercent(least)}).`
+}
+
+function errorFraction({ ingress }: RunReport): number {
+  if (ingress === null || ingress.requests === 0) return 0
+  const failed = Object.entries(ingress.byStatus).filter(([status]) => status >= '500')
+  return failed.reduce((sum, [, count]) => sum + count, 0) / ingress.requests
+}
+
+function errorStatuses({ ingress }: RunReport): string {
+  return Object.keys(ingress?.byStatus ?? {})
+    .filter((status) => status >= '500')
+    .join(' or ')
+}
+
+/** One after the other, with their names where they differ. */
+function describeRuns(runs: readonly RunReport[]): string[] {
+  const described = runs.map(describeRun)
+  const names = runs.map(({ policy, proxyMode, ingressPath }) =>
+    [policy, proxyMode, ingressPath ?? []].flat().join(', '),
+  )
+  const same = new Set(described.map((sentences) => sentences.join('\n'))).size === 1
+  if (same) return (described[0] ?? []).map(capitalise)
+  return described.flatMap((sentences, i) => sentences.map((sentence) => `${names[i]}: ${sentence}`))
+}
+
+function describeRun(run: RunReport): string[] {
   const { attempted, failed } = run.connections
-  const prefix = named ? `${run.policy}, ${run.proxyMode}: ` : ''
   const outcome =
     attempted === 0
       ? 'the trace has no connections.'
       : failed === 0
         ? 'every connection was established.'
         : `${formatPercent(failed / attempted)} of connections failed${mainReason(run)}.`
+  const failing = errorFraction(run)
   const sentences = [outcome]
+  if (failing > 0) sentences.push(`${formatPercent(failing)} of requests were answered ${errorStatuses(run)}.`)
   const fullestOf = fullestEndpoints(run)
   for (const { service, endpoints, maxOverMean } of [...run.imbalance].sort((a, b) => b.maxOverMean - a.maxOverMean)) {
     const fullest = fullestOf.get(service)
@@ -190,7 +224,7 @@ function describeRun(run: RunReport, named: boolean): string[] {
     )
     break
   }
-  return sentences.map((sentence) => (prefix === '' ? capitalise(sentence) : prefix + sentence))
+  return sentences
 }
 
 function failedFraction(run: RunReport): number {

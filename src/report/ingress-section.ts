@@ -47,40 +47,55 @@ export function ingressSections(report: ReplayReport): Section[] {
   return [
     runTable('Ingress', heads, rows),
     ...listed(report, 'Requests by rule', ({ rules }) =>
-      rules.map(({ rule, status, requests, share }) => ({
-        name: `${rule ?? 'no rule'} → ${status}`,
-        text: `${formatCount(requests)} (${formatPercent(share)})`,
-      })),
+      rules.map(({ rule, status, ...row }) => ({ ...row, name: `${rule ?? 'no rule'} → ${status}` })),
     ),
     ...listed(report, 'Requests by pod', ({ pods }) =>
-      pods.map(({ pod, endpoint, node, requests, share }) => ({
+      pods.map(({ pod, endpoint, node, ...row }) => ({
+        ...row,
         name: `${pod ?? endpoint}${node === null ? '' : ` on ${node}`}`,
-        text: `${formatCount(requests)} (${formatPercent(share)})`,
       })),
     ),
     ...listed(report, 'Requests by proxy', ({ proxies }) =>
-      proxies.map(({ pod, address, node, requests, share }) => ({
+      proxies.map(({ pod, address, node, ...row }) => ({
+        ...row,
         name: pod === null ? `load balancer ${address}` : `${pod}${node === null ? '' : ` on ${node}`}`,
-        text: `${formatCount(requests)} (${formatPercent(share)})`,
       })),
     ),
   ]
+}
+
+interface Listed {
+  readonly name: string
+  readonly requests: number
+  readonly share: number
 }
 
 /** A row each name, a cell each run; in the order of the first run that has it. */
 function listed(
   { runs }: ReplayReport,
   title: string,
-  rowsOf: (ingress: IngressReport) => readonly { readonly name: string; readonly text: string }[],
+  rowsOf: (ingress: IngressReport) => readonly Listed[],
 ): Section[] {
-  const columns = runs.map(
-    ({ ingress }) => new Map((ingress === null ? [] : rowsOf(ingress)).map((row) => [row.name, row.text])),
-  )
+  const columns = runs.map(({ ingress }) => byName(ingress === null ? [] : rowsOf(ingress)))
   const names = [...new Set(columns.flatMap((column) => [...column.keys()]))]
   if (names.length === 0) return []
   const rows = names
     .slice(0, MOST_ROWS)
-    .map((name): Cell[] => [clipMiddle(name, NAME_WIDTH), ...columns.map((column) => column.get(name) ?? '')])
+    .map((name): Cell[] => [clipMiddle(name, NAME_WIDTH), ...columns.map((column) => cellOf(column.get(name)))])
   const more = names.length - rows.length
   return [runTable(title, runNames(runs), rows, more > 0 ? [`${more} more (-o json has all).`] : [])]
+}
+
+/** A rule that a change of the cluster made lead elsewhere has several rows, a pod on several Service ports, too. */
+function byName(rows: readonly Listed[]): ReadonlyMap<string, Listed> {
+  const sums = new Map<string, Listed>()
+  for (const { name, requests, share } of rows) {
+    const before = sums.get(name) ?? { name, requests: 0, share: 0 }
+    sums.set(name, { name, requests: before.requests + requests, share: before.share + share })
+  }
+  return sums
+}
+
+function cellOf(row: Listed | undefined): Cell {
+  return row === undefined ? '' : `${formatCount(row.requests)} (${formatPercent(row.share)})`
 }

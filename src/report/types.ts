@@ -130,6 +130,7 @@ export interface IngressRuleReport {
   /** `namespace/name`. */
   ingress: string | null
   service: string | null
+  /** As the rule has it; a backend that gave no connection has made it 502, 503 or 504 in `byStatus`. */
   status: number
   requests: number
   share: number

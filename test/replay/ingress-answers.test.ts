@@ -393,3 +393,31 @@ test('requests that lead to no proxy change nothing, and --ingress-path is said 
   expect(asked.runs).toEqual(one.runs)
   expect(asked.given.map(({ code }) => code)).toContain('W_NO_INGRESS')
 })
+
+describe('what an annotation asks for and a replay does not do is a warning', () => {
+  const NGINX = 'nginx.ingress.kubernetes.io/'
+  const ALB = 'alb.ingress.kubernetes.io/'
+  test.each<[string, string, 'nginx' | 'alb', boolean]>([
+    [`${NGINX}load-balance`, 'ewma', 'nginx', true],
+    [`${NGINX}upstream-hash-by`, '$request_uri', 'nginx', true],
+    [`${NGINX}affinity`, 'cookie', 'nginx', true],
+    [`${NGINX}canary`, 'true', 'nginx', true],
+    [`${NGINX}limit-rps`, '5', 'nginx', true],
+    [`${NGINX}proxy-buffering`, 'off', 'nginx', false],
+    [`${ALB}target-group-attributes`, 'stickiness.enabled=true,stickiness.lb_cookie.duration_seconds=60', 'alb', true],
+    [`${ALB}target-group-attributes`, 'load_balancing.algorithm.type=least_outstanding_requests', 'alb', true],
+    [
+      `${ALB}target-group-attributes`,
+      'load_balancing.algorithm.type=round_robin, stickiness.enabled=false',
+      'alb',
+      false,
+    ],
+    [`${ALB}actions.redirect`, '{"Type":"redirect"}', 'alb', true],
+    [`${ALB}scheme`, 'internet-facing', 'alb', false],
+  ])('%s: %s', async (key, value, ingressClass, warned) => {
+    const file = await trace(site({ ingressClass, annotations: { [key]: value } }), {}, 5)
+    const { given } = await replayed(file)
+    const said = given.filter(({ code, where }) => code === 'W_NOT_MODELLED' && where.includes(key))
+    expect(said).toHaveLength(warned ? 1 : 0)
+  })
+})

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { conclude } from '../../src/report/conclusion.ts'
-import { clusterRun, endpoint, localRun, nodeReport, report } from './fixture.ts'
+import type { IngressReport } from '../../src/report/types.ts'
+import { clusterRun, endpoint, ingressReport, localRun, nodeReport, report } from './fixture.ts'
 
 describe('Local against Cluster, in words', () => {
   test('what Local gains and what it costs', () => {
@@ -93,5 +94,39 @@ describe('without a pair to compare', () => {
       imbalance: [],
     })
     expect(conclude(report([idle]))).toEqual(['The trace has no connections.'])
+  })
+
+  test('several runs: once where all say the same, else each by its name', () => {
+    const paths = ['instance', 'proxy'].map((ingressPath) =>
+      localRun({ ingressPath, imbalance: [], ingress: ingressReport() }),
+    )
+    expect(conclude(report(paths))).toEqual(['Every connection was established.'])
+    const refused = { ...paths[1]!, ingress: ingressReport({ byStatus: { 200: 5_400, 404: 300, 502: 240, 503: 60 } }) }
+    expect(conclude(report([paths[0]!, refused]))).toEqual([
+      'local, nftables, instance: every connection was established.',
+      'local, nftables, proxy: every connection was established.',
+      'local, nftables, proxy: 5.0 % of requests were answered 502 or 503.',
+    ])
+  })
+})
+
+describe('requests that no backend answers', () => {
+  const refused = ingressReport({ byStatus: { 200: 3_000, 503: 3_000 } })
+  const said = (lines: readonly string[]): string[] => lines.filter((line) => line.includes('of requests'))
+
+  test.each<[string, IngressReport | null, IngressReport | null, string[]]>([
+    ['under both alike', refused, refused, []],
+    ['under neither', ingressReport(), ingressReport(), []],
+    ['without any request', null, null, []],
+    ['under Local', ingressReport(), refused, ['But with Local 50.0 % of requests are answered 503 (Cluster: none).']],
+    [
+      'under Cluster more than under Local',
+      refused,
+      ingressReport({ byStatus: { 200: 5_940, 504: 60 } }),
+      ['With Cluster 50.0 % of requests are answered 503 (Local: 1.0 %).'],
+    ],
+  ])('%s', (_, cluster, local, expected) => {
+    const runs = [clusterRun({ ingress: cluster }), localRun({ ingress: local })]
+    expect(said(conclude(report(runs)))).toEqual(expected)
   })
 })

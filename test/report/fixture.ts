@@ -2,7 +2,7 @@
  * A hand-made report of the two-plus-one scenario: web-0 and web-1 on node-a, web-2 on node-b, 6,000 connections from
  * outside. Local halves them over the nodes, Cluster gives each pod a third and masquerades two in three … of them.
  */
-import type { DnsReport, LatencySummary, ReplayReport, RunReport } from '../../src/report/types.ts'
+import type { DnsReport, IngressReport, LatencySummary, ReplayReport, RunReport } from '../../src/report/types.ts'
 
 export function latency(p50: number, p99: number, count = 24_000): LatencySummary {
   return { count, mean: p50 * 1.1, p50, p90: (p50 + p99) / 2, p99, p999: p99 * 1.5, max: p99 * 2 }
@@ -119,6 +119,53 @@ export function dnsReport(change: Partial<DnsReport> = {}): DnsReport {
     conntrackPeak: 0,
     servers: [{ address: '10.244.0.53', pod: 'kube-system/coredns', node: 'node-a', queries: 0, share: 0 }],
     headless: ['default/mysql:mysql'],
+    ...change,
+  }
+}
+
+export function ingressReport(change: Partial<IngressReport> = {}): IngressReport {
+  const backend = { ingress: 'default/site', service: 'default/web', status: 200 }
+  return {
+    connections: 2_000,
+    requests: 6_000,
+    requestsPerConnection: 3,
+    byStatus: { 200: 5_700, 404: 300 },
+    unmatched: 300,
+    rules: [
+      { ...backend, rule: 'Prefix / of Ingress default/site', requests: 5_700, share: 0.95 },
+      { rule: null, ingress: null, service: null, status: 404, requests: 300, share: 0.05 },
+    ],
+    upstream: {
+      connections: 60,
+      reused: 5_640,
+      reuseFraction: 5_640 / 5_700,
+      requestsPerConnection: 95,
+      crossNodeFraction: 0.5,
+      masqueradedFraction: 0,
+      failed: 0,
+      closed: { idle: 4, poolFull: 0, worn: 0, aborted: 0, broken: 0 },
+    },
+    pods: [0, 1, 2].map((i) => ({
+      service: 'default/web:http',
+      endpoint: `10.244.1.${10 + i}:8080`,
+      pod: i === 2 ? null : `default/web-${i}`,
+      node: i === 2 ? null : 'node-a',
+      requests: 1_900,
+      share: 1 / 3,
+      connections: 20,
+    })),
+    proxies: [
+      {
+        pod: 'edge/proxy-0',
+        address: '10.244.1.200',
+        node: 'node-a',
+        workers: 4,
+        connections: 2_000,
+        requests: 6_000,
+        share: 1,
+      },
+    ],
+    xForwardedForClientFraction: 0,
     ...change,
   }
 }
