@@ -24,7 +24,10 @@ export const LINE_NODE_PROTOCOL = 6
 export const LINE_NODE_PROTOCOL2 = 7
 /** Path latency of a packet of the established connection in either direction, ns, without waiting. */
 export const LINE_FORWARD_NANOS = 8
-/** Receive-side scaling: the flow's hash in the low 8 bits; `FLOW_*` above. */
+/**
+ * Receive-side scaling: the flow's hash in the low 8 bits; `FLOW_*` above; its core on the first and second node in bits 16 to
+ * 23 and 24 to 31.
+ */
 export const LINE_FLOW = 9
 /** Path latency of the opening packet, ns: the first half of the connection's set-up. */
 export const LINE_FIRST_NANOS = 10
@@ -44,6 +47,9 @@ export const FLOW_MASQUERADED = 256
 export const FLOW_ANSWERED = 512
 /** It leads to an HTTP proxy. */
 export const FLOW_PROXIED = 1024
+/** Where its cores stand. */
+export const FLOW_CORE_SHIFT = 16
+export const FLOW_CORE2_SHIFT = 24
 
 /** Defined, no packet yet. */
 export const LINE_NEW = 0

@@ -145,6 +145,19 @@ export const TRANSITIONS: Uint8Array = /* @__PURE__ */ (() => {
   return table
 })()
 
+/**
+ * `STEADY[packet flags << 4 | state]` is 1 where the packet leaves the state as it is. Packet flags are a byte: the TCP flags in six
+ * bits, one that says nothing here, and the direction.
+ */
+export const STEADY: Uint8Array = /* @__PURE__ */ (() => {
+  const table = new Uint8Array(256 * 16)
+  for (let flags = 0; flags < 256; flags++) {
+    const row = ((flags >> 7) * 6 + FLAG_CLASS[flags & 63]) << 4
+    for (let state = 0; state < 16; state++) table[(flags << 4) | state] = TRANSITIONS[row | state] === state ? 1 : 0
+  }
+  return table
+})()
+
 /** First state of an entry made by a packet, or INVALID. TCP's pick-up of a connection under way needs `tcp_loose`. */
 export function initialState(protocol: number, flagClass: number, loose: boolean): number {
   if (protocol === PROTOCOL_UDP) return UDP_UNREPLIED

@@ -11,7 +11,8 @@
  */
 import {
   FLOW_ANSWERED,
-  FLOW_HASH_BITS,
+  FLOW_CORE_SHIFT,
+  FLOW_CORE2_SHIFT,
   FLOW_MASQUERADED,
   LINE_BACKEND,
   LINE_CHAIN,
@@ -83,8 +84,7 @@ export class HopLog implements Wire {
   count = 0
   /** Tick that the step's times count from. */
   stepBase = 0
-  /** Cores by node, CPU time of a packet of a known flow without and with masquerade. */
-  readonly cores: Int32Array
+  /** CPU time of a packet of a known flow, without and with masquerade. */
   readonly flowCosts: Int32Array = new Int32Array(2)
   /** Zone of each node (0 for none), and one-way ticks by pair of zones. */
   readonly zones: Int32Array
@@ -107,6 +107,7 @@ export class HopLog implements Wire {
   private readonly slowPath: SlowPath
   private readonly result: Float64Array
   private readonly layout: ResultLayout
+  private readonly nodes: number
   private lostCost = 0
   private seed = 0
   private rules!: RuleColumns
@@ -131,7 +132,7 @@ export class HopLog implements Wire {
     this.hopNanos = new Uint32Array(capacity)
     this.hopMeta = new Uint32Array(capacity)
     this.slotOf = new Uint16Array(parts.endpoints + 1)
-    this.cores = new Int32Array(parts.nodes)
+    this.nodes = parts.nodes
     this.zones = new Int32Array(parts.nodes)
     this.lines = parts.lines
     this.third = parts.thirdEntries
@@ -146,7 +147,6 @@ export class HopLog implements Wire {
 
   take(rules: RuleColumns): void {
     this.rules = rules
-    this.cores.set(rules.nodeCores)
     this.zones.set(rules.nodeZone.map((zone) => zone + 1))
     this.zoneCount = rules.settings[SETTING_ZONES] + 1
     this.propagationTicks = rules.propagation.map((nanos) => Math.round(nanos / NANOS_PER_TICK))
@@ -182,13 +182,14 @@ export class HopLog implements Wire {
     for (let i = 0; i < most; i++) {
       const nodeProtocol = i === 2 ? third : lines[line + LINE_NODE_PROTOCOL + i]
       if (nodeProtocol < 0) break
-      this.write(
-        hop++,
-        nodeProtocol >> 8,
-        at,
-        flow & FLOW_HASH_BITS,
-        flowCosts[i === 0 ? (flow & FLOW_MASQUERADED) >> 8 : 0],
-      )
+      const node = nodeProtocol >> 8
+      const core =
+        i === 0
+          ? (flow >>> FLOW_CORE_SHIFT) & 255
+          : i === 1
+            ? flow >>> FLOW_CORE2_SHIFT
+            : this.slowPath.core(node, flow, line)
+      this.write(hop++, node, core, at, flowCosts[i === 0 ? (flow & FLOW_MASQUERADED) >> 8 : 0])
     }
     return hop
   }
@@ -206,12 +207,11 @@ export class HopLog implements Wire {
     }
     // The set-up begins with the resolution of the name; the packet's own time is added when it is known.
     this.lines[line + LINE_FIRST_NANOS] = names.nanos
-    const hash = this.lines[line + LINE_FLOW] & FLOW_HASH_BITS
-    const at = tick - this.stepBase
-    let hop = this.write(this.count, path.node0, at, hash, path.cost0)
-    if (path.hops > 1) hop = this.write(hop + 1, path.node1, at, hash, path.cost1)
-    if (path.hops > 2) hop = this.write(hop + 1, path.node2, at, hash, path.cost2)
-    this.close(hop, HOP_FIRST, line, nanos, length)
+    const last = this.legs(this.count, line, tick) - 1
+    this.hopCost[this.count] = path.cost0
+    if (path.hops > 1) this.hopCost[this.count + 1] = path.cost1
+    if (path.hops > 2) this.hopCost[this.count + 2] = path.cost2
+    this.close(last, HOP_FIRST, line, nanos, length)
   }
 
   /** The answer that completes the set-up of a TCP connection. */
@@ -242,11 +242,33 @@ export class HopLog implements Wire {
     const { flowCosts } = this
     if (!this.queued || path.hops === 0 || this.count + path.hops > this.hopTime.length) return
     const at = this.openingTick - this.stepBase + Math.round(nanos / NANOS_PER_TICK)
-    const hash = word & FLOW_HASH_BITS
     const first = flowCosts[path.masqueraded === 0 ? 0 : 1]
-    let hop = this.write(this.count, path.node0, at, hash, opening ? path.cost0 : first)
-    if (path.hops > 1) hop = this.write(hop + 1, path.node1, at, hash, opening ? path.cost1 : flowCosts[0])
-    if (path.hops > 2) hop = this.write(hop + 1, path.node2, at, hash, opening ? path.cost2 : flowCosts[0])
+    const second = flowCosts[0]
+    let hop = this.write(
+      this.count,
+      path.node0,
+      this.slowPath.core(path.node0, word, this.openingLine),
+      at,
+      opening ? path.cost0 : first,
+    )
+    if (path.hops > 1) {
+      hop = this.write(
+        hop + 1,
+        path.node1,
+        this.slowPath.core(path.node1, word, this.openingLine),
+        at,
+        opening ? path.cost1 : second,
+      )
+    }
+    if (path.hops > 2) {
+      hop = this.write(
+        hop + 1,
+        path.node2,
+        this.slowPath.core(path.node2, word, this.openingLine),
+        at,
+        opening ? path.cost2 : second,
+      )
+    }
     this.close(hop, waits ? HOP_QUERY : HOP_LOST, this.openingLine, 0, 0)
   }
 
@@ -264,7 +286,7 @@ export class HopLog implements Wire {
     const cost = this.serviceNanos(rules.stationNanos[station], line, tick)
     const hop = this.count
     this.hopTime[hop] = tick - this.stepBase + Math.round(nanos / NANOS_PER_TICK)
-    this.hopPlace[hop] = (this.cores.length + station) << 16
+    this.hopPlace[hop] = (this.nodes + station) << 16
     this.hopCost[hop] = cost
     this.close(hop, HOP_REQUEST, line, cost, length)
   }
@@ -283,7 +305,7 @@ export class HopLog implements Wire {
       hop = this.legs(hop, line, tick)
       if (station >= 0) {
         this.hopTime[hop] = tick - this.stepBase + Math.round(this.lines[line + LINE_FORWARD_NANOS] / NANOS_PER_TICK)
-        this.hopPlace[hop] = (this.cores.length + station) << 16
+        this.hopPlace[hop] = (this.nodes + station) << 16
         this.hopCost[hop] = cost
         hop++
         this.result[this.layout.stations + station * STATION_WORDS + STATION_REQUESTS]++
@@ -320,9 +342,10 @@ export class HopLog implements Wire {
   }
 
   /** An opening packet that the node it came in on did not let through. */
-  lost(node: number, tick: number, hash: number): void {
-    if (!this.queued || node < 0) return
-    const hop = this.write(this.count, node, tick - this.stepBase, hash, this.lostCost)
+  lost(line: number, tick: number): void {
+    const { entered } = this.slowPath
+    if (!this.queued || entered < 0) return
+    const hop = this.write(this.count, entered, this.slowPath.enteredCore(line), tick - this.stepBase, this.lostCost)
     this.close(hop, HOP_LOST, 0, 0, 0)
   }
 
@@ -388,7 +411,7 @@ export class HopLog implements Wire {
 
   /** @param nanos  from sending the request to the end of its service */
   private settleRequest(hop: number, nanos: number, dropped: boolean, slot: number): void {
-    const station = (this.hopPlace[hop] >>> 16) - this.cores.length
+    const station = (this.hopPlace[hop] >>> 16) - this.nodes
     this.result[this.layout.stations + station * STATION_WORDS + STATION_REQUESTS]++
     if (!dropped) {
       this.record(this.layout.requestHistogram + slot, nanos)
@@ -422,9 +445,9 @@ export class HopLog implements Wire {
     result[at + ENDPOINT_BYTES] += by * length
   }
 
-  private write(hop: number, node: number, at: number, hash: number, cost: number): number {
+  private write(hop: number, node: number, core: number, at: number, cost: number): number {
     this.hopTime[hop] = at
-    this.hopPlace[hop] = (node << 16) | (((hash * this.cores[node]) >> 8) << 8)
+    this.hopPlace[hop] = (node << 16) | (core << 8)
     this.hopCost[hop] = cost
     return hop
   }

@@ -1,5 +1,7 @@
 /** What one worker's dataplane is made with, what a run of it is given, and what it can be asked; `dataplane.ts` makes it. */
+
 import type { FlowTable } from './flowtable.ts'
+import type { Lanes } from './journey.ts'
 import type { ConnectionColumns, PacketColumns, RequestColumns } from './packet.ts'
 import type { HopColumns } from './queue.ts'
 import type { PairSeries, ResultExtent, ResultLayout } from './result.ts'
@@ -11,6 +13,8 @@ export interface DataplaneLimits {
   /** Most conntrack entries over all nodes and shards that this instance holds. */
   readonly entries: number
   readonly shards: number
+  /** Left out: lanes say nothing about flows, so receive-side scaling goes by hash alone. */
+  readonly lanes?: Lanes | undefined
   readonly nodes: number
   /** Endpoint ids, over all rule sets that will be used. */
   readonly endpoints: number

@@ -5,7 +5,7 @@
  * masquerade → insert → the endpoint's node. Nothing else creates or chooses, and nothing else can fail in a new way.
  * Cost: about 0.4 µs for a connection on one node; allocates nothing.
  */
-import { LINE_CLIENT, LINE_DESTINATION, LINE_PORTS } from './connection.ts'
+import { LINE_CLIENT, LINE_DESTINATION, LINE_PORTS, LINE_SHIFT } from './connection.ts'
 import { CLASS_NONE, CLASS_SYN, INVALID, initialState, REOPEN } from './conntrack.ts'
 import {
   ACTION_DNAT,
@@ -88,19 +88,33 @@ import {
   REASON_SNAT_PORTS_EXHAUSTED,
 } from './verdict.ts'
 
+/** Lanes of a trace that hold flows dealt out one by one, as receive-side scaling deals them out to cores. */
+export interface Lanes {
+  /** Of the whole trace: a power of two. */
+  readonly count: number
+  /** Numbers of the lanes here; by their place the first line of each, and the number of lines at the end. */
+  readonly lane: Int32Array
+  readonly firstLine: Int32Array
+}
+
 /** What the slow path works on; made once with the core. */
 export interface JourneyParts extends TrackerParts {
+  readonly lanes: Lanes | null
   readonly lines: Int32Array
   /** Two words a line: entry and node << 8 | protocol of the third node. */
   readonly thirdEntries: Int32Array
 }
 
 export class Journey implements Carrier {
+  private readonly parts: JourneyParts
   rules!: RuleColumns
   result: Float64Array = new Float64Array(0)
   layout!: ResultLayout
   seed = 0
   wire: Wire = NO_WIRE
+  /** By node: receive-side scaling spreads flows by lane over so many cores (a power of two), less 1; and from there on by hash. */
+  private readonly laneCores: Int32Array
+  private readonly hashCores: Int32Array
   readonly tracker: Tracker
   readonly selector: Selector
   /** Where packets come in, whatever their addresses say: for `explain --node`; -1 for the model's own choice. */
@@ -132,11 +146,14 @@ export class Journey implements Carrier {
   protected staysOn = -1
 
   constructor(parts: JourneyParts) {
+    this.parts = parts
     this.tracker = new Tracker(parts)
     this.selector = new Selector(this.tracker, parts.shards, parts.nodes)
     this.entries = parts.table.entries
     this.lines = parts.lines
     this.third = parts.thirdEntries
+    this.laneCores = new Int32Array(parts.nodes)
+    this.hashCores = new Int32Array(parts.nodes).fill(1)
   }
 
   /** Takes up a rule set: at the start of a run, and when the cluster has changed. */
@@ -144,6 +161,38 @@ export class Journey implements Carrier {
     this.rules = rules
     this.tracker.rules = rules
     this.selector.rules = rules
+    this.spread()
+  }
+
+  /**
+   * Which flows share a core. By hash alone where lanes say nothing about flows; else also by lane, as far as the numbers of
+   * lanes and cores have a power of two in common: then a core has its flows from few lanes, and threads need not wait for each other.
+   */
+  private spread(): void {
+    const { lanes } = this.parts
+    this.rules.nodeCores.forEach((cores, node) => {
+      let common = 1
+      while (lanes !== null && cores % (common * 2) === 0 && lanes.count % (common * 2) === 0) common *= 2
+      this.laneCores[node] = common - 1
+      this.hashCores[node] = cores / common
+    })
+  }
+
+  /** The core of a node that takes a flow. @param hash any word; its low 8 bits count */
+  core(node: number, hash: number, line: number): number {
+    const own = this.laneCores[node]
+    const byHash = ((hash & 255) * this.hashCores[node]) >> 8
+    return own === 0 ? byHash : (this.laneOf(line) & own) + (own + 1) * byHash
+  }
+
+  /** The lane that a line is in; a line behind those of the trace is of its shard's. */
+  private laneOf(line: number): number {
+    const { firstLine, lane } = this.parts.lanes!
+    const number = line >> LINE_SHIFT
+    if (number >= firstLine[firstLine.length - 1]) return this.tracker.shard
+    let i = 0
+    while (firstLine[i + 1] <= number) i++
+    return lane[i]
   }
 
   /** A packet sets out: what it looks like, and the random word of its connection. */

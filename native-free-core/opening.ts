@@ -5,6 +5,8 @@
  * took is kept in its line, for the fast path to follow.
  */
 import {
+  FLOW_CORE_SHIFT,
+  FLOW_CORE2_SHIFT,
   FLOW_HASH_BITS,
   FLOW_MASQUERADED,
   FLOW_PROXIED,
@@ -151,8 +153,10 @@ export class Opening extends Journey {
       this.third[at + 1] = (path.node2 << 8) | this.protocol
     }
     lines[line + LINE_FORWARD_NANOS] = path.forwardNanos
-    lines[line + LINE_FLOW] =
-      (this.connectionWord & FLOW_HASH_BITS) | (path.masqueraded !== 0 ? FLOW_MASQUERADED : 0) | this.proxied()
+    const core = path.hops > 0 ? this.core(path.node0, this.connectionWord, line) << FLOW_CORE_SHIFT : 0
+    const core2 = path.hops > 1 ? this.core(path.node1, this.connectionWord, line) << FLOW_CORE2_SHIFT : 0
+    const flags = (path.masqueraded !== 0 ? FLOW_MASQUERADED : 0) | this.proxied()
+    lines[line + LINE_FLOW] = (this.connectionWord & FLOW_HASH_BITS) | flags | core | core2
     lines[line + LINE_FIRST_NANOS] = path.forwardNanos + path.firstExtraNanos
     lines[line + LINE_ENDPOINT] = this.endpoint
     lines[line + LINE_BACKEND] = this.destination
@@ -180,6 +184,11 @@ export class Opening extends Journey {
       const at = this.layout.endpoints + endpoint * ENDPOINT_WORDS + ENDPOINT_CONNECTIONS
       this.result[at] = this.result[at] + 1
     }
+  }
+
+  /** The core on which the node that a connection came in on has taken its packet. */
+  enteredCore(line: number): number {
+    return this.core(this.entered, this.connectionWord, line)
   }
 
   private total(word: number): void {

@@ -74,7 +74,7 @@ export interface PodQueues {
 export interface NodeQueues {
   /** Empty all queues. */
   clear(): void
-  /** Take in a run of hops; those of places that are not this instance's are passed over. Call in the order of shards. */
+  /** Take in a run of hops; those of queues that are not this instance's are passed over. Call in the order of shards. */
   add(hops: HopColumns, from: number, to: number): void
   /**
    * Put what was taken in through the queues, in time order, and answer in the hops' `wait`.
@@ -89,13 +89,13 @@ export interface NodeQueues {
  * @param cores     by node, at least 1
  * @param backlog   packets that may wait in a queue
  * @param capacity  most hops of a step
- * @param mine      whether this instance serves a place
+ * @param mine      whether this instance serves a queue: of a node by its core, of a pod by 0
  */
 export function createNodeQueues(
   cores: Int32Array,
   backlog: number,
   capacity: number,
-  mine: (place: number) => boolean,
+  mine: (place: number, core: number) => boolean,
   pods: PodQueues = { workers: new Int32Array(0), backlog: 1 },
 ): NodeQueues {
   for (const waiting of [backlog, pods.backlog]) {
@@ -111,10 +111,10 @@ export function createNodeQueues(
   const queues = firstQueue[places]
   /** From here on queues are the workers of pods: a request goes to the first of them to be free. */
   const firstShared = firstQueue[nodes]
-  const served = Uint8Array.from({ length: places }, (_, place) => (mine(place) ? 1 : 0))
   /** By queue: its ring of leaving times, to know how many are still there; and the place that it is of. */
   const ringStart = new Int32Array(queues + 1)
   const placeOf = new Int32Array(queues)
+  const served = new Uint8Array(queues)
   for (let place = 0; place < places; place++) {
     // Workers share a backlog: each stands for its part of it, and has the one being served beside it.
     const workers = firstQueue[place + 1] - firstQueue[place]
@@ -122,6 +122,7 @@ export function createNodeQueues(
     for (let queue = firstQueue[place]; queue < firstQueue[place + 1]; queue++) {
       ringStart[queue + 1] = ringStart[queue] + room
       placeOf[queue] = place
+      served[queue] = mine(place, place < nodes ? queue - firstQueue[place] : 0) ? 1 : 0
     }
   }
   /** By queue: when the last packet taken in leaves, ns. */
@@ -161,11 +162,11 @@ export function createNodeQueues(
     let latest = highest
     for (let i = from; i < to; i++) {
       const where = place[i]
-      const owner = where >>> 16
-      if (served[owner] === 0) continue
+      const queue = firstQueue[where >>> 16] + ((where >>> 8) & 0xff)
+      if (served[queue] === 0) continue
       const arrival = time[i]
       arrivals[at] = arrival
-      queueOf[at] = firstQueue[owner] + ((where >>> 8) & 0xff)
+      queueOf[at] = queue
       costs[at] = cost[i]
       if (arrival > latest) latest = arrival
       at++
@@ -248,28 +249,31 @@ export function createNodeQueues(
         const end = firstQueue[placeOf[queue] + 1]
         for (let other = queue + 1; other < end; other++) if (freeAt[other] < freeAt[queue]) queue = other
       }
+      const free = freeAt[queue]
+      const cost = costs[item]
       const ring = ringStart[queue]
       const room = ringStart[queue + 1] - ring
       let first = head[queue]
       let here = waiting[queue]
-      // Those that have left by now.
-      while (here > 0 && departures[ring + first] <= arrival) {
-        first = first + 1 === room ? 0 : first + 1
-        here--
+      if (free <= arrival) here = 0
+      else if (here === room) {
+        // Leaving times are looked at only when there seems to be no room: those that have left by now make some.
+        while (here > 0 && departures[ring + first] <= arrival) {
+          first = first + 1 === room ? 0 : first + 1
+          here--
+        }
+        head[queue] = first
+        if (here === room) {
+          queueDrops[queue] = queueDrops[queue] + 1
+          waits[item] = WAIT_DROPPED
+          continue
+        }
       }
-      head[queue] = first
-      if (here === room) {
-        waiting[queue] = here
-        queueDrops[queue] = queueDrops[queue] + 1
-        waits[item] = WAIT_DROPPED
-        continue
-      }
-      const cost = costs[item]
-      const free = freeAt[queue]
-      const start = Math.max(free, arrival)
-      freeAt[queue] = start + cost
+      const start = free > arrival ? free : arrival
+      const leaves = start + cost
+      freeAt[queue] = leaves
       const last = first + here
-      departures[ring + (last >= room ? last - room : last)] = start + cost
+      departures[ring + (last >= room ? last - room : last)] = leaves
       waiting[queue] = here + 1
       queueBusy[queue] = queueBusy[queue] + cost
       waits[item] = start - arrival
@@ -281,7 +285,10 @@ export function createNodeQueues(
     let at = 0
     for (const { hops, from, to } of parts) {
       const { place, wait } = hops
-      for (let i = from; i < to; i++) if (served[place[i] >>> 16] !== 0) wait[i] = waits[at++]
+      for (let i = from; i < to; i++) {
+        const where = place[i]
+        if (served[firstQueue[where >>> 16] + ((where >>> 8) & 0xff)] !== 0) wait[i] = waits[at++]
+      }
     }
   }
 

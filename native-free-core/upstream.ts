@@ -14,7 +14,6 @@
  */
 import {
   FLOW_ANSWERED,
-  FLOW_HASH_BITS,
   LINE_CHAIN,
   LINE_CLIENT,
   LINE_DESTINATION,
@@ -200,7 +199,7 @@ export class Upstreams {
     this.reason = slowPath.open(line, TCP_SYN, nowMs, tick | 0, shard)
     if (this.reason !== REASON_NONE) {
       slowPath.countLoss(this.reason)
-      log.lost(slowPath.entered, tick, (lines[line + LINE_PORTS] >>> 16) & FLOW_HASH_BITS)
+      log.lost(line, tick)
       this.release(at)
       return -1
     }

@@ -6,12 +6,8 @@
  */
 import { availableParallelism } from 'node:os'
 import type { replay as Replay } from '../replay/replay.ts'
-import { renderReplayGha } from '../report/gha.ts'
-import { renderJson } from '../report/json.ts'
-import { renderJunit } from '../report/junit.ts'
-import { renderMarkdown } from '../report/markdown.ts'
-import { renderText, renderThresholds } from '../report/text.ts'
-import { evaluateThresholds, parseThreshold, type ThresholdResult } from '../report/threshold.ts'
+import type { ReplayFormat } from '../report/render.ts'
+import { evaluateThresholds, parseThreshold } from '../report/threshold.ts'
 import type { ReplayReport } from '../report/types.ts'
 import { commaList, usageError, wholeNumber } from './arguments.ts'
 import { EXIT_THRESHOLD } from './exit.ts'
@@ -20,7 +16,7 @@ import { parseOutputs, stdoutFormat, writeWhole } from './outputs.ts'
 import { startProgress } from './progress.ts'
 import { warningPrinter } from './warnings.ts'
 
-const FORMATS = ['text', 'json', 'markdown', 'junit', 'gha', 'gha-bigger'] as const
+const FORMATS: readonly ReplayFormat[] = ['text', 'json', 'markdown', 'junit', 'gha', 'gha-bigger']
 const POLICIES = ['cluster', 'local', 'as-is'] as const
 const PROXY_MODES = ['nftables', 'iptables', 'ipvs'] as const
 const INGRESS_PATHS = ['instance', 'ip', 'proxy'] as const
@@ -29,8 +25,6 @@ const MOST_SHARDS = 16
 const DEFAULT_SHARDS = 16
 /** The seed is one word of the hash that stands for chance. */
 const MOST_SEED = 0xffff_ffff
-
-type Format = (typeof FORMATS)[number]
 
 /** As typed: one field a flag, absent where the flag was. */
 export interface ReplayCommandOptions {
@@ -53,8 +47,13 @@ export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<
   const thresholds = options.threshold.map(parseThreshold)
   const outputs = parseOutputs(options.output, FORMATS)
   const settings = replayOptions(options)
+  // Threads load their code while this one loads the rest and plans.
+  const { WorkerPool } = await import('../replay/pool.ts')
+  const pool = new WorkerPool(settings.workers)
   const { replay }: { replay: typeof Replay } = await import('../replay/replay.ts')
 
+  // The views are loaded while the workers run.
+  const views = import('../report/render.ts')
   const abort = new AbortController()
   io.onInterrupt(() => abort.abort())
   const progress = startProgress(io, 'replay', options.quiet)
@@ -66,6 +65,7 @@ export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<
       onWarning: (warning) => warnings.print(warning),
       signal: abort.signal,
       stdin: () => io.stdin(),
+      pool,
     })
   } catch (error) {
     if (abort.signal.aborted) return EXIT_INTERRUPTED
@@ -76,32 +76,16 @@ export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<
   }
   if (abort.signal.aborted) return EXIT_INTERRUPTED
 
+  const { renderReplay, renderThresholds } = await views
   const results = evaluateThresholds(thresholds, report)
   for (const { format, file } of outputs) {
-    if (file !== null) writeWhole(file, render(format, report, results, false))
+    if (file !== null) writeWhole(file, renderReplay(format, report, results, false))
   }
   const format = stdoutFormat(outputs, options.quiet)
   // Text and Markdown begin with the thresholds; beside data they belong on standard error.
   if (format !== 'text' && format !== 'markdown') io.stderr(renderThresholds(results, { color: io.errorColor }))
-  if (format !== null) io.stdout(render(format, report, results, io.color))
+  if (format !== null) io.stdout(renderReplay(format, report, results, io.color))
   return results.every((result) => result.pass) ? 0 : EXIT_THRESHOLD
-}
-
-function render(format: Format, report: ReplayReport, results: readonly ThresholdResult[], color: boolean): string {
-  switch (format) {
-    case 'json':
-      return renderJson(report)
-    case 'markdown':
-      return renderMarkdown(report, results)
-    case 'junit':
-      return renderJunit(`dpemu replay: ${report.trace.name}`, results)
-    case 'gha':
-      return renderReplayGha(report, 'smaller')
-    case 'gha-bigger':
-      return renderReplayGha(report, 'bigger')
-    case 'text':
-      return renderText(report, results, { color })
-  }
 }
 
 function replayOptions(options: ReplayCommandOptions): Parameters<typeof Replay>[0] {

@@ -27,6 +27,8 @@ export interface WorkerTask {
   /** Whether a node's limit can be reached at all, so that budgets must be settled on the way. */
   readonly settles: boolean
   readonly runs: readonly WorkerRun[]
+  /** Flows are dealt out to lanes one by one. */
+  readonly flowsByLane: boolean
   /** Cores by node, and packets that may wait for one. */
   readonly cores: Int32Array
   readonly backlog: number

@@ -15,7 +15,7 @@ import { packageVersion } from '../version.ts'
 import { mergeRuns } from './merge.ts'
 import { CONTROL_WORDS, type WorkerResult, type WorkerTask } from './messages.ts'
 import { extentOf, MOST_HOPS, type PlannedRun, planReplay, type ReplayOptions, type ReplayPlan } from './plan.ts'
-import { runWorkers } from './pool.ts'
+import { WorkerPool } from './pool.ts'
 import { Settlement } from './settle.ts'
 import { summarizeRun } from './summarize.ts'
 import { mostRows, workerOfLane } from './window.ts'
@@ -29,6 +29,8 @@ export interface ReplayHooks {
   readonly signal?: AbortSignal
   /** Text of standard input, for `-f -`. */
   stdin?(): string
+  /** Made beforehand for as many workers; it is closed in the end. */
+  readonly pool?: WorkerPool
 }
 
 /**
@@ -36,6 +38,20 @@ export interface ReplayHooks {
  */
 export async function replay(options: ReplayOptions, hooks: ReplayHooks = {}): Promise<ReplayReport> {
   const began = performance.now()
+  const pool = hooks.pool ?? new WorkerPool(options.workers)
+  try {
+    return await replayOn(pool, options, hooks, began)
+  } finally {
+    await pool.close()
+  }
+}
+
+async function replayOn(
+  pool: WorkerPool,
+  options: ReplayOptions,
+  hooks: ReplayHooks,
+  began: number,
+): Promise<ReplayReport> {
   const trace = openTrace(options.trace)
   let plan: ReplayPlan
   try {
@@ -48,7 +64,7 @@ export async function replay(options: ReplayOptions, hooks: ReplayHooks = {}): P
   }
   for (const warning of plan.warnings) hooks.onWarning?.(warning)
   const total = trace.totals.packets * plan.runs.length
-  const results = await runWorkers(tasksOf(plan, trace, options.trace), {
+  const results = await pool.run(tasksOf(plan, trace, options.trace), {
     onProgress: (done) => hooks.onProgress?.(Math.min(done, total), total),
     signal: hooks.signal,
   })
@@ -120,6 +136,8 @@ export function tasksOf(plan: ReplayPlan, trace: TraceFile, path: string): Worke
     endpoints: Math.max(1, plan.registry.endpoints.length),
     entries: plan.entries,
     settles: plan.settles,
+    // Where lanes hold clients, flows of one client share a lane, but not a core.
+    flowsByLane: trace.header.destinations.every(({ steer }) => steer === 'tuple'),
     cores: nodeMaxima(plan.runs, nodes, 'nodeCores'),
     backlog: plan.model.backlogPackets,
     pods: {

@@ -8,6 +8,7 @@
 import {
   type ConnectionColumns,
   FLAG_REQUEST,
+  type Lanes,
   type PacketColumns,
   type RequestColumns,
 } from '../../native-free-core/index.ts'
@@ -102,6 +103,12 @@ export class WindowReader {
   /** Most packet rows of one window over the lanes of this worker, for the core's columns. */
   get maxPacketRows(): number {
     return mostRows(this.trace, (lane) => this.lanes.includes(lane))
+  }
+
+  /** Which lines are of which lane, for the core. */
+  lanesHere(): Lanes {
+    const firstLine = [...this.lanes.map((lane) => this.lineBase[lane]!), this.lines]
+    return { count: this.laneCount, lane: Int32Array.from(this.lanes), firstLine: Int32Array.from(firstLine) }
   }
 
   /** Most requests of one window over the lanes of this worker. */

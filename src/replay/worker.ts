@@ -35,6 +35,7 @@ import {
   type WorkerRunResult,
   type WorkerTask,
 } from './messages.ts'
+import { queueOwners } from './queue-owners.ts'
 import { Settlement } from './settle.ts'
 import { WindowReader, workerOfLane } from './window.ts'
 
@@ -81,6 +82,7 @@ function runOn(trace: TraceFile, task: WorkerTask): WorkerResult {
     connections: reader.lines,
     entries: task.entries,
     shards: task.shards,
+    lanes: task.flowsByLane ? reader.lanesHere() : undefined,
     nodes: task.nodes,
     endpoints: task.endpoints,
     packetRows: reader.maxPacketRows,
@@ -91,9 +93,14 @@ function runOn(trace: TraceFile, task: WorkerTask): WorkerResult {
   })
   // The queues of a node or pod belong to one worker, whichever shards its packets come from.
   const mostHops = task.hops.reduce((sum, { capacity }) => sum + capacity, 0)
-  const mine = (place: number): boolean => place % task.workers === task.worker
-  const queues = createNodeQueues(task.cores, task.backlog, mostHops, mine, task.pods)
-  const runs = task.runs.map((run) => new RunInWorker(task, run, own, reader, dataplane, queues, hops).go())
+  const pods = task.pods.workers.length
+  const owners = queueOwners(task.cores, pods, task.shards, task.workers, task.flowsByLane)
+  const mine = (place: number, core: number): boolean => owners.serves(task.worker, place, core)
+  const capacity = owners.apart ? hops[task.worker]!.time.length : mostHops
+  const queues = createNodeQueues(task.cores, task.backlog, capacity, mine, task.pods)
+  const runs = task.runs.map((run) =>
+    new RunInWorker(task, run, own, reader, dataplane, queues, hops, owners.apart).go(),
+  )
   const cache = createRequire(import.meta.url).cache
   return { runs, nativeAddons: Object.keys(cache).some((path) => path.endsWith('.node')) }
 }
@@ -111,6 +118,8 @@ class RunInWorker {
   private readonly dataplane: Dataplane
   private readonly queues: NodeQueues
   private readonly hops: readonly HopColumns[]
+  /** No other worker's hops are needed, nor this one's by others. */
+  private readonly apart: boolean
   private readonly stepTicks: number
   private readonly busy: Float64Array
   private readonly drops: Float64Array
@@ -123,6 +132,7 @@ class RunInWorker {
     dataplane: Dataplane,
     queues: NodeQueues,
     hops: readonly HopColumns[],
+    apart: boolean,
   ) {
     this.task = task
     this.run = run
@@ -131,6 +141,7 @@ class RunInWorker {
     this.dataplane = dataplane
     this.queues = queues
     this.hops = hops
+    this.apart = apart
     this.stepTicks = Math.max(1, Math.ceil(run.durationTicks / SAMPLES))
     this.busy = new Float64Array(task.nodes + task.pods.workers.length)
     this.drops = new Float64Array(this.busy.length)
@@ -194,15 +205,16 @@ class RunInWorker {
       for (const shard of this.own) tracker.reapIfTight(shard, nowMs)
       settlement.publish(dataplane.table.counts, this.own)
     }
-    settlement.barrier()
+    if (task.settles || !this.apart) settlement.barrier()
     if (task.settles) settlement.settle(dataplane.budgets, this.run.conntrackMax)
     for (let shard = 0; shard < task.shards; shard++) {
+      if (this.apart && shard % task.workers !== task.worker) continue
       const hops = this.hops[shard % task.workers]!
       queues.add(hops, task.segments[shard * 2]!, task.segments[shard * 2 + 1]!)
     }
     queues.run(from * NANOS_PER_TICK, this.busy, this.drops)
     this.countQueues(Math.min(SAMPLES - 1, Math.floor(from / this.stepTicks)))
-    settlement.barrier()
+    if (!this.apart) settlement.barrier()
     dataplane.settleHops()
     for (const shard of this.own) task.segments.fill(0, shard * 2, shard * 2 + 2)
   }

@@ -10,6 +10,8 @@ import { fakeIo } from './fake-io.ts'
 
 const replay = vi.hoisted(() => vi.fn())
 vi.mock('../../src/replay/replay.ts', () => ({ replay }))
+const WorkerPool = vi.hoisted(() => vi.fn())
+vi.mock('../../src/replay/pool.ts', () => ({ WorkerPool }))
 
 interface Hooks {
   onProgress(done: number, total: number): void
@@ -33,6 +35,7 @@ let folder = ''
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'dpemu-replay-'))
   replay.mockReset()
+  WorkerPool.mockReset()
   replay.mockImplementation(async () => report())
 })
 afterEach(() => rmSync(folder, { recursive: true }))

@@ -1,0 +1,34 @@
+/** All views of a replay report, for whoever loads them when they are needed. */
+import { renderReplayGha } from './gha.ts'
+import { renderJson } from './json.ts'
+import { renderJunit } from './junit.ts'
+import { renderMarkdown } from './markdown.ts'
+import { renderText } from './text.ts'
+import type { ThresholdResult } from './threshold.ts'
+import type { ReplayReport } from './types.ts'
+
+export { renderThresholds } from './text.ts'
+
+export type ReplayFormat = 'text' | 'json' | 'markdown' | 'junit' | 'gha' | 'gha-bigger'
+
+export function renderReplay(
+  format: ReplayFormat,
+  report: ReplayReport,
+  results: readonly ThresholdResult[],
+  color: boolean,
+): string {
+  switch (format) {
+    case 'json':
+      return renderJson(report)
+    case 'markdown':
+      return renderMarkdown(report, results)
+    case 'junit':
+      return renderJunit(`dpemu replay: ${report.trace.name}`, results)
+    case 'gha':
+      return renderReplayGha(report, 'smaller')
+    case 'gha-bigger':
+      return renderReplayGha(report, 'bigger')
+    case 'text':
+      return renderText(report, results, { color })
+  }
+}
