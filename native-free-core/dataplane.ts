@@ -302,7 +302,8 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     const size = to - from
     for (let i = 0; i < size; i++) batchLines[i] = (lineBase + slot[from + i]) << LINE_SHIFT
     sink[0] = touchLines(size) ^ touchEntries(size)
-    const baseMs = Math.floor(baseTick / TICKS_PER_MS)
+    // Whole numbers of 32 bits, as entries have them: a run of more than 24 days has other troubles.
+    const baseMs = Math.floor(baseTick / TICKS_PER_MS) | 0
     const restTicks = baseTick - baseMs * TICKS_PER_MS
     if (proxying) {
       proxies.advance(shard, baseMs + Math.floor((restTicks + time[from]) / TICKS_PER_MS), baseTick + time[from])
@@ -320,7 +321,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
       const packetFlags = flags[row]
       const packetLength = length[row]
       const status = lines[line + LINE_STATUS] & 0xff
-      const nowMs = baseMs + (((restTicks + time[row] + 0.5) * MS_PER_TICK) | 0)
+      const nowMs = (baseMs + (((restTicks + time[row] + 0.5) * MS_PER_TICK) | 0)) | 0
       bytes += packetLength
       let passes = false
       if (status === LINE_OPEN || status === LINE_OPEN2) {
@@ -345,10 +346,10 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
             (entries[entry + ENTRY_REPLY_SOURCE] ^ backend) |
             (entries[entry + ENTRY_REPLY_DESTINATION] ^ seen) |
             (entries[entry + ENTRY_REPLY_PORTS] ^ replyPorts) |
-            ((word & (STATUS_PICKED_UP | seenReply)) ^ seenReply)) ===
+            ((word & (STATUS_PICKED_UP | seenReply)) ^ seenReply) |
+            (STEADY[(packetFlags << 4) | state] ^ 1)) ===
             0 &&
-          entries[entry + ENTRY_EXPIRES] > nowMs &&
-          STEADY[(packetFlags << 4) | state] === 1
+          entries[entry + ENTRY_EXPIRES] > nowMs
         ) {
           const timeout = timeouts[(((HEADER_ONLY_BYTES - packetLength) >>> 31) << 4) | state]
           if (status === LINE_OPEN) {
