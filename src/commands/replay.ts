@@ -5,6 +5,7 @@
  * replay is complete, and files before standard output.
  */
 import { availableParallelism } from 'node:os'
+import { INGRESS_PATHS } from '../ingress-path.ts'
 import type { replay as Replay } from '../replay/replay.ts'
 import type { ReplayFormat } from '../report/render.ts'
 import { evaluateThresholds, parseThreshold } from '../report/threshold.ts'
@@ -19,7 +20,6 @@ import { warningPrinter } from './warnings.ts'
 const FORMATS: readonly ReplayFormat[] = ['text', 'json', 'markdown', 'junit', 'gha', 'gha-bigger']
 const POLICIES = ['cluster', 'local', 'as-is'] as const
 const PROXY_MODES = ['nftables', 'iptables', 'ipvs'] as const
-const INGRESS_PATHS = ['instance', 'ip', 'proxy'] as const
 const MOST_WORKERS = 256
 const MOST_SHARDS = 16
 const DEFAULT_SHARDS = 16

@@ -6,14 +6,8 @@
  * Sources: aws-load-balancer-controller docs, annotation `target-type`; GKE container-native load balancing, annotation
  * `cloud.google.com/neg`; the labels that the manifests and charts of the proxies set.
  */
+import type { IngressPath } from '../ingress-path.ts'
 import type { Cluster, ClusterService } from '../k8s/cluster.ts'
-
-/**
- * `instance`: a cloud load balancer sends requests to node ports; `ip`: one sends them to pod addresses; `proxy`: pods in
- * the cluster do.
- */
-export const INGRESS_PATHS = ['instance', 'ip', 'proxy'] as const
-export type IngressPath = (typeof INGRESS_PATHS)[number]
 
 /** By `spec.controller`, or by the class name that stands for it where there is no IngressClass object. */
 const ALB = /^(ingress\.k8s\.aws\/alb|alb)$/

@@ -6,22 +6,14 @@
  * Sources: those of paths.ts; ingress-nginx docs, `worker-processes` (auto: one a CPU).
  */
 import { UserError } from '../errors.ts'
+import type { IngressPath } from '../ingress-path.ts'
 import type { Cluster, ClusterNode, ClusterPod, ClusterService, ClusterServicePort } from '../k8s/cluster.ts'
 import type { Endpoint, EndpointSlice, Ingress, IpFamily } from '../k8s/types.ts'
 import { suggestion } from '../nearest.ts'
-import {
-  type ChosenPath,
-  choosePath,
-  findProxyService,
-  type IngressPath,
-  isCloudController,
-  isIngressProxy,
-} from './choose-path.ts'
+import { type ChosenPath, choosePath, findProxyService, isCloudController, isIngressProxy } from './choose-path.ts'
 import { classNameOf, groupByController, ingressText, namespaceOf } from './classes.ts'
 import { loadBalancerAddresses } from './own-addresses.ts'
 import { readIngress } from './read-ingress.ts'
-
-export { INGRESS_PATHS, type IngressPath } from './choose-path.ts'
 
 /** One that ends clients' connections and opens others to backends. */
 export interface ProxyReplica {

@@ -9,6 +9,7 @@ import { backendResolver } from './backends.ts'
 import { type IngressOptions, listenersFromIngresses } from './from-ingress.ts'
 import { compileTable, type RouteTable } from './table.ts'
 
+export { INGRESS_PATHS, type IngressPath } from '../ingress-path.ts'
 export type { Backend } from './backends.ts'
 export { type ControllerGroup, groupByController } from './classes.ts'
 export {
@@ -16,8 +17,6 @@ export {
   type Entrance,
   entranceOf,
   findIngress,
-  INGRESS_PATHS,
-  type IngressPath,
   type ProxyReplica,
   SCHEME_PORTS,
 } from './entrance.ts'

@@ -222,7 +222,8 @@ class Doors {
   }
 
   private entranceTo(destination: TraceDestination): Entrance {
-    return entranceOf(this.cluster, destination.ingress!, schemeOf(destination, this.cluster), this.path)
+    const path = this.path ?? destination.path ?? null
+    return entranceOf(this.cluster, destination.ingress!, schemeOf(destination, this.cluster), path)
   }
 
   private collect(entranceTo: (destination: TraceDestination) => Entrance | null): OpenDoors {
@@ -283,7 +284,7 @@ function schemeOf(destination: TraceDestination, cluster: Cluster): 'http' | 'ht
   if (destination.port === 443) return 'https'
   if (destination.port === 80) return 'http'
   try {
-    const { dialled } = entranceOf(cluster, destination.ingress!, 'https', null)
+    const { dialled } = entranceOf(cluster, destination.ingress!, 'https', destination.path ?? null)
     return dialled.some(({ port }) => port === destination.port) ? 'https' : 'http'
   } catch (error) {
     if (!(error instanceof UserError)) throw error

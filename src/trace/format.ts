@@ -16,6 +16,7 @@
  * Only little-endian hosts read and write traces; that is every platform of Node.js but s390x.
  */
 import ipaddr from 'ipaddr.js'
+import type { IngressPath } from '../ingress-path.ts'
 
 export const TRACE_FORMAT = 'dpemu-trace'
 export const TRACE_VERSION = 1
@@ -87,6 +88,8 @@ export interface TraceDestination {
   readonly name?: string
   /** With `to: ingress`: `namespace/name` of the Ingress whose entrance is dialled. `service` then is null, `protocol` 6. */
   readonly ingress?: string
+  /** With `to: ingress`: the way in that the scenario asks for; left out: as the Ingress's controller has it. */
+  readonly path?: IngressPath
   /** `namespace/name` of the Service the trace was made for, or null. */
   readonly service: string | null
   /** The Service's `port` (not its nodePort), or null. */

@@ -1,5 +1,6 @@
 /** Checks a trace's header map, so that everything behind it may rely on the types in format.ts. */
 import { UserError } from '../errors.ts'
+import { INGRESS_PATHS } from '../ingress-path.ts'
 import {
   ADDRESS_TYPES,
   addressCount,
@@ -77,6 +78,9 @@ export function parseHeader(object: unknown, path: string): TraceHeader {
       to,
       ...(to === 'name' ? { name: text(entry['name'], `${field}.name`) } : {}),
       ...(isIngress ? { ingress: text(entry['ingress'], `${field}.ingress`) } : {}),
+      ...(isIngress && entry['path'] !== undefined
+        ? { path: oneOf(entry['path'], INGRESS_PATHS, `${field}.path`) }
+        : {}),
       service: orNull(entry['service'], (service) => text(service, `${field}.service`)),
       servicePort: orNull(entry['servicePort'], (port) => integer(port, 65_535, `${field}.servicePort`)),
       node: orNull(entry['node'], (node) => text(node, `${field}.node`)),

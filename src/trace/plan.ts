@@ -136,7 +136,7 @@ class Planner {
         const hasTls = Array.isArray(tls) && tls.length > 0
         const isHttps = target.port === null ? hasTls : target.port === SCHEME_PORTS.https
         const scheme = isHttps ? 'https' : 'http'
-        const entrance = entranceOf(this.cluster, name, scheme, null)
+        const entrance = entranceOf(this.cluster, name, scheme, target.path)
         for (const { address } of entrance.dialled) this.clusterAddresses.add(address)
         this.entrances.set(target.field, { entrance, scheme })
       } catch (error) {
@@ -316,6 +316,7 @@ class Planner {
         protocol: 6,
         to: 'ingress',
         ingress: `${target.namespace}/${target.name}`,
+        ...(target.path === null ? {} : { path: target.path }),
         service: null,
         servicePort: null,
         node,

@@ -7,6 +7,7 @@
 import { load } from 'js-yaml'
 import { UserError } from '../errors.ts'
 import { readHost } from '../ingress/index.ts'
+import { INGRESS_PATHS, type IngressPath } from '../ingress-path.ts'
 import { canonicalIp, parseCidr } from '../k8s/ip.ts'
 import { readTextFile } from '../text-file.ts'
 import type { Distribution } from './distributions.ts'
@@ -98,6 +99,8 @@ export type Target =
       readonly name: string
       /** null: 443 where the Ingress has spec.tls, else 80. */
       readonly port: 80 | 443 | null
+      /** Way in; null: as the Ingress's controller has it. */
+      readonly path: IngressPath | null
       readonly weight: number
       readonly field: string
     }
@@ -304,7 +307,18 @@ function parseSource(from: Field): Source {
 }
 
 function parseTarget(target: Field): Target {
-  const fields = target.map(['service', 'address', 'name', 'ingress', 'port', 'protocol', 'via', 'node', 'weight'])
+  const fields = target.map([
+    'service',
+    'address',
+    'name',
+    'ingress',
+    'path',
+    'port',
+    'protocol',
+    'via',
+    'node',
+    'weight',
+  ])
   const weight = fields.weight.missing ? 1 : fields.weight.number(1e-9)
   const protocols = { TCP: 6, UDP: 17, SCTP: 132 } as const
   if (!fields.ingress.missing) {
@@ -317,10 +331,12 @@ function parseTarget(target: Field): Target {
       kind: 'ingress',
       ...parseNamespaced(fields.ingress),
       port: port as 80 | 443 | null,
+      path: fields.path.missing ? null : fields.path.oneOf(INGRESS_PATHS),
       weight,
       field: target.path,
     }
   }
+  if (!fields.path.missing) fields.path.fail('goes with ingress only')
   if (!fields.name.missing) {
     for (const other of ['service', 'address', 'via', 'node'] as const) {
       if (!fields[other].missing) fields[other].fail('does not go with name')

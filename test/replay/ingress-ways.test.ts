@@ -208,3 +208,23 @@ describe('who gets the requests', () => {
     expect(ingress.upstream.connections).toBe(6)
   })
 })
+
+describe('a scenario may ask for a way in', () => {
+  const masquerades = ({ ingress }: RunReport): boolean => ingress!.upstream.masqueradedFraction === 1
+
+  test.each([
+    ['instance', true],
+    ['ip', false],
+    ['proxy', false],
+  ] as const)('path: %s', async (path, masqueraded) => {
+    const to = { ingress: 'site', path }
+    const file = await trace({}, { to })
+    const run = await replayedOnce(file, { policies: ['as-is'] })
+    expect(run.ingressPath).toBe('as-is')
+    expect(run.ingress!.proxies.map(({ pod }) => pod !== null)).toEqual([path === 'proxy'])
+    expect(masquerades(run)).toBe(masqueraded)
+    // And the command line may ask for another.
+    const [other] = (await replayed(file, { policies: ['as-is'], ingressPaths: ['instance'] })).runs
+    expect(masquerades(other!)).toBe(true)
+  })
+})

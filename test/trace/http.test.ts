@@ -122,12 +122,21 @@ describe('clients of an Ingress dial its entrance', () => {
       ['192.168.0.1:30443 a tuple https', '192.168.0.2:30443 b tuple https'],
     ],
     ['a cloud load balancer', '{ ingress: cloud }', undefined, ['198.18.0.2:80  tuple http']],
+    ['a cloud load balancer, to pods', '{ ingress: cloud, path: ip }', undefined, ['198.18.0.2:80  tuple http']],
+    [
+      'the proxies, where the class has a load balancer',
+      '{ ingress: cloud, path: proxy }',
+      undefined,
+      ['192.0.2.80:80  tuple http'],
+    ],
   ])('%s', async (_, to, front, expected) => {
     const { header } = await generate(`to: ${to}\n${HTTP}`, front === undefined ? {} : { front })
     const schemes = [...new Set(header.requests!.map(({ scheme }) => scheme))]
     const name = to.includes('secure') ? 'secure' : to.includes('cloud') ? 'cloud' : 'plain'
     for (const destination of header.destinations)
       expect(destination).toMatchObject({ to: 'ingress', ingress: `default/${name}`, service: null, servicePort: null })
+    const path = /path: (\w+)/.exec(to)?.[1]
+    for (const destination of header.destinations) expect(destination.path).toBe(path)
     expect(
       header.destinations.map(({ address, port, node, steer }) =>
         [`${addressText(header.addresses, address)}:${port}`, node, steer, ...schemes].join(' '),
@@ -151,6 +160,8 @@ describe('clients of an Ingress dial its entrance', () => {
       'traffic[0].to.ingress: there is no Ingress default/plan',
       'did you mean default/plain?',
     ],
+    ['{ ingress: plain, path: pods }', HTTP, 'traffic[0].to.path must be one of instance, ip, proxy', ''],
+    ['{ service: web, path: ip }', HTTP, 'traffic[0].to.path goes with ingress only', ''],
     ['{ ingress: orphan }', HTTP, 'traffic[0].to.ingress: no controller serves Ingress default/orphan', ''],
     ['{ service: web, port: dns }', HTTP, 'traffic[0].to: is not TCP', ''],
     ['{ address: 10.1.1.1, port: 53, protocol: UDP }', HTTP, 'traffic[0].to: is not TCP', ''],
