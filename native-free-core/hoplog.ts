@@ -117,6 +117,8 @@ export class HopLog implements Wire {
   /** Of the packet whose hops are being added up. */
   private waited = 0
   private dropped = false
+  /** What dropped it was the queue of a pod on its way, not a node's. */
+  private fullPod = false
   /** Of the packet before it: latency with its waits, -1 where it was dropped. */
   private before = -1
 
@@ -367,8 +369,10 @@ export class HopLog implements Wire {
     let before = this.before
     for (let hop = from; hop < to; hop++) {
       const wait = hopWait[hop]
-      if (wait === WAIT_DROPPED) dropped = true
-      else waited += wait
+      if (wait === WAIT_DROPPED) {
+        dropped = true
+        this.fullPod = hopPlace[hop] >>> 16 >= this.nodes
+      } else waited += wait
       const bits = hopPlace[hop] & 0xff
       if ((bits & HOP_LAST) === 0) continue
       const nanos = hopNanos[hop] + waited
@@ -467,7 +471,7 @@ export class HopLog implements Wire {
   private takeBack(hop: number, bits: number): void {
     const line = this.hopLine[hop]
     this.countDelivered(line, this.hopMeta[hop] & 0xffff, -1)
-    this.slowPath.countLoss(REASON_BACKLOG_FULL)
+    this.slowPath.countLoss(this.fullPod ? REASON_POD_QUEUE_FULL : REASON_BACKLOG_FULL)
     if ((bits & HOP_ANSWERS) !== 0) this.lines[line + LINE_FLOW] &= ~FLOW_ANSWERED
     if ((bits & HOP_FIRST) === 0) return
     this.result[TOTAL_BROKEN]++

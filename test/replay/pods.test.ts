@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { RunReport } from '../../src/report/types.ts'
 import { cluster, type KubeObject, stream } from './cluster.ts'
+import { site, visitors } from './site.ts'
 import { replayed, replayedOnce, resultText, temporaryFolder, traceOf } from './support.ts'
 
 const folder = temporaryFolder()
@@ -126,5 +127,21 @@ describe('Services', () => {
   test('are the same for any number of workers', async () => {
     const texts = await Promise.all([1, 2, 7].map(async (workers) => resultText(await replayed(trace, { workers }))))
     expect(new Set(texts).size).toBe(1)
+  })
+})
+
+describe('the pod of an HTTP proxy', () => {
+  test('refuses requests under the same reason when it cannot keep up', async () => {
+    const file = await traceOf(
+      folder,
+      'proxied',
+      { seed: 3, duration: '2s', traffic: [visitors(400, { arrivals: { process: 'poisson', rate: 200 } })] },
+      site(),
+    )
+    const constants = { proxyRequestNanos: 20_000_000, podQueueRequests: 3 }
+    const run = await replayedOnce(file, { model: modelFile(constants), ingressPaths: ['proxy'] })
+    expect(run.drops['pod-queue-full']).toBeGreaterThan(50)
+    expect(run.drops['backlog-full']).toBeUndefined()
+    expect(run.nodes.every(({ backlogDrops }) => backlogDrops === 0)).toBe(true)
   })
 })
