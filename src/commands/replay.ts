@@ -47,7 +47,9 @@ export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<
   const thresholds = options.threshold.map(parseThreshold)
   const outputs = parseOutputs(options.output, FORMATS)
   const settings = replayOptions(options)
-  // Threads load their code while this one loads the rest and plans.
+  // What is no trace is found before any thread is made; then threads load their code while this one loads the rest and plans.
+  const { openTrace } = await import('../trace/read.ts')
+  openTrace(settings.trace).close()
   const { WorkerPool } = await import('../replay/pool.ts')
   const pool = new WorkerPool(settings.workers)
   const { replay }: { replay: typeof Replay } = await import('../replay/replay.ts')

@@ -47,6 +47,12 @@ export interface WorkerTask {
   readonly control: SharedArrayBuffer
 }
 
+/** A task that ends when as many threads are at it: then all of them have loaded their code. */
+export interface Rendezvous {
+  readonly meet: SharedArrayBuffer
+  readonly threads: number
+}
+
 export interface WorkerRunResult {
   readonly result: Float64Array
   /** Source ports by endpoint, entries by service port + 1. */

@@ -15,6 +15,7 @@ import {
   CONTROL_GENERATION,
   CONTROL_PROGRESS,
   CONTROL_WORDS,
+  type Rendezvous,
   type WorkerOutcome,
   type WorkerResult,
   type WorkerTask,
@@ -34,10 +35,12 @@ export interface PoolHooks {
  */
 export class WorkerPool {
   private readonly pool: Piscina
+  private readonly threads: number
 
   /** @param workers  as many as were asked for; no more threads than lanes are made */
   constructor(workers: number) {
     const threads = Math.max(1, Math.min(workers, LANES))
+    this.threads = threads
     const filename = fileURLToPath(new URL('./worker.js', import.meta.url))
     if (!existsSync(filename)) throw new Error(`${filename} is missing: the project has not been built`)
     this.pool = new Piscina({
@@ -91,7 +94,10 @@ export class WorkerPool {
     }
   }
 
+  /** Node 20 aborts when a thread is ended while it loads its code, so all of them are heard first. */
   async close(): Promise<void> {
+    const rendezvous: Rendezvous = { meet: new SharedArrayBuffer(4), threads: this.threads }
+    await Promise.allSettled(Array.from({ length: this.threads }, () => this.pool.run(rendezvous)))
     await this.pool.destroy()
   }
 }

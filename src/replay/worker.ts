@@ -29,6 +29,7 @@ import {
   CONTROL_ABORT,
   CONTROL_PROGRESS,
   CONTROL_WORDS,
+  type Rendezvous,
   type WorkerOutcome,
   type WorkerResult,
   type WorkerRun,
@@ -43,14 +44,27 @@ const PROGRESS_UNIT = 1024
 /** Steps of a sample interval in a run whose limits can be reached. */
 const SETTLING_STEPS = 8
 
-/** Whatever it throws is a bug. */
 /** How long a finished worker stays: Node 20 aborts when a thread ends while the optimiser still compiles for it. */
 const COMPILERS_DRAIN_MS = 30
+/** For a thread that never comes, since its code could not be loaded. */
+const LONGEST_WAIT_MS = 5000
 
-export default async function runTask(task: WorkerTask): Promise<WorkerOutcome> {
+/** Whatever it throws is a bug. */
+export default async function runTask(task: WorkerTask | Rendezvous): Promise<WorkerOutcome | null> {
+  if ('meet' in task) return meet(task)
   const outcome = perform(task)
   await setTimeout(COMPILERS_DRAIN_MS)
   return outcome
+}
+
+function meet({ meet, threads }: Rendezvous): null {
+  const here = new Int32Array(meet)
+  Atomics.add(here, 0, 1)
+  Atomics.notify(here, 0)
+  for (let seen = Atomics.load(here, 0); seen < threads; seen = Atomics.load(here, 0)) {
+    if (Atomics.wait(here, 0, seen, LONGEST_WAIT_MS) === 'timed-out') break
+  }
+  return null
 }
 
 function perform(task: WorkerTask): WorkerOutcome {

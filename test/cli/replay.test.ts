@@ -10,6 +10,7 @@ import { fakeIo } from './fake-io.ts'
 
 const replay = vi.hoisted(() => vi.fn())
 vi.mock('../../src/replay/replay.ts', () => ({ replay }))
+vi.mock('../../src/trace/read.ts', () => ({ openTrace: () => ({ close: () => undefined }) }))
 const WorkerPool = vi.hoisted(() => vi.fn())
 vi.mock('../../src/replay/pool.ts', () => ({ WorkerPool }))
 
