@@ -120,6 +120,9 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
     }))
     return { policy, mode: compiled.settings.mode, ingress, compiled, changes }
   })
+  const dialled = new Set(header.destinations.flatMap(({ service }) => service ?? []))
+  const latencies = latencySlots(registry, dialled, names !== null || ways[0] !== null)
+  if (latencies.left > 0) warnings.push(withoutSlot(latencies))
   const shards = shardsFor(options.shards, trace, planned, warnings)
   for (const ingress of ways) warnings.push(...ingressNotes(ingress))
   const maxima = planned.map(({ compiled }) => sum(compiled.columns.nodeConntrackMax))
@@ -155,7 +158,7 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
     entries: wanted,
     settles: connectionEntries > smallest,
     hopsOfNames: mostQueryPackets(names) * MOST_HOPS,
-    latencies: latencySlots(registry, new Set(header.destinations.flatMap(({ service }) => service ?? []))),
+    latencies,
     warnings: unique(warnings),
   }
 }
@@ -243,6 +246,14 @@ function shardsFor(wanted: number, trace: TraceFile, runs: readonly PlannedRun[]
     shards *= 2
   }
   return shards
+}
+
+function withoutSlot({ services, left }: LatencySlots): Warning {
+  return {
+    code: 'W_LATENCY_SLOTS',
+    where: 'services of the report',
+    message: `latencies are kept apart for ${services.length} Service ports, those that the trace dials first; those of the other ${left} are in the totals only`,
+  }
 }
 
 function noIngress(trace: TraceFile): Warning {
