@@ -235,7 +235,8 @@ export class HopLog implements Wire {
   }
 
   /**
-   * A packet of a question to a name server or of its reply.
+   * A packet of a question to a name server or of its reply. There is room for those of the connections that a window defines;
+   * where a trace defines connections long before they open, more may come at once, and what is too much does not wait.
    * @param word   random word of its flow
    * @param nanos  after the packet of the connection that asks
    * @param waits  whether the set-up of the connection waits for it

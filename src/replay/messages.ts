@@ -29,8 +29,9 @@ export interface WorkerTask {
   readonly runs: readonly WorkerRun[]
   /** Flows are dealt out to lanes one by one. */
   readonly flowsByLane: boolean
-  /** Cores by node, and packets that may wait for one. */
+  /** Cores by node at most, in every rule set, and packets that may wait for one. */
   readonly cores: Int32Array
+  readonly coreStages: readonly Int32Array[]
   readonly backlog: number
   /** Pods that are queues of their own. */
   readonly pods: PodQueues

@@ -16,20 +16,23 @@ export interface QueueOwners {
 }
 
 /**
- * @param cores         by node
+ * @param stages        cores by node in every rule set of every run: a cluster may change on the way, the owners may not
  * @param pods          number of pods that are queues
  * @param flowsByLane  flows are dealt out to lanes one by one
  */
 export function queueOwners(
-  cores: Int32Array,
+  stages: readonly Int32Array[],
   pods: number,
   shards: number,
   workers: number,
   flowsByLane: boolean,
 ): QueueOwners {
+  const nodes = stages.reduce((most, cores) => Math.max(most, cores.length), 0)
+  const keeps = (count: number): boolean => commonPowerOfTwo(count, LANES) % workers === 0
   const inRhythm = Array.from(
-    cores,
-    (count) => flowsByLane && shards % workers === 0 && commonPowerOfTwo(count, LANES) % workers === 0,
+    { length: nodes },
+    (_, node) =>
+      flowsByLane && shards % workers === 0 && stages.every((cores) => node >= cores.length || keeps(cores[node]!)),
   )
   return {
     serves: (worker, place, core) => (inRhythm[place] === true ? core % workers : (place + core) % workers) === worker,

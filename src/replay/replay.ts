@@ -139,6 +139,7 @@ export function tasksOf(plan: ReplayPlan, trace: TraceFile, path: string): Worke
     // Where lanes hold clients, flows of one client share a lane, but not a core.
     flowsByLane: trace.header.destinations.every(({ steer }) => steer === 'tuple'),
     cores: nodeMaxima(plan.runs, nodes, 'nodeCores'),
+    coreStages: ruleSets(plan.runs).map(({ columns }) => columns.nodeCores),
     backlog: plan.model.backlogPackets,
     pods: {
       workers: Int32Array.from(plan.registry.stations, ({ workers }) => workers),
@@ -185,15 +186,17 @@ function hopsOfProxies(plan: ReplayPlan, trace: TraceFile, worker: number): numb
   return mostRows(trace, own) * MOST_HOPS + requests * (1 + 3 + 6 * MOST_HOPS) + room.upstreams * 3 * MOST_HOPS
 }
 
+function ruleSets(runs: readonly PlannedRun[]): PlannedRun['compiled'][] {
+  return runs.flatMap((run) => [run.compiled, ...run.changes.map(({ compiled }) => compiled)])
+}
+
 /** A column by node over all changes of the cluster: a node that joins on the way has its own from the start, and is idle. */
 function nodeMaxima(runs: readonly PlannedRun[], nodes: number, column: 'nodeConntrackMax' | 'nodeCores'): Int32Array {
   const maxima = new Int32Array(nodes)
-  for (const run of runs) {
-    for (const { columns } of [run.compiled, ...run.changes.map((change) => change.compiled)]) {
-      columns[column].forEach((value, node) => {
-        maxima[node] = Math.max(maxima[node]!, value)
-      })
-    }
+  for (const { columns } of ruleSets(runs)) {
+    columns[column].forEach((value, node) => {
+      maxima[node] = Math.max(maxima[node]!, value)
+    })
   }
   return maxima
 }

@@ -108,7 +108,7 @@ function runOn(trace: TraceFile, task: WorkerTask): WorkerResult {
   // The queues of a node or pod belong to one worker, whichever shards its packets come from.
   const mostHops = task.hops.reduce((sum, { capacity }) => sum + capacity, 0)
   const pods = task.pods.workers.length
-  const owners = queueOwners(task.cores, pods, task.shards, task.workers, task.flowsByLane)
+  const owners = queueOwners(task.coreStages, pods, task.shards, task.workers, task.flowsByLane)
   const mine = (place: number, core: number): boolean => owners.serves(task.worker, place, core)
   const capacity = owners.apart ? hops[task.worker]!.time.length : mostHops
   const queues = createNodeQueues(task.cores, task.backlog, capacity, mine, task.pods)

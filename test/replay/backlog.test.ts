@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, expect, test } from 'vitest'
 import type { RunReport } from '../../src/report/types.ts'
-import { cluster, stream } from './cluster.ts'
+import { cluster, NODES, stream } from './cluster.ts'
 import { replayedOnce, sumOf, temporaryFolder, traceOf } from './support.ts'
 
 const folder = temporaryFolder()
@@ -33,6 +33,27 @@ test('at 20 ms a packet a short queue drops, a longer one drops less, whatever t
   expect(sumOf(short.nodes, 'backlogDrops')).toBeGreaterThan(sumOf(long.nodes, 'backlogDrops'))
   expect(short.delivered.packetsPerSecond).toBeLessThan(short.offered.packetsPerSecond)
   expect(alone.nodes).toEqual(short.nodes)
+})
+
+test('a node that has other CPUs later on keeps its queues whole, whatever the number of workers', async () => {
+  const [first] = NODES
+  const smaller = { ...first, status: { ...first!.status, capacity: { cpu: '3' } } }
+  const changed = await traceOf(
+    folder,
+    'changed',
+    {
+      seed: 5,
+      duration: '10s',
+      changes: [{ at: '4s', apply: smaller }],
+      traffic: [stream({ rate: 300 })],
+    },
+    cluster(),
+  )
+  const model = join(folder, 'busy.yaml')
+  writeFileSync(model, 'establishedNanos: 1000000\n')
+  const [one, two, four] = await Promise.all([1, 2, 4].map((workers) => replayedOnce(changed, { model, workers })))
+  expect(two).toEqual(one)
+  expect(four).toEqual(one)
 })
 
 test('without a word on it the queue holds the kernel’s 1,000 packets', async () => {

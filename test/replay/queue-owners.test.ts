@@ -18,8 +18,20 @@ describe('workers keep apart', () => {
     ['not where lanes hold clients', { cores: [4], workers: 2, flows: false }, false],
     ['not more of them than shards share out evenly', { cores: [16], shards: 4, workers: 8 }, false],
   ])('%s', (_, { cores, pods = 0, shards = LANES, workers, flows = true }, expected) => {
-    expect(queueOwners(Int32Array.from(cores), pods, shards, workers, flows).apart).toBe(expected)
+    expect(queueOwners([Int32Array.from(cores)], pods, shards, workers, flows).apart).toBe(expected)
   })
+})
+
+test('not where a node has another number of cores later on, unless all of them go', () => {
+  const apart = (...counts: number[]): boolean =>
+    queueOwners(
+      counts.map((count) => Int32Array.of(count)),
+      0,
+      LANES,
+      2,
+      true,
+    ).apart
+  expect([apart(4, 3), apart(3, 4), apart(4, 8)]).toEqual([false, false, true])
 })
 
 test('every queue has one worker; apart, it is that of every lane whose flows the core takes', () => {
@@ -32,7 +44,7 @@ test('every queue has one worker; apart, it is that of every lane whose flows th
       fc.boolean(),
       (cores, pods, shards, asked, flows) => {
         const workers = Math.min(asked, shards)
-        const owners = queueOwners(Int32Array.from(cores), pods, shards, workers, flows)
+        const owners = queueOwners([Int32Array.from(cores)], pods, shards, workers, flows)
         const queues = [...cores, ...Array.from({ length: pods }, () => 1)]
         queues.forEach((count, place) => {
           for (let core = 0; core < count; core++) {
