@@ -4,6 +4,7 @@
  *
  * Pure. Between two rates of the sweep the difference is taken to be a straight line; the sweep's own rates bound it.
  */
+import { figureValue } from '../report/capacity-fields.ts'
 import type { CapacityCell, Crossing, Figures, ParameterValue } from '../report/capacity-types.ts'
 import type { Threshold } from '../report/threshold.ts'
 
@@ -52,7 +53,8 @@ function crossingsIn(group: readonly CapacityCell[], figure: string): Crossing[]
 function pointsOf(group: readonly CapacityCell[], figure: string): Point[] {
   const figureAt = (policy: string, rate: number): number | null => {
     const run = group.find((cell) => cell.policy === policy && cell.run!.connectionsPerSecond === rate)?.run
-    return run === undefined || run === null ? null : figureOf(run.figures, figure)
+    if (run === undefined || run === null || isEmpty(run.figures, figure)) return null
+    return figureValue(run.figures, figure) ?? null
   }
   const rates = [...new Set(group.map(({ run }) => run!.connectionsPerSecond))].sort((a, b) => a - b)
   return rates.flatMap((rate) => {
@@ -61,10 +63,9 @@ function pointsOf(group: readonly CapacityCell[], figure: string): Point[] {
   })
 }
 
-function figureOf(figures: Figures, path: string): number | null {
-  let value: unknown = figures
-  for (const step of path.split('.')) value = (value as Readonly<Record<string, unknown>> | undefined)?.[step]
-  return typeof value === 'number' ? value : null
+/** A latency of which nothing was recorded holds zeros that are no measurement. */
+function isEmpty(figures: Figures, figure: string): boolean {
+  return figureValue(figures, figure.replace(/[^.]*$/, 'count')) === 0
 }
 
 function withoutRate(parameters: Readonly<Record<string, ParameterValue>>): Record<string, ParameterValue> {

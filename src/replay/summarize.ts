@@ -184,6 +184,7 @@ function endpointReports(
   const { registry } = plan
   const { columns } = run.compiled
   const word = (endpoint: number, at: number): number => result[layout.endpoints + endpoint * ENDPOINT_WORDS + at]!
+  const stations = new Map(registry.stations.map(({ address }, station) => [address, station]))
   const perService = new Map<number, number>()
   registry.endpoints.forEach(({ servicePort }, endpoint) => {
     perService.set(servicePort, (perService.get(servicePort) ?? 0) + word(endpoint, ENDPOINT_CONNECTIONS))
@@ -202,22 +203,20 @@ function endpointReports(
       packets: word(endpoint, ENDPOINT_PACKETS),
       bytes: word(endpoint, ENDPOINT_BYTES),
       share: connections / ofService,
-      ...podOf(endpoint, merged, plan, seconds),
+      ...podOf(stations.get(registry.endpoints[endpoint]!.address), merged, plan, seconds),
     })
   })
   return reports.sort((a, b) => compare(a.service, b.service) || compare(a.endpoint, b.endpoint))
 }
 
-/** What requests cost the pod of an endpoint: of all its Service ports, since they share its CPU. */
+/** What requests cost a pod, over all its Service ports, since they share its CPU; of none where it is no queue. */
 function podOf(
-  endpoint: number,
+  station: number | undefined,
   { result, layout }: MergedRun,
   { registry }: ReplayPlan,
   seconds: number,
 ): Pick<EndpointReport, 'podRequests' | 'podUtilization'> {
-  const { address } = registry.endpoints[endpoint]!
-  const station = registry.stations.findIndex((one) => one.address === address)
-  if (station < 0) return { podRequests: 0, podUtilization: 0 }
+  if (station === undefined) return { podRequests: 0, podUtilization: 0 }
   const at = layout.stations + station * STATION_WORDS
   const { workers } = registry.stations[station]!
   return {

@@ -104,3 +104,13 @@ export const OBJECTIVE_SUBJECT: Subject = {
   shape: FIGURES,
   list: null,
 }
+
+/** A figure by its path, `requestLatencyMicros.mean`; undefined where there is none of that name. A reason that did not occur counts 0. */
+export function figureValue(figures: Figures, path: string): number | undefined {
+  let value: unknown = figures
+  for (const step of path.split('.')) {
+    value = typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>)[step] : undefined
+  }
+  if (typeof value === 'number') return value
+  return path.startsWith('drops.') ? 0 : undefined
+}

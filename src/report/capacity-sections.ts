@@ -3,13 +3,14 @@
  *
  * A sweep of many cells is a table; its runs are left to the JSON.
  */
+
+import { figureValue } from './capacity-fields.ts'
 import type {
   BrokenObjective,
   CapacityCell,
   CapacityReport,
   CapacityRun,
   Crossing,
-  Figures,
   ParameterValue,
 } from './capacity-types.ts'
 import { type Cell, listSection, type ReportDocument, type Section, textSection } from './document.ts'
@@ -215,15 +216,6 @@ function figuresIn(objectives: readonly string[], cells: readonly CapacityCell[]
   const named = objectives.flatMap((objective) => /^[\w.-]+/.exec(objective)?.[0] ?? [])
   const figures = cells.flatMap(({ run, tried }) => [...tried, ...(run === null ? [] : [run])])[0]?.figures
   return [...new Set(named)].filter((figure) => figures !== undefined && figureValue(figures, figure) !== undefined)
-}
-
-function figureValue(figures: Figures, path: string): number | undefined {
-  let value: unknown = figures
-  for (const step of path.split('.')) {
-    value = typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>)[step] : undefined
-  }
-  if (typeof value === 'number') return value
-  return path.startsWith('drops.') ? 0 : undefined
 }
 
 /** `pathLatencyMicros.packet.p99` is too wide for the head of a column. */

@@ -54,6 +54,20 @@ describe('crossings', () => {
     expect(found.map((one) => [one.lowerBelow, one.lowerAbove, one.connectionsPerSecond])).toEqual(expected)
   })
 
+  test('a run in which nothing was served has no figure to cross', () => {
+    const nothing = (one: CapacityCell): CapacityCell => ({
+      ...one,
+      run: { ...one.run!, figures: figures({ requestLatencyMicros: latency(0, 0) }) },
+    })
+    const cells = sweep({ 1000: [300, 200], 2000: [300, 200] })
+    expect(
+      crossingsOf(
+        cells.map((one, i) => (i === 2 ? nothing(one) : one)),
+        OBJECTIVES,
+      ),
+    ).toEqual([])
+  })
+
   test('the order of the cells plays no part, other parameters are apart', () => {
     const twice = [3, 6].flatMap((nodes) => [
       cell('local', 2000, 300, { nodes }),
