@@ -26,6 +26,8 @@ export interface WorkerTask {
   readonly entries: number
   /** Whether a node's limit can be reached at all, so that budgets must be settled on the way. */
   readonly settles: boolean
+  /** Flows that a connection can make, those of its name queries included. */
+  readonly flowsPerConnection: number
   readonly runs: readonly WorkerRun[]
   /** Flows are dealt out to lanes one by one. */
   readonly flowsByLane: boolean
@@ -44,7 +46,7 @@ export interface WorkerTask {
   readonly hops: readonly { readonly buffer: SharedArrayBuffer; readonly capacity: number }[]
   /** By shard: first hop of the step and the one after its last, in its worker's columns. */
   readonly segments: Int32Array
-  /** Words of `CONTROL_*`, then two buffers of counts by shard × nodes + node. */
+  /** Words of `CONTROL_*`, then two buffers of counts (settle.ts). */
   readonly control: SharedArrayBuffer
 }
 

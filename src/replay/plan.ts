@@ -24,6 +24,7 @@ import { bindTrace } from './bind.ts'
 import { type IngressPlan, planIngress } from './ingress.ts'
 import { type LatencySlots, latencySlots } from './latency-slots.ts'
 import { planNames } from './names.ts'
+import { ENTRIES_ON_A_NODE } from './settle.ts'
 
 export type PolicyName = 'cluster' | 'local' | 'as-is'
 
@@ -66,6 +67,8 @@ export interface ReplayPlan {
   readonly workers: number
   readonly entries: number
   readonly settles: boolean
+  /** Flows that a connection can make, those of its name queries included. */
+  readonly flowsPerConnection: number
   /** Most hops that the questions for one name leave. */
   readonly hopsOfNames: number
   readonly latencies: LatencySlots
@@ -127,8 +130,9 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
   for (const ingress of ways) warnings.push(...ingressNotes(ingress))
   const maxima = planned.map(({ compiled }) => sum(compiled.columns.nodeConntrackMax))
   const proxied = ways[0] === null ? 0 : trace.requestCount
-  const connectionEntries = (totals.connections * (1 + mostQueryFlows(names)) + proxied) * MOST_HOPS
-  const wanted = Math.max(64, Math.min(Math.max(...maxima), connectionEntries))
+  const flowsPerConnection = 1 + mostQueryFlows(names)
+  const flows = totals.connections * flowsPerConnection + proxied
+  const wanted = Math.max(64, Math.min(Math.max(...maxima), flows * MOST_HOPS))
   if (wanted > MAX_ENTRIES) {
     throw new UserError(
       'E_TOO_MANY_ENTRIES',
@@ -156,7 +160,8 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
     shards,
     workers: Math.max(1, Math.min(options.workers, shards)),
     entries: wanted,
-    settles: connectionEntries > smallest,
+    settles: flows * ENTRIES_ON_A_NODE > smallest,
+    flowsPerConnection,
     hopsOfNames: mostQueryPackets(names) * MOST_HOPS,
     latencies,
     warnings: unique(warnings),

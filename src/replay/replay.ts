@@ -136,6 +136,7 @@ export function tasksOf(plan: ReplayPlan, trace: TraceFile, path: string): Worke
     endpoints: Math.max(1, plan.registry.endpoints.length),
     entries: plan.entries,
     settles: plan.settles,
+    flowsPerConnection: plan.flowsPerConnection,
     // Where lanes hold clients, flows of one client share a lane, but not a core.
     flowsByLane: trace.header.destinations.every(({ steer }) => steer === 'tuple'),
     cores: nodeMaxima(plan.runs, nodes, 'nodeCores'),

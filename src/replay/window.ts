@@ -34,13 +34,22 @@ export interface ShardRows {
 
 /** Most rows of a kind in one window over some lanes; at least 1. */
 export function mostRows(trace: TraceFile, wanted: (lane: number) => boolean, kind: number = PACKETS_BLOCK): number {
+  return rowsByWindow(trace, kind, wanted).reduce((most, count) => Math.max(most, count), 1)
+}
+
+/** Rows of a kind in each window over some lanes. */
+export function rowsByWindow(
+  trace: TraceFile,
+  kind: number,
+  wanted: (lane: number) => boolean = () => true,
+): Float64Array {
   const { index } = trace
   const lanes = Array.from({ length: trace.header.lanes }, (_, lane) => wanted(lane))
   const rows = new Float64Array(trace.totals.windows)
   for (let block = 0; block < index.count; block++) {
     if (index.kind[block] === kind && lanes[index.lane[block]!]) rows[index.window[block]!]! += index.rows[block]!
   }
-  return rows.reduce((most, count) => Math.max(most, count), 1)
+  return rows
 }
 
 /** Which worker runs a lane: shards are dealt out in turn. */

@@ -21,8 +21,10 @@ import {
   STATION_REFUSED,
   STATION_WORDS,
   TICKS_PER_MS,
+  TOTAL_ATTEMPTED,
 } from '../../native-free-core/index.ts'
 import { UserError } from '../errors.ts'
+import { CONNECTIONS_BLOCK, REQUESTS_BLOCK } from '../trace/format.ts'
 import { openTrace, type TraceFile } from '../trace/read.ts'
 import {
   AbortedError,
@@ -38,10 +40,10 @@ import {
 } from './messages.ts'
 import { queueOwners } from './queue-owners.ts'
 import { Settlement } from './settle.ts'
-import { WindowReader, workerOfLane } from './window.ts'
+import { rowsByWindow, WindowReader, workerOfLane } from './window.ts'
 
 const PROGRESS_UNIT = 1024
-/** Steps of a sample interval in a run whose limits can be reached. */
+/** Steps of a sample interval while a node may soon be full. */
 const SETTLING_STEPS = 8
 
 /** How long a finished worker stays: Node 20 aborts when a thread ends while the optimiser still compiles for it. */
@@ -112,11 +114,22 @@ function runOn(trace: TraceFile, task: WorkerTask): WorkerResult {
   const mine = (place: number, core: number): boolean => owners.serves(task.worker, place, core)
   const capacity = owners.apart ? hops[task.worker]!.time.length : mostHops
   const queues = createNodeQueues(task.cores, task.backlog, capacity, mine, task.pods)
+  const flows = mostOpened(trace, task)
   const runs = task.runs.map((run) =>
-    new RunInWorker(task, run, own, reader, dataplane, queues, hops, owners.apart).go(),
+    new RunInWorker(task, run, own, reader, dataplane, queues, hops, owners.apart, flows).go(),
   )
   const cache = createRequire(import.meta.url).cache
   return { runs, nativeAddons: Object.keys(cache).some((path) => path.endsWith('.node')) }
+}
+
+/** By window: flows that can have been opened by its end, over all workers. */
+function mostOpened(trace: TraceFile, task: WorkerTask): Float64Array {
+  const requests = task.requests === null ? null : rowsByWindow(trace, REQUESTS_BLOCK)
+  let sum = 0
+  return rowsByWindow(trace, CONNECTIONS_BLOCK).map((rows, window) => {
+    sum += rows * task.flowsPerConnection + (requests?.[window] ?? 0)
+    return sum
+  })
 }
 
 class RunInWorker {
@@ -134,6 +147,9 @@ class RunInWorker {
   private readonly hops: readonly HopColumns[]
   /** No other worker's hops are needed, nor this one's by others. */
   private readonly apart: boolean
+  private readonly mostOpened: Float64Array
+  /** Whether limits are settled within the window. */
+  private settling = false
   private readonly stepTicks: number
   private readonly busy: Float64Array
   private readonly drops: Float64Array
@@ -147,6 +163,7 @@ class RunInWorker {
     queues: NodeQueues,
     hops: readonly HopColumns[],
     apart: boolean,
+    mostOpened: Float64Array,
   ) {
     this.task = task
     this.run = run
@@ -156,6 +173,7 @@ class RunInWorker {
     this.queues = queues
     this.hops = hops
     this.apart = apart
+    this.mostOpened = mostOpened
     this.stepTicks = Math.max(1, Math.ceil(run.durationTicks / SAMPLES))
     this.busy = new Float64Array(task.nodes + task.pods.workers.length)
     this.drops = new Float64Array(this.busy.length)
@@ -167,27 +185,27 @@ class RunInWorker {
     const { dataplane, queues, reader, run, task } = this
     dataplane.begin({ ...run, latencySlots: task.latencySlots })
     queues.clear()
-    if (task.settles) this.settlement.begin(dataplane.budgets, run.conntrackMax)
-    else for (let shard = 0; shard < task.shards; shard++) dataplane.budgets.set(run.conntrackMax, shard * task.nodes)
+    this.settlement.begin(dataplane.budgets, run.conntrackMax)
     // Where windows begin comes from the index, so that workers without a packet in one stop at the same times.
     const starts = reader.windowStarts()
-    // Where a limit can be reached the shares are settled more often: the shorter the step, the nearer to one shard.
+    // Where a limit may be reached soon the shares are settled more often: the shorter the step, the nearer to one shard.
     const steps = task.settles ? SETTLING_STEPS : 1
     const stops = new Stops(Math.max(1, Math.ceil(this.stepTicks / steps)), run.changes)
     for (let window = 0; window < reader.windows; window++) {
       if (Atomics.load(this.control, CONTROL_ABORT) !== 0) throw new AbortedError('the run was called off')
       const { packets, connections, requests } = dataplane
+      this.begin(this.mostOpened[window]!)
       reader.read(window, packets, connections, dataplane.define, task.requests === null ? null : requests)
       const end = starts[window + 1] ?? run.durationTicks + 1
       let from = starts[window]!
       // Stops in a silence before the window need no step, but changes of the cluster must be taken in.
-      for (; stops.tick <= from; stops.advance()) this.change(stops)
-      for (; stops.tick < end; stops.advance()) {
-        this.step(from, stops.tick, stops.tick)
+      for (; stops.tick <= from; stops.advance(this.stride)) this.change(stops)
+      for (; stops.tick < end; stops.advance(this.stride)) {
+        this.step(from, stops.tick, stops.tick, this.settling)
         this.change(stops)
         from = stops.tick
       }
-      this.step(from, Number.MAX_SAFE_INTEGER, end)
+      this.step(from, Number.MAX_SAFE_INTEGER, end, task.settles)
     }
     for (const shard of this.own) dataplane.end(shard)
     this.report(0, true)
@@ -200,6 +218,20 @@ class RunInWorker {
     }
   }
 
+  /** A window in which no node can get full needs no settling on the way. @param mostOpened  flows that can be opened by its end */
+  private begin(mostOpened: number): void {
+    const { dataplane, run, settlement, task } = this
+    const opened = settlement.opened * task.flowsPerConnection
+    this.settling = task.settles && !settlement.hasRoomFor(mostOpened - opened, run.conntrackMax)
+    if (this.settling) return
+    for (let shard = 0; shard < task.shards; shard++) dataplane.budgets.set(run.conntrackMax, shard * task.nodes)
+  }
+
+  /** How many settling steps are taken in one. */
+  private get stride(): number {
+    return this.task.settles && !(this.settling && this.settlement.near) ? SETTLING_STEPS : 1
+  }
+
   private change(stops: Stops): void {
     for (const rules of stops.rules) this.dataplane.adopt(rules, Math.floor(stops.tick / TICKS_PER_MS))
   }
@@ -208,19 +240,20 @@ class RunInWorker {
    * One step of virtual time: packets, then the nodes' queues, then what is shared out anew.
    * @param until  packets before this tick
    * @param end    the moment at which the step ends
+   * @param settles  whether nodes' limits are shared out anew
    */
-  private step(from: number, until: number, end: number): void {
+  private step(from: number, until: number, end: number, settles: boolean): void {
     const { dataplane, queues, settlement, task } = this
     dataplane.beginStep(from)
     this.processUntil(until)
-    if (task.settles) {
+    if (settles) {
       const { tracker } = dataplane.slowPath
       const nowMs = Math.floor(end / TICKS_PER_MS)
       for (const shard of this.own) tracker.reapIfTight(shard, nowMs)
-      settlement.publish(dataplane.table.counts, this.own)
+      settlement.publish(dataplane.table.counts, this.own, dataplane.result[TOTAL_ATTEMPTED]!)
     }
-    if (task.settles || !this.apart) settlement.barrier()
-    if (task.settles) settlement.settle(dataplane.budgets, this.run.conntrackMax)
+    if (settles || !this.apart) settlement.barrier()
+    if (settles) settlement.settle(dataplane.budgets, this.run.conntrackMax)
     for (let shard = 0; shard < task.shards; shard++) {
       if (this.apart && shard % task.workers !== task.worker) continue
       const hops = this.hops[shard % task.workers]!
@@ -285,7 +318,7 @@ class RunInWorker {
   }
 }
 
-/** The moments of a run at which every worker stops: the ends of sample intervals, and changes of the cluster. */
+/** The moments of a run at which every worker stops: the ends of steps, and changes of the cluster. */
 class Stops {
   tick: number
   private isStep = false
@@ -302,9 +335,9 @@ class Stops {
     this.take()
   }
 
-  /** On to the next moment. */
-  advance(): void {
-    if (this.isStep) this.step++
+  /** On to the next moment. @param stride  steps that are taken in one: it ends where a multiple of them does */
+  advance(stride: number): void {
+    if (this.isStep) this.step += stride - (this.step % stride)
     this.change += this.rules.length
     this.take()
   }
