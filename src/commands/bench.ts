@@ -18,7 +18,7 @@ import { EXIT_INTERRUPTED, type Io } from './io.ts'
 import { parseOutputs, stdoutFormat, writeWhole } from './outputs.ts'
 
 const FORMATS = ['text', 'json'] as const
-const RUN_FILE = '../../bench/run.js'
+const RUN_FILES = ['../bench/run.js', '../../bench/run.js']
 
 /** As typed: one field a flag, absent where the flag was. */
 export interface BenchCommandOptions {
@@ -96,8 +96,8 @@ function checkBaseline(path: string): void {
 }
 
 function benchProgram(io: Io, signal: AbortSignal): RunProgram {
-  const file = fileURLToPath(new URL(RUN_FILE, import.meta.url))
-  if (!existsSync(file)) throw new Error(`${file} is missing: the project has not been built`)
+  const file = RUN_FILES.map((path) => fileURLToPath(new URL(path, import.meta.url))).find((path) => existsSync(path))
+  if (file === undefined) throw new Error('dist/bench is missing: the project has not been built')
   try {
     createRequire(import.meta.url).resolve('benchmark')
   } catch {

