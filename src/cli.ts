@@ -273,7 +273,14 @@ function synopsis(command: Command): string {
   return [command.name, ...command.positionals.map(([notation]) => notation)].join(' ')
 }
 
+/** Whether yargs will be asked for the flags: `--help`, `-h` or `-qh`, and what a shell asks to complete a line. */
+function showsFlags(argv: readonly string[]): boolean {
+  return argv.some((word) => /^(-[a-z]*h|--help|--get-yargs-completions)/i.test(word))
+}
+
 function commandLine(argv: readonly string[], run: (command: Command, args: Values) => Promise<void>): Argv {
+  // yargs lays out the help of every command that it runs, 36 ms of a replay's start; hidden flags are not in it.
+  const hidden = !showsFlags(argv)
   const parser = hideTypes(yargs([]))
     .scriptName('dpemu')
     .locale('en')
@@ -303,12 +310,12 @@ function commandLine(argv: readonly string[], run: (command: Command, args: Valu
       (builder) => {
         builder
           .usage(`dpemu ${synopsis(command)} [FLAGS]\n\n${command.describe}.`)
-          .options(command.flags)
+          .options(Object.fromEntries(Object.entries(command.flags).map(([name, flag]) => [name, { ...flag, hidden }])))
           .epilogue('')
         for (const [notation, what] of command.positionals) {
           builder.positional(notation.slice(1, -1), { type: 'string', describe: what })
         }
-        for (const [line, what] of command.examples) builder.example(line, what)
+        if (!hidden) for (const [line, what] of command.examples) builder.example(line, what)
         return builder
       },
       (args) => run(command, args),

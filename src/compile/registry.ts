@@ -29,6 +29,8 @@ export interface EndpointName {
   readonly port: number
 }
 
+type Words = [number, number, number, number]
+
 export class Registry {
   readonly frontends: FrontendName[] = []
   readonly servicePorts: ServicePortName[] = []
@@ -40,6 +42,7 @@ export class Registry {
   /** Four big-endian words an address, IPv4 mapped into IPv6. */
   private words: Int32Array = new Int32Array(256)
   private addresses = 0
+  /** By signed integer: those need no box on the heap, unlike half of the unsigned ones. */
   private readonly v4 = new Map<number, number>()
   private readonly v6 = new Map<string, number>()
   private readonly nodeIds = new Map<string, number>()
@@ -57,20 +60,21 @@ export class Registry {
     if (this.addresses !== 0) throw new Error('registry: addresses were given numbers before the trace')
     this.reserve((v4.length >> 2) + (v6.length >> 4))
     for (let i = 0; i < v4.length; i += 4) {
-      const value = ((v4[i]! << 24) | (v4[i + 1]! << 16) | (v4[i + 2]! << 8) | v4[i + 3]!) >>> 0
+      const value = (v4[i]! << 24) | (v4[i + 1]! << 16) | (v4[i + 2]! << 8) | v4[i + 3]!
       this.v4.set(value, this.addV4(value))
     }
     const view = new DataView(v6.buffer, v6.byteOffset, v6.byteLength)
     for (let i = 0; i < v6.length; i += 16) {
-      const parts = [0, 4, 8, 12].map((at) => view.getInt32(i + at))
-      this.v6.set(parts.join(','), this.addWords(parts))
+      const parts = [0, 4, 8, 12].map((at) => view.getInt32(i + at)) as Words
+      this.v6.set(parts.join(','), this.addWords(...parts))
     }
   }
 
   /** Id of a canonical address text; it gets one where it is new. */
   address(text: string): number {
-    const value = parseIpv4(text)
-    if (value >= 0) {
+    const unsigned = parseIpv4(text)
+    if (unsigned >= 0) {
+      const value = unsigned | 0
       const known = this.v4.get(value)
       if (known !== undefined) return known
       const id = this.addV4(value)
@@ -78,11 +82,11 @@ export class Registry {
       return id
     }
     const bits = ipToBigInt(text)
-    const parts = [96n, 64n, 32n, 0n].map((shift) => Number((bits >> shift) & 0xffffffffn) | 0)
+    const parts = [96n, 64n, 32n, 0n].map((shift) => Number((bits >> shift) & 0xffffffffn) | 0) as Words
     const key = parts.join(',')
     const known = this.v6.get(key)
     if (known !== undefined) return known
-    const id = this.addWords(parts)
+    const id = this.addWords(...parts)
     this.v6.set(key, id)
     return id
   }
@@ -152,12 +156,17 @@ export class Registry {
   }
 
   private addV4(value: number): number {
-    return this.addWords([0, 0, 0xffff, value | 0])
+    return this.addWords(0, 0, 0xffff, value)
   }
 
-  private addWords(parts: readonly number[]): number {
+  private addWords(a: number, b: number, c: number, d: number): number {
     this.reserve(this.addresses + 1)
-    this.words.set(parts, this.addresses * 4)
+    const { words } = this
+    const at = this.addresses * 4
+    words[at] = a
+    words[at + 1] = b
+    words[at + 2] = c
+    words[at + 3] = d
     return this.addresses++
   }
 

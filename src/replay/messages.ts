@@ -50,7 +50,7 @@ export interface WorkerTask {
   readonly control: SharedArrayBuffer
 }
 
-/** A task that ends when as many threads are at it: then all of them have loaded their code. */
+/** A task that ends when as many threads are at it: then all of them have loaded their code, and none may still be compiling. */
 export interface Rendezvous {
   readonly meet: SharedArrayBuffer
   readonly threads: number

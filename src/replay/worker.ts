@@ -46,8 +46,9 @@ const PROGRESS_UNIT = 1024
 /** Steps of a sample interval while a node may soon be full. */
 const SETTLING_STEPS = 8
 
-/** How long a finished worker stays: Node 20 aborts when a thread ends while the optimiser still compiles for it. */
+/** How long a finished worker stays at least: Node 20 aborts when a thread ends while the optimiser still compiles for it. */
 const COMPILERS_DRAIN_MS = 30
+let finishedAt = Number.NEGATIVE_INFINITY
 /** For a thread that never comes, since its code could not be loaded. */
 const LONGEST_WAIT_MS = 5000
 
@@ -55,17 +56,19 @@ const LONGEST_WAIT_MS = 5000
 export default async function runTask(task: WorkerTask | Rendezvous): Promise<WorkerOutcome | null> {
   if ('meet' in task) return meet(task)
   const outcome = perform(task)
-  await setTimeout(COMPILERS_DRAIN_MS)
+  finishedAt = performance.now()
   return outcome
 }
 
-function meet({ meet, threads }: Rendezvous): null {
+async function meet({ meet, threads }: Rendezvous): Promise<null> {
   const here = new Int32Array(meet)
   Atomics.add(here, 0, 1)
   Atomics.notify(here, 0)
   for (let seen = Atomics.load(here, 0); seen < threads; seen = Atomics.load(here, 0)) {
     if (Atomics.wait(here, 0, seen, LONGEST_WAIT_MS) === 'timed-out') break
   }
+  const left = finishedAt + COMPILERS_DRAIN_MS - performance.now()
+  if (left > 0) await setTimeout(left)
   return null
 }
 
