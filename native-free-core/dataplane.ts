@@ -60,6 +60,7 @@ import {
   STATUS_PICKED_UP,
   STATUS_SEEN_REPLY,
 } from './flowtable.ts'
+import { hashTuple } from './hash.ts'
 import { bucketOf, HISTOGRAM_MAX, HISTOGRAM_SUM } from './histogram.ts'
 import { HopLog } from './hoplog.ts'
 import type { Dataplane, DataplaneLimits, Run } from './instance.ts'
@@ -258,16 +259,35 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
    * in flight than a loop of one (64k entries: 105 → 80 ns a packet; eight at a time bring no more).
    */
   function touchLines(size: number): number {
-    let touched = 0
+    /** Negative when a status is LINE_NEW. */
+    let least = 0
     let i = 0
     for (; i + 3 < size; i += 4) {
-      touched ^=
-        lines[batchLines[i] + LINE_STATUS] ^
-        lines[batchLines[i + 1] + LINE_STATUS] ^
-        lines[batchLines[i + 2] + LINE_STATUS] ^
-        lines[batchLines[i + 3] + LINE_STATUS]
+      least |=
+        ((lines[batchLines[i] + LINE_STATUS] & 0xff) - 1) |
+        ((lines[batchLines[i + 1] + LINE_STATUS] & 0xff) - 1) |
+        ((lines[batchLines[i + 2] + LINE_STATUS] & 0xff) - 1) |
+        ((lines[batchLines[i + 3] + LINE_STATUS] & 0xff) - 1)
     }
-    for (; i < size; i++) touched ^= lines[batchLines[i] + LINE_STATUS]
+    for (; i < size; i++) least |= (lines[batchLines[i] + LINE_STATUS] & 0xff) - 1
+    return least
+  }
+
+  /** The same for the index of connections that will be opened: their first look into it would miss one by one. */
+  function touchIndex(size: number): number {
+    let touched = 0
+    for (let i = 0; i < size; i++) {
+      const line = batchLines[i]
+      const status = lines[line + LINE_STATUS]
+      if ((status & 0xff) !== LINE_NEW) continue
+      const hash = hashTuple(
+        lines[line + LINE_CLIENT],
+        lines[line + LINE_DESTINATION],
+        lines[line + LINE_PORTS],
+        status >> 8,
+      )
+      touched ^= table.touch(hash)
+    }
     return touched
   }
 
@@ -301,7 +321,8 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   function batch(shard: number, lineBase: number, from: number, to: number, baseTick: number): void {
     const size = to - from
     for (let i = 0; i < size; i++) batchLines[i] = (lineBase + slot[from + i]) << LINE_SHIFT
-    sink[0] = touchLines(size) ^ touchEntries(size)
+    const opens = touchLines(size) < 0
+    sink[0] = touchEntries(size) ^ (opens ? touchIndex(size) : 0)
     // Whole numbers of 32 bits, as entries have them: a run of more than 24 days has other troubles.
     const baseMs = Math.floor(baseTick / TICKS_PER_MS) | 0
     const restTicks = baseTick - baseMs * TICKS_PER_MS

@@ -212,6 +212,7 @@ function inRanges(rules: RuleColumns, frontend: number, address: number): boolea
  * Fills `out` with what node `node` does to a new connection's first packet.
  *
  * @param source, destination  address ids, as the packet carries them when it reaches the node
+ * @param exact  the frontend at exactly this address and port (`findFrontend`), where the caller knows it
  * Outcomes: `action` none (no rule matches), accept (health check port), dnat (with the set to choose from), drop or
  *           reject (with the reason).
  */
@@ -223,6 +224,7 @@ export function decide(
   port: number,
   protocol: number,
   out: Decision,
+  exact: number = findFrontend(rules, destination, port, protocol),
 ): void {
   const mode = rules.settings[SETTING_MODE]
   out.source = classifySource(rules, node, source)
@@ -233,7 +235,7 @@ export function decide(
   out.ranges = -1
   out.reason = REASON_NONE
   out.servicePort = -1
-  out.frontend = frontendAt(rules, node, destination, port, protocol)
+  out.frontend = frontendAt(rules, node, destination, port, protocol, exact)
   if (out.frontend < 0) {
     undecided(rules, mode, destination, out)
     return
@@ -273,8 +275,14 @@ export function decide(
 }
 
 /** Frontend as this node sees it: VIPs anywhere, node ports and health check ports on its own serving addresses. */
-function frontendAt(rules: RuleColumns, node: number, destination: number, port: number, protocol: number): number {
-  const exact = findFrontend(rules, destination, port, protocol)
+function frontendAt(
+  rules: RuleColumns,
+  node: number,
+  destination: number,
+  port: number,
+  protocol: number,
+  exact: number,
+): number {
   if (exact >= 0 && rules.frontendKind[exact] !== FRONTEND_BALANCER_PROXY) return exact
   const flags = rules.addressFlags[destination]
   const local =

@@ -6,6 +6,7 @@
  * reference of 0 means "none" and may be read without harm.
  * The index is one array of 4-byte slots, linear probing: the top 8 bits of a slot are the tag (the hash's top bits), the
  * low 24 hold (entry << 1 | direction) + 1. Deletion shifts back, there are no tombstones.
+ * The same tuple on two nodes has the same hash, so such entries stand beside each other; the node is part of the key.
  * Entries live in pages of 64 that belong to one shard, so a shard's entries can be swept without links in the entry.
  *
  * Invariants (`selfCheck`): each live entry is found by both its tuples; each slot points at a live entry whose hash
@@ -80,16 +81,21 @@ export interface FlowTable {
    * @returns entry << 1 | direction (0 original, 1 reply), or -1; an expired entry is returned, the caller looks at the timer
    */
   find(shard: number, hash: number, source: number, destination: number, ports: number, nodeProtocol: number): number
+  /** Reads the place in the index where the search for a hash begins, for whoever will search soon. */
+  touch(hash: number): number
   /**
    * Take a free entry of a shard and index both its tuples. The caller has made sure that neither is taken.
+   * @param hash, replyHash  of the tuples (`hashTuple`): whoever has looked for them knows
    * @returns the entry's number, or 0 when the table is physically full
    */
   insert(
     shard: number,
+    hash: number,
     source: number,
     destination: number,
     ports: number,
     nodeProtocol: number,
+    replyHash: number,
     replySource: number,
     replyDestination: number,
     replyPorts: number,
@@ -179,6 +185,10 @@ export function createFlowTable(capacity: number, shards: number, nodes: number)
     }
   }
 
+  function touch(hash: number): number {
+    return slots[hash & mask]
+  }
+
   function addSlot(hash: number, ref: number): void {
     let i = hash & mask
     while (slots[i] !== 0) i = (i + 1) & mask
@@ -222,10 +232,12 @@ export function createFlowTable(capacity: number, shards: number, nodes: number)
 
   function insert(
     shard: number,
+    hash: number,
     source: number,
     destination: number,
     ports: number,
     nodeProtocol: number,
+    replyHash: number,
     replySource: number,
     replyDestination: number,
     replyPorts: number,
@@ -234,8 +246,6 @@ export function createFlowTable(capacity: number, shards: number, nodes: number)
     const entry = freeHead[shard]
     const base = entry << ENTRY_SHIFT
     freeHead[shard] = entries[base + ENTRY_OWNER]
-    const hash = hashTuple(source, destination, ports, nodeProtocol)
-    const replyHash = hashTuple(replySource, replyDestination, replyPorts, nodeProtocol)
     entries[base] = source
     entries[base + ENTRY_DESTINATION] = destination
     entries[base + ENTRY_PORTS] = ports
@@ -340,6 +350,7 @@ export function createFlowTable(capacity: number, shards: number, nodes: number)
     counts,
     clear,
     find,
+    touch,
     insert,
     remove,
     forEachInBuckets,

@@ -97,6 +97,8 @@ export interface Lanes {
   readonly firstLine: Int32Array
 }
 
+const UNKNOWN = -2
+
 /** What the slow path works on; made once with the core. */
 export interface JourneyParts extends TrackerParts {
   readonly lanes: Lanes | null
@@ -142,6 +144,8 @@ export class Journey implements Carrier {
   /** The node where the connection came in, -1 when it never did. */
   entered = -1
   private clientNode = -1
+  /** At the address that the packet is for, -1 for none; where it has been looked up. */
+  private frontend = UNKNOWN
   /** The node that a connection under way has come in on so far: balancers and routers keep a flow where it is; -1 for none. */
   protected staysOn = -1
 
@@ -213,6 +217,7 @@ export class Journey implements Carrier {
     this.endpoint = -1
     this.servicePort = -1
     this.entered = -1
+    this.frontend = UNKNOWN
     this.path.begin()
   }
 
@@ -303,6 +308,7 @@ export class Journey implements Carrier {
   private entryNode(line: number): number {
     const { rules } = this
     const frontend = findFrontend(rules, this.destination, this.packetPorts & 0xffff, this.protocol)
+    this.frontend = frontend
     if (frontend < 0) {
       // An address of the Service network without such a port is routed to some node as well, whose rules then say no.
       const serviceNetwork = ADDRESS_CLUSTER_IP | ADDRESS_IN_SERVICE_CIDR
@@ -335,6 +341,7 @@ export class Journey implements Carrier {
   /** A balancer that proxies opens its own connection from its own address to the node port. */
   private proxyByBalancer(line: number, node: number, frontend: number, word: number): void {
     const { rules, lines } = this
+    this.frontend = UNKNOWN
     this.source = this.destination
     this.destination = rules.nodePrimary[node * 2 + familyOf(rules, this.destination)]
     this.packetPorts = ((1024 + ((finish(mix(word, 7)) >>> 0) % 64512)) << 16) | rules.frontendNodePort[frontend]
@@ -364,11 +371,14 @@ export class Journey implements Carrier {
     const { rules, decision } = this
     const nodeProtocol = (node << 8) | this.protocol
     const known = this.tracker.find(this.source, this.destination, this.packetPorts, nodeProtocol)
+    const { hash } = this.tracker
     if (known > 0) {
       const kept = this.meetEntry(known)
       if (kept >= 0) return kept === REASON_NONE ? this.followEntry(known, node) : kept
     }
-    decide(rules, node, this.source, this.destination, this.packetPorts & 0xffff, this.protocol, decision)
+    const port = this.packetPorts & 0xffff
+    const exact = this.frontend !== UNKNOWN ? this.frontend : findFrontend(rules, this.destination, port, this.protocol)
+    decide(rules, node, this.source, this.destination, port, this.protocol, decision, exact)
     if (decision.action === ACTION_NONE) return -1
     if (decision.reason !== REASON_NONE) return decision.reason
     if (decision.action !== ACTION_DNAT) return this.passPlain(node, false)
@@ -384,7 +394,7 @@ export class Journey implements Carrier {
     const backendNode = rules.endpointNode[endpoint]
     let masquerade = decision.masquerade
     if (backend === this.source) masquerade |= MASQUERADE_HAIRPIN
-    const reason = this.insertTranslated(node, nodeProtocol, endpoint, masquerade !== 0)
+    const reason = this.insertTranslated(node, nodeProtocol, hash, endpoint, masquerade !== 0)
     if (reason !== REASON_NONE) return reason
     this.path.masqueraded |= masquerade
     this.endpoint = endpoint
@@ -407,7 +417,13 @@ export class Journey implements Carrier {
   }
 
   /** Makes the entry of the node that translates, and rewrites the packet. */
-  private insertTranslated(node: number, nodeProtocol: number, endpoint: number, masquerade: boolean): number {
+  private insertTranslated(
+    node: number,
+    nodeProtocol: number,
+    hash: number,
+    endpoint: number,
+    masquerade: boolean,
+  ): number {
     const { rules } = this
     const backend = rules.endpointAddress[endpoint]
     const backendPort = rules.endpointPort[endpoint]
@@ -416,7 +432,7 @@ export class Journey implements Carrier {
     this.servicePort = this.decision.servicePort
     const port = this.findSourcePort(backend, backendPort, egress, sourcePort, nodeProtocol, masquerade)
     if (port === 0) return this.portsExhausted(node, masquerade)
-    const entry = this.insert(node, nodeProtocol, backend, egress, (backendPort << 16) | port)
+    const entry = this.insert(node, nodeProtocol, hash, backend, egress, (backendPort << 16) | port)
     if (entry === 0) return REASON_CONNTRACK_FULL
     const base = entry << ENTRY_SHIFT
     this.entries[base + ENTRY_STATE] |= (this.decision.frontend + 1) << ENTRY_FRONTEND_SHIFT
@@ -461,6 +477,7 @@ export class Journey implements Carrier {
     const { rules, path } = this
     const nodeProtocol = (node << 8) | this.protocol
     const known = this.tracker.find(this.source, this.destination, this.packetPorts, nodeProtocol)
+    const { hash } = this.tracker
     if (known > 0) {
       const kept = this.meetEntry(known)
       if (kept >= 0) {
@@ -481,7 +498,8 @@ export class Journey implements Carrier {
       masquerade,
     )
     if (port === 0) return this.portsExhausted(node, masquerade)
-    const entry = this.insert(node, nodeProtocol, this.destination, egress, ((this.packetPorts & 0xffff) << 16) | port)
+    const replyPorts = ((this.packetPorts & 0xffff) << 16) | port
+    const entry = this.insert(node, nodeProtocol, hash, this.destination, egress, replyPorts)
     if (entry === 0) return REASON_CONNTRACK_FULL
     this.path.spend(establishedCost(rules, masquerade), this.firstCost(node, -1, masquerade))
     if (masquerade) path.masqueraded |= MASQUERADE_EGRESS
@@ -490,13 +508,26 @@ export class Journey implements Carrier {
     return REASON_NONE
   }
 
-  /** Makes an entry for the packet as it stands. @returns 0 when the node's table is full */
-  private insert(node: number, nodeProtocol: number, backend: number, egress: number, replyPorts: number): number {
+  /**
+   * Makes an entry for the packet as it stands, right after its source port was searched.
+   * @param hash  of the packet's own tuple
+   * @returns     0 when the node's table is full
+   */
+  private insert(
+    node: number,
+    nodeProtocol: number,
+    hash: number,
+    backend: number,
+    egress: number,
+    replyPorts: number,
+  ): number {
     const entry = this.tracker.insert(
       nodeProtocol,
+      hash,
       this.source,
       this.destination,
       this.packetPorts,
+      this.tracker.hash,
       backend,
       egress,
       replyPorts,
@@ -523,6 +554,7 @@ export class Journey implements Carrier {
     this.path.add(node, entry)
     this.path.spend(establishedCost(this.rules, false), 0)
     this.source = this.entries[base + ENTRY_REPLY_DESTINATION]
+    this.frontend = UNKNOWN
     this.destination = this.entries[base + ENTRY_REPLY_SOURCE]
     this.packetPorts = swapPorts(this.entries[base + ENTRY_REPLY_PORTS])
   }

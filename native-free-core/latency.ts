@@ -42,14 +42,16 @@ export function establishedCost(rules: RuleColumns, masqueraded: boolean): numbe
  */
 export function firstPacketCost(rules: RuleColumns, servicePort: number, masqueraded: boolean, word: number): number {
   const { settings } = rules
-  const position = servicePort < 0 ? settings[SETTING_RULE_COUNT] : rules.servicePosition[servicePort]
   const cold = coldCost(settings, (word >>> 0) / 4294967296)
+  const masquerade = masqueraded ? settings[SETTING_COST_FIRST_MASQUERADE] : 0
+  if (settings[SETTING_COST_PER_RULE_PICOS] === 0) return cold + masquerade
+  const position = servicePort < 0 ? settings[SETTING_RULE_COUNT] : rules.servicePosition[servicePort]
   const scan = (settings[SETTING_COST_PER_RULE_PICOS] * position) / 1000
   // What makes the path cold makes part of the scan slow too; the mean of the scan stays what it is.
   const share = settings[SETTING_COLD_SCAN_PERMILLE] / 1000
   const mean = settings[SETTING_COST_FIRST_MEAN]
   const slowdown = mean === 0 ? 1 : 1 - share + (share * cold) / mean
-  return cold + (masqueraded ? settings[SETTING_COST_FIRST_MASQUERADE] : 0) + Math.round(scan * slowdown)
+  return cold + masquerade + Math.round(scan * slowdown)
 }
 
 /** Straight lines between the quantiles 0, 0.5, 0.9 and 0.99, and the last one carried on. */

@@ -44,20 +44,22 @@ export function findPort(
   if (keep && !taken(port, false)) return port
   const [first, last] = portRange(port)
   // The first port of the range in this shard's class, and how many there are.
-  const own = first + ((((shard - first) % shards) + shards) % shards)
-  const size = own > last ? 0 : Math.floor((last - own) / shards) + 1
+  // Nothing negative: a remainder of -0 would make all of this doubles (`fprem`).
+  const own = first + ((shard + (shards << 16) - first) % shards)
+  const size = own > last ? 0 : (((last - own) / shards) | 0) + 1
   if (size === 0) return 0
   let random = word
-  for (const window of WINDOWS) {
+  for (let walk = 0; walk < WINDOWS.length; walk++) {
     // 16 random bits over the whole range, then down to the class: keeps the kernel's bias towards the lowest ports.
-    const start = Math.min(size - 1, Math.floor(((random >>> 16) % (last - first + 1)) / shards))
-    const tries = size <= 128 ? size : window
+    const start = Math.min(size - 1, (((random >>> 16) % (last - first + 1)) / shards) | 0)
+    const tries = size <= 128 ? size : WINDOWS[walk]
     for (let i = 0; i < tries; i++) {
-      const candidate = own + ((start + i) % size) * shards
+      const place = start + i < size ? start + i : start + i - size
+      const candidate = own + place * shards
       if (!taken(candidate, tries - i < HARDER_THRESHOLD)) return candidate
     }
     if (size <= 128) return 0
-    random = finish(mix(random, window))
+    random = finish(mix(random, WINDOWS[walk]))
   }
   return 0
 }

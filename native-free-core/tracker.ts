@@ -105,6 +105,8 @@ export class Tracker {
   /** The shard and the time of the packet at hand. */
   shard = 0
   nowMs = 0
+  /** Of the tuple that was looked for last. */
+  hash = 0
   /** (node, endpoint) → source ports held, by shard. */
   readonly ports: readonly PairCounters[]
   /** (node, service port + 1) → entries, by shard; 0 stands for traffic of no Service. */
@@ -157,30 +159,28 @@ export class Tracker {
     this.lastReapMs.fill(-REAP_MS)
   }
 
-  /** The live entry of a tuple, in either direction; 0 when there is none. */
+  /** The live entry of a tuple, in either direction; 0 when there is none. Its hash is in `hash` afterwards. */
   find(source: number, destination: number, ports: number, nodeProtocol: number): number {
-    const ref = this.table.find(
-      this.shard,
-      hashTuple(source, destination, ports, nodeProtocol),
-      source,
-      destination,
-      ports,
-      nodeProtocol,
-    )
+    const hash = hashTuple(source, destination, ports, nodeProtocol)
+    this.hash = hash
+    const ref = this.table.find(this.shard, hash, source, destination, ports, nodeProtocol)
     if (ref < 0) return 0
     return this.reapIfExpired(ref >> 1) ? 0 : ref >> 1
   }
 
   /**
    * Makes an entry of a packet that goes from (source, ports) to (destination) and is answered by the reply tuple.
+   * @param hash, replyHash  of both tuples
    * @param servicePort  the Service port that the connection is for, or -1
    * @returns            0 when the node's table is full
    */
   insert(
     nodeProtocol: number,
+    hash: number,
     source: number,
     destination: number,
     ports: number,
+    replyHash: number,
     replySource: number,
     replyDestination: number,
     replyPorts: number,
@@ -191,17 +191,19 @@ export class Tracker {
     const at = this.shard * this.nodes + node
     const { table, entries, rules } = this
     if (table.counts[at] >= this.budgets[at]) this.reapShard()
-    if (table.counts[at] >= this.budgets[at] && !this.earlyDrop(source, destination, ports, nodeProtocol)) {
+    if (table.counts[at] >= this.budgets[at] && !this.earlyDrop(hash, nodeProtocol)) {
       this.wantsEarlyDrop[at] = 1
       this.countFull(node)
       return 0
     }
     const entry = table.insert(
       this.shard,
+      hash,
       source,
       destination,
       ports,
       nodeProtocol,
+      replyHash,
       replySource,
       replyDestination,
       replyPorts,
@@ -272,7 +274,7 @@ export class Tracker {
    * @param word      random word of the connection for this purpose
    * @param translates  whether the rules masquerade; otherwise the port changes only where it clashes
    * @param opens     whether the packet is a SYN, which may take over the port of a closing connection
-   * @returns 0 when none was found; that is counted
+   * @returns 0 when none was found; that is counted. The reply tuple's hash is in `hash` afterwards
    */
   sourcePort(
     backend: number,
@@ -405,16 +407,12 @@ export class Tracker {
   }
 
   /** Makes room for a new tuple. @returns whether something was evicted */
-  private earlyDrop(source: number, destination: number, ports: number, nodeProtocol: number): boolean {
+  private earlyDrop(hash: number, nodeProtocol: number): boolean {
     this.firstBucket = 0x7fffffff
     this.victims.length = 0
     this.reaped.length = 0
     this.searchNodeProtocol = nodeProtocol
-    this.table.forEachInBuckets(
-      hashTuple(source, destination, ports, nodeProtocol),
-      EVICTION_RANGE * this.shards,
-      this.lookForVictim,
-    )
+    this.table.forEachInBuckets(hash, EVICTION_RANGE * this.shards, this.lookForVictim)
     for (const entry of this.reaped)
       if (this.entries[(entry << ENTRY_SHIFT) + ENTRY_NODE_PROTOCOL] >= 0) this.remove(entry)
     let dropped = 0

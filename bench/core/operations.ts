@@ -89,7 +89,9 @@ function fullTable(live: number): FlowTable {
 
 function insertTuple(table: FlowTable, i: number): number {
   const { source, destination, ports, replySource, replyPorts } = tupleOf(i)
-  return table.insert(0, source, destination, ports, NODE_PROTOCOL, replySource, source, replyPorts)
+  const hash = hashTuple(source, destination, ports, NODE_PROTOCOL)
+  const replyHash = hashTuple(replySource, source, replyPorts, NODE_PROTOCOL)
+  return table.insert(0, hash, source, destination, ports, NODE_PROTOCOL, replyHash, replySource, source, replyPorts)
 }
 
 interface PlainEntry {
@@ -237,7 +239,10 @@ const masqueradePort: OperationPair = {
   core: () => {
     const table = createFlowTable(8192, 1, 1)
     for (let port = 1024; port < 65_536; port += PORTS_TAKEN_EVERY) {
-      table.insert(0, 9, 10, port << 16, NODE_PROTOCOL, BACKEND, EGRESS, replyPortsOf(port))
+      const hash = hashTuple(9, 10, port << 16, NODE_PROTOCOL)
+      const ports = replyPortsOf(port)
+      const replyHash = hashTuple(BACKEND, EGRESS, ports, NODE_PROTOCOL)
+      table.insert(0, hash, 9, 10, port << 16, NODE_PROTOCOL, replyHash, BACKEND, EGRESS, ports)
     }
     const taken = (port: number): boolean => {
       const ports = replyPortsOf(port)
