@@ -242,4 +242,49 @@ describe('many queues', () => {
     queues.run(0, new Float64Array(1), new Float64Array(1))
     expect([...hops.wait]).toEqual([0, 0, 0])
   })
+
+  /** The same in plain words: sort by time, ties by the order written, then wait for who is before. */
+  function waitsOf(times: readonly number[], cost: number): number[] {
+    const order = times.map((_, i) => i).sort((a, b) => times[a] - times[b] || a - b)
+    const waits: number[] = []
+    let free = 0
+    for (const i of order) {
+      const arrival = times[i] * NANOS_PER_TICK
+      waits[i] = Math.max(0, free - arrival)
+      free = Math.max(free, arrival) + cost
+    }
+    return waits
+  }
+
+  const COUNT = 3000
+  const runs = (random: () => number): number[] =>
+    Array.from({ length: COUNT }, (_, i) => (i % 500) * 37 + Math.floor(random() * 30))
+  test.each<[string, (random: () => number) => number[]]>([
+    ['evenly, in no order', (random) => Array.from({ length: COUNT }, () => Math.floor(random() * 1e6))],
+    ['in runs that shards have sorted', runs],
+    [
+      'in two bursts and a straggler',
+      (random) => Array.from({ length: COUNT }, (_, i) => (i === 7 ? 9e8 : random() < 0.5 ? 3 : 5e6)),
+    ],
+    [
+      'within few ticks, the last of all far away',
+      (random) => [...Array.from({ length: COUNT }, () => Math.floor(random() * 400)), 4e9],
+    ],
+    ['backwards', () => Array.from({ length: COUNT }, (_, i) => (COUNT - i) * 11)],
+    ['all at once', () => Array<number>(COUNT).fill(0)],
+  ])('%s: each waits for those before it, ties in the order written', (_name, timesOf) => {
+    const times = timesOf(uniform(5))
+    const hops = columns(times.length)
+    const queues = createNodeQueues(Int32Array.of(1), 1e6, times.length, () => true)
+    // Twice, so that nothing of the first step is left over.
+    for (let step = 0; step < 2; step++) {
+      queues.clear()
+      hops.time.set(times)
+      hops.place.fill(HOP_LAST)
+      hops.cost.fill(700)
+      queues.add(hops, 0, times.length)
+      queues.run(0, new Float64Array(1), new Float64Array(1))
+      expect([...hops.wait]).toEqual(waitsOf(times, 700))
+    }
+  })
 })
