@@ -111,6 +111,8 @@ export interface FlowTable {
   forEachInBuckets(hash: number, buckets: number, visit: (entry: number, bucket: number) => void): void
   /** Calls `visit` for each live entry of a shard; the visitor may remove the entry it is given. */
   forEachOfShard(shard: number, visit: (entry: number) => void): void
+  /** The same for those that have expired: a sweep looks at every entry and finds few, so the look is here. */
+  forEachExpired(shard: number, nowMs: number, visit: (entry: number) => void): void
   /** Number of live entries. */
   size(): number
   /** @throws Error naming the first broken invariant */
@@ -287,6 +289,17 @@ export function createFlowTable(capacity: number, shards: number, nodes: number)
     }
   }
 
+  function forEachExpired(shard: number, nowMs: number, visit: (entry: number) => void): void {
+    const now = nowMs | 0
+    for (let page = firstPage[shard]; page !== 0; page = nextPage[page]) {
+      const end = (page + 1) << (PAGE_SHIFT + ENTRY_SHIFT)
+      for (let base = page << (PAGE_SHIFT + ENTRY_SHIFT); base < end; base += ENTRY_WORDS) {
+        if (entries[base + ENTRY_EXPIRES] > now || entries[base + ENTRY_NODE_PROTOCOL] === -1) continue
+        visit(base >> ENTRY_SHIFT)
+      }
+    }
+  }
+
   function forEachInBuckets(hash: number, buckets: number, visit: (entry: number, bucket: number) => void): void {
     const first = bucketOf(hash)
     const perBucket = slotBits > KERNEL_BUCKETS_BITS ? 1 << (slotBits - KERNEL_BUCKETS_BITS) : 1
@@ -355,6 +368,7 @@ export function createFlowTable(capacity: number, shards: number, nodes: number)
     remove,
     forEachInBuckets,
     forEachOfShard,
+    forEachExpired,
     size: () => live,
     selfCheck,
     bytes: entries.byteLength + slots.byteLength + nextPage.byteLength,

@@ -127,6 +127,7 @@ export class Tracker {
   private victims: number[] = []
   private reaped: number[] = []
   private readonly lookForVictim: (entry: number, bucket: number) => void
+  private readonly removeExpired: (entry: number) => void
 
   /** Reply tuple of which the port search asks whether it is taken. */
   private searchBackend = 0
@@ -147,6 +148,7 @@ export class Tracker {
     this.nextEarlyDropMs = new Float64Array(parts.shards)
     this.lastReapMs = new Float64Array(parts.shards)
     this.lookForVictim = (entry, bucket) => this.considerVictim(entry, bucket)
+    this.removeExpired = (entry) => this.remove(entry)
     this.taken = (port, harder) => this.isTaken(port, harder)
   }
 
@@ -319,11 +321,9 @@ export class Tracker {
 
   /** A sweep of one shard: expired entries go, and what the sweeper was told to kill. */
   sweep(shard: number, nowMs: number): void {
-    const { entries, table, nodes } = this
+    const { table, nodes } = this
     this.nowMs = nowMs
-    table.forEachOfShard(shard, (entry) => {
-      if (entries[(entry << ENTRY_SHIFT) + ENTRY_EXPIRES] <= nowMs) this.remove(entry)
-    })
+    table.forEachExpired(shard, nowMs, this.removeExpired)
     if (nowMs < this.nextEarlyDropMs[shard]) return
     this.nextEarlyDropMs[shard] = nowMs + GC_EARLY_DROP_CYCLE_MS
     for (let node = 0; node < nodes; node++) {
@@ -383,12 +383,10 @@ export class Tracker {
    * the next sweep. At most once in REAP_MS of virtual time, since it looks at every entry.
    */
   private reapShard(): void {
-    const { shard, nowMs, entries } = this
+    const { shard, nowMs } = this
     if (nowMs - this.lastReapMs[shard] < REAP_MS) return
     this.lastReapMs[shard] = nowMs
-    this.table.forEachOfShard(shard, (entry) => {
-      if (entries[(entry << ENTRY_SHIFT) + ENTRY_EXPIRES] <= nowMs) this.remove(entry)
-    })
+    this.table.forEachExpired(shard, nowMs, this.removeExpired)
   }
 
   /** The sweeper's early drop on one node: a shard's share of the kills. */

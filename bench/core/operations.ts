@@ -172,8 +172,8 @@ const expirySweep: OperationPair = {
       things: live,
       call: () => {
         let expired = 0
-        table.forEachOfShard(0, (entry) => {
-          if (table.entries[(entry << ENTRY_SHIFT) + ENTRY_EXPIRES] <= NOW_MS) expired++
+        table.forEachExpired(0, NOW_MS, () => {
+          expired++
         })
         return expired
       },
