@@ -94,7 +94,8 @@ export class Settlement {
     for (let node = 0; node < nodes; node++) {
       let held = 0
       for (let shard = 0; shard < shards; shard++) held += counts[shard * nodes + node]!
-      if (held + STEPS_AHEAD * (held - this.held[node]!) > maxima[node]! >> 1) this.near = true
+      const grown = Math.max(0, held - this.held[node]!)
+      if (held + STEPS_AHEAD * grown > maxima[node]! >> 1) this.near = true
       this.held[node] = held
       const free = Math.max(0, maxima[node]! - held)
       const each = Math.floor(free / shards)

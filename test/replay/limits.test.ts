@@ -92,10 +92,13 @@ describe('100,000 short connections, a table of 3,000 entries a node', () => {
     expect(runs.map(dropsOf)).toEqual([0, 0])
   })
 
-  it('1, 2 and 7 workers agree to the byte, settling on the way', async () => {
+  it.each([
+    ['all the time', 3000],
+    ['from the second window on', 140_000],
+  ])('1, 2 and 7 workers agree to the byte, settling %s', async (_when, entries) => {
     const texts: string[] = []
     for (const workers of [1, 2, 7]) {
-      texts.push(resultText(await replayed(flood, { model: tableOf(3000), policies: ['cluster'], workers })))
+      texts.push(resultText(await replayed(flood, { model: tableOf(entries), policies: ['cluster'], workers })))
     }
     expect(new Set(texts).size).toBe(1)
   })
@@ -174,6 +177,49 @@ describe('settling', () => {
       }),
       { seed: 11, numRuns: 200 },
     )
+  })
+})
+
+describe('how often limits are settled', () => {
+  /** A settlement of one worker with two shards and one node, after steps in which the node came to hold so much. */
+  function after(maximum: number, ...held: number[]): Settlement {
+    const settlement = new Settlement(new SharedArrayBuffer(Settlement.bytes(2, 1)), 1, 2, 1)
+    const budgets = new Int32Array(2)
+    settlement.begin(budgets, Int32Array.of(maximum))
+    for (const count of held) {
+      settlement.publish(Int32Array.of(Math.floor(count / 2), Math.ceil(count / 2)), [0, 1], 2 * count)
+      settlement.settle(budgets, Int32Array.of(maximum))
+    }
+    return settlement
+  }
+
+  it.each([
+    ['empty', [], false],
+    ['a twentieth more each step, so half full within eight', [50, 101], true],
+    ['a hundredth more each step', [10, 20], false],
+    ['two fifths, and no more coming', [400, 400], false],
+    ['more than half', [501, 501], true],
+    ['more than half, although it empties', [900, 501], true],
+  ] as const)('a table of 1000, %s: steps are short %s', (_name, held, near) => {
+    expect(after(1000, ...held).near).toBe(near)
+  })
+
+  it.each([
+    ['nothing held, 500 to come', [], 500, true],
+    ['nothing held, 501 to come', [], 501, false],
+    ['200 held, 300 to come', [200], 300, true],
+    ['200 held, 301 to come', [200], 301, false],
+    ['more held than half', [501], 0, false],
+  ] as const)('a table of 1000, %s: nobody need settle %s', (_name, held, flows, room) => {
+    expect(after(1000, ...held).hasRoomFor(flows, Int32Array.of(1000))).toBe(room)
+  })
+
+  it('knows how many connections have been opened, and forgets it when a run begins', () => {
+    const settlement = after(1000, 10, 30)
+    expect(settlement.opened).toBe(60)
+    settlement.begin(new Int32Array(2), Int32Array.of(1000))
+    expect(settlement.opened).toBe(0)
+    expect(settlement.hasRoomFor(500, Int32Array.of(1000))).toBe(true)
   })
 })
 
