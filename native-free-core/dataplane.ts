@@ -97,6 +97,8 @@ import { SlowPath } from './slowpath.ts'
 import { REASON_BACKEND_GONE, REASON_NONE } from './verdict.ts'
 
 const BATCH = 128
+/** About what the second-level cache of a core holds: reading ahead in tables that fit brings nothing (1,000 to 2,000 entries: 10 % less time without). */
+const CACHED_BYTES = 1 << 19
 /**
  * Half a tick before the multiplication keeps the quotient away from whole numbers, where rounding could tell: so it is the
  * division's own for all of a window's ticks, and cheaper.
@@ -125,6 +127,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   const result = new Float64Array(layout.length)
   const budgets = new Int32Array(shards * nodes)
   const timeouts = new Int32Array(32)
+  const readsAhead = table.bytes + lines.byteLength > CACHED_BYTES
   const batchLines = new Int32Array(BATCH)
   const sink = new Int32Array(1)
   const affinityCounts = new Int32Array(nodes)
@@ -321,8 +324,10 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   function batch(shard: number, lineBase: number, from: number, to: number, baseTick: number): void {
     const size = to - from
     for (let i = 0; i < size; i++) batchLines[i] = (lineBase + slot[from + i]) << LINE_SHIFT
-    const opens = touchLines(size) < 0
-    sink[0] = touchEntries(size) ^ (opens ? touchIndex(size) : 0)
+    if (readsAhead) {
+      const opens = touchLines(size) < 0
+      sink[0] = touchEntries(size) ^ (opens ? touchIndex(size) : 0)
+    }
     // Whole numbers of 32 bits, as entries have them: a run of more than 24 days has other troubles.
     const baseMs = Math.floor(baseTick / TICKS_PER_MS) | 0
     const restTicks = baseTick - baseMs * TICKS_PER_MS
