@@ -40,7 +40,7 @@ export const REPLAY_FLAGS: Flags = {
   'ingress-path': value(
     'ways of HTTP requests to backends side by side: instance, ip (a cloud load balancer to node ports or pods) and proxy (in the cluster), comma separated (default: as each Ingress has it)',
   ),
-  workers: value('threads; the result does not depend on it (default: one a CPU)'),
+  workers: value('threads; the result does not depend on it (default: one a CPU, fewer for short traces)'),
   shards: value('slices of the flows, a power of two up to 16 (the default); 1 is the exact sequential run'),
   seed: value("what every random choice is a function of (default: the trace's)"),
   model: value('constants of the path-latency model, a JSON or YAML file'),
