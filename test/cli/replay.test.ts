@@ -1,4 +1,5 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import type os from 'node:os'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
@@ -10,7 +11,9 @@ import { fakeIo } from './fake-io.ts'
 
 const replay = vi.hoisted(() => vi.fn())
 vi.mock('../../src/replay/replay.ts', () => ({ replay }))
-vi.mock('../../src/trace/read.ts', () => ({ openTrace: () => ({ close: () => undefined }) }))
+const totals = vi.hoisted(() => ({ packets: 1 }))
+vi.mock('../../src/trace/read.ts', () => ({ openTrace: () => ({ totals, close: () => undefined }) }))
+vi.mock('node:os', async (original) => ({ ...(await original<typeof os>()), availableParallelism: () => 4 }))
 const WorkerPool = vi.hoisted(() => vi.fn())
 vi.mock('../../src/replay/pool.ts', () => ({ WorkerPool }))
 
@@ -50,7 +53,7 @@ describe('options', () => {
       policies: ['cluster', 'local'],
       proxyModes: [],
       ingressPaths: [],
-      workers: expect.any(Number),
+      workers: 1,
       shards: 16,
       seed: null,
       model: null,
@@ -80,6 +83,21 @@ describe('options', () => {
       seed: 42,
       model: 'm.json',
     })
+  })
+
+  test.each<[string, number, Partial<ReplayCommandOptions>, number]>([
+    ['a million packets, both policies', 1_000_000, {}, 1],
+    ['two million, both policies', 2_000_000, {}, 2],
+    ['three million, one policy', 3_000_000, { policy: ['local'] }, 1],
+    ['a million, both policies, in three proxy modes', 1_000_000, { proxyMode: ['nftables,iptables,ipvs'] }, 3],
+    ['a million, as it is, two ways in', 1_000_000, { policy: ['as-is'], ingressPath: ['ip,proxy'] }, 1],
+    ['a hundred million', 100_000_000, {}, 4],
+    ['a hundred packets, three workers asked for', 100, { workers: '3' }, 3],
+  ])('on four CPUs, %s: as many workers as that is worth', async (_what, packets, given, workers) => {
+    totals.packets = packets
+    await runReplay({ ...NOTHING, ...given }, fakeIo())
+    expect(replay.mock.calls[0]![0]).toMatchObject({ workers })
+    expect(WorkerPool).toHaveBeenCalledWith(workers)
   })
 
   test.each<[Partial<ReplayCommandOptions>, string]>([

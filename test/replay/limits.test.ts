@@ -182,7 +182,7 @@ describe('settling', () => {
 
 describe('how often limits are settled', () => {
   /** A settlement of one worker with two shards and one node, after steps in which the node came to hold so much. */
-  function after(maximum: number, ...held: number[]): Settlement {
+  function settled(maximum: number, ...held: number[]): Settlement {
     const settlement = new Settlement(new SharedArrayBuffer(Settlement.bytes(2, 1)), 1, 2, 1)
     const budgets = new Int32Array(2)
     settlement.begin(budgets, Int32Array.of(maximum))
@@ -201,7 +201,7 @@ describe('how often limits are settled', () => {
     ['more than half', [501, 501], true],
     ['more than half, although it empties', [900, 501], true],
   ] as const)('a table of 1000, %s: steps are short %s', (_name, held, near) => {
-    expect(after(1000, ...held).near).toBe(near)
+    expect(settled(1000, ...held).near).toBe(near)
   })
 
   it.each([
@@ -211,11 +211,11 @@ describe('how often limits are settled', () => {
     ['200 held, 301 to come', [200], 301, false],
     ['more held than half', [501], 0, false],
   ] as const)('a table of 1000, %s: nobody need settle %s', (_name, held, flows, room) => {
-    expect(after(1000, ...held).hasRoomFor(flows, Int32Array.of(1000))).toBe(room)
+    expect(settled(1000, ...held).hasRoomFor(flows, Int32Array.of(1000))).toBe(room)
   })
 
   it('knows how many connections have been opened, and forgets it when a run begins', () => {
-    const settlement = after(1000, 10, 30)
+    const settlement = settled(1000, 10, 30)
     expect(settlement.opened).toBe(60)
     settlement.begin(new Int32Array(2), Int32Array.of(1000))
     expect(settlement.opened).toBe(0)
