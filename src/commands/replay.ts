@@ -23,7 +23,7 @@ const PROXY_MODES = ['nftables', 'iptables', 'ipvs'] as const
 const MOST_WORKERS = 256
 /**
  * What makes a thread of its own worth starting, over all runs: it takes as long to load and compile for itself as a warm one takes for so many
- * packets (measured on two cores: 0.5 million with one thread 0.50 s, with two 0.54 to 0.80 s; two million 0.96 and 1.03 s; 7.7 million 1.12 and 1.06 s).
+ * packets (measured on two cores, with one thread and with two: a quarter of a million 0.51 and 0.54 s; two million 0.96 and 1.03 s; 7.7 million 1.12 and 1.06 s).
  */
 const PACKETS_A_WORKER = 2_000_000
 const MOST_SHARDS = 16

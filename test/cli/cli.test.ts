@@ -1,5 +1,6 @@
 /** The built command line as a process: exit codes, streams and messages. `npm test` builds before it tests. */
 import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 
@@ -60,6 +61,30 @@ describe('help', () => {
     expect(dpemu('completion').stdout).toContain('_dpemu_yargs_completions')
     expect(dpemu('--get-yargs-completions', 'dpemu', 'ins').stdout).toContain('inspect')
   })
+})
+
+test('help is shown however it is asked for', () => {
+  const { stdout } = dpemu('replay', '--help')
+  expect(stdout).toContain('--threshold')
+  for (const args of [
+    ['replay', '-h'],
+    ['replay', '-qh'],
+    ['replay', 'x', '--help=true'],
+  ]) {
+    expect(dpemu(...args).stdout).toBe(stdout)
+  }
+})
+
+test('what is copied into the command line is named with its licence', () => {
+  const folder = fileURLToPath(new URL('../../dist/cli/', import.meta.url))
+  const licences = readFileSync(`${folder}licenses.txt`, 'utf8')
+  const { dependencies } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
+  // These two are loaded from where they are installed.
+  const copied = Object.keys(dependencies).filter((name) => name !== 'piscina' && name !== 'benchmark')
+  expect(copied.length).toBeGreaterThan(4)
+  for (const name of copied) {
+    expect(licences).toMatch(new RegExp(`^${name} ${dependencies[name]} \\(.+\\)\n\n\\S`, 'm'))
+  }
 })
 
 test('a file that is no trace exits 3, says which, and reports nothing of it', () => {
