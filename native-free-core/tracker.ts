@@ -322,7 +322,9 @@ export class Tracker {
   /** A sweep of one shard: expired entries go, and what the sweeper was told to kill. */
   sweep(shard: number, nowMs: number): void {
     const { table, nodes } = this
-    this.nowMs = nowMs
+    // Whoever calls has it from columns of doubles. Stored as one it would give this object another shape, once and in the middle of a run:
+    // all of the slow path would be compiled anew, and work on doubles from then on.
+    this.nowMs = nowMs | 0
     table.forEachExpired(shard, nowMs, this.removeExpired)
     if (nowMs < this.nextEarlyDropMs[shard]) return
     this.nextEarlyDropMs[shard] = nowMs + GC_EARLY_DROP_CYCLE_MS
@@ -369,7 +371,7 @@ export class Tracker {
   /** Before a shard's counts are published: where a node is nearly full, what has expired must not count. */
   reapIfTight(shard: number, nowMs: number): void {
     this.shard = shard
-    this.nowMs = nowMs
+    this.nowMs = nowMs | 0
     for (let at = shard * this.nodes; at < (shard + 1) * this.nodes; at++) {
       if (this.table.counts[at] > this.budgets[at] * TIGHT) {
         this.reapShard()
