@@ -8,7 +8,7 @@
 
 /** Mix one more word into a running hash. */
 export function mix(hash: number, word: number): number {
-  // An argument that is no known int32 would go through a double and back for Math.imul: 10 cycles a word.
+  // An argument that is no known int32 would go through a double and back for Math.imul.
   let k = Math.imul(word | 0, 0xcc9e2d51)
   k = (k << 15) | (k >>> 17)
   let h = hash ^ Math.imul(k, 0x1b873593)

@@ -9,7 +9,7 @@
  *
  * Layout: hop columns in step with each other; `place` is node (or nodes + pod) << 16 | core << 8 | flags. A packet's hops lie one after the
  * other, the last one flagged. Times are ticks from the step's base; the order of equal times is the order of shards.
- * Cost: 10-20 ns a hop, a third of it the sort. Allocates once.
+ * Cost: about 30 ns a hop in a replay, a third of it the sort. Allocates once.
  * Source: the model of one queue is M/G/1 with K places; test/core/queue.test.ts holds it against theory.
  */
 import { NANOS_PER_TICK } from './packet.ts'

@@ -279,7 +279,7 @@ function showsFlags(argv: readonly string[]): boolean {
 }
 
 function commandLine(argv: readonly string[], run: (command: Command, args: Values) => Promise<void>): Argv {
-  // yargs lays out the help of every command that it runs, 36 ms of a replay's start; hidden flags are not in it.
+  // yargs lays out the help of every command that it runs, some 10 ms of a replay's start; hidden flags are not in it.
   const hidden = !showsFlags(argv)
   const parser = hideTypes(yargs([]))
     .scriptName('dpemu')
