@@ -56,6 +56,11 @@ export class AffinityTable {
     }
   }
 
+  /** Reads the place where the search for a client begins, for whoever will search soon. */
+  touch(client: number, owner: number): number {
+    return this.words[(home(client, owner) & this.mask) * WORDS]
+  }
+
   /** Enter a client into an endpoint's list, or start its time again. */
   renew(client: number, owner: number, endpoint: number, expiresMs: number): void {
     if (this.used * 2 > this.mask) this.grow()

@@ -44,6 +44,7 @@ import {
   LINE_WORDS,
 } from './connection.ts'
 import { ESTABLISHED, STEADY } from './conntrack.ts'
+import { createExpress } from './express.ts'
 import {
   alignedWords,
   createFlowTable,
@@ -60,7 +61,6 @@ import {
   STATUS_PICKED_UP,
   STATUS_SEEN_REPLY,
 } from './flowtable.ts'
-import { hashTuple } from './hash.ts'
 import { bucketOf, HISTOGRAM_MAX, HISTOGRAM_SUM } from './histogram.ts'
 import { HopLog } from './hoplog.ts'
 import type { Dataplane, DataplaneLimits, Run } from './instance.ts'
@@ -138,6 +138,8 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   tracker.result = result
   tracker.layout = layout
   tracker.budgets = budgets
+  const express = createExpress({ slowPath, lines, packets, batchLines, result, layout, shards, nodes, budgets })
+  const expressed = limits.express !== false
   const { time, slot, flags, length } = packets
   const { packetHistogram, endpoints: endpointsAt } = layout
   const queued = limits.hops !== undefined
@@ -191,6 +193,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     rules = openRules(words)
     if (rules.settings[SETTING_NODES] > nodes) throw new Error('rule set: more nodes than the core was made for')
     slowPath.take(rules)
+    express.take(rules)
     sampler.rules = rules
     timeouts.set(rules.timeouts)
     timeouts.set(rules.timeouts, WITH_DATA)
@@ -276,24 +279,6 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     return least
   }
 
-  /** The same for the index of connections that will be opened: their first look into it would miss one by one. */
-  function touchIndex(size: number): number {
-    let touched = 0
-    for (let i = 0; i < size; i++) {
-      const line = batchLines[i]
-      const status = lines[line + LINE_STATUS]
-      if ((status & 0xff) !== LINE_NEW) continue
-      const hash = hashTuple(
-        lines[line + LINE_CLIENT],
-        lines[line + LINE_DESTINATION],
-        lines[line + LINE_PORTS],
-        status >> 8,
-      )
-      touched ^= table.touch(hash)
-    }
-    return touched
-  }
-
   /** The same for the entries that the lines name, on both nodes. */
   function touchEntries(size: number): number {
     let touched = 0
@@ -326,7 +311,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     for (let i = 0; i < size; i++) batchLines[i] = (lineBase + slot[from + i]) << LINE_SHIFT
     if (readsAhead) {
       const opens = touchLines(size) < 0
-      sink[0] = touchEntries(size) ^ (opens ? touchIndex(size) : 0)
+      sink[0] = touchEntries(size) ^ (opens && expressed ? express.plan(shard, size, from, baseTick) : 0)
     }
     // Whole numbers of 32 bits, as entries have them: a run of more than 24 days has other troubles.
     const baseMs = Math.floor(baseTick / TICKS_PER_MS) | 0
@@ -405,7 +390,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
       }
       if (!passes) {
         log.count = hops
-        const counts = slow(shard, line, row, status, nowMs, baseTick)
+        const counts = slow(shard, line, row, i, status, nowMs, baseTick)
         if (proxying && !counts && (lines[line + LINE_STATUS] & 0xff) === LINE_FAILED) {
           proxies.abandon(line, nowMs, baseTick + time[row])
         }
@@ -479,13 +464,21 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
    * Everything but a packet of a known flow in its steady state.
    * @returns whether it is to be counted as a packet of the established connection
    */
-  function slow(shard: number, line: number, row: number, status: number, nowMs: number, baseTick: number): boolean {
+  function slow(
+    shard: number,
+    line: number,
+    row: number,
+    place: number,
+    status: number,
+    nowMs: number,
+    baseTick: number,
+  ): boolean {
     if (status === LINE_FAILED) {
       result[TOTAL_NOT_SENT]++
       return false
     }
     const tick = (baseTick + time[row]) | 0
-    if (status === LINE_NEW) return openConnection(shard, line, row, nowMs, tick, baseTick)
+    if (status === LINE_NEW) return openConnection(shard, line, row, place, nowMs, tick, baseTick)
     if (status === LINE_EDGE) return atEdge(shard, line, row, nowMs, baseTick)
     if (status === LINE_ORPHANED) return orphaned(shard, line, row, nowMs, tick)
     const reason = slowPath.step(line, flags[row], length[row], nowMs, tick, shard)
@@ -548,13 +541,15 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     shard: number,
     line: number,
     row: number,
+    place: number,
     nowMs: number,
     tick: number,
     baseTick: number,
   ): boolean {
     const client = lines[line + LINE_CLIENT]
     log.opens(line, baseTick + time[row])
-    const reason = slowPath.open(line, flags[row], nowMs, tick, shard)
+    const ordinary = expressed && express.open(place, line, flags[row], nowMs, tick, shard)
+    const reason = ordinary ? REASON_NONE : slowPath.open(line, flags[row], nowMs, tick, shard)
     result[TOTAL_ATTEMPTED]++
     slowPath.countOpening(line, reason, client)
     if (reason !== REASON_NONE) {

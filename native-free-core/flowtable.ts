@@ -100,6 +100,8 @@ export interface FlowTable {
     replyDestination: number,
     replyPorts: number,
   ): number
+  /** Whether a shard can be given one or two entries more. */
+  hasRoom(shard: number, more: 1 | 2): boolean
   /** Take an entry out of index and counts; its words stay readable until the next insert. */
   remove(entry: number): void
   /**
@@ -266,6 +268,13 @@ export function createFlowTable(capacity: number, shards: number, nodes: number)
     return entry
   }
 
+  function hasRoom(shard: number, more: 1 | 2): boolean {
+    if (live + more > capacity) return false
+    if (pagesUsed < pages) return true
+    const first = freeHead[shard]
+    return first !== 0 && (more === 1 || entries[(first << ENTRY_SHIFT) + ENTRY_OWNER] !== 0)
+  }
+
   function remove(entry: number): void {
     const base = entry << ENTRY_SHIFT
     removeSlot(entries[base + ENTRY_HASH], entry << 1)
@@ -365,6 +374,7 @@ export function createFlowTable(capacity: number, shards: number, nodes: number)
     find,
     touch,
     insert,
+    hasRoom,
     remove,
     forEachInBuckets,
     forEachOfShard,

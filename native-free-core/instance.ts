@@ -30,6 +30,8 @@ export interface DataplaneLimits {
    * `settleHops`. Left out: nothing waits, latencies are recorded at once.
    */
   readonly hops?: HopColumns
+  /** False: first packets all go the general way. For tests, which hold the short one (`express.ts`) against it. */
+  readonly express?: boolean
 }
 
 export interface Run {

@@ -178,7 +178,7 @@ export class Opening extends Journey {
     if (path.hops > 1) this.total(TOTAL_CROSS_NODE)
     if (path.masqueraded !== 0) this.total(TOTAL_MASQUERADED)
     // Behind a balancer at the edge no pod sees the client's address.
-    if (this.source === client && path.hops > 0) this.total(TOTAL_CLIENT_IP_KEPT)
+    if (this.lines[line + LINE_SEEN] === client && path.hops > 0) this.total(TOTAL_CLIENT_IP_KEPT)
     const endpoint = this.lines[line + LINE_ENDPOINT]
     if (endpoint >= 0) {
       const at = this.layout.endpoints + endpoint * ENDPOINT_WORDS + ENDPOINT_CONNECTIONS
@@ -204,6 +204,6 @@ export class Opening extends Journey {
 }
 
 /** The random word of a connection. */
-function wordOf(tick: number, source: number, destination: number, ports: number): number {
+export function wordOf(tick: number, source: number, destination: number, ports: number): number {
   return finish(mix(mix(mix(tick | 0, source), destination), ports))
 }

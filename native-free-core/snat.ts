@@ -42,16 +42,13 @@ export function findPort(
   taken: (port: number, harder: boolean) => boolean,
 ): number {
   if (keep && !taken(port, false)) return port
-  const [first, last] = portRange(port)
-  // The first port of the range in this shard's class, and how many there are.
-  // Nothing negative: a remainder of -0 would make all of this doubles (`fprem`).
-  const own = first + ((shard + (shards << 16) - first) % shards)
-  const size = own > last ? 0 : (((last - own) / shards) | 0) + 1
+  const range = portRange(port)
+  const own = firstOwn(range, shard, shards)
+  const size = sizeOf(range, own, shards)
   if (size === 0) return 0
   let random = word
   for (let walk = 0; walk < WINDOWS.length; walk++) {
-    // 16 random bits over the whole range, then down to the class: keeps the kernel's bias towards the lowest ports.
-    const start = Math.min(size - 1, (((random >>> 16) % (last - first + 1)) / shards) | 0)
+    const start = startOf(range, size, random, shards)
     const tries = size <= 128 ? size : WINDOWS[walk]
     for (let i = 0; i < tries; i++) {
       const place = start + i < size ? start + i : start + i - size
@@ -62,4 +59,28 @@ export function findPort(
     random = finish(mix(random, WINDOWS[walk]))
   }
   return 0
+}
+
+/** The port that a fully random search tries first, or 0 where the shard has none. */
+export function firstTry(port: number, word: number, shard: number, shards: number): number {
+  const range = portRange(port)
+  const own = firstOwn(range, shard, shards)
+  const size = sizeOf(range, own, shards)
+  return size === 0 ? 0 : own + startOf(range, size, word, shards) * shards
+}
+
+/** The first port of the range in this shard's class. */
+function firstOwn(range: readonly [number, number], shard: number, shards: number): number {
+  // Nothing negative: a remainder of -0 would make all of this doubles (`fprem`).
+  return range[0] + ((shard + (shards << 16) - range[0]) % shards)
+}
+
+/** How many there are. */
+function sizeOf(range: readonly [number, number], own: number, shards: number): number {
+  return own > range[1] ? 0 : (((range[1] - own) / shards) | 0) + 1
+}
+
+/** 16 random bits over the whole range, then down to the class: keeps the kernel's bias towards the lowest ports. */
+function startOf(range: readonly [number, number], size: number, random: number, shards: number): number {
+  return Math.min(size - 1, (((random >>> 16) % (range[1] - range[0] + 1)) / shards) | 0)
 }

@@ -223,10 +223,7 @@ export class Tracker {
     entries[base + ENTRY_PORT_COUNTER] = 0
     entries[base + ENTRY_EXPIRES] =
       this.nowMs + (pickedUp !== 0 ? rules.settings[SETTING_UNACKNOWLEDGED_MS] : rules.timeouts[state])
-    const holders = this.holders[this.shard]
-    const holder = holders.index(node, servicePort + 1)
-    holders.counts[holder]++
-    entries[base + ENTRY_HOLDER] = holder + 1
+    entries[base + ENTRY_HOLDER] = this.hold(node, servicePort)
     this.count(node, NODE_INSERT)
     return entry
   }
@@ -297,6 +294,14 @@ export class Tracker {
     const found = findPort(port, word, !fully, this.shard, this.shards, this.taken)
     if (found === 0) this.count(nodeProtocol >> 8, NODE_INSERT_FAILED)
     return found
+  }
+
+  /** One more entry of a node is for a Service port, or for none (-1). @returns what the entry keeps of it */
+  hold(node: number, servicePort: number): number {
+    const holders = this.holders[this.shard]
+    const holder = holders.index(node, servicePort + 1)
+    holders.counts[holder] = holders.counts[holder] + 1
+    return holder + 1
   }
 
   /** The entry holds one more source port towards an endpoint. */

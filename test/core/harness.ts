@@ -57,6 +57,8 @@ export interface LabOptions {
   readonly connections?: number
   readonly durationMs?: number
   readonly gcIntervalMs?: number
+  /** False: every first packet goes the general way. */
+  readonly express?: boolean
   /** Addresses outside the cluster that will send, numbered before the rules are compiled as a trace's are. */
   readonly clients?: readonly string[]
 }
@@ -108,6 +110,7 @@ export class Lab {
       endpoints: 256,
       packetRows: 16_384,
       connectionRows: 4096,
+      express: options.express ?? true,
     })
     this.begin()
   }

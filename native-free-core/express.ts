@@ -1,0 +1,495 @@
+/**
+ * The first packet of nearly every connection, in one straight run: to a Service's own address, over one or two nodes, nothing
+ * in its way. Whatever is out of the ordinary is left to `SlowPath.open`, untouched: so this decides nothing of its own, and a
+ * connection comes out the same either way (test/core/express.prop.test.ts).
+ *
+ * It has two halves. `plan` finds out what the new connections of a batch will become, before its first packet is processed, and
+ * changes nothing: it goes step by step over all of them, so that their cache misses overlap, and at last reads the places of the
+ * index that they will be entered at. `open` looks whether the plan still holds and enters the connection.
+ * What the rules say hangs on frontend, node and what the source looks like from there, so `decide` is asked once for each.
+ *
+ * Cost: 0.45 µs at 64,000 entries and 0.5 µs at a million, against 0.7 and 0.8 µs on the general way, side by side: that has two
+ * dozen calls, each of which begins by fetching what the one before had in registers, and waits for each cache miss.
+ * Allocates nothing; holds 270 KiB, of which it touches what the Services dialled need.
+ */
+
+import { pickUniform } from './choose.ts'
+import {
+  FLOW_CORE_SHIFT,
+  FLOW_CORE2_SHIFT,
+  FLOW_HASH_BITS,
+  FLOW_MASQUERADED,
+  LINE_BACKEND,
+  LINE_CLIENT,
+  LINE_DELIVERED_PORTS,
+  LINE_DESTINATION,
+  LINE_DESTINATION_INDEX,
+  LINE_ENDPOINT,
+  LINE_ENTRY,
+  LINE_ENTRY2,
+  LINE_FIRST_NANOS,
+  LINE_FLOW,
+  LINE_FORWARD_NANOS,
+  LINE_NEW,
+  LINE_NODE_PROTOCOL,
+  LINE_NODE_PROTOCOL2,
+  LINE_OPEN,
+  LINE_OPEN2,
+  LINE_PORTS,
+  LINE_SEEN,
+  LINE_STATUS,
+} from './connection.ts'
+import { CLASS_NONE, CLASS_SYN, FLAG_CLASS, initialState } from './conntrack.ts'
+import { ACTION_DNAT, classifySource, createDecision, decide, findFrontend, MASQUERADE_HAIRPIN } from './decide.ts'
+import {
+  alignedWords,
+  ENTRY_CREATED,
+  ENTRY_ENDPOINT,
+  ENTRY_EXPIRES,
+  ENTRY_FRONTEND_SHIFT,
+  ENTRY_HOLDER,
+  ENTRY_PORT_COUNTER,
+  ENTRY_SHIFT,
+  ENTRY_STATE,
+  swapPorts,
+} from './flowtable.ts'
+import { below, draw, hashTuple, PURPOSE_COST, PURPOSE_ENDPOINT, PURPOSE_LOAD_BALANCER, PURPOSE_SNAT } from './hash.ts'
+import { establishedCost, firstPacketCost, propagationBetween } from './latency.ts'
+import { wordOf } from './opening.ts'
+import { FLAG_REPLY, type PacketColumns, PROTOCOL_TCP, TICKS_PER_MS } from './packet.ts'
+import {
+  ENDPOINT_WORDS,
+  NODE_AFFINITY_HITS,
+  NODE_AFFINITY_MISSES,
+  NODE_INSERT,
+  NODE_WORDS,
+  type ResultLayout,
+} from './result.ts'
+import {
+  DESTINATION_NAME,
+  FRONTEND_BALANCER_PROXY,
+  FRONTEND_LOAD_BALANCER_IP,
+  familyOf,
+  MODE_IPTABLES,
+  MODE_IPVS,
+  type RuleColumns,
+  SETTING_BALANCER_NANOS,
+  SETTING_CLIENT_NANOS,
+  SETTING_LOCAL_DELIVERY_NANOS,
+  SETTING_MODE,
+  SETTING_RANDOM_FULLY,
+} from './ruleset.ts'
+import type { SlowPath } from './slowpath.ts'
+import { firstTry } from './snat.ts'
+
+/** Answers of `decide`, by frontend, node and `SOURCE_*`: an answer has one place, which the last one asked for gets. */
+const ANSWERS = 1 << 13
+const ANSWER_SHIFT = 3
+/** Which answer is there, + 1; 0 for none. */
+const ANSWER_KEY = 0
+/** What a plan of it will be worth: `PLAN_STATE`. */
+const ANSWER_STATE = 1
+const ANSWER_SET_START = 2
+const ANSWER_SET_COUNT = 3
+const ANSWER_MASQUERADE = 4
+const ANSWER_SERVICE_PORT = 5
+const SOURCES = 3
+
+/** What a packet of the batch will become; of the answer all that counts, since its place may be another one's by then. */
+const PLAN_SHIFT = 5
+const PLAN_STATE = 0
+const PLAN_LINE = 1
+const PLAN_NODE = 2
+const PLAN_FRONTEND = 3
+/** The connection's random word. */
+const PLAN_WORD = 4
+const PLAN_NOW = 5
+const PLAN_SERVICE_PORT = 6
+const PLAN_ENDPOINT = 7
+/** Position of the endpoint that affinity had bound the client to, or -1. */
+const PLAN_BOUND = 8
+const PLAN_MASQUERADE = 9
+/** What the pod sees: address id and port. */
+const PLAN_SEEN = 10
+const PLAN_SEEN_PORT = 11
+const PLAN_HASH = 12
+const PLAN_REPLY_HASH = 13
+/** What the first packet costs beyond those that follow, ns. */
+const PLAN_EXTRA = 14
+/** The endpoints to choose from. */
+const PLAN_SET_START = 15
+const PLAN_SET_COUNT = 16
+
+/** `PLAN_STATE`: none; good; good unless a packet before this one changes the affinity that was asked. */
+const NO_PLAN = 0
+const PLANNED = 1
+const LOOK_AGAIN = 2
+
+export interface ExpressParts {
+  readonly slowPath: SlowPath
+  readonly lines: Int32Array
+  readonly packets: PacketColumns
+  /** Lines of the packets of the batch at hand. */
+  readonly batchLines: Int32Array
+  readonly result: Float64Array
+  readonly layout: ResultLayout
+  readonly shards: number
+  readonly nodes: number
+  /** Most entries by shard × nodes + node. */
+  readonly budgets: Int32Array
+}
+
+export interface Express {
+  /** Takes up a rule set. */
+  take(rules: RuleColumns): void
+  /**
+   * Plans the new connections of the batch whose packets stand in the rows from `from` on.
+   * @returns something of what was read: the reading is what counts
+   */
+  plan(shard: number, size: number, from: number, baseTick: number): number
+  /**
+   * Opens a connection as `SlowPath.open` does, where it is an ordinary one. Counting it is left to the caller.
+   * @param place  of the packet in its batch, planned or not
+   * @returns      false when it is not, and then nothing has changed
+   */
+  open(place: number, line: number, flags: number, nowMs: number, tick: number, shard: number): boolean
+}
+
+export function createExpress(parts: ExpressParts): Express {
+  const { slowPath, lines, batchLines, result, layout, shards, nodes, budgets } = parts
+  const { time, flags: packetFlags } = parts.packets
+  const { tracker, selector, path } = slowPath
+  const { table } = tracker
+  const { entries, counts } = table
+  const answers = alignedWords(ANSWERS << ANSWER_SHIFT)
+  const plans = alignedWords(batchLines.length << PLAN_SHIFT)
+  const planned = new Int32Array(batchLines.length)
+  const decision = createDecision()
+  let rules: RuleColumns
+  let serves = false
+
+  function take(next: RuleColumns): void {
+    rules = next
+    // ipvs' schedulers count connections, and proxies have a say in theirs.
+    serves = rules.settings[SETTING_MODE] !== MODE_IPVS && rules.addressProxy.length === 0
+    answers.fill(0)
+  }
+
+  /** Where a node's answer to a connection that dials `frontend` is. */
+  function answerTo(frontend: number, node: number, line: number): number {
+    const key = (frontend * nodes + node) * SOURCES + classifySource(rules, node, lines[line + LINE_CLIENT]) + 1
+    const answer = (key & (ANSWERS - 1)) << ANSWER_SHIFT
+    if (answers[answer + ANSWER_KEY] !== key) {
+      ask(answer, frontend, node, line)
+      answers[answer + ANSWER_KEY] = key
+    }
+    return answer
+  }
+
+  function ask(answer: number, frontend: number, node: number, line: number): void {
+    const port = lines[line + LINE_PORTS] & 0xffff
+    const protocol = lines[line + LINE_STATUS] >> 8
+    decide(rules, node, lines[line + LINE_CLIENT], lines[line + LINE_DESTINATION], port, protocol, decision, frontend)
+    const affinityMs = decision.servicePort < 0 ? 0 : rules.serviceAffinityMs[decision.servicePort]
+    // Source ranges look at the address itself, a balancer that proxies dials another one, and iptables keeps clients in lists.
+    const ordinary =
+      decision.action === ACTION_DNAT &&
+      rules.frontendKind[frontend] !== FRONTEND_BALANCER_PROXY &&
+      rules.frontendRangeCount[frontend] === 0 &&
+      (affinityMs === 0 || rules.settings[SETTING_MODE] !== MODE_IPTABLES)
+    answers[answer + ANSWER_STATE] = !ordinary ? NO_PLAN : affinityMs === 0 ? PLANNED : LOOK_AGAIN
+    answers[answer + ANSWER_SET_START] = decision.setStart
+    answers[answer + ANSWER_SET_COUNT] = decision.setCount
+    answers[answer + ANSWER_MASQUERADE] = decision.masquerade
+    answers[answer + ANSWER_SERVICE_PORT] = decision.servicePort
+  }
+
+  function plan(shard: number, size: number, from: number, baseTick: number): number {
+    let count = 0
+    for (let place = 0; place < size; place++) {
+      const line = batchLines[place]
+      if ((lines[line + LINE_STATUS] & 0xff) !== LINE_NEW) continue
+      const tick = baseTick + time[from + place]
+      if (aim(place, line, packetFlags[from + place], Math.floor(tick / TICKS_PER_MS) | 0, tick | 0))
+        planned[count++] = place
+    }
+    let touched = 0
+    for (let i = 0; i < count; i++) touched ^= consult(planned[i], shard)
+    for (let i = 0; i < count; i++) choose(planned[i], shard)
+    for (let i = 0; i < count; i++) translate(planned[i], shard)
+    const ports = tracker.ports[shard]
+    for (let i = 0; i < count; i++) {
+      const p = planned[i] << PLAN_SHIFT
+      const endpoint = plans[p + PLAN_ENDPOINT]
+      touched ^= table.touch(plans[p + PLAN_HASH]) ^ table.touch(plans[p + PLAN_REPLY_HASH])
+      if (plans[p + PLAN_MASQUERADE] !== 0) touched ^= ports.touch(plans[p + PLAN_NODE], endpoint)
+      touched ^= result[layout.endpoints + endpoint * ENDPOINT_WORDS] | 0
+    }
+    return touched
+  }
+
+  /** All of it for one packet. */
+  function planNow(place: number, line: number, flags: number, nowMs: number, tick: number, shard: number): boolean {
+    if (!aim(place, line, flags, nowMs, tick)) return false
+    consult(place, shard)
+    choose(place, shard)
+    translate(place, shard)
+    return plans[(place << PLAN_SHIFT) + PLAN_STATE] !== NO_PLAN
+  }
+
+  /** Where the packet is going, and the node it comes in on. @returns whether that is an ordinary case */
+  function aim(place: number, line: number, flags: number, nowMs: number, tick: number): boolean {
+    const p = place << PLAN_SHIFT
+    plans[p + PLAN_STATE] = NO_PLAN
+    const protocol = lines[line + LINE_STATUS] >> 8
+    // Connections under way are picked up on the general way.
+    if (!serves || flags >= FLAG_REPLY || (protocol === PROTOCOL_TCP && FLAG_CLASS[flags & 63] !== CLASS_SYN))
+      return false
+    if (rules.destinationIsService[lines[line + LINE_DESTINATION_INDEX]] === DESTINATION_NAME) return false
+    const source = lines[line + LINE_CLIENT]
+    const destination = lines[line + LINE_DESTINATION]
+    const ports = lines[line + LINE_PORTS]
+    const frontend = findFrontend(rules, destination, ports & 0xffff, protocol)
+    if (frontend < 0) return false
+    const word = wordOf(tick, source, destination, ports)
+    let node = rules.addressNode[source]
+    if (node < 0) {
+      const count = rules.frontendNodeCount[frontend]
+      if (rules.frontendKind[frontend] !== FRONTEND_LOAD_BALANCER_IP || count === 0) return false
+      const choice = below(draw(slowPath.seed, word, 0, PURPOSE_LOAD_BALANCER), count)
+      node = rules.balancerNodes[rules.frontendNodeStart[frontend] + choice]
+    }
+    plans[p + PLAN_LINE] = line
+    plans[p + PLAN_NODE] = node
+    plans[p + PLAN_FRONTEND] = frontend
+    plans[p + PLAN_WORD] = word
+    plans[p + PLAN_NOW] = nowMs
+    return true
+  }
+
+  /** What the node's rules say. @returns something read of the client's affinity */
+  function consult(place: number, shard: number): number {
+    const p = place << PLAN_SHIFT
+    const node = plans[p + PLAN_NODE]
+    const line = plans[p + PLAN_LINE]
+    const answer = answerTo(plans[p + PLAN_FRONTEND], node, line)
+    const servicePort = answers[answer + ANSWER_SERVICE_PORT]
+    plans[p + PLAN_STATE] = answers[answer + ANSWER_STATE]
+    plans[p + PLAN_SERVICE_PORT] = servicePort
+    plans[p + PLAN_MASQUERADE] = answers[answer + ANSWER_MASQUERADE]
+    plans[p + PLAN_SET_START] = answers[answer + ANSWER_SET_START]
+    plans[p + PLAN_SET_COUNT] = answers[answer + ANSWER_SET_COUNT]
+    if (plans[p + PLAN_STATE] !== LOOK_AGAIN) return 0
+    return selector.affinity[shard].touch(lines[line + LINE_CLIENT], servicePort * nodes + node)
+  }
+
+  /** Position of the endpoint that affinity binds the client of a plan to, or -1. */
+  function boundTo(p: number, shard: number): number {
+    const client = lines[plans[p + PLAN_LINE] + LINE_CLIENT]
+    const owner = plans[p + PLAN_SERVICE_PORT] * nodes + plans[p + PLAN_NODE]
+    const start = plans[p + PLAN_SET_START]
+    return selector.affinity[shard].find(
+      client,
+      owner,
+      plans[p + PLAN_NOW],
+      rules.members,
+      start,
+      plans[p + PLAN_SET_COUNT],
+    )
+  }
+
+  /** The endpoint: the one that the client is bound to, or any. */
+  function choose(place: number, shard: number): void {
+    const p = place << PLAN_SHIFT
+    if (plans[p + PLAN_STATE] === NO_PLAN) return
+    const node = plans[p + PLAN_NODE]
+    const count = plans[p + PLAN_SET_COUNT]
+    let position = plans[p + PLAN_STATE] === LOOK_AGAIN ? boundTo(p, shard) : -1
+    plans[p + PLAN_BOUND] = position
+    if (position < 0) {
+      position = pickUniform(draw(slowPath.seed, plans[p + PLAN_WORD], node, PURPOSE_ENDPOINT), count)
+    }
+    plans[p + PLAN_ENDPOINT] = rules.members[plans[p + PLAN_SET_START] + position]
+  }
+
+  /** What the endpoint will see, and both tuples' places. */
+  function translate(place: number, shard: number): void {
+    const p = place << PLAN_SHIFT
+    if (plans[p + PLAN_STATE] === NO_PLAN) return
+    const line = plans[p + PLAN_LINE]
+    const node = plans[p + PLAN_NODE]
+    const endpoint = plans[p + PLAN_ENDPOINT]
+    const protocol = lines[line + LINE_STATUS] >> 8
+    const source = lines[line + LINE_CLIENT]
+    const destination = lines[line + LINE_DESTINATION]
+    const ports = lines[line + LINE_PORTS]
+    const { seed } = slowPath
+    const word = plans[p + PLAN_WORD]
+    const backend = rules.endpointAddress[endpoint]
+    const masquerade = plans[p + PLAN_MASQUERADE] | (backend === source ? MASQUERADE_HAIRPIN : 0)
+    let seen = source
+    let seenPort = ports >>> 16
+    if (masquerade !== 0) {
+      const egress = rules.endpointNode[endpoint] === node ? rules.nodeLocalEgress : rules.nodeRemoteEgress
+      seen = egress[node * 2 + familyOf(rules, destination)]
+      if (rules.settings[SETTING_RANDOM_FULLY] !== 0) {
+        seenPort = firstTry(seenPort, draw(seed, word, (node << 8) | protocol, PURPOSE_SNAT), shard, shards)
+      }
+    }
+    if (seenPort === 0) plans[p + PLAN_STATE] = NO_PLAN
+    plans[p + PLAN_HASH] = hashTuple(source, destination, ports, protocol)
+    plans[p + PLAN_REPLY_HASH] = hashTuple(backend, seen, (rules.endpointPort[endpoint] << 16) | seenPort, protocol)
+    plans[p + PLAN_SEEN] = seen
+    plans[p + PLAN_SEEN_PORT] = seenPort
+    plans[p + PLAN_MASQUERADE] = masquerade
+    plans[p + PLAN_EXTRA] = firstPacketCost(
+      rules,
+      plans[p + PLAN_SERVICE_PORT],
+      masquerade !== 0,
+      draw(seed, word, node, PURPOSE_COST),
+    )
+  }
+
+  function open(place: number, line: number, flags: number, nowMs: number, tick: number, shard: number): boolean {
+    const p = place << PLAN_SHIFT
+    const holds =
+      plans[p + PLAN_STATE] === PLANNED ||
+      (plans[p + PLAN_STATE] === LOOK_AGAIN && boundTo(p, shard) === plans[p + PLAN_BOUND])
+    if (!holds && !planNow(place, line, flags, nowMs, tick, shard)) return false
+    const affine = plans[p + PLAN_STATE] === LOOK_AGAIN
+    plans[p + PLAN_STATE] = NO_PLAN
+    const protocol = lines[line + LINE_STATUS] >> 8
+    const source = lines[line + LINE_CLIENT]
+    const destination = lines[line + LINE_DESTINATION]
+    const ports = lines[line + LINE_PORTS]
+    const node = plans[p + PLAN_NODE]
+    const nodeProtocol = (node << 8) | protocol
+    const hash = plans[p + PLAN_HASH]
+    const replyHash = plans[p + PLAN_REPLY_HASH]
+    const endpoint = plans[p + PLAN_ENDPOINT]
+    const backend = rules.endpointAddress[endpoint]
+    const backendNode = rules.endpointNode[endpoint]
+    const seen = plans[p + PLAN_SEEN]
+    const masquerade = plans[p + PLAN_MASQUERADE]
+    const masquerades = masquerade !== 0
+    const away = backendNode >= 0 && backendNode !== node
+    const fromOutside = rules.addressNode[source] < 0
+    // Not masqueraded, the pod would answer past the node that translates.
+    if (away && fromOutside && !masquerades) return false
+    const replyPorts = (rules.endpointPort[endpoint] << 16) | plans[p + PLAN_SEEN_PORT]
+    const delivered = swapPorts(replyPorts)
+    const at = shard * nodes + node
+    if (counts[at] >= budgets[at]) return false
+    if (table.find(shard, hash, source, destination, ports, nodeProtocol) >= 0) return false
+    if (table.find(shard, replyHash, backend, seen, replyPorts, nodeProtocol) >= 0) return false
+    const nodeProtocol2 = (backendNode << 8) | protocol
+    let hash2 = 0
+    if (away) {
+      hash2 = hashTuple(seen, backend, delivered, protocol)
+      const at2 = shard * nodes + backendNode
+      if (counts[at2] >= budgets[at2]) return false
+      if (table.find(shard, hash2, seen, backend, delivered, nodeProtocol2) >= 0) return false
+      if (table.find(shard, replyHash, backend, seen, replyPorts, nodeProtocol2) >= 0) return false
+    }
+    if (!table.hasRoom(shard, away ? 2 : 1)) return false
+
+    // Nothing is in its way.
+    tracker.shard = shard
+    tracker.nowMs = nowMs
+    const state = initialState(protocol, protocol === PROTOCOL_TCP ? CLASS_SYN : CLASS_NONE, true)
+    const servicePort = plans[p + PLAN_SERVICE_PORT]
+    if (affine) {
+      const expiresMs = nowMs + rules.serviceAffinityMs[servicePort]
+      selector.affinity[shard].renew(source, servicePort * nodes + node, endpoint, expiresMs)
+      const word = plans[p + PLAN_BOUND] >= 0 ? NODE_AFFINITY_HITS : NODE_AFFINITY_MISSES
+      count(layout.nodes + node * NODE_WORDS + word)
+    }
+    const entry = table.insert(
+      shard,
+      hash,
+      source,
+      destination,
+      ports,
+      nodeProtocol,
+      replyHash,
+      backend,
+      seen,
+      replyPorts,
+    )
+    const word1 = state | ((plans[p + PLAN_FRONTEND] + 1) << ENTRY_FRONTEND_SHIFT)
+    fill(entry, word1, endpoint + 1, nowMs, state, tracker.hold(node, servicePort))
+    if (masquerades) tracker.holdPort(entry, node, endpoint)
+
+    const { settings } = rules
+    const word = plans[p + PLAN_WORD]
+    const cost = establishedCost(rules, masquerades)
+    const extra = plans[p + PLAN_EXTRA]
+    let forward = cost + settings[backendNode >= 0 ? SETTING_LOCAL_DELIVERY_NANOS : SETTING_CLIENT_NANOS]
+    if (fromOutside) forward += settings[SETTING_CLIENT_NANOS] + settings[SETTING_BALANCER_NANOS]
+    let first = extra
+    let flow = (word & FLOW_HASH_BITS) | (masquerades ? FLOW_MASQUERADED : 0)
+    flow |= slowPath.core(node, word, line) << FLOW_CORE_SHIFT
+    slowPath.entered = node
+    slowPath.names.nanos = 0
+    path.hops = 1
+    path.cost0 = cost + extra
+    path.masqueraded = masquerade
+    if (away) {
+      const entry2 = table.insert(
+        shard,
+        hash2,
+        seen,
+        backend,
+        delivered,
+        nodeProtocol2,
+        replyHash,
+        backend,
+        seen,
+        replyPorts,
+      )
+      fill(entry2, state, 0, nowMs, state, tracker.hold(backendNode, servicePort))
+      const cost2 = establishedCost(rules, false)
+      const extra2 = firstPacketCost(rules, -1, false, draw(slowPath.seed, word, backendNode, PURPOSE_COST))
+      forward += cost2 + propagationBetween(rules, node, backendNode)
+      first += extra2
+      flow |= slowPath.core(backendNode, word, line) << FLOW_CORE2_SHIFT
+      path.hops = 2
+      path.cost1 = cost2 + extra2
+      lines[line + LINE_ENTRY2] = entry2
+      lines[line + LINE_NODE_PROTOCOL2] = nodeProtocol2
+      count(layout.nodes + backendNode * NODE_WORDS + NODE_INSERT)
+    } else {
+      lines[line + LINE_ENTRY2] = 0
+      lines[line + LINE_NODE_PROTOCOL2] = (-1 << 8) | protocol
+    }
+    lines[line + LINE_STATUS] = (away ? LINE_OPEN2 : LINE_OPEN) | (protocol << 8)
+    lines[line + LINE_ENTRY] = entry
+    lines[line + LINE_NODE_PROTOCOL] = nodeProtocol
+    lines[line + LINE_FORWARD_NANOS] = forward
+    lines[line + LINE_FLOW] = flow
+    lines[line + LINE_FIRST_NANOS] = forward + first
+    lines[line + LINE_ENDPOINT] = endpoint
+    lines[line + LINE_BACKEND] = backend
+    lines[line + LINE_SEEN] = seen
+    lines[line + LINE_DELIVERED_PORTS] = delivered
+    count(layout.nodes + node * NODE_WORDS + NODE_INSERT)
+    return true
+  }
+
+  /** The words of an entry that the table does not fill in. */
+  function fill(entry: number, word: number, endpoint: number, nowMs: number, state: number, holder: number): void {
+    const base = entry << ENTRY_SHIFT
+    entries[base + ENTRY_STATE] = word
+    entries[base + ENTRY_CREATED] = nowMs
+    entries[base + ENTRY_ENDPOINT] = endpoint
+    entries[base + ENTRY_PORT_COUNTER] = 0
+    entries[base + ENTRY_EXPIRES] = nowMs + rules.timeouts[state]
+    entries[base + ENTRY_HOLDER] = holder
+  }
+
+  function count(at: number): void {
+    result[at] = result[at] + 1
+  }
+
+  return { take, plan, open }
+}
