@@ -1,9 +1,14 @@
 /**
- * Puts the command line into few files: dist/cli, out of what the compiler has written to dist/src.
+ * Puts what the compiler has written into few files: first the core, then the command line with it.
  *
- * A program of 250 modules, 70 of them other packages’, spends more time looking for files than running them: in one file a command,
- * `dpemu --help` starts in 125 ms in place of 155, and a replay of a million packets takes 20 % less. Code that only one command uses stays in
- * a chunk of its own. Not in it are the packages that look for files beside their own (piscina) or run apart (benchmark).
+ * dist/native-free-core/index.js, the core's only door, becomes one module with its constants written out. Imported, each of the some
+ * sixty that a packet meets (`LINE_CLIENT`, `ENTRY_STATE` …) is a cell of memory to the compiler of Node 20, which it reads and checks
+ * at each use: eight instructions in place of none, and 43 ns a packet in place of 26.
+ *
+ * dist/cli is the command line out of dist/src: a program of 250 modules, 70 of them other packages’, spends more time looking for files
+ * than running them. In one file a command, `dpemu --help` starts in 125 ms in place of 155, and a replay of a million packets takes
+ * 20 % less. Code that only one command uses stays in a chunk of its own. Not in it are the packages that look for files beside
+ * their own (piscina) or run apart (benchmark).
  *
  * Licences of what is in it are written beside it (`licenses.txt`), since the code is copied.
  */
@@ -48,10 +53,17 @@ const data = {
   },
 }
 
+const optimization = { inlineConst: true }
+
+const core = await rolldown({ input: join(ROOT, 'native-free-core/index.ts'), platform: 'neutral', optimization })
+await core.write({ file: join(ROOT, 'dist/native-free-core/index.js'), format: 'esm' })
+await core.close()
+
 const bundle = await rolldown({
   input: Object.fromEntries(Object.entries(PROGRAMS).map(([name, file]) => [name, join(FROM, file)])),
   platform: 'node',
   external: OUTSIDE,
+  optimization,
   plugins: [data],
 })
 await bundle.write({ dir: TO, format: 'esm', cleanDir: true })

@@ -87,6 +87,16 @@ test('what is copied into the command line is named with its licence', () => {
   }
 })
 
+test('the core is one module, with its constants written out', () => {
+  const code = readFileSync(new URL('../../dist/native-free-core/index.js', import.meta.url), 'utf8')
+  expect(code).not.toMatch(/^import /m)
+  expect(code).toContain('function createDataplane(')
+  // A declaration and an export at most: whatever else names them would read a cell of memory at every packet.
+  for (const name of ['LINE_CLIENT', 'LINE_STATUS', 'ENTRY_STATE', 'ENTRY_EXPIRES', 'HISTOGRAM_SUM']) {
+    expect([name, code.split(new RegExp(`\\b${name}\\b`)).length - 1 <= 2]).toEqual([name, true])
+  }
+})
+
 test('a file that is no trace exits 3, says which, and reports nothing of it', () => {
   const { status, stdout, stderr } = dpemu('inspect', BIN)
   expect([status, stdout]).toEqual([3, ''])
