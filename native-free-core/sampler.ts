@@ -32,8 +32,8 @@ export class Sampler {
   private readonly nextGcMs: Float64Array
   private readonly affinity: Int32Array
   private sampleTicks = 1
-  private ports = new Map<number, Int32Array>()
-  private holders = new Map<number, Int32Array>()
+  private ports: PairLog
+  private holders: PairLog
 
   constructor(parts: SamplerParts) {
     this.parts = parts
@@ -42,13 +42,15 @@ export class Sampler {
     this.nextSampleTick = new Float64Array(parts.shards)
     this.nextGcMs = new Float64Array(parts.shards)
     this.affinity = new Int32Array(parts.nodes)
+    this.ports = new PairLog(parts.shards)
+    this.holders = new PairLog(parts.shards)
   }
 
   /** A new run of so many ticks. */
   begin(rules: RuleColumns, durationTicks: number): void {
     this.rules = rules
-    this.ports = new Map()
-    this.holders = new Map()
+    this.ports = new PairLog(this.parts.shards)
+    this.holders = new PairLog(this.parts.shards)
     this.sampleTicks = Math.max(1, Math.ceil(durationTicks / SAMPLES))
     this.nextSample.fill(0)
     this.nextSampleTick.fill(this.sampleTicks)
@@ -82,12 +84,12 @@ export class Sampler {
 
   /** Source ports in use by node and endpoint id. */
   portSeries(): PairSeries[] {
-    return seriesOf(this.ports)
+    return this.ports.series()
   }
 
   /** Conntrack entries by node and service port id + 1. */
   holderSeries(): PairSeries[] {
-    return seriesOf(this.holders)
+    return this.holders.series()
   }
 
   private plan(shard: number): void {
@@ -105,31 +107,62 @@ export class Sampler {
       result[layout.conntrackSeries + at * nodes + node] += tracker.table.counts[shard * nodes + node]
       result[layout.affinitySeries + at * nodes + node] += this.affinity[node]
     }
-    addSample(this.ports, tracker.ports[shard], at)
-    addSample(this.holders, tracker.holders[shard], at)
+    this.ports.add(shard, tracker.ports[shard], at)
+    this.holders.add(shard, tracker.holders[shard], at)
     this.nextSample[shard]++
     this.nextSampleTick[shard] = at + 1 < SAMPLES ? (at + 2) * this.sampleTicks : Number.MAX_SAFE_INTEGER
   }
 }
 
-/** Adds a shard's counters into the series of its instance. */
-function addSample(into: Map<number, Int32Array>, counters: PairCounters, at: number): void {
-  for (let i = 0; i < counters.size; i++) {
-    if (counters.counts[i] === 0) continue
-    const key = counters.first[i] * PAIR_KEY + counters.second[i]
-    let samples = into.get(key)
-    if (samples === undefined) {
-      samples = new Int32Array(SAMPLES)
-      into.set(key, samples)
-    }
-    samples[at] += counters.counts[i]
-  }
-}
+/** Counts by pair over time, of all shards of an instance together. */
+class PairLog {
+  private readonly keys: number[] = []
+  private readonly samples: Int32Array[] = []
+  private readonly known = new Map<number, number>()
+  /** By shard and counter: the pair's place in `samples`, + 1. A counter keeps its pair for the run. */
+  private readonly places: Int32Array[]
 
-function seriesOf(samples: ReadonlyMap<number, Int32Array>): PairSeries[] {
-  return [...samples].map(([key, values]) => ({
-    node: Math.floor(key / PAIR_KEY),
-    other: key % PAIR_KEY,
-    samples: values,
-  }))
+  constructor(shards: number) {
+    this.places = Array.from({ length: shards }, () => new Int32Array(0))
+  }
+
+  /** Adds what a shard's counters hold at a sample. */
+  add(shard: number, counters: PairCounters, at: number): void {
+    const { samples } = this
+    const places = this.placesOf(shard, counters)
+    for (let i = 0; i < counters.size; i++) {
+      const count = counters.counts[i]
+      if (count === 0) continue
+      if (places[i] === 0) places[i] = this.placeOf(counters.first[i] * PAIR_KEY + counters.second[i]) + 1
+      samples[places[i] - 1][at] += count
+    }
+  }
+
+  series(): PairSeries[] {
+    return this.keys.map((key, place) => ({
+      node: Math.floor(key / PAIR_KEY),
+      other: key % PAIR_KEY,
+      samples: this.samples[place],
+    }))
+  }
+
+  private placesOf(shard: number, counters: PairCounters): Int32Array {
+    if (this.places[shard].length < counters.size) {
+      const wider = new Int32Array(counters.counts.length)
+      wider.set(this.places[shard])
+      this.places[shard] = wider
+    }
+    return this.places[shard]
+  }
+
+  private placeOf(key: number): number {
+    let place = this.known.get(key)
+    if (place === undefined) {
+      place = this.samples.length
+      this.known.set(key, place)
+      this.keys.push(key)
+      this.samples.push(new Int32Array(SAMPLES))
+    }
+    return place
+  }
 }
