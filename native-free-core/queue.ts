@@ -148,6 +148,7 @@ export function createNodeQueues(
   const parts: { readonly hops: HopColumns; readonly from: number; readonly to: number }[] = []
   let count = 0
   let highest = 0
+  let sortedKeys = keysA
 
   function clear(): void {
     freeAt.fill(0)
@@ -258,7 +259,7 @@ export function createNodeQueues(
    * Stable. Shards write in the order of time, so hops are moved once into as many stretches of time as there are hops, one run
    * after the other and nearly in place, and what lies within a stretch is put in order by insertion. A radix sort from the
    * lowest digit scatters them over the whole memory in its first pass (all of a replay took 12 % longer); that one is for bursts.
-   * @returns where the order is
+   * @returns where the numbers are in order; the times beside them are in `sortedKeys`
    */
   function sort(): Int32Array {
     const timeBits = 32 - Math.clz32(highest)
@@ -269,6 +270,7 @@ export function createNodeQueues(
     if (placeDigits(mask + 1) > count * CROWDED) return sortByDigits(timeBits)
     moveAll(arrivals, null, keysA, itemsA, shift, mask)
     for (let from = 1; from < count; from += CHUNK) insertChunk(from, Math.min(count, from + CHUNK))
+    sortedKeys = keysA
     return itemsA
   }
 
@@ -288,12 +290,14 @@ export function createNodeQueues(
       keys = toKeys
       items = toItems
     }
+    sortedKeys = keys
     return items!
   }
 
   function run(baseNanos: number, busy: Float64Array, drops: Float64Array): void {
     const order = sort()
-    for (let from = 0; from < count; from += CHUNK) serve(order, from, Math.min(count, from + CHUNK), baseNanos)
+    const keys = sortedKeys
+    for (let from = 0; from < count; from += CHUNK) serve(keys, order, from, Math.min(count, from + CHUNK), baseNanos)
     answer()
     for (let queue = 0; queue < queues; queue++) {
       const place = placeOf[queue]
@@ -308,11 +312,11 @@ export function createNodeQueues(
   }
 
   /** The queues themselves: one loop and no call in it, since a call would box its doubles (126 against 25 ns a hop). */
-  function serve(order: Int32Array, begin: number, end: number, baseNanos: number): void {
+  function serve(keys: Uint32Array, order: Int32Array, begin: number, end: number, baseNanos: number): void {
     for (let i = begin; i < end; i++) {
       const item = order[i]
       let queue = queueOf[item]
-      const arrival = baseNanos + arrivals[item] * NANOS_PER_TICK
+      const arrival = baseNanos + keys[i] * NANOS_PER_TICK
       if (queue >= firstShared) {
         const end = firstQueue[placeOf[queue] + 1]
         for (let other = queue + 1; other < end; other++) if (freeAt[other] < freeAt[queue]) queue = other
