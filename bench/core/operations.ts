@@ -281,14 +281,15 @@ const endpointChoice: OperationPair = {
   map: () => {
     const world = createWorld()
     const services = mapServices(world)
+    const addresses = world.destinations.slice(SERVICES).map(({ address }) => world.registry.addressText(address))
     const next = orderOf(1 << 30)
     return {
       call: () => {
         const word = next()
         const destination = world.destinations[SERVICES + (word % SERVICES)]
-        const service = services.get(`${destination.address}:${destination.port}/${destination.protocol}`)
+        const service = services.get(`${addresses[word % SERVICES]}:${destination.port}/${destination.protocol}`)
         if (service === undefined) return -1
-        return service.endpoints[pickUniform(word << 2, service.endpoints.length)].address
+        return service.endpoints[pickUniform(word << 2, service.endpoints.length)].addressId
       },
     }
   },

@@ -1,9 +1,9 @@
 /**
  * The same dataplane as one would write it first: objects, and a Map with a string key for each direction of a flow.
  *
- * One node, TCP. It makes every decision that the core makes — Service lookup, affinity, endpoint choice, masquerade port
- * search, state machine, timers, sweep, counters, latency histogram — out of the Cluster and not of the compiled rules, so
- * that equal digests mean something. It shares the core's published tables and seeded choices (state transitions,
+ * One node, TCP; addresses are text, as manifests write them. It makes every decision that the core makes — Service lookup,
+ * affinity, endpoint choice, masquerade port search, state machine, timers, sweep, counters, latency histogram — out of the
+ * Cluster and not of the compiled rules, so that equal digests mean something. It shares the core's published tables and seeded choices (state transitions,
  * random words, port search, buckets): these define the answer. The result is written in the core's layout.
  */
 import {
@@ -60,7 +60,8 @@ const NODE_PROTOCOL = TCP
 interface MapEndpoint {
   /** The registry's number, for the counters. */
   readonly id: number
-  readonly address: number
+  readonly addressId: number
+  readonly address: string
   readonly port: number
 }
 
@@ -83,12 +84,15 @@ interface MapEntry {
 }
 
 interface MapConnection {
-  readonly client: number
-  readonly destination: number
+  /** Addresses as manifests and traces write them; their numbers are part of the seeded choices alone. */
+  readonly client: string
+  readonly destination: string
+  readonly clientId: number
+  readonly destinationId: number
   readonly sourcePort: number
   readonly destinationPort: number
   /** What the server sees and answers to, once it is open. */
-  reply: { source: number; destination: number; sourcePort: number; destinationPort: number } | null
+  reply: { source: string; destination: string; sourcePort: number; destinationPort: number } | null
   failed: boolean
 }
 
@@ -101,7 +105,8 @@ export class MapDataplane {
   private readonly connections: MapConnection[] = []
   private readonly world: World
   private readonly seed: number
-  private readonly gateway: number
+  private readonly gateway: string
+  private readonly addresses: readonly string[]
   private nextSweepMs = SWEEP_MS
 
   constructor(world: World, seed: number) {
@@ -109,7 +114,8 @@ export class MapDataplane {
     this.seed = seed
     this.layout = resultLayout(1, world.endpoints)
     this.result = new Float64Array(this.layout.length)
-    this.gateway = world.registry.address('10.0.0.1')
+    this.gateway = '10.0.0.1'
+    this.addresses = Array.from({ length: world.registry.addressCount }, (_, id) => world.registry.addressText(id))
     this.services = mapServices(world)
   }
 
@@ -120,8 +126,10 @@ export class MapDataplane {
   define(slot: number, client: number, destination: number, sourcePort: number): void {
     const dialled = this.world.destinations[destination]
     this.connections[slot] = {
-      client,
-      destination: dialled.address,
+      client: this.addresses[client],
+      destination: this.addresses[dialled.address],
+      clientId: client,
+      destinationId: dialled.address,
       sourcePort,
       destinationPort: dialled.port,
       reply: null,
@@ -165,14 +173,14 @@ export class MapDataplane {
   }
 
   private open(connection: MapConnection, flags: number, length: number, nowMs: number, tick: number): void {
-    const { client, destination, sourcePort, destinationPort } = connection
+    const { client, clientId, destination, destinationId, sourcePort, destinationPort } = connection
     const { model } = this.world
     const key = tupleKey(client, destination, sourcePort, destinationPort)
     const known = this.entries.get(key)
     if (known !== undefined) this.remove(known)
     const service = this.services.get(`${destination}:${destinationPort}/${TCP}`) as MapService
     const ports = (sourcePort << 16) | destinationPort
-    const word = finish(mix(mix(mix(tick | 0, client), destination), ports))
+    const word = finish(mix(mix(mix(tick | 0, clientId), destinationId), ports))
     const endpoint = this.chooseEndpoint(service, client, word, nowMs)
     const source = service.external ? this.gateway : client
     const chance = draw(this.seed, word, NODE_PROTOCOL, PURPOSE_SNAT)
@@ -219,7 +227,7 @@ export class MapDataplane {
     this.deliver(endpoint, length, first)
   }
 
-  private chooseEndpoint(service: MapService, client: number, word: number, nowMs: number): MapEndpoint {
+  private chooseEndpoint(service: MapService, client: string, word: number, nowMs: number): MapEndpoint {
     const key = `${client}@${service.name}`
     const bound = service.affinityMs > 0 ? this.affinity.get(key) : undefined
     const endpoint =
@@ -280,7 +288,7 @@ export class MapDataplane {
   }
 }
 
-/** Services by `address id:port/protocol` of each frontend, straight from the manifests' objects. */
+/** Services by `address:port/protocol` of each frontend, straight from the manifests' objects. */
 export function mapServices(world: World): Map<string, MapService> {
   const { cluster, registry } = world
   const services = new Map<string, MapService>()
@@ -291,13 +299,13 @@ export function mapServices(world: World): Map<string, MapService> {
     const endpoints = slice.endpoints
       .map((one) => one.addresses[0])
       .sort((a, b) => (`${a}:${port}` < `${b}:${port}` ? -1 : 1))
-      .map((text) => {
-        const address = registry.address(text)
-        return { id: ids.get(`${address}:${port}`) ?? -1, address, port }
+      .map((address) => {
+        const addressId = registry.address(address)
+        return { id: ids.get(`${addressId}:${port}`) ?? -1, addressId, address, port }
       })
     const affinityMs = service.affinityTimeoutSeconds * 1000
     const add = (text: string, external: boolean): void => {
-      const key = `${registry.address(text)}:${service.ports[0].port}/${TCP}`
+      const key = `${text}:${service.ports[0].port}/${TCP}`
       services.set(key, { name: service.name, endpoints, affinityMs, external })
     }
     add(service.clusterIPs[0], false)
@@ -306,6 +314,6 @@ export function mapServices(world: World): Map<string, MapService> {
   return services
 }
 
-function tupleKey(source: number, destination: number, sourcePort: number, destinationPort: number): string {
+function tupleKey(source: string, destination: string, sourcePort: number, destinationPort: number): string {
   return `${source}:${sourcePort}>${destination}:${destinationPort}/${TCP}`
 }
