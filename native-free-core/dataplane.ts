@@ -8,6 +8,7 @@
  * The loop takes batches of 128: one pass reads each packet's connection line, one reads the conntrack entries the lines
  * name, the third does the work. The first two do nothing else, so that their cache misses overlap (measured: 3 times
  * faster than one pass at a million entries). A stale line falls to the slow path, so batching never changes a result.
+ * Where a batch opens connections, `express` plans them before the third pass.
  *
  * Virtual time is the packets' own. At fixed times (`SAMPLES` a run) counts are sampled, and every `gcIntervalMs` expired
  * entries are swept, shard by shard at the same virtual moments, so that results do not depend on the number of workers.

@@ -30,7 +30,10 @@ export interface DataplaneLimits {
    * `settleHops`. Left out: nothing waits, latencies are recorded at once.
    */
   readonly hops?: HopColumns
-  /** False: first packets all go the general way. For tests, which hold the short one (`express.ts`) against it. */
+  /**
+   * False: all first packets go the general way, which leaves behind how it went, for `explain`; and for tests, which hold the
+   * short one (`express.ts`) against it.
+   */
   readonly express?: boolean
 }
 

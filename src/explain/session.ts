@@ -118,6 +118,8 @@ export class Session {
       endpoints: Math.max(1, sizes.endpoints),
       packetRows: 1,
       connectionRows: 1,
+      // The general way leaves behind what it looked at and decided.
+      express: false,
     })
     this.reasonCounts = new Float64Array(REASONS.length)
     this.nodeCounts = new Float64Array(sizes.nodes)
