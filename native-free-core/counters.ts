@@ -1,7 +1,7 @@
 /**
- * Counts by a pair of numbers, made on first use: source ports in use by (node, endpoint), ipvs connections by
- * (virtual server, endpoint). Open addressing; a counter keeps its index for the run, so that whoever holds a port can
- * give it back without another search. Reached by new and ended connections only.
+ * Counts by a pair of numbers, made on first use: source ports in use by (node, endpoint), entries by (node, service port), ipvs
+ * connections by (virtual server, endpoint). Open addressing; a counter keeps its index for the run, so that whoever holds a port
+ * can give it back without another search. Reached by new and ended connections only.
  */
 import { finish, mix } from './hash.ts'
 

@@ -26,7 +26,7 @@ export function finish(hash: number): number {
 
 /**
  * Hash of a tuple: source id, destination id, ports, protocol in the low 8 bits of `nodeProtocol`. The node does not enter, so that
- * it is known before the way of the packet is.
+ * both nodes of a connection share what was hashed for the first.
  */
 export function hashTuple(source: number, destination: number, ports: number, nodeProtocol: number): number {
   return finish(mix(mix(mix(mix(0x2f0b4a2d, source), destination), ports), nodeProtocol & 0xff))

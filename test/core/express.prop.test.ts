@@ -27,6 +27,7 @@ function stateOf(lab: Lab, connections: number, atMs: number): unknown {
   return {
     result: [...result],
     series: lab.series(),
+    hops: lab.hops(),
     counts: lab.conntrack(),
     ports: lab.dataplane.slowPath.tracker.ports.map(pairsOf),
     holders: lab.dataplane.slowPath.tracker.holders.map(pairsOf),
@@ -69,15 +70,22 @@ describe('either way', () => {
         // So many that the tables fit in a core's cache, and so many that they do not and batches are planned ahead.
         fc.constantFrom(512, 16_384),
         fc.boolean(),
-        (drawn, choices, steps, shards, room, plain) => {
+        fc.record({
+          queued: fc.boolean(),
+          snatRandomFully: fc.nat(1),
+          firstPort: fc.constantFrom(0, 300, 700, 40_000),
+        }),
+        (drawn, choices, steps, shards, room, plain, { queued, snatRandomFully, firstPort }) => {
           const world = plain ? shareable(drawn) : drawn
           const { connections, packets } = scriptOf(world, choices, steps)
           const ends = [true, false].map((express) => {
-            const lab = labOf(world, { express, shards, entries: entries * shards, connections: room })
+            const { tcpLoose, egressMasquerade } = world
+            const model = { tcpLoose, egressMasquerade, snatRandomFully }
+            const lab = labOf(world, { express, shards, entries: entries * shards, connections: room, queued, model })
             const shardOf = (connection: number): number => connection % shards
             // Few enough ports that tuples are met again, and enough that most are not.
             connections.forEach(({ client, dial }, i) => {
-              lab.connect(client, dial, 40_000 + ((i * 7) % 16), shardOf(i))
+              lab.connect(client, dial, firstPort + ((i * 7) % 16), shardOf(i))
             })
             // Shards take turns.
             for (let from = 0; from < packets.length; from += 30) {

@@ -10,6 +10,9 @@ import {
   ENTRY_EXPIRES,
   ENTRY_NODE_PROTOCOL,
   ENTRY_SHIFT,
+  HOP_BYTES,
+  type HopColumns,
+  hopColumns,
   LINE_BACKEND,
   LINE_DELIVERED_PORTS,
   LINE_ENDPOINT,
@@ -46,6 +49,8 @@ export const FLAGS = {
 } as const
 export type FlagName = keyof typeof FLAGS
 
+const HOPS = 1 << 15
+
 export interface LabOptions {
   readonly mode?: ProxyMode
   readonly policy?: TrafficPolicy | null
@@ -59,6 +64,8 @@ export interface LabOptions {
   readonly gcIntervalMs?: number
   /** False: every first packet goes the general way. */
   readonly express?: boolean
+  /** Hops are written for the nodes' CPU queues, which nobody runs: `hops` tells them. */
+  readonly queued?: boolean
   /** Addresses outside the cluster that will send, numbered before the rules are compiled as a trace's are. */
   readonly clients?: readonly string[]
 }
@@ -75,6 +82,7 @@ export interface Packet {
 export class Lab {
   readonly dataplane: Dataplane
   readonly registry: Registry = new Registry()
+  readonly columns: HopColumns | null
   readonly nodeNames: readonly string[]
   rules: Compiled
   private readonly options: LabOptions
@@ -102,6 +110,7 @@ export class Lab {
     }
     for (const address of options.clients ?? []) this.registry.address(address)
     this.rules = this.compile(cluster)
+    this.columns = options.queued === true ? hopColumns(new SharedArrayBuffer(HOPS * HOP_BYTES), 0, HOPS) : null
     this.dataplane = createDataplane({
       connections: options.connections ?? 4096,
       entries: Math.max(64, (options.entries ?? 10_000) * cluster.nodes.length),
@@ -111,6 +120,7 @@ export class Lab {
       packetRows: 16_384,
       connectionRows: 4096,
       express: options.express ?? true,
+      ...(this.columns === null ? {} : { hops: this.columns }),
     })
     this.begin()
   }
@@ -271,6 +281,17 @@ export class Lab {
       ports: this.dataplane.portSeries().sort(order),
       holders: this.dataplane.holderSeries().sort(order),
     }
+  }
+
+  /** Time, place and CPU time of all hops written since the beginning. */
+  hops(): number[][] {
+    const { columns } = this
+    if (columns === null) return []
+    return Array.from({ length: this.dataplane.hopCount() }, (_, i) => [
+      columns.time[i],
+      columns.place[i],
+      columns.cost[i],
+    ])
   }
 
   selfCheck(): void {
