@@ -5,6 +5,7 @@ import {
   ENTRY_NODE_PROTOCOL,
   ENTRY_SHIFT,
   LINE_FAILED,
+  LINE_FIRST_NANOS,
   LINE_SHIFT,
   LINE_STATUS,
   LINE_WORDS,
@@ -209,6 +210,14 @@ describe('what stands in the way', () => {
     }) as string[]
     expect(said.filter((one) => one === 'accept').length).toBeGreaterThan(30)
     expect(said.at(-1)).toBe('conntrack-full')
+  })
+
+  test('what the resolution of a name took is not counted to a connection without one', () => {
+    const said = either({}, ({ lab, dial }) => {
+      lab.dataplane.slowPath.names.nanos = 5_000_000
+      return [dial('10.1.0.77', 2, 40_000, 0), lab.dataplane.lines[LINE_FIRST_NANOS] < 5_000_000]
+    })
+    expect(said).toEqual(['accept', true])
   })
 
   test('the cluster changes, and with it what the rules say', () => {
