@@ -6,6 +6,7 @@ import {
   ENTRY_SHIFT,
   LINE_FAILED,
   LINE_FIRST_NANOS,
+  LINE_OPEN2,
   LINE_SHIFT,
   LINE_STATUS,
   LINE_WORDS,
@@ -106,7 +107,7 @@ describe('either way', () => {
           for (const line of lines) {
             if (typeof line === 'string') continue
             opened++
-            if ((line[LINE_STATUS] & 0xff) === 2) across++
+            if ((line[LINE_STATUS] & 0xff) === LINE_OPEN2) across++
           }
         },
       ),
