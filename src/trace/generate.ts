@@ -26,7 +26,7 @@ export interface GenerateOptions {
   readonly scenarioPath: string
   /** Files and folders instead of the scenario's own manifests; none counts as left out. */
   readonly manifests?: readonly string[]
-  /** Where the trace will be. */
+  /** Where the trace will be: a file, a pipe, or `-` for standard output. */
   readonly output: string
   /** Instead of the scenario's. */
   readonly seed?: number
@@ -47,7 +47,7 @@ export interface GenerateResult {
 /**
  * Generate a trace.
  *
- * Errors: E_SCENARIO_NOT_FOUND, E_SCENARIO_YAML, E_SCENARIO_FIELD, E_SCENARIO_EMPTY, E_TRACE_WRITE, and those of
+ * Errors: E_SCENARIO_NOT_FOUND, E_SCENARIO_YAML, E_SCENARIO_FIELD, E_SCENARIO_EMPTY, E_OUTPUT, and those of
  * reading manifests. No file stays when it fails.
  */
 export async function generateTrace(options: GenerateOptions): Promise<GenerateResult> {
@@ -82,6 +82,7 @@ export async function generateTrace(options: GenerateOptions): Promise<GenerateR
       onProgress?.(fractionDone(scenario, generator), 1)
       await setImmediate()
       signal?.throwIfAborted()
+      await writer.drain(signal)
     }
     if (generator.packets === 0) {
       throw new UserError('E_SCENARIO_EMPTY', 'no connection opens within the duration', {
@@ -97,6 +98,7 @@ export async function generateTrace(options: GenerateOptions): Promise<GenerateR
       })
     }
     const totals = writer.end()
+    await writer.drain(signal)
     return { output, name: scenario.name, seed, totals, warnings }
   } catch (error) {
     writer.abort()
