@@ -14,8 +14,8 @@ import { fileURLToPath } from 'node:url'
 import { UserError } from '../errors.ts'
 import { usageError } from './arguments.ts'
 import { EXIT_BUG } from './failure.ts'
-import { EXIT_INTERRUPTED, type Io } from './io.ts'
-import { parseOutputs, stdoutFormat, writeWhole } from './outputs.ts'
+import { type Io, interruptionOf } from './io.ts'
+import { parseOutputs, stdoutFormat, writeOutputs } from './outputs.ts'
 
 const FORMATS = ['text', 'json'] as const
 const RUN_FILES = ['../bench/run.js', '../../bench/run.js']
@@ -32,14 +32,13 @@ export interface BenchCommandOptions {
 /** Runs the benchmarks' own program. @returns its exit code */
 export type RunProgram = (args: readonly string[], print: (text: string) => void) => Promise<number>
 
-/** @returns the exit code: 0, 99 for a regression, 130 when interrupted, or that of the benchmarks when they failed */
+/** @returns the exit code: 0, 99 for a regression, 130, 143 or 129 when interrupted, or that of the benchmarks when they failed */
 export async function runBench(options: BenchCommandOptions, io: Io, program?: RunProgram): Promise<number> {
-  const outputs = parseOutputs(options.output, FORMATS)
+  const outputs = parseOutputs(options.output, FORMATS, options.baseline === undefined ? [] : [options.baseline])
   const tolerance = toleranceOf(options)
   if (options.baseline !== undefined) checkBaseline(options.baseline)
-  const abort = new AbortController()
-  io.onInterrupt(() => abort.abort())
-  const run = program ?? benchProgram(io, abort.signal)
+  const interruption = interruptionOf(io)
+  const run = program ?? benchProgram(io, interruption.signal)
   const folder = mkdtempSync(join(tmpdir(), 'dpemu-bench-'))
   try {
     const measured = join(folder, 'measured.json')
@@ -53,13 +52,14 @@ export async function runBench(options: BenchCommandOptions, io: Io, program?: R
     }
     const rows = options.rows === undefined ? [] : ['--rows', options.rows]
     const code = await run([...rows, ...(options.quick ? ['--quick'] : []), '--json', measured], print)
-    if (abort.signal.aborted) return EXIT_INTERRUPTED
+    if (interruption.signal.aborted) return interruption.exitCode
     if (code !== 0) return code
     const compared =
       options.baseline === undefined ? 0 : await run(['compare', options.baseline, measured, ...tolerance], print)
-    if (abort.signal.aborted) return EXIT_INTERRUPTED
+    if (interruption.signal.aborted) return interruption.exitCode
     const json = readFileSync(measured, 'utf8')
-    for (const { format, file } of outputs) if (file !== null) writeWhole(file, format === 'json' ? json : text)
+    await writeOutputs(outputs, (format) => (format === 'json' ? json : text), interruption)
+    if (interruption.signal.aborted) return interruption.exitCode
     if (format === 'json') io.stdout(json)
     return compared
   } finally {
@@ -111,7 +111,7 @@ function benchProgram(io: Io, signal: AbortSignal): RunProgram {
       const child = spawn(process.execPath, [file, ...args], { stdio: ['ignore', 'pipe', 'pipe'], signal })
       child.stdout.setEncoding('utf8').on('data', print)
       child.stderr.setEncoding('utf8').on('data', (text: string) => io.stderr(text))
-      child.once('error', (error) => (signal.aborted ? resolve(EXIT_INTERRUPTED) : reject(error)))
+      child.once('error', (error) => (signal.aborted ? resolve(EXIT_BUG) : reject(error)))
       child.once('close', (code) => resolve(code ?? EXIT_BUG))
     })
 }

@@ -11,6 +11,8 @@ import type { CapacityOptions, CapacityOutcome, measureCapacity as MeasureCapaci
 import { DEFAULT_OBJECTIVES, parseObjectives } from '../capacity/objectives.ts'
 import type { StateFile } from '../capacity/state.ts'
 import { type ConstantName, DEFAULT_MODEL, describeModel } from '../compile/model.ts'
+import { writeOutputNow } from '../files/output.ts'
+import { resolveOutput } from '../files/target.ts'
 import { CAPACITY_SUBJECT } from '../report/capacity-fields.ts'
 import { renderCapacityMarkdown, renderCapacityText } from '../report/capacity-sections.ts'
 import type { CapacityReport } from '../report/capacity-types.ts'
@@ -24,8 +26,8 @@ import { countOf, formatSeconds } from '../report/units.ts'
 import { readScenario } from '../trace/scenario.ts'
 import { commaList, usageError, wholeNumber } from './arguments.ts'
 import { EXIT_THRESHOLD } from './exit.ts'
-import { EXIT_INTERRUPTED, type Io } from './io.ts'
-import { checkWritable, parseOutputs, stdoutFormat, writeWhole } from './outputs.ts'
+import { type Io, interruptionOf } from './io.ts'
+import { parseOutputs, stdoutFormat, writeOutputs } from './outputs.ts'
 import { startProgress } from './progress.ts'
 import { warningPrinter } from './warnings.ts'
 
@@ -61,33 +63,32 @@ export interface CapacityCommandOptions {
   readonly quiet: boolean
 }
 
-/** @returns the exit code: 0, 99 when a threshold failed, 130 when interrupted */
+/** @returns the exit code: 0, 99 when a threshold failed, 130, 143 or 129 when interrupted */
 export async function runCapacity(options: CapacityCommandOptions, io: Io): Promise<number> {
   const thresholds = options.threshold.map((text) => parseExpression(text, CAPACITY_SUBJECT))
-  const outputs = parseOutputs(options.output, FORMATS)
+  const outputs = parseOutputs(options.output, FORMATS, inputsOf(options))
   const settings = capacityOptions(options)
   const state = stateFile(options, readScenario(options.scenario).name)
   const { measureCapacity }: { measureCapacity: typeof MeasureCapacity } = await import('../capacity/capacity.ts')
 
-  const abort = new AbortController()
-  io.onInterrupt(() => abort.abort())
+  const interruption = interruptionOf(io)
   const progress = startProgress(io, 'capacity', options.quiet)
   const startMs = performance.now()
   let outcome: CapacityOutcome
   try {
     outcome = await measureCapacity(settings, {
       onProgress: (fraction) => progress.update(fraction, 1),
-      signal: abort.signal,
+      signal: interruption.signal,
       stdin: () => io.stdin(),
       state,
     })
   } catch (error) {
     progress.clear()
-    if (!abort.signal.aborted) throw error
+    if (!interruption.signal.aborted) throw error
     const kept = state?.read() !== null && state !== null
     if (kept)
       io.stderr(`dpemu: interrupted; ${state.path} keeps the finished runs, the same command goes on from there\n`)
-    return EXIT_INTERRUPTED
+    return interruption.exitCode
   } finally {
     progress.clear()
   }
@@ -97,15 +98,18 @@ export async function runCapacity(options: CapacityCommandOptions, io: Io): Prom
   warnings.finish()
 
   const results = evaluateThresholds(thresholds, report)
-  for (const { format, file } of outputs) {
-    if (file !== null) writeWhole(file, render(format, report, results, false))
-  }
+  await writeOutputs(outputs, (format) => render(format, report, results, false), interruption)
+  if (interruption.signal.aborted) return interruption.exitCode
   if (state?.isOwn === true) rmSync(state.path, { force: true })
   if (!options.quiet) io.stderr(`${summary(outcome, (performance.now() - startMs) / 1000)}\n`)
   const format = stdoutFormat(outputs, options.quiet)
   if (format !== 'text' && format !== 'markdown') io.stderr(renderThresholds(results, { color: io.errorColor }))
   if (format !== null) io.stdout(render(format, report, results, io.color))
   return results.every((result) => result.pass) ? 0 : EXIT_THRESHOLD
+}
+
+function inputsOf({ scenario, manifests, model }: CapacityCommandOptions): string[] {
+  return [scenario, ...manifests, ...(model === undefined ? [] : [model])]
 }
 
 function render(format: Format, report: CapacityReport, results: readonly ThresholdResult[], color: boolean): string {
@@ -187,7 +191,7 @@ function stateFile({ state }: CapacityCommandOptions, scenario: string): StateFi
   const isOwn = state === undefined
   const path = state ?? `capacity.${scenario.replace(/[^\w.-]+/g, '-').slice(0, 100)}.state.json`
   try {
-    checkWritable(path)
+    if (resolveOutput(path).kind !== 'file') throw usageError(`--state ${path}: runs are kept in a regular file`)
   } catch (error) {
     if (isOwn) return null
     throw error
@@ -196,7 +200,7 @@ function stateFile({ state }: CapacityCommandOptions, scenario: string): StateFi
     path,
     isOwn,
     read: () => readIfThere(path),
-    write: (text) => writeWhole(path, text),
+    write: (text) => writeOutputNow(path, text),
   }
 }
 

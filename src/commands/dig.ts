@@ -14,13 +14,14 @@ import { findPods, podResolvConf, type Resolution, type ResolvConf, resolveName 
 import { sendReply, type Transport } from '../dns/wire.ts'
 import { clusterDnsAddress, createDnsServer, type DnsServer } from '../dns/zone.ts'
 import { UserError } from '../errors.ts'
+import { writeOutputNow } from '../files/output.ts'
 import type { Cluster, ClusterPod } from '../k8s/cluster.ts'
 import { deriveCluster } from '../k8s/derive.ts'
 import { parseManifests, readManifestFiles } from '../k8s/load.ts'
 import { suggestion } from '../nearest.ts'
 import { usageError, wholeNumber } from './arguments.ts'
 import type { Io } from './io.ts'
-import { parseOutputs, writeWhole } from './outputs.ts'
+import { parseOutputs } from './outputs.ts'
 import { warningPrinter } from './warnings.ts'
 
 /** As typed: one field a flag, absent where the flag was. */
@@ -72,7 +73,10 @@ interface Outcome {
  * @throws UserError  wrong usage, manifests, Corefile or queries that cannot be used
  */
 export function runDig(options: DigOptions, io: Pick<Io, 'stdout' | 'stderr' | 'stdin'>): number {
-  const outputs = parseOutputs(options.output, FORMATS)
+  const outputs = parseOutputs(options.output, FORMATS, [
+    ...options.manifests,
+    ...(options.queries === undefined ? [] : [options.queries]),
+  ])
   const ednsSize =
     options.bufsize === undefined ? null : wholeNumber('--bufsize', options.bufsize, { min: 0, max: 65535 })
   const queries = readQueries(options, io)
@@ -89,7 +93,7 @@ export function runDig(options: DigOptions, io: Pick<Io, 'stdout' | 'stderr' | '
   const outcomes = queries.map((query) => ask(settings, query))
   const many = options.queries !== undefined
   for (const { format, file } of outputs)
-    if (file !== null) writeWhole(file, render(outcomes, format, many, settings, options))
+    if (file !== null) writeOutputNow(file, render(outcomes, format, many, settings, options))
   const toStdout = outputs.find((output) => output.file === null)
   if (toStdout !== undefined || outputs.length === 0) {
     io.stdout(render(outcomes, toStdout?.format ?? (many ? 'ndjson' : 'text'), many, settings, options))

@@ -16,10 +16,11 @@ import { explainPacket } from '../explain/packet.ts'
 import { explainStateful, withId } from '../explain/stateful.ts'
 import { renderAnswer } from '../explain/text.ts'
 import type { Answer, Fail } from '../explain/types.ts'
+import { writeOutputNow } from '../files/output.ts'
 import { parseHttpLine } from '../ingress/index.ts'
 import { usageError } from './arguments.ts'
 import type { Io } from './io.ts'
-import { parseOutputs, writeWhole } from './outputs.ts'
+import { parseOutputs } from './outputs.ts'
 import { warningPrinter } from './warnings.ts'
 
 /** As typed: one field a flag, absent where the flag was. */
@@ -47,7 +48,10 @@ type Warn = (warning: Warning) => void
  * @throws UserError  wrong usage, manifests or lines that cannot be used
  */
 export function runExplain(options: ExplainOptions, io: Pick<Io, 'stdout' | 'stderr' | 'stdin'>): number {
-  const outputs = parseOutputs(options.output, FORMATS)
+  const outputs = parseOutputs(options.output, FORMATS, [
+    ...options.manifests,
+    ...(options.packets === undefined ? [] : [options.packets]),
+  ])
   checkUsage(options)
   const many = options.packets !== undefined
   const lines = options.packets === undefined ? [] : readLines(options.packets, options.stateful, io)
@@ -58,7 +62,7 @@ export function runExplain(options: ExplainOptions, io: Pick<Io, 'stdout' | 'std
   const answers = many ? explainLines(lines, loaded, options, warn) : [explainOne(loaded, options, warn)]
   printer.finish()
 
-  for (const { format, file } of outputs) if (file !== null) writeWhole(file, render(answers, format, many))
+  for (const { format, file } of outputs) if (file !== null) writeOutputNow(file, render(answers, format, many))
   const toStdout = outputs.find((output) => output.file === null)
   if (toStdout !== undefined || outputs.length === 0) {
     io.stdout(render(answers, toStdout?.format ?? (many ? 'ndjson' : 'text'), many))

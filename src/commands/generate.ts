@@ -1,10 +1,11 @@
 /** `dpemu generate`: a scenario file → a trace file, the same bytes for the same scenario, manifests and seed. */
+import { ReaderGoneError } from '../files/output.ts'
 import { countOf, formatBytes, formatSeconds } from '../report/units.ts'
 import { TICKS_PER_SECOND } from '../trace/format.ts'
 import type { GenerateResult } from '../trace/generate.ts'
 import { wholeNumber } from './arguments.ts'
-import { EXIT_INTERRUPTED, type Io } from './io.ts'
-import { checkWritable } from './outputs.ts'
+import { type Io, interruptionOf } from './io.ts'
+import { checkOutput, isStandardOutput } from './outputs.ts'
 import { startProgress } from './progress.ts'
 import { warningPrinter } from './warnings.ts'
 
@@ -18,28 +19,30 @@ export interface GenerateCommandOptions {
   readonly quiet: boolean
 }
 
-/** @returns the exit code: 0, or 130 when interrupted, and then there is no trace */
+/** @returns the exit code: 0, or 130, 143 or 129 when interrupted, and then there is no trace */
 export async function runGenerate(options: GenerateCommandOptions, io: Io): Promise<number> {
   const seed =
     options.seed === undefined ? {} : { seed: wholeNumber('--seed', options.seed, { min: 0, max: MOST_SEED }) }
-  checkWritable(options.output)
+  const output = isStandardOutput(options.output) ? '-' : options.output
+  checkOutput(output, [options.scenario, ...options.manifests])
   const { generateTrace } = await import('../trace/generate.ts')
 
-  const abort = new AbortController()
-  io.onInterrupt(() => abort.abort())
+  const interruption = interruptionOf(io)
   const progress = startProgress(io, 'generate', options.quiet)
   let result: GenerateResult
   try {
     result = await generateTrace({
       scenarioPath: options.scenario,
-      output: options.output,
+      output,
       manifests: options.manifests,
       ...seed,
       onProgress: (done, total) => progress.update(done, total),
-      signal: abort.signal,
+      signal: interruption.signal,
     })
   } catch (error) {
-    if (abort.signal.aborted) return EXIT_INTERRUPTED
+    if (interruption.signal.aborted) return interruption.exitCode
+    // `dpemu generate … -o - | head`: whoever wanted the trace has had enough of it.
+    if (error instanceof ReaderGoneError) return 0
     throw error
   } finally {
     progress.clear()
@@ -53,5 +56,5 @@ export async function runGenerate(options: GenerateCommandOptions, io: Io): Prom
 
 function summary({ output, totals, seed }: GenerateResult): string {
   const amount = `${countOf(totals.connections, 'connection')}, ${countOf(totals.packets, 'packet')} (${formatBytes(totals.bytes)})`
-  return `dpemu: wrote ${output}: ${amount} over ${formatSeconds(totals.durationTicks / TICKS_PER_SECOND)}, seed ${seed}`
+  return `dpemu: wrote ${output === '-' ? 'the trace to standard output' : output}: ${amount} over ${formatSeconds(totals.durationTicks / TICKS_PER_SECOND)}, seed ${seed}`
 }

@@ -5,6 +5,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { UserError } from '../errors.ts'
+import { ENDING_SIGNALS, type EndingSignal, SIGNAL_EXIT_CODES } from '../files/temporary.ts'
 
 export interface Io {
   /** Data. */
@@ -19,12 +20,28 @@ export interface Io {
   readonly color: boolean
   /** Standard error may be coloured. */
   readonly errorColor: boolean
-  /** From the first call on Ctrl-C runs the handlers instead of ending the process; a second Ctrl-C ends it. */
-  onInterrupt(handler: () => void): void
+  /**
+   * From the first call on Ctrl-C, SIGTERM and SIGHUP run the handlers instead of ending the process; a second one ends it.
+   * Handlers are told the exit code: 130, 143 or 129.
+   */
+  onInterrupt(handler: (exitCode: number) => void): void
 }
 
-/** Exit code after Ctrl-C: 128 + SIGINT, as shells report it. */
-export const EXIT_INTERRUPTED = 130
+/** What a command that was told to stop listens to, and the exit code that it then ends with. */
+export interface Interruption {
+  readonly signal: AbortSignal
+  readonly exitCode: number
+}
+
+export function interruptionOf(io: Pick<Io, 'onInterrupt'>): Interruption {
+  const abort = new AbortController()
+  const interruption = { signal: abort.signal, exitCode: SIGNAL_EXIT_CODES.SIGINT as number }
+  io.onInterrupt((exitCode) => {
+    interruption.exitCode = exitCode
+    abort.abort()
+  })
+  return interruption
+}
 
 export function processIo(): Io {
   // A reader that went away (`dpemu … | head`) is no error of ours; what is left to say has nobody to hear it.
@@ -38,7 +55,7 @@ export function processIo(): Io {
     })
   }
   let input: string | null = null
-  const interruptHandlers: (() => void)[] = []
+  const interruptHandlers: ((exitCode: number) => void)[] = []
   return {
     stdout: (text) => {
       if (process.stdout.writable) process.stdout.write(text)
@@ -54,15 +71,15 @@ export function processIo(): Io {
     color: wantsColor(process.stdout.isTTY === true, process.env),
     errorColor: wantsColor(process.stderr.isTTY === true, process.env),
     onInterrupt: (handler) => {
-      if (interruptHandlers.length === 0) process.on('SIGINT', interrupt)
+      if (interruptHandlers.length === 0) for (const signal of ENDING_SIGNALS) process.on(signal, interrupt)
       interruptHandlers.push(handler)
     },
   }
 
-  function interrupt(): void {
+  function interrupt(signal: EndingSignal): void {
     const handlers = interruptHandlers.splice(0)
-    if (handlers.length === 0) process.exit(EXIT_INTERRUPTED)
-    for (const handler of handlers) handler()
+    if (handlers.length === 0) process.exit(SIGNAL_EXIT_CODES[signal])
+    for (const handler of handlers) handler(SIGNAL_EXIT_CODES[signal])
   }
 }
 

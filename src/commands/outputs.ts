@@ -1,13 +1,14 @@
 /**
  * Where a command's results go: `-o FORMAT` to standard output, `-o FORMAT=FILE` to a file, any number in one run.
  *
- * Files are written beside their place and renamed, so that a file is whole or not there. That a folder exists and can
- * be written to is checked before the work starts, not after it.
+ * That a folder exists and that a file can be written to is checked before the work starts, not after it.
  */
-import { accessSync, constants, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { statSync } from 'node:fs'
 import { UserError } from '../errors.ts'
+import { writeOutput } from '../files/output.ts'
+import { descriptorOf, fileIdentity, resolveOutput } from '../files/target.ts'
 import { suggestion } from '../nearest.ts'
+import type { Interruption } from './io.ts'
 
 export interface Output<Format extends string> {
   readonly format: Format
@@ -17,12 +18,14 @@ export interface Output<Format extends string> {
 
 /**
  * @param values   what was given with -o, in order
+ * @param inputs   files that the command reads
  * @returns        one of them at most for standard output
  * @throws UserError `E_USAGE`, exit code 2: unknown format, two for standard output, a folder that cannot be written to
  */
 export function parseOutputs<Format extends string>(
   values: readonly string[],
   formats: readonly Format[],
+  inputs: readonly string[] = [],
 ): Output<Format>[] {
   const outputs = values.map((value): Output<Format> => {
     const equals = value.indexOf('=')
@@ -33,8 +36,9 @@ export function parseOutputs<Format extends string>(
     }
     const file = equals < 0 ? '-' : value.slice(equals + 1)
     if (file === '') throw usage(`-o ${value}: the file name is missing`)
-    if (file !== '-') checkWritable(file)
-    return { format, file: file === '-' ? null : file }
+    if (isStandardOutput(file)) return { format, file: null }
+    checkOutput(file, inputs)
+    return { format, file }
   })
   const toStdout = outputs.filter((output) => output.file === null)
   if (toStdout.length > 1) {
@@ -44,10 +48,19 @@ export function parseOutputs<Format extends string>(
       `write one to a file: -o ${second!.format}=FILE`,
     )
   }
-  const files = outputs.flatMap((output) => output.file ?? [])
-  const twice = files.find((file, index) => files.indexOf(file) !== index)
-  if (twice !== undefined) throw usage(`two outputs would go to ${twice}`)
+  const files = outputs.flatMap(({ file }) =>
+    file === null ? [] : [{ file, identity: fileIdentity(resolveOutput(file)) }],
+  )
+  const twice = files.find(
+    ({ identity }, i) => identity !== null && files.findIndex((one) => one.identity === identity) < i,
+  )
+  if (twice !== undefined) throw usage(`two outputs would go to ${twice.file}`)
   return outputs
+}
+
+/** `-`, or any of its names in the file system. */
+export function isStandardOutput(file: string): boolean {
+  return file === '-' || descriptorOf(file) === 1
 }
 
 /** Who only asked for files still gets to read the report, unless they asked for quiet; null: nothing to say. */
@@ -60,40 +73,32 @@ export function stdoutFormat<Format extends string>(
   return quiet && outputs.length > 0 ? null : 'text'
 }
 
-/** @throws UserError `E_OUTPUT`, exit code 2; nothing is left behind. */
-export function writeWhole(path: string, text: string): void {
-  const beside = `${path}.${process.pid}.tmp`
-  try {
-    writeFileSync(beside, text)
-    renameSync(beside, path)
-  } catch (error) {
-    rmSync(beside, { force: true })
-    throw cannotWrite(path, error)
+/**
+ * @param inputs  files that the command reads, which it will not write over
+ * @throws UserError `E_OUTPUT`, exit code 2, when writing `path` is bound to fail
+ */
+export function checkOutput(path: string, inputs: readonly string[] = []): void {
+  const identity = fileIdentity(resolveOutput(path))
+  if (identity === null) return
+  for (const input of inputs) {
+    const stats = statSync(input, { throwIfNoEntry: false })
+    if (stats?.isFile() === true && `${stats.dev}:${stats.ino}` === identity) {
+      throw new UserError('E_OUTPUT', `cannot write ${path}: it is read by this command`, { exitCode: 2 })
+    }
   }
 }
 
-/** @throws UserError `E_OUTPUT`, exit code 2, when writing `path` is bound to fail. */
-export function checkWritable(path: string): void {
+/** Write the views that go to files, one after the other; it ends early, without an error, when interrupted. */
+export async function writeOutputs<Format extends string>(
+  outputs: readonly Output<Format>[],
+  render: (format: Format) => string,
+  { signal }: Pick<Interruption, 'signal'>,
+): Promise<void> {
   try {
-    accessSync(dirname(path), constants.W_OK | constants.X_OK)
+    for (const { format, file } of outputs) if (file !== null) await writeOutput(file, render(format), signal)
   } catch (error) {
-    throw cannotWrite(path, error)
+    if (!signal.aborted) throw error
   }
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) throw cannotWrite(path, { code: 'EISDIR' })
-}
-
-const WHY: Readonly<Record<string, string>> = {
-  ENOENT: 'its folder does not exist',
-  ENOTDIR: 'its folder is a file',
-  EACCES: 'permission denied',
-  EROFS: 'the file system is read-only',
-  ENOSPC: 'the disk is full',
-  EISDIR: 'it is a folder',
-}
-
-function cannotWrite(path: string, error: unknown): UserError {
-  const code = (error as NodeJS.ErrnoException).code ?? String(error)
-  return new UserError('E_OUTPUT', `cannot write ${path}: ${WHY[code] ?? code}`, { exitCode: 2 })
 }
 
 function usage(message: string, hint = ''): UserError {

@@ -12,8 +12,8 @@ import { evaluateThresholds, parseThreshold } from '../report/threshold.ts'
 import type { ReplayReport } from '../report/types.ts'
 import { commaList, usageError, wholeNumber } from './arguments.ts'
 import { EXIT_THRESHOLD } from './exit.ts'
-import { EXIT_INTERRUPTED, type Io } from './io.ts'
-import { parseOutputs, stdoutFormat, writeWhole } from './outputs.ts'
+import { type Io, interruptionOf } from './io.ts'
+import { parseOutputs, stdoutFormat, writeOutputs } from './outputs.ts'
 import { startProgress } from './progress.ts'
 import { warningPrinter } from './warnings.ts'
 
@@ -47,10 +47,10 @@ export interface ReplayCommandOptions {
   readonly quiet: boolean
 }
 
-/** @returns the exit code: 0, 99 when a threshold failed, 130 when interrupted */
+/** @returns the exit code: 0, 99 when a threshold failed, 130, 143 or 129 when interrupted */
 export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<number> {
   const thresholds = options.threshold.map(parseThreshold)
-  const outputs = parseOutputs(options.output, FORMATS)
+  const outputs = parseOutputs(options.output, FORMATS, inputsOf(options))
   const settings = replayOptions(options)
   // What is no trace is found before any thread is made; then threads load their code while this one loads the rest and plans.
   const { openTrace } = await import('../trace/read.ts')
@@ -63,8 +63,7 @@ export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<
 
   // The views are loaded while the workers run.
   const views = import('../report/render.ts')
-  const abort = new AbortController()
-  io.onInterrupt(() => abort.abort())
+  const interruption = interruptionOf(io)
   const progress = startProgress(io, 'replay', options.quiet)
   const warnings = warningPrinter(io, progress, options.quiet)
   let report: ReplayReport
@@ -74,30 +73,33 @@ export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<
       {
         onProgress: (done, total) => progress.update(done, total),
         onWarning: (warning) => warnings.print(warning),
-        signal: abort.signal,
+        signal: interruption.signal,
         stdin: () => io.stdin(),
         pool,
       },
     )
   } catch (error) {
-    if (abort.signal.aborted) return EXIT_INTERRUPTED
+    if (interruption.signal.aborted) return interruption.exitCode
     throw error
   } finally {
     progress.clear()
     warnings.finish()
   }
-  if (abort.signal.aborted) return EXIT_INTERRUPTED
+  if (interruption.signal.aborted) return interruption.exitCode
 
   const { renderReplay, renderThresholds } = await views
   const results = evaluateThresholds(thresholds, report)
-  for (const { format, file } of outputs) {
-    if (file !== null) writeWhole(file, renderReplay(format, report, results, false))
-  }
+  await writeOutputs(outputs, (format) => renderReplay(format, report, results, false), interruption)
+  if (interruption.signal.aborted) return interruption.exitCode
   const format = stdoutFormat(outputs, options.quiet)
   // Text and Markdown begin with the thresholds; beside data they belong on standard error.
   if (format !== 'text' && format !== 'markdown') io.stderr(renderThresholds(results, { color: io.errorColor }))
   if (format !== null) io.stdout(renderReplay(format, report, results, io.color))
   return results.every((result) => result.pass) ? 0 : EXIT_THRESHOLD
+}
+
+function inputsOf({ trace, manifests, model }: ReplayCommandOptions): string[] {
+  return [trace, ...manifests, ...(model === undefined ? [] : [model])]
 }
 
 /** As the command line says; how many workers is left open where it does not. */

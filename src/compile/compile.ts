@@ -193,6 +193,9 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
   const services = proxyServices(cluster.services, options.policy).sort(byName)
   const slices = slicesByService(cluster.slices)
   const nodeIndex = new Map(cluster.nodes.map((node) => [node.name, registry.node(node.name)]))
+  const ownerOf = new Map(
+    cluster.nodes.flatMap((node) => node.addresses.map((address) => [address, nodeIndex.get(node.name)!] as const)),
+  )
   const sets = new Sets()
   const overrides: number[] = []
   const ranges: number[] = []
@@ -301,7 +304,9 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
         frontend.rangeCount.set(id, written.length)
       }
       if (one.kind === 'loadBalancerIP' || one.kind === 'loadBalancerProxy') {
-        const nodes = balancedNodes(proxied, known, cluster.nodes, nodeIndex)
+        // A node's own address (bare metal, ServiceLB of k3s) is answered for by that node, whatever it has.
+        const owner = one.kind === 'loadBalancerIP' ? ownerOf.get(one.address!) : undefined
+        const nodes = owner === undefined ? balancedNodes(proxied, known, cluster.nodes, nodeIndex) : [owner]
         frontend.nodeStart.set(id, balancerNodes.length)
         frontend.nodeCount.set(id, nodes.length)
         balancerNodes.push(...nodes)

@@ -141,6 +141,12 @@ function enter(
   const frontend = findFrontend(rules, packet.destination, packet.port, packet.protocol)
   const kind = frontend < 0 ? -1 : rules.frontendKind[frontend]!
   if (kind === FRONTEND_LOAD_BALANCER_IP || kind === FRONTEND_BALANCER_PROXY) {
+    const own = kind === FRONTEND_LOAD_BALANCER_IP ? rules.addressNode[packet.destination]! : -1
+    if (own >= 0) {
+      const detail = `${registry.addressText(packet.destination)} is an address of node ${context.nodeName(own)}: that is where the packet comes in`
+      steps.push({ at: 'client', stage: 'route', detail })
+      return { node: own, lost: REASON_NONE }
+    }
     const node = throughBalancer(context, frontend, entered, steps)
     if (node < 0) return { node, lost: REASON_NO_HEALTHY_NODE }
     if (kind === FRONTEND_BALANCER_PROXY) {

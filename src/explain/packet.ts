@@ -29,7 +29,7 @@ import {
   sceneOf,
   servicePortText,
 } from './narrate.ts'
-import { type Done, egressOf, isHairpin, losesReply, translationSteps } from './translate.ts'
+import { type Done, egressOf, isHairpin, isMasqueraded, losesReply, translationSteps } from './translate.ts'
 import type { Answer, Explanation, FrontendName, Step, VerdictName } from './types.ts'
 import { untouchedSteps } from './untouched.ts'
 
@@ -145,8 +145,7 @@ function ofService(scene: Scene, steps: readonly Step[], title: string, done: Do
   const kind = FRONTEND_NAMES[context.rules.frontendKind[decision.frontend]!]!
   const verdict = ACTION_NAMES[decision.action] as VerdictName
   const taken = done === null ? members : [done.endpoint]
-  const masquerade =
-    verdict === 'dnat' && (decision.masquerade !== 0 || taken.some((endpoint) => isHairpin(scene, endpoint)))
+  const masquerade = verdict === 'dnat' && taken.some((endpoint) => isMasqueraded(scene, endpoint))
   const explanation: Explanation = {
     ...plain(verdict, decision.reason, context.nodeName(way.node), steps),
     endpoints: members.map((endpoint) => context.registry.endpointText(endpoint)),
@@ -181,8 +180,13 @@ function conclusionOf(scene: Scene, { verdict, endpoints, masquerade, node }: Ex
   }
   if (done !== null)
     return `dnat ${to}; masqueraded, the pod sees ${registry.addressText(done.seen)} in place of ${client}`
-  if (way.decision.masquerade === 0 && members.length > 1)
-    return `dnat ${to}; masqueraded where the client reaches itself`
+  const kept = members.filter((endpoint) => !isMasqueraded(scene, endpoint))
+  if (kept.length > 0) {
+    const others = members.filter((endpoint) => isMasqueraded(scene, endpoint))
+    return others.every((endpoint) => isHairpin(scene, endpoint))
+      ? `dnat ${to}; masqueraded where the client reaches itself`
+      : `dnat ${to}; masqueraded but for ${listed(kept.map((endpoint) => registry.endpointText(endpoint)))}, which sees ${client}`
+  }
   const egress = [...new Set(members.map((endpoint) => registry.addressText(egressOf(scene, endpoint))))]
   return `dnat ${to}; masqueraded, the pod sees ${egress.join(' or ')} in place of ${client}`
 }

@@ -182,7 +182,9 @@ function endpointReports(
 ): EndpointReport[] {
   const { result, layout } = merged
   const { registry } = plan
-  const { columns } = run.compiled
+  // Those that come with a change of the cluster count too.
+  const stages = [run.compiled, ...run.changes.map(({ compiled }) => compiled)]
+  const lived = (endpoint: number): boolean => stages.some(({ columns }) => columns.endpointAlive[endpoint] === 1)
   const word = (endpoint: number, at: number): number => result[layout.endpoints + endpoint * ENDPOINT_WORDS + at]!
   const stations = new Map(registry.stations.map(({ address }, station) => [address, station]))
   const perService = new Map<number, number>()
@@ -193,7 +195,7 @@ function endpointReports(
   registry.endpoints.forEach(({ servicePort }, endpoint) => {
     const connections = word(endpoint, ENDPOINT_CONNECTIONS)
     const ofService = perService.get(servicePort)!
-    if (ofService === 0 || (connections === 0 && columns.endpointAlive[endpoint] !== 1)) return
+    if (ofService === 0 || (connections === 0 && !lived(endpoint))) return
     reports.push({
       service: registry.servicePortText(servicePort),
       endpoint: registry.endpointText(endpoint),

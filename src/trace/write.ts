@@ -6,9 +6,8 @@
  * Cost: some 50 ns a packet with sorting, checksum and write. Memory: a window of packets, and 4 bytes for each slot.
  * The description of the format is in format.ts and traces/FORMAT.md.
  */
-import { closeSync, openSync, renameSync, rmSync, writeSync } from 'node:fs'
 import { crc32 } from 'node:zlib'
-import { UserError } from '../errors.ts'
+import { type OutputFile, openOutput } from '../files/output.ts'
 import {
   addressCount,
   BLOCK_KINDS,
@@ -60,9 +59,7 @@ class WindowRows<Columns extends readonly Column[]> {
 }
 
 export class TraceWriter {
-  private readonly path: string
-  private readonly temporaryPath: string
-  private readonly file: number
+  private readonly file: OutputFile
   private readonly content: TraceContent
   private readonly windowRows: number
   private readonly headerCrc: number
@@ -97,18 +94,15 @@ export class TraceWriter {
   private connections = 0
   private bytes = 0
   private clients = 0
-  private open = true
   /** The connection of the packet just given, if it may begin a request; -1 otherwise. */
   private asking = -1
 
   /**
-   * @param path     where the trace will be; until `end` it is `path.tmp-<process id>`
+   * @param path     where the trace will be; a file is there at `end` and not before, a pipe gets what there is; `-` is standard output
    * @param options  `windowRows`: packets of a window, MAX_WINDOW_ROWS at most and by default
-   * Errors: E_TRACE_WRITE.
+   * Errors: E_OUTPUT.
    */
   constructor(path: string, content: TraceContent, options: { windowRows?: number } = {}) {
-    this.path = path
-    this.temporaryPath = `${path}.tmp-${process.pid}`
     this.content = content
     const rows = Math.max(1, Math.min(options.windowRows ?? MAX_WINDOW_ROWS, MAX_WINDOW_ROWS))
     this.windowRows = rows
@@ -138,7 +132,7 @@ export class TraceWriter {
       ...(requests.length === 0 ? {} : { requests }),
     })
     this.headerCrc = crc32(header)
-    this.file = this.attempt(() => openSync(this.temporaryPath, 'w'))
+    this.file = openOutput(path)
     this.append(header)
   }
 
@@ -241,18 +235,18 @@ export class TraceWriter {
     trailer[0] = 0xcf
     trailer.writeBigUInt64BE(BigInt(indexOffset), 1)
     this.append(trailer)
-    this.open = false
-    this.attempt(() => closeSync(this.file))
-    this.attempt(() => renameSync(this.temporaryPath, this.path))
+    this.file.end()
     return totals
+  }
+
+  /** Wait for a reader of the trace that is slower than its writer; between turns, and after `end`. Errors: E_OUTPUT. */
+  drain(signal?: AbortSignal): Promise<void> {
+    return this.file.drain(signal)
   }
 
   /** Give up: no file stays. Does nothing after `end`. */
   abort(): void {
-    if (!this.open) return
-    this.open = false
-    closeSync(this.file)
-    rmSync(this.temporaryPath, { force: true })
+    this.file.abort()
   }
 
   /** Write the window that is held, lane by lane: each lane's connections, its packets, and the requests among them. */
@@ -326,24 +320,8 @@ export class TraceWriter {
   }
 
   private append(bytes: Uint8Array): void {
-    let written = 0
-    while (written < bytes.length) {
-      written += this.attempt(() => writeSync(this.file, bytes, written, bytes.length - written))
-    }
+    this.file.write(bytes)
     this.offset += bytes.length
-  }
-
-  /** A file operation; what the system says about it becomes a UserError, and no half file stays. */
-  private attempt<T>(operation: () => T): T {
-    try {
-      return operation()
-    } catch (error) {
-      rmSync(this.temporaryPath, { force: true })
-      throw new UserError('E_TRACE_WRITE', `cannot write the trace: ${(error as Error).message}`, {
-        where: this.path,
-        exitCode: 2,
-      })
-    }
   }
 }
 

@@ -3,13 +3,13 @@ import type { Io } from '../../src/commands/io.ts'
 
 export interface FakeIo extends Io {
   readonly written: { stdout: string; stderr: string }
-  /** What Ctrl-C would do. */
-  interrupt(): void
+  /** What Ctrl-C would do, or another signal with its exit code. */
+  interrupt(exitCode?: number): void
 }
 
 export function fakeIo(change: Partial<Pick<Io, 'isTerminal' | 'color' | 'errorColor'>> = {}, input = ''): FakeIo {
   const written = { stdout: '', stderr: '' }
-  const handlers: (() => void)[] = []
+  const handlers: ((exitCode: number) => void)[] = []
   return {
     written,
     stdout: (text) => {
@@ -23,8 +23,8 @@ export function fakeIo(change: Partial<Pick<Io, 'isTerminal' | 'color' | 'errorC
     color: false,
     errorColor: false,
     onInterrupt: (handler) => handlers.push(handler),
-    interrupt: () => {
-      for (const handler of handlers) handler()
+    interrupt: (exitCode = 130) => {
+      for (const handler of handlers) handler(exitCode)
     },
     ...change,
   }

@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { commaList, wholeNumber } from '../../src/commands/arguments.ts'
 import { bugFailure, failureOf } from '../../src/commands/failure.ts'
 import { wantsColor } from '../../src/commands/io.ts'
-import { checkWritable, parseOutputs, writeWhole } from '../../src/commands/outputs.ts'
+import { checkOutput, parseOutputs } from '../../src/commands/outputs.ts'
 import { startProgress } from '../../src/commands/progress.ts'
 import { warningPrinter } from '../../src/commands/warnings.ts'
 import { UserError } from '../../src/errors.ts'
@@ -106,18 +106,29 @@ describe('-o', () => {
     expect(refused.hint).toBe(hint)
   })
 
-  test('a file is written whole, over an older one, and nothing stands beside it', () => {
-    const file = join(folder, 'report.json')
-    writeWhole(file, 'one')
-    writeWhole(file, 'two')
-    expect(readFileSync(file, 'utf8')).toBe('two')
-    expect(readdirSync(folder)).toEqual(['report.json'])
+  test('a folder is no file', () => {
+    expect(usageOf(() => checkOutput(folder)).message).toContain('it is a folder')
+    expect(usageOf(() => checkOutput(`${folder}/`)).message).toContain('it is a folder')
   })
 
-  test('a folder is no file', () => {
-    expect(usageOf(() => checkWritable(folder)).message).toContain('it is a folder')
-    expect(usageOf(() => writeWhole(folder, 'x')).code).toBe('E_OUTPUT')
-    expect(readdirSync(tmpdir()).filter((name) => name.startsWith(`${folder.split('/').at(-1)}.`))).toEqual([])
+  test('standard output by its other names is standard output', () => {
+    expect(parseOutputs(['json=/dev/stdout'], FORMATS)).toEqual([{ format: 'json', file: null }])
+    expect(parseOutputs(['json=/proc/self/fd/1'], FORMATS)).toEqual([{ format: 'json', file: null }])
+    expect(usageOf(() => parseOutputs(['text', 'json=/dev/fd/1'], FORMATS)).message).toContain(
+      'would both go to standard output',
+    )
+  })
+
+  test('two names of one file, and a file that the command reads', () => {
+    const file = join(folder, 'one.json')
+    writeFileSync(file, '')
+    symlinkSync('one.json', join(folder, 'link.json'))
+    const both = [`json=${file}`, `text=${join(folder, 'link.json')}`]
+    expect(usageOf(() => parseOutputs(both, FORMATS)).message).toBe(
+      `two outputs would go to ${join(folder, 'link.json')}`,
+    )
+    expect(usageOf(() => parseOutputs([`json=${file}`, `text=${folder}/./one.json`], FORMATS)).code).toBe('E_USAGE')
+    expect(usageOf(() => parseOutputs([both[1]!], FORMATS, [file])).message).toContain('it is read by this command')
   })
 })
 
