@@ -16,6 +16,7 @@ import {
   ADDRESS_NODE,
   ADDRESS_NODE_PORTS,
   ADDRESS_POD,
+  ADDRESS_POD_RANGE,
   DETECTOR_CLUSTER_CIDR,
   DETECTOR_LOCAL_PODS,
   DETECTOR_NODE_CIDR,
@@ -37,6 +38,7 @@ import {
   SERVICE_USES_CLUSTER,
   SETTING_DETECTOR,
   SETTING_DROP_UNALLOCATED,
+  SETTING_EGRESS_MASQUERADE,
   SETTING_FRONTEND_MASK,
   SETTING_MASQUERADE_ALL,
   SETTING_MODE,
@@ -158,6 +160,47 @@ function isDetected(rules: RuleColumns, node: number, source: number): boolean {
 /** Whether a pod's source would be recognised at all: without a detector cluster IP traffic is never masqueraded. */
 function hasDetector(rules: RuleColumns): boolean {
   return rules.settings[SETTING_DETECTOR] !== DETECTOR_NONE
+}
+
+/** Whether a packet to this address is delivered on the node itself (INPUT) and is not sent on. */
+export function isOwnAddress(rules: RuleColumns, node: number, address: number): boolean {
+  const flags = rules.addressFlags[address]
+  return ((flags & ADDRESS_NODE) !== 0 && rules.addressNode[address] === node) || (flags & ADDRESS_LOOPBACK) !== 0
+}
+
+/**
+ * What POSTROUTING makes of a translated packet: by where it really goes, which is not what was dialled.
+ *
+ * A packet from elsewhere to an address of the node itself goes from PREROUTING to INPUT and never gets there, so its mark has no
+ * effect; the node's own packets to it pass OUTPUT and POSTROUTING over the loopback interface. What carries no mark meets the network
+ * plugin's rule: pods' traffic out of the pods' range.
+ *
+ * @param marks  MASQUERADE_* bits of the rules and of a hairpin
+ * @returns      MASQUERADE_* bits that count, 0 where the source is kept
+ */
+export function masqueradeTowards(
+  rules: RuleColumns,
+  node: number,
+  source: number,
+  backend: number,
+  marks: number,
+): number {
+  if (isOwnAddress(rules, node, backend)) return isOwnAddress(rules, node, source) ? marks : 0
+  if (marks !== 0 || rules.settings[SETTING_EGRESS_MASQUERADE] === 0) return marks
+  const from = rules.addressFlags[source]
+  const to = rules.addressFlags[backend]
+  const leaves =
+    (from & (ADDRESS_POD | ADDRESS_NODE)) === ADDRESS_POD &&
+    (to & ADDRESS_POD_RANGE) === 0 &&
+    ((to & ADDRESS_NODE) !== 0 || rules.addressNode[backend] < 0)
+  return leaves ? MASQUERADE_EGRESS : 0
+}
+
+/** The address that masquerading takes on a node: that of the interface towards the endpoint. */
+export function masqueradeAddress(rules: RuleColumns, node: number, endpoint: number, family: number): number {
+  const overBridge =
+    rules.endpointNode[endpoint] === node && !isOwnAddress(rules, node, rules.endpointAddress[endpoint])
+  return (overBridge ? rules.nodeLocalEgress : rules.nodeRemoteEgress)[node * 2 + family]
 }
 
 /** Endpoint set of a service port on a node: the run's entry for the node, or the default. */

@@ -40,7 +40,16 @@ import {
   LINE_STATUS,
 } from './connection.ts'
 import { CLASS_NONE, CLASS_SYN, FLAG_CLASS, initialState } from './conntrack.ts'
-import { ACTION_DNAT, classifySource, createDecision, decide, findFrontend, MASQUERADE_HAIRPIN } from './decide.ts'
+import {
+  ACTION_DNAT,
+  classifySource,
+  createDecision,
+  decide,
+  findFrontend,
+  MASQUERADE_HAIRPIN,
+  masqueradeAddress,
+  masqueradeTowards,
+} from './decide.ts'
 import {
   alignedWords,
   ENTRY_CREATED,
@@ -355,12 +364,12 @@ export function createExpress(parts: ExpressParts): Express {
     const { seed } = slowPath
     const word = plans[p + PLAN_WORD]
     const backend = rules.endpointAddress[endpoint]
-    const masquerade = plans[p + PLAN_MASQUERADE] | (backend === source ? MASQUERADE_HAIRPIN : 0)
+    const marks = plans[p + PLAN_MASQUERADE] | (backend === source ? MASQUERADE_HAIRPIN : 0)
+    const masquerade = masqueradeTowards(rules, node, source, backend, marks)
     let seen = source
     let seenPort = ports >>> 16
     if (masquerade !== 0) {
-      const egress = rules.endpointNode[endpoint] === node ? rules.nodeLocalEgress : rules.nodeRemoteEgress
-      seen = egress[node * 2 + familyOf(rules, destination)]
+      seen = masqueradeAddress(rules, node, endpoint, familyOf(rules, destination))
       if (rules.settings[SETTING_RANDOM_FULLY] !== 0) {
         seenPort = firstTry(seenPort, draw(seed, word, (node << 8) | protocol, PURPOSE_SNAT), shard, shards)
       }

@@ -17,6 +17,8 @@ import {
   findFrontend,
   MASQUERADE_EGRESS,
   MASQUERADE_HAIRPIN,
+  masqueradeAddress,
+  masqueradeTowards,
 } from './decide.ts'
 import {
   ENTRY_ENDPOINT,
@@ -393,8 +395,8 @@ export class Journey implements Carrier {
     }
     const backend = rules.endpointAddress[endpoint]
     const backendNode = rules.endpointNode[endpoint]
-    let masquerade = decision.masquerade
-    if (backend === this.source) masquerade |= MASQUERADE_HAIRPIN
+    const marks = decision.masquerade | (backend === this.source ? MASQUERADE_HAIRPIN : 0)
+    const masquerade = masqueradeTowards(rules, node, this.source, backend, marks)
     const reason = this.insertTranslated(node, nodeProtocol, hash, endpoint, masquerade !== 0)
     if (reason !== REASON_NONE) return reason
     this.path.masqueraded |= masquerade
@@ -428,7 +430,9 @@ export class Journey implements Carrier {
     const { rules } = this
     const backend = rules.endpointAddress[endpoint]
     const backendPort = rules.endpointPort[endpoint]
-    const egress = masquerade ? this.egressAddress(node, rules.endpointNode[endpoint]) : this.source
+    const egress = masquerade
+      ? masqueradeAddress(rules, node, endpoint, familyOf(rules, this.destination))
+      : this.source
     const sourcePort = this.packetPorts >>> 16
     this.servicePort = this.decision.servicePort
     const port = this.findSourcePort(backend, backendPort, egress, sourcePort, nodeProtocol, masquerade)
@@ -445,12 +449,6 @@ export class Journey implements Carrier {
     this.destination = backend
     this.packetPorts = (port << 16) | backendPort
     return REASON_NONE
-  }
-
-  /** The address that masquerading takes: that of the interface towards the backend. */
-  private egressAddress(node: number, backendNode: number): number {
-    const at = node * 2 + familyOf(this.rules, this.destination)
-    return backendNode === node ? this.rules.nodeLocalEgress[at] : this.rules.nodeRemoteEgress[at]
   }
 
   /** @returns 0 when no port was found */
@@ -489,7 +487,7 @@ export class Journey implements Carrier {
     if (initialState(this.protocol, this.flagClass, rules.settings[SETTING_TCP_LOOSE] !== 0) === INVALID) {
       return this.invalid(node)
     }
-    const egress = masquerade ? this.egressAddress(node, -1) : this.source
+    const egress = masquerade ? rules.nodeRemoteEgress[node * 2 + familyOf(rules, this.destination)] : this.source
     const port = this.findSourcePort(
       this.destination,
       this.packetPorts & 0xffff,

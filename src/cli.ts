@@ -18,6 +18,7 @@ import {
   isSet,
   listOf,
   REPLAY_FLAGS,
+  RULES_FLAGS,
   textOf,
   type Values,
 } from './commands/flags.ts'
@@ -153,6 +154,30 @@ const COMMANDS: readonly Command[] = [
           tcp: isSet(args, 'tcp'),
           bufsize: textOf(args, 'bufsize'),
           queries: textOf(args, 'queries'),
+          output: listOf(args, 'output'),
+          quiet: isSet(args, 'quiet'),
+        },
+        io,
+      )
+    },
+  },
+  {
+    name: 'rules',
+    positionals: [],
+    describe: 'Print what kube-proxy programs on a node: nftables, iptables or ipvs',
+    flags: RULES_FLAGS,
+    examples: [
+      ['dpemu rules -f k8s/ --node worker-1', 'a ruleset that nft -f loads'],
+      ['dpemu rules -f k8s/ --node worker-1 --mode iptables', 'what iptables-restore loads'],
+    ],
+    run: async (args, io) => {
+      const { runRules } = await import('./commands/rules.ts')
+      return runRules(
+        {
+          manifests: listOf(args, 'manifests'),
+          node: textOf(args, 'node'),
+          mode: textOf(args, 'mode'),
+          family: textOf(args, 'family'),
           output: listOf(args, 'output'),
           quiet: isSet(args, 'quiet'),
         },

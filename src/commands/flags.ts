@@ -92,6 +92,17 @@ export const DIG_FLAGS: Flags = {
   quiet: QUIET,
 }
 
+export const RULES_FLAGS: Flags = {
+  manifests: { ...MANIFESTS, demandOption: 'rules needs -f MANIFESTS' },
+  node: value('the node whose rules are printed (default: the only one)'),
+  mode: value('nftables, iptables or ipvs (default: as the manifests say, else nftables)'),
+  family: value('IPv4 or IPv6 (default: those that Services have)'),
+  output: value('native (what nft, iptables-restore, ipvsadm and ipset load) or json, or FORMAT=FILE; repeatable', {
+    alias: 'o',
+  }),
+  quiet: QUIET,
+}
+
 export const CAPACITY_FLAGS: Flags = {
   manifests: { ...MANIFESTS, describe: `${MANIFESTS.describe} (instead of the scenario's)` },
   'parameter-scan': value(

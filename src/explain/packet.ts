@@ -29,7 +29,7 @@ import {
   sceneOf,
   servicePortText,
 } from './narrate.ts'
-import { type Done, egressOf, isHairpin, losesReply, translationSteps } from './translate.ts'
+import { type Done, egressOf, isHairpin, isMasqueraded, losesReply, translationSteps } from './translate.ts'
 import type { Answer, Explanation, FrontendName, Step, VerdictName } from './types.ts'
 import { untouchedSteps } from './untouched.ts'
 
@@ -145,8 +145,7 @@ function ofService(scene: Scene, steps: readonly Step[], title: string, done: Do
   const kind = FRONTEND_NAMES[context.rules.frontendKind[decision.frontend]!]!
   const verdict = ACTION_NAMES[decision.action] as VerdictName
   const taken = done === null ? members : [done.endpoint]
-  const masquerade =
-    verdict === 'dnat' && (decision.masquerade !== 0 || taken.some((endpoint) => isHairpin(scene, endpoint)))
+  const masquerade = verdict === 'dnat' && taken.some((endpoint) => isMasqueraded(scene, endpoint))
   const explanation: Explanation = {
     ...plain(verdict, decision.reason, context.nodeName(way.node), steps),
     endpoints: members.map((endpoint) => context.registry.endpointText(endpoint)),
@@ -154,7 +153,20 @@ function ofService(scene: Scene, steps: readonly Step[], title: string, done: Do
     service: servicePortText(scene),
     frontend: FRONTENDS.has(kind) ? (kind as FrontendName) : null,
   }
-  return { title, explanation, conclusion: conclusionOf(scene, explanation, done) }
+  const answer = { title, explanation, conclusion: conclusionOf(scene, explanation, done) }
+  return verdict === 'dnat' ? { ...answer, seen: seenAddresses(scene, taken) } : answer
+}
+
+/** @param taken  endpoint ids */
+function seenAddresses(scene: Scene, taken: readonly number[]): string[] {
+  const { context, way } = scene
+  const client = context.registry.addressText(way.source)
+  const seen = taken.map((endpoint) =>
+    way.decision.masquerade !== 0 || isHairpin(scene, endpoint)
+      ? context.registry.addressText(egressOf(scene, endpoint))
+      : client,
+  )
+  return [...new Set(seen)]
 }
 
 function conclusionOf(scene: Scene, { verdict, endpoints, masquerade, node }: Explanation, done: Done | null): string {
@@ -181,8 +193,13 @@ function conclusionOf(scene: Scene, { verdict, endpoints, masquerade, node }: Ex
   }
   if (done !== null)
     return `dnat ${to}; masqueraded, the pod sees ${registry.addressText(done.seen)} in place of ${client}`
-  if (way.decision.masquerade === 0 && members.length > 1)
-    return `dnat ${to}; masqueraded where the client reaches itself`
+  const kept = members.filter((endpoint) => !isMasqueraded(scene, endpoint))
+  if (kept.length > 0) {
+    const others = members.filter((endpoint) => isMasqueraded(scene, endpoint))
+    return others.every((endpoint) => isHairpin(scene, endpoint))
+      ? `dnat ${to}; masqueraded where the client reaches itself`
+      : `dnat ${to}; masqueraded but for ${listed(kept.map((endpoint) => registry.endpointText(endpoint)))}, which sees ${client}`
+  }
   const egress = [...new Set(members.map((endpoint) => registry.addressText(egressOf(scene, endpoint))))]
   return `dnat ${to}; masqueraded, the pod sees ${egress.join(' or ')} in place of ${client}`
 }

@@ -5,10 +5,15 @@
 import {
   FRONTEND_CLUSTER_IP,
   familyOf,
+  isOwnAddress,
   MASQUERADE_ALL,
+  MASQUERADE_EGRESS,
   MASQUERADE_EXTERNAL,
+  MASQUERADE_HAIRPIN,
   MASQUERADE_NODE,
   MASQUERADE_OFF_CLUSTER,
+  masqueradeAddress,
+  masqueradeTowards,
   SETTING_MASQUERADE_ALL,
 } from '../../native-free-core/index.ts'
 import type { Approach } from './approach.ts'
@@ -46,8 +51,7 @@ export function arrivingTuple(context: ExplainContext, way: Approach): string {
 /** The address that the node puts in as source towards an endpoint. */
 export function egressOf({ context, way }: Scene, endpoint: number): number {
   const { rules } = context
-  const column = rules.endpointNode[endpoint] === way.node ? rules.nodeLocalEgress : rules.nodeRemoteEgress
-  return column[way.node * 2 + familyOf(rules, way.destination)]!
+  return masqueradeAddress(rules, way.node, endpoint, familyOf(rules, way.destination))
 }
 
 /** A pod that reaches itself through its own Service. */
@@ -55,8 +59,20 @@ export function isHairpin({ context, way }: Scene, endpoint: number): boolean {
   return context.rules.endpointAddress[endpoint] === way.source
 }
 
-function isMasqueraded(scene: Scene, endpoint: number): boolean {
-  return scene.way.decision.masquerade !== 0 || isHairpin(scene, endpoint)
+/** MASQUERADE_* bits that count towards an endpoint. */
+function masqueradeBits(scene: Scene, endpoint: number): number {
+  const { context, way } = scene
+  const marks = way.decision.masquerade | (isHairpin(scene, endpoint) ? MASQUERADE_HAIRPIN : 0)
+  return masqueradeTowards(context.rules, way.node, way.source, context.rules.endpointAddress[endpoint]!, marks)
+}
+
+export function isMasqueraded(scene: Scene, endpoint: number): boolean {
+  return masqueradeBits(scene, endpoint) !== 0
+}
+
+/** On the node's own network: delivered there, whatever the mark says. */
+function isDeliveredHere({ context, way }: Scene, endpoint: number): boolean {
+  return isOwnAddress(context.rules, way.node, context.rules.endpointAddress[endpoint]!)
 }
 
 /** The reply of an endpoint on another node does not come back through this one, so nobody translates it back. */
@@ -92,12 +108,21 @@ function masqueradeStep(scene: Scene, done: Done | null): Step {
   const { context, way } = scene
   const endpoints = endpointsOf(scene, done)
   const where = { at: `node ${context.nodeName(way.node)}`, stage: 'masquerade' } as const
-  const hairpins = endpoints.filter((one) => isHairpin(scene, one))
-  if (way.decision.masquerade === 0 && hairpins.length === 0) return { ...where, detail: `no: ${whyNot(scene)}` }
-  const why = way.decision.masquerade === 0 ? hairpinText(scene, endpoints.length, hairpins[0]!) : whyMasqueraded(scene)
-  const as =
-    done === null ? egressText(scene, way.decision.masquerade === 0 ? hairpins : endpoints) : seenText(context, done)
-  return { ...where, detail: `yes, as ${as}: ${why}` }
+  const masqueraded = endpoints.filter((one) => isMasqueraded(scene, one))
+  const kept = endpoints.filter((one) => !isMasqueraded(scene, one))
+  if (masqueraded.length === 0) return { ...where, detail: `no: ${whyNot(scene, kept)}` }
+  const bits = masqueraded.reduce((all, one) => all | masqueradeBits(scene, one), 0)
+  const as = done === null ? egressText(scene, masqueraded) : seenText(context, done)
+  if (bits === MASQUERADE_HAIRPIN) {
+    return { ...where, detail: `yes, as ${as}: ${hairpinText(scene, endpoints.length, masqueraded[0]!)}` }
+  }
+  const which = kept.length === 0 ? '' : ` towards ${endpointTexts(scene, masqueraded)}`
+  const others = kept.length === 0 ? '' : `; not towards ${endpointTexts(scene, kept)}: ${whyNot(scene, kept)}`
+  return { ...where, detail: `yes, as ${as}${which}: ${whyMasqueraded(scene, bits)}${others}` }
+}
+
+function endpointTexts({ context }: Scene, endpoints: readonly number[]): string {
+  return listed(endpoints.map((one) => context.registry.endpointText(one)))
 }
 
 function seenText(context: ExplainContext, done: Done): string {
@@ -108,8 +133,10 @@ function seenText(context: ExplainContext, done: Done): string {
 /** The node's addresses towards a set of endpoints: one for its own pods, one for everything else. */
 function egressText(scene: Scene, endpoints: readonly number[]): string {
   const { registry, rules } = scene.context
-  const local = endpoints.find((one) => rules.endpointNode[one] === scene.way.node)
-  const remote = endpoints.find((one) => rules.endpointNode[one] !== scene.way.node)
+  const overBridge = (one: number): boolean =>
+    rules.endpointNode[one] === scene.way.node && !isDeliveredHere(scene, one)
+  const local = endpoints.find(overBridge)
+  const remote = endpoints.find((one) => !overBridge(one))
   const texts = [local, remote].flatMap((one) =>
     one === undefined ? [] : [registry.addressText(egressOf(scene, one))],
   )
@@ -117,16 +144,23 @@ function egressText(scene: Scene, endpoints: readonly number[]): string {
   return `${texts[0]} towards pods of this node and ${texts[1]} towards other nodes`
 }
 
-function whyMasqueraded(scene: Scene): string {
-  const { port, way } = scene
-  const bits = way.decision.masquerade
+function whyMasqueraded(scene: Scene, bits: number): string {
+  const { context, port } = scene
   if ((bits & MASQUERADE_ALL) !== 0) return 'masqueradeAll of KubeProxyConfiguration is set'
   if ((bits & MASQUERADE_OFF_CLUSTER) !== 0)
     return `${sourceText(scene)}; what comes to a cluster IP and is no local pod is masqueraded`
   if ((bits & MASQUERADE_EXTERNAL) !== 0)
     return `externalTrafficPolicy: Cluster of ${port.title}; the answer must come back through this node`
   if ((bits & MASQUERADE_NODE) !== 0) return `${sourceText(scene)}, short-circuited to endpoints on every node`
+  if ((bits & MASQUERADE_EGRESS) !== 0) return egressReason(context)
   return 'hairpin'
+}
+
+/** The network plugin that is assumed, and what it does. */
+export function egressReason({ cluster }: ExplainContext): string {
+  const range =
+    cluster.clusterCidrs.length === 0 ? 'the pod range' : `the pod range ${listed([...cluster.clusterCidrs])}`
+  return `by the network plugin and not by kube-proxy: pod traffic that leaves ${range}, as flannel and kindnet do`
 }
 
 function hairpinText({ context, way }: Scene, endpoints: number, endpoint: number): string {
@@ -136,9 +170,12 @@ function hairpinText({ context, way }: Scene, endpoints: number, endpoint: numbe
     : `only if the client gets itself: ${itself}; ${context.registry.addressText(way.source)} is kept otherwise`
 }
 
-function whyNot(scene: Scene): string {
+function whyNot(scene: Scene, kept: readonly number[]): string {
   const { context, port, way } = scene
   const { rules, compiled } = context
+  if (way.decision.masquerade !== 0 && kept.every((one) => isDeliveredHere(scene, one))) {
+    return 'it is on the host network of this node: the packet is delivered there (INPUT) and never passes POSTROUTING, where marked packets are masqueraded'
+  }
   if (rules.frontendKind[way.decision.frontend] === FRONTEND_CLUSTER_IP) {
     if (compiled.settings.detector === 'none' && rules.settings[SETTING_MASQUERADE_ALL] === 0) {
       return 'kube-proxy has no detector for local pods, and then never masquerades what goes to a cluster IP'
@@ -184,7 +221,7 @@ function deliverStep(scene: Scene, done: Done | null): Step {
     masqueraded.length === 0
       ? `sees the client as ${done === null ? client : seenText(context, done)}`
       : masqueraded.length < endpoints.length
-        ? `sees the client as ${client}, or as ${egressText(scene, masqueraded)} where it is the client itself`
+        ? `sees the client as ${client}, or as ${egressText(scene, masqueraded)} where it is ${masqueraded.every((one) => masqueradeBits(scene, one) === MASQUERADE_HAIRPIN) ? 'the client itself' : 'masqueraded'}`
         : `sees ${done === null ? egressText(scene, endpoints) : seenText(context, done)} in place of ${client}`
   const lost = endpoints.filter((one) => losesReply(scene, one))
   const warning =

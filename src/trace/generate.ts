@@ -4,12 +4,13 @@
  * The same scenario, manifests and seed give the same bytes. Memory is bounded by the live connections, the clients and
  * one window, whatever the length of the trace.
  */
-import { dirname, isAbsolute, relative, resolve, sep } from 'node:path'
+import { dirname, relative, resolve, sep } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { UserError, type Warning } from '../errors.ts'
 import { applyChange } from '../k8s/change.ts'
 import { deriveCluster } from '../k8s/derive.ts'
 import { parseManifests, readManifestFiles } from '../k8s/load.ts'
+import { reduceManifests } from '../k8s/reduce.ts'
 import type { KubeObject } from '../k8s/types.ts'
 import { TrafficGenerator } from './flows.ts'
 import { TICKS_PER_SECOND, type TraceManifest, type TraceTotals } from './format.ts'
@@ -67,7 +68,7 @@ export async function generateTrace(options: GenerateOptions): Promise<GenerateR
   const writer = new TraceWriter(output, {
     name: scenario.name,
     provenance: { generator: GENERATOR, seed, scenario: scenario.text },
-    manifests,
+    manifests: reduceManifests(manifests),
     addresses: plan.addresses,
     clientNames: plan.clientNames,
     destinations: plan.destinations,
@@ -112,9 +113,7 @@ function readManifests(scenario: Scenario, options: GenerateOptions): TraceManif
   const own = scenario.manifests.map((path) => resolve(folder, path))
   const paths = options.manifests?.length ? options.manifests : own
   return readManifestFiles(paths).map(({ name, text }) => {
-    const inside = relative(folder, resolve(name))
-    const outside = inside.startsWith('..') || isAbsolute(inside)
-    return { name: outside ? name : inside.split(sep).join('/'), text }
+    return { name: relative(folder, resolve(name)).split(sep).join('/'), text }
   })
 }
 

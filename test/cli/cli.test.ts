@@ -44,10 +44,20 @@ describe('help', () => {
     const { status, stdout, stderr } = dpemu('--help')
     expect([status, stderr]).toEqual([0, ''])
     const listed = [...stdout.matchAll(/^ {2}dpemu (\S+)/gm)].map(([, name]) => name)
-    expect(listed).toEqual(['replay', 'generate', 'inspect', 'explain', 'dig', 'capacity', 'bench', 'completion'])
+    expect(listed).toEqual([
+      'replay',
+      'generate',
+      'inspect',
+      'explain',
+      'dig',
+      'rules',
+      'capacity',
+      'bench',
+      'completion',
+    ])
   })
 
-  test.each(['replay', 'generate', 'inspect', 'explain', 'dig', 'capacity', 'bench'])(
+  test.each(['replay', 'generate', 'inspect', 'explain', 'dig', 'rules', 'capacity', 'bench'])(
     'dpemu %s --help shows an example and loads no command',
     (command) => {
       const { status, stdout, stderr } = dpemu(command, '--help')

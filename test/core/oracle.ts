@@ -380,8 +380,14 @@ export class Oracle {
     const endpoint = this.choose(node, decision.servicePort, decision.frontend, set, travel)
     const backend = rules.endpointAddress[endpoint]
     const backendNode = rules.endpointNode[endpoint]
-    const masquerade = decision.masquerade !== 0 || backend === at.source
-    const egress = backendNode === node ? rules.nodeLocalEgress[node * 2] : rules.nodeRemoteEgress[node * 2]
+    const here = (address: number): boolean => this.has(address, ADDRESS_NODE) && rules.addressNode[address] === node
+    const marked = decision.masquerade !== 0 || backend === at.source
+    const leaves = this.has(backend, ADDRESS_NODE) || rules.addressNode[backend] < 0
+    const masquerade = here(backend)
+      ? marked && here(at.source)
+      : marked || (leaves && this.leavesCluster({ ...at, destination: backend }))
+    const overBridge = backendNode === node && !here(backend)
+    const egress = overBridge ? rules.nodeLocalEgress[node * 2] : rules.nodeRemoteEgress[node * 2]
     const made = this.make(node, travel, backend, rules.endpointPort[endpoint], masquerade ? egress : null, endpoint)
     if (made !== 'accept') return made
     travel.endpoint = endpoint

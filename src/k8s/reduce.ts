@@ -1,0 +1,51 @@
+/**
+ * Manifests cut down to what has a part in the dataplane, for a trace that other people get to see.
+ *
+ * What stays is what the readers of kinds.ts keep: no Secret, no other ConfigMap than CoreDNS', no environment, no command, no
+ * managed fields. Of annotations those of Kubernetes' own domains stay, without snippets and what kubectl applied last.
+ */
+import { type ManifestFile, parseManifests } from './load.ts'
+import type { KubeObject, PodSpec } from './types.ts'
+
+const ANNOTATION_DOMAIN = /^([^/]+\.)?(kubernetes\.io|k8s\.io|cattle\.io|kube-vip\.io|metallb\.(io|universe\.tf))\//
+const ANNOTATION_PRIVATE = /^kubectl\.kubernetes\.io\/|snippet|secret/i
+/** The same objects in the same files, each file a `kind: List`; files without any are left out. */
+export function reduceManifests(files: readonly ManifestFile[]): ManifestFile[] {
+  return files.flatMap(({ name, text }) => {
+    const items = parseManifests([{ name, text }]).objects.map(reduceObject)
+    return items.length === 0 ? [] : [{ name, text: JSON.stringify({ apiVersion: 'v1', kind: 'List', items }) }]
+  })
+}
+
+function reduceObject({ origin: _, ...object }: KubeObject): object {
+  const { metadata, ...body } = object
+  if (body.kind === 'KubeProxyConfiguration') return body
+  const spec = 'spec' in body && body.spec !== undefined ? { spec: reduceSpec(body.spec) } : {}
+  return { ...body, ...spec, metadata: { ...metadata, ...annotationsOf(metadata.annotations) } }
+}
+
+function reduceSpec(spec: object): object {
+  if ('template' in spec) {
+    const { template } = spec as { template: { metadata?: { labels?: object }; spec: PodSpec } }
+    const labels = template.metadata?.labels
+    return {
+      ...spec,
+      template: { ...(labels === undefined ? {} : { metadata: { labels } }), spec: reduceSpec(template.spec) },
+    }
+  }
+  if (!('containers' in spec)) return spec
+  const { containers } = spec as PodSpec
+  return {
+    ...spec,
+    // Arguments are as private as the environment, and no rule reads them.
+    containers: containers?.map(({ args: _, ...container }) => container),
+  }
+}
+
+function annotationsOf(annotations: Readonly<Record<string, string>> | undefined): { annotations?: object } {
+  if (annotations === undefined) return {}
+  const kept = Object.entries(annotations).filter(
+    ([key]) => ANNOTATION_DOMAIN.test(key) && !ANNOTATION_PRIVATE.test(key),
+  )
+  return { annotations: Object.fromEntries(kept) }
+}
