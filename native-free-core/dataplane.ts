@@ -314,7 +314,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
       const opens = touchLines(size) < 0
       sink[0] = touchEntries(size) ^ (opens && expressed ? express.plan(shard, size, from, baseTick) : 0)
     }
-    // Whole numbers of 32 bits, as entries have them: a run of more than 24 days has other troubles.
+    // Whole numbers of 32 bits, as entries have them: `planReplay` refuses runs in which a sum with a timeout could wrap.
     const baseMs = Math.floor(baseTick / TICKS_PER_MS) | 0
     const restTicks = baseTick - baseMs * TICKS_PER_MS
     if (proxying) {
