@@ -318,7 +318,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     }
     tracker.clockMs[0] = Math.floor(baseTick / TICKS_PER_MS)
     const restTicks = baseTick - tracker.clockMs[0] * TICKS_PER_MS
-    // Times of day of 32 bits, as entries have them: they wrap, and only differences are compared (`tracker.ts`).
+    // Times of 32 bits, as entries have them: they wrap, and only differences are compared (`tracker.ts`).
     const baseMs = tracker.clockMs[0] | 0
     if (proxying) {
       const firstMs = (baseMs + Math.floor((restTicks + time[from]) / TICKS_PER_MS)) | 0

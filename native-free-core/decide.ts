@@ -23,6 +23,7 @@ import {
   DETECTOR_NONE,
   FRONTEND_BALANCER_PROXY,
   FRONTEND_CLUSTER_IP,
+  FRONTEND_EXTERNAL_IP,
   FRONTEND_HEALTH_CHECK,
   FRONTEND_LOAD_BALANCER_IP,
   familyOf,
@@ -304,6 +305,18 @@ export function decide(
 
   chooseSet(rules, mode, node, kind, servicePort, flags, out)
   if (out.setCount === 0) {
+    // What iptables refuses at load-balancer and external addresses stands in INPUT and FORWARD: a node's own packets to an address
+    // elsewhere pass neither, and go where the address is.
+    const isVip = kind === FRONTEND_LOAD_BALANCER_IP || kind === FRONTEND_EXTERNAL_IP
+    if (
+      mode === MODE_IPTABLES &&
+      isVip &&
+      isOwnAddress(rules, node, source) &&
+      !isOwnAddress(rules, node, destination)
+    ) {
+      out.action = ACTION_NONE
+      return
+    }
     if (hasAny && mode !== MODE_IPVS) {
       out.action = ACTION_DROP
       out.reason = REASON_NO_LOCAL_ENDPOINT

@@ -108,7 +108,7 @@ export class Tracker {
   /**
    * A whole time near the packets at hand, ms since the start of the run. `nowMs` and the times in entries are its low 32 bits:
    * they wrap every 49.7 days, so only their differences count, which are right below 2^31 ms (24.8 days). Timeouts are below
-   * that (the model allows 2,000,000 s), and what has expired is swept `SAMPLES` times a run at least (`MAX_RUN_MS`).
+   * that (the model allows 2,000,000 s), and what has expired is swept `SAMPLES` times a run at least.
    */
   readonly clockMs: Float64Array = new Float64Array(1)
   /** Of the tuple that was looked for last. */

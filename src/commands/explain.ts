@@ -9,8 +9,8 @@ import { Registry } from '../compile/registry.ts'
 import { UserError, type Warning } from '../errors.ts'
 import { ask, isAnswer, packetOf, register, withAlternatives } from '../explain/ask.ts'
 import { Directory, ExplainContext, type LoadedManifests, loadManifests } from '../explain/context.ts'
-import { explainRequest, explainUrl, Routes } from '../explain/http.ts'
-import { failAt, type Line, parseLines, protocolOf } from '../explain/lines.ts'
+import { explainRequest, explainUrl, Routes, type UrlTarget, urlTarget } from '../explain/http.ts'
+import { failAt, type Line, type PacketLine, parseLines, protocolOf } from '../explain/lines.ts'
 import { resolveSource } from '../explain/names.ts'
 import { explainPacket } from '../explain/packet.ts'
 import { explainStateful, withId } from '../explain/stateful.ts'
@@ -125,12 +125,26 @@ function explainOneUrl(directory: Directory, url: string, options: ExplainOption
   const source = options.from === undefined ? null : resolveSource(options.from, directory, fail)
   const routes = new Routes(directory)
   const request = parseHttpLine({ id: '', url, from: source?.addresses[0] ?? '' })
+  const target = urlTarget(routes, url, source?.pod?.namespace ?? 'default')
+  if (target !== null && options.from === undefined) {
+    throw usageError(`${url} is an address of the cluster's own: who asks?`, 'say it with --from')
+  }
+  const packet = (to: string): Answer =>
+    explainOnePacket(directory, options.from ?? '', to, { node: options.node }, fail, warn)
+  if (target !== null && target.proxy === null) return packet(target.to)
   for (const warning of routes.table.warnings) warn(warning)
-  return explainUrl(routes, request, (to) =>
-    options.from === undefined
-      ? null
-      : explainOnePacket(directory, options.from, to, { node: options.node }, fail, warn),
-  )
+  return explainUrl(routes, request, (to) => (options.from === undefined ? null : packet(to)), target)
+}
+
+/** A line with a URL of the cluster's own, as the packet that it is; null for a request that an Ingress decides. */
+function urlAsPacket(line: Line, routes: Routes, directory: Directory): PacketLine | null {
+  if (line.kind !== 'http' || line.request.from === '') return null
+  const { namespace } = resolveSource(line.request.from, directory, failAt(line.where)).pod ?? { namespace: 'default' }
+  const target: UrlTarget | null = urlTarget(routes, line.url, namespace)
+  if (target === null || target.proxy !== null) return null
+  const { where, id, timeSeconds, request } = line
+  const shape = { protocol: null, node: null, flags: null, isReply: false }
+  return { kind: 'packet', where, id, timeSeconds, from: request.from, to: target.to, ...shape }
 }
 
 function explainLines(lines: readonly Line[], loaded: LoadedManifests, options: ExplainOptions, warn: Warn): Answer[] {
@@ -138,7 +152,9 @@ function explainLines(lines: readonly Line[], loaded: LoadedManifests, options: 
   if (options.stateful) return explainStateful(lines, loaded, defaultNode, warn)
   const directory = new Directory(loaded.cluster)
   const registry = new Registry()
-  const asked = lines.map((line) => {
+  const routes = new Routes(directory)
+  const rows = lines.map((line) => urlAsPacket(line, routes, directory) ?? line)
+  const asked = rows.map((line) => {
     if (line.kind !== 'packet') return null
     const one = ask({ ...line, node: line.node ?? defaultNode }, directory, failAt(line.where))
     if (!isAnswer(one)) register(one, registry)
@@ -146,9 +162,8 @@ function explainLines(lines: readonly Line[], loaded: LoadedManifests, options: 
   })
   const context = new ExplainContext(directory, registry)
   for (const warning of context.compiled.warnings) warn(warning)
-  const routes = new Routes(directory)
-  if (lines.some(({ kind }) => kind === 'http')) for (const warning of routes.table.warnings) warn(warning)
-  return lines.flatMap((line, i): Answer[] => {
+  if (rows.some(({ kind }) => kind === 'http')) for (const warning of routes.table.warnings) warn(warning)
+  return rows.flatMap((line, i): Answer[] => {
     if (line.kind === 'change') return []
     if (line.kind === 'http') return [withId(explainRequest(routes, line.request), line)]
     const one = asked[i]!

@@ -77,6 +77,7 @@ import { ipFamily, parseCidr } from '../k8s/ip.ts'
 import type { EndpointSlice, TrafficPolicy } from '../k8s/types.ts'
 import { addressColumns, gatewayText, maskWords } from './addresses.ts'
 import { type Frontend, type ProxyService, proxyServices } from './frontends.ts'
+import { cutTimeout, OPEN_END_MS } from './horizon.ts'
 import { type IngressTables, ingressColumns, type NodePortTargets, targetEndpoints } from './ingress.ts'
 import { conntrackMax, type ProxyMode, type ProxySettings, proxySettings } from './kube-proxy.ts'
 import type { Model } from './model.ts'
@@ -115,6 +116,8 @@ export interface CompileOptions {
   readonly clientMap: Int32Array
   /** Milliseconds between sweeps of expired entries. */
   readonly gcIntervalMs: number
+  /** The run's last millisecond, for timeouts that the clock cannot hold (horizon.ts); left out where it is not known. */
+  readonly endMs?: number
   /** Of a trace that dials names: what they mean in this cluster. */
   readonly names?: NameTables | null
   /** Of a trace with HTTP requests through proxies: how they are routed in this cluster. */
@@ -189,6 +192,7 @@ class Column {
 
 export function compileRules(cluster: Cluster, registry: Registry, options: CompileOptions): Compiled {
   const warnings: Warning[] = []
+  const endMs = options.endMs ?? OPEN_END_MS
   const settings = proxySettings(cluster, options.mode, warnings)
   const services = proxyServices(cluster.services, options.policy).sort(byName)
   const slices = slicesByService(cluster.slices)
@@ -275,7 +279,7 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
         (usesLocal ? SERVICE_USES_LOCAL : 0) |
         (known.some((one) => one.ready || isFallback(one)) ? SERVICE_HAS_ANY : 0),
     )
-    service.affinity.set(servicePort, proxied.service.affinityTimeoutSeconds * 1000)
+    service.affinity.set(servicePort, cutTimeout(proxied.service.affinityTimeoutSeconds * 1000, endMs))
     service.position.set(servicePort, position)
 
     const key = `${proxied.service.namespace}/${proxied.service.name}:${portName}`
@@ -387,11 +391,11 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
     destinationPort: Int32Array.from(destinations, (one) => one.port),
     destinationProtocol: Int32Array.from(destinations, (one) => one.protocol),
     destinationIsService: Int32Array.from(destinations, destinationMeaning),
-    ...nameColumns(names, destinations.length, registry.addressCount),
+    ...nameColumns(names, destinations.length, registry.addressCount, endMs),
     ...stations,
     ...ingress,
     clientMap: options.clientMap,
-    timeouts: timeoutColumn(settings, options.model),
+    timeouts: timeoutColumn(settings, options.model, endMs),
     propagation: propagationColumn(nodes.zones, options.model),
   }
   return { rules: packRules(columns), columns, settings, services, warnings }
@@ -518,7 +522,7 @@ function settingColumn(
   words[SETTING_EGRESS_MASQUERADE] = model.egressMasquerade
   words[SETTING_TCP_LOOSE] = model.tcpLoose
   words[SETTING_RANDOM_FULLY] = model.snatRandomFully
-  words[SETTING_UNACKNOWLEDGED_MS] = model.tcpUnacknowledgedSeconds * 1000
+  words[SETTING_UNACKNOWLEDGED_MS] = cutTimeout(model.tcpUnacknowledgedSeconds * 1000, options.endMs ?? OPEN_END_MS)
   words[SETTING_GC_INTERVAL_MS] = options.gcIntervalMs
   words[SETTING_ZONES] = zones
   words[SETTING_COST_ESTABLISHED] = model.establishedNanos
@@ -549,8 +553,8 @@ function meanColdNanos({
 }
 
 /** The kernel's timeouts, with kube-proxy's where the model file does not set them itself. */
-function timeoutColumn(settings: ProxySettings, model: Model): Int32Array {
-  const ms = new Int32Array(STATE_COUNT)
+function timeoutColumn(settings: ProxySettings, model: Model, endMs: number): Int32Array {
+  const ms = new Float64Array(STATE_COUNT)
   const pick = (name: 'tcpEstablishedSeconds' | 'tcpCloseWaitSeconds' | 'udpSeconds' | 'udpStreamSeconds'): number =>
     model.written.has(name) || settings[name] === 0 ? model[name] : settings[name]
   ms[SYN_SENT] = model.tcpSynSentSeconds
@@ -567,7 +571,7 @@ function timeoutColumn(settings: ProxySettings, model: Model): Int32Array {
   ms[UDP_REPLIED] = pick('udpSeconds')
   ms[UDP_STREAM] = pick('udpStreamSeconds')
   ms[GENERIC] = model.genericSeconds
-  return ms.map((value) => value * 1000)
+  return Int32Array.from(ms, (seconds) => cutTimeout(seconds * 1000, endMs))
 }
 
 /** One-way time by pair of zones; index 0 is a node without a zone, which is taken to be near everything. */

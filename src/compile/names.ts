@@ -5,6 +5,7 @@
  * a run have the same walks in the same places, whatever the replies: a question keeps its number when the cluster changes.
  * Cost: some ten words a question; a trace has few names and fewer kinds of resolv.conf, so it is small beside the rest.
  */
+
 import {
   DESTINATION_NAME,
   DESTINATION_PLAIN,
@@ -27,6 +28,7 @@ import {
   QUERY_WORDS,
   type RuleColumns,
 } from '../../native-free-core/index.ts'
+import { cutTimeout } from './horizon.ts'
 
 /** An address in a reply. */
 export interface Answer {
@@ -96,11 +98,13 @@ export function destinationMeaning(destination: { readonly isService: boolean; r
  * @param tables        null for a trace that dials no name
  * @param destinations  of the trace
  * @param addresses     ids there are
+ * @param endMs         of the run, for lives that its clock cannot hold
  */
 export function nameColumns(
   tables: NameTables | null,
   destinations: number,
   addresses: number,
+  endMs: number,
 ): Pick<RuleColumns, NameColumn> {
   const empty = new Int32Array(0)
   if (tables === null) {
@@ -118,7 +122,7 @@ export function nameColumns(
   const settings = new Int32Array(NAMES_SETTINGS)
   settings[NAMES_RESOLVERS] = tables.servers.length
   settings[NAMES_TYPES] = tables.types
-  settings[NAMES_CLIENT_CACHE_MS] = tables.clientCacheMs
+  settings[NAMES_CLIENT_CACHE_MS] = cutTimeout(tables.clientCacheMs, endMs)
   const resolverOf = new Int32Array(addresses).fill(-1)
   for (const [address, resolver] of tables.resolverOf) resolverOf[address] = resolver
   const walks = tables.walks.flat()

@@ -6,17 +6,18 @@
 import {
   compileRoutes,
   type HttpRequest,
+  isIngressProxy,
   type PathHop,
   type RouteResult,
   type RouteTable,
   route,
   wayIn,
 } from '../ingress/index.ts'
-import type { ClusterService } from '../k8s/cluster.ts'
+import type { Cluster, ClusterService } from '../k8s/cluster.ts'
 import { canonicalIp } from '../k8s/ip.ts'
 import type { Ingress, IngressClass } from '../k8s/types.ts'
 import type { Directory } from './context.ts'
-import { joinPort, listed } from './names.ts'
+import { joinPort, listed, splitPort } from './names.ts'
 import type { Answer, Step } from './types.ts'
 
 /** Where the rules of an Ingress are applied; hops call it the same. */
@@ -100,6 +101,64 @@ function frontOf(routes: Routes, request: HttpRequest, result: RouteResult): Fro
   return { service, address: own ?? address, port }
 }
 
+/** What the machine in a URL is, where it is the cluster's own. */
+export interface UrlTarget {
+  /** `ADDRESS:PORT` or `NAME:PORT`, as a packet is asked for. */
+  readonly to: string
+  /** The Service leads to an ingress proxy: what the request asks for is its rules' to decide. */
+  readonly proxy: ClusterService | null
+}
+
+/**
+ * A URL that names a Service, a pod or a node goes there, whoever asks and whatever Ingresses say.
+ *
+ * @param namespace  of the client: where a name of one label is looked for
+ * @returns null for a machine that the cluster does not know: an Ingress's host, most of the time
+ */
+export function urlTarget(routes: Routes, url: string, namespace: string): UrlTarget | null {
+  const { directory } = routes
+  const parts = /^(https?):\/\/(?:[^/?#\\@]*@)?([^/?#\\]*)/i.exec(url)
+  if (parts === null) return null
+  const { host, port: written } = splitPort(parts[2]!)
+  const port = written === '' ? (parts[1]!.toLowerCase() === 'https' ? 443 : 80) : Number(written)
+  const address = canonicalIp(host)
+  const to = joinPort(address ?? host, port)
+  const leads = (service: ClusterService | undefined): UrlTarget | null =>
+    service === undefined ? null : { to, proxy: isProxy(routes, service) ? service : null }
+  if (address === null) return leads(serviceNamed(host, namespace, directory))
+  const service = directory.cluster.services.find(
+    (one) =>
+      one.clusterIPs.includes(address) ||
+      one.externalIPs.includes(address) ||
+      one.loadBalancer.some(({ ip }) => ip === address),
+  )
+  if (service !== undefined) return leads(service)
+  if (directory.podAt(address) !== undefined) return { to, proxy: null }
+  if (directory.nodeAt(address) === undefined) return null
+  const behind = directory.cluster.services.find(({ ports }) =>
+    ports.some(({ nodePort, protocol }) => protocol === 'TCP' && nodePort === port),
+  )
+  if (behind !== undefined) return leads(behind)
+  // An ingress proxy on its node's own network listens there itself.
+  const listens = directory.cluster.pods.some((pod) => pod.hostNetwork && isIngressProxy(pod.labels))
+  return listens ? null : { to, proxy: null }
+}
+
+/** `web`, `web.shop`, `web.shop.svc`, `web.shop.svc.cluster.local`. */
+function serviceNamed(host: string, namespace: string, { cluster, services }: Directory): ClusterService | undefined {
+  const [name, own = namespace, ...rest] = host.toLowerCase().replace(/\.$/, '').split('.')
+  const tail = rest.join('.')
+  if (tail !== '' && tail !== 'svc' && tail !== `svc.${cluster.clusterDomain}`) return undefined
+  return services.get(`${own}/${name}`)
+}
+
+/** By its labels, or because an Ingress's status holds its address. */
+function isProxy(routes: Routes, service: ClusterService): boolean {
+  if (isIngressProxy(service.labels) || isIngressProxy(service.selector ?? {})) return true
+  const own = addressesOf(service)
+  return routes.table.listeners.some(({ addresses }) => own.some((address) => addresses.has(address)))
+}
+
 function addressesOf(service: ClusterService): string[] {
   if (service.type !== 'LoadBalancer') return [...service.externalIPs]
   return [...service.loadBalancer.map(({ ip }) => ip).filter((ip) => ip !== ''), ...service.externalIPs]
@@ -120,24 +179,38 @@ function isController(service: ClusterService): boolean {
  * The whole way of `--to URL`: to the proxy, through the Ingress, and from the proxy to a pod.
  *
  * @param toProxy  explains the client's packet to the address and port of the proxy's Service; null where it is not to be had
+ * @param dialled  the proxy's Service and where it is dialled, where the URL says that itself
  */
-export function explainUrl(routes: Routes, request: HttpRequest, toProxy: (to: string) => Answer | null): Answer {
-  const result = route(routes.table, request)
-  const front = frontOf(routes, request, result)
-  const packet = front === null ? null : toProxy(joinPort(front.address, front.port))
+export function explainUrl(
+  routes: Routes,
+  request: HttpRequest,
+  toProxy: (to: string) => Answer | null,
+  dialled: UrlTarget | null = null,
+): Answer {
+  const { cluster } = routes.directory
+  // Which way the request comes depends on its rule, and what its rule makes of the client on the way it comes.
+  const unchecked = route(routes.table, { ...request, from: '' })
+  const front = dialled === null ? frontOf(routes, request, unchecked) : null
+  const proxy = dialled?.proxy ?? front?.service
+  const to = dialled?.to ?? (front === null ? null : joinPort(front.address, front.port))
+  const packet = to === null ? null : toProxy(to)
   const way = wayIn({
-    cluster: routes.directory.cluster,
-    controller: controllerOf(routes, result),
-    backend: result.service ?? '',
-    annotations: annotationsOf(routes, result),
-    ...(front === null ? {} : { proxyService: `${front.service.namespace}/${front.service.name}` }),
+    cluster,
+    controller: controllerOf(routes, unchecked),
+    backend: unchecked.service ?? '',
+    annotations: annotationsOf(routes, unchecked),
+    ...(proxy === undefined ? {} : { proxyService: `${proxy.namespace}/${proxy.name}` }),
   })
-  const isProxy = (hop: PathHop): boolean => hop.by === PROXY || hop.by === 'cloud load balancer'
-  const split = way.hops.findIndex(isProxy)
+  const endsHere = (hop: PathHop): boolean => hop.by === PROXY || hop.by === 'cloud load balancer'
+  const split = way.hops.findIndex(endsHere)
   const before = packet === null ? way.hops.slice(0, split).map(hopStep) : packet.explanation.steps
+  const peers = packet?.seen ?? peersBy(way.hops[split - 1], request, cluster)
+  const results = new Map(peers.map((peer) => [peer, route(routes.table, { ...request, from: peer })]))
+  const result = results.get(peers[0]!)!
   const steps: Step[] = [
     ...before,
     ...result.steps.map(({ stage, detail }): Step => ({ at: PROXY, stage, detail })),
+    ...otherPeers(results),
     ...(result.status === 200 ? way.hops.slice(split).map(hopStep) : []),
     ...way.notes.map((detail): Step => ({ at: PROXY, stage: 'ingress', detail: `note: ${detail}` })),
   ]
@@ -149,6 +222,27 @@ export function explainUrl(routes: Routes, request: HttpRequest, toProxy: (to: s
     conclusion: `the connection does not reach the ingress proxy: ${packet.conclusion}`,
     explanation: packet.explanation,
   }
+}
+
+/** Whom the proxy may see as its peer, where no packet tells: nobody is known of a load balancer. Never empty. */
+function peersBy(hop: PathHop | undefined, request: HttpRequest, cluster: Cluster): readonly string[] {
+  if (hop?.source === 'node') {
+    const nodes = cluster.nodes.flatMap(({ addresses }) => addresses.slice(0, 1))
+    return nodes.length > 0 ? nodes : ['']
+  }
+  return hop?.source === 'load balancer' ? [''] : [request.from]
+}
+
+/** The first peer's answer is told; of others only that they get another. */
+function otherPeers(results: ReadonlyMap<string, RouteResult>): Step[] {
+  const [[, first] = ['', undefined], ...others] = results
+  return others
+    .filter(([, { status }]) => status !== first?.status)
+    .slice(0, 1)
+    .map(([peer, { status, reason }]) => {
+      const detail = `the proxy may also see ${peer} as the client: then ${status}, ${reason}`
+      return { at: PROXY, stage: 'ingress', detail }
+    })
 }
 
 function hopStep(hop: PathHop): Step {

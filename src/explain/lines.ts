@@ -33,6 +33,8 @@ export interface PacketLine extends LineBase {
 
 export interface HttpLine extends LineBase {
   readonly kind: 'http'
+  /** As written. */
+  readonly url: string
   readonly request: HttpRequest
 }
 
@@ -84,7 +86,10 @@ function parseLine(text: string, number: number, where: string, stateful: boolea
     }
     return { kind: 'change', ...base, change }
   }
-  if ('url' in fields) return { kind: 'http', ...base, request: httpRequest(fields, fail) }
+  if ('url' in fields) {
+    const request = httpRequest(fields, fail)
+    return { kind: 'http', ...base, url: String(fields['url']), request }
+  }
   return {
     kind: 'packet',
     ...base,

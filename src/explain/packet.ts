@@ -153,7 +153,20 @@ function ofService(scene: Scene, steps: readonly Step[], title: string, done: Do
     service: servicePortText(scene),
     frontend: FRONTENDS.has(kind) ? (kind as FrontendName) : null,
   }
-  return { title, explanation, conclusion: conclusionOf(scene, explanation, done) }
+  const answer = { title, explanation, conclusion: conclusionOf(scene, explanation, done) }
+  return verdict === 'dnat' ? { ...answer, seen: seenAddresses(scene, taken) } : answer
+}
+
+/** @param taken  endpoint ids */
+function seenAddresses(scene: Scene, taken: readonly number[]): string[] {
+  const { context, way } = scene
+  const client = context.registry.addressText(way.source)
+  const seen = taken.map((endpoint) =>
+    way.decision.masquerade !== 0 || isHairpin(scene, endpoint)
+      ? context.registry.addressText(egressOf(scene, endpoint))
+      : client,
+  )
+  return [...new Set(seen)]
 }
 
 function conclusionOf(scene: Scene, { verdict, endpoints, masquerade, node }: Explanation, done: Done | null): string {

@@ -71,6 +71,8 @@ export interface Answer {
   /** The verdict as a sentence. */
   readonly conclusion: string
   readonly explanation: Explanation
+  /** Addresses that the endpoints see as the client's, one for each way the connection may take; left out where it takes none. */
+  readonly seen?: readonly string[]
 }
 
 /** What a line or the flags ask for could not be understood: message and what to do about it. */

@@ -80,7 +80,7 @@ function apiListener(
 }
 
 function plainHost(name: string, rules: readonly Rule[], fallback: Rule | null): Host {
-  return { name, aliases: [], rules, fallback, tlsPassthrough: false, appRoot: null, redirectToHost: null }
+  return { name, aliases: [], rules, fallback, tlsPassthrough: false, appRoot: null, redirectToHost: null, note: null }
 }
 
 /** Two rules that match the same requests: the older object's stays, and the user hears of it. */

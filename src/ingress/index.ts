@@ -11,6 +11,7 @@ import { compileTable, type RouteTable } from './table.ts'
 
 export { INGRESS_PATHS, type IngressPath } from '../ingress-path.ts'
 export type { Backend } from './backends.ts'
+export { isIngressProxy } from './choose-path.ts'
 export { type ControllerGroup, groupByController } from './classes.ts'
 export {
   type DialledEntrance,

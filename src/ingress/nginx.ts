@@ -57,7 +57,8 @@ export function nginxListener(
   const servers = new Map<string, Server>([[ANY_HOST, newServer(ANY_HOST, controllersDefault(ownDefault), false)]])
   const certificates = new Map<string, string>()
   for (const { ingress, annotations } of main) {
-    if (ingress.defaultBackend?.ref) setCatchAll(servers.get(ANY_HOST)!, ingress, annotations)
+    if (ingress.defaultBackend?.ref && ingress.rules.length === 0)
+      setCatchAll(servers.get(ANY_HOST)!, ingress, annotations)
     for (const { host } of ingress.rules) {
       if (!servers.has(host))
         servers.set(host, newServer(host, serversDefault(ingress, annotations, ownDefault), annotations.tlsPassthrough))
@@ -136,20 +137,18 @@ function serversDefault(ingress: ReadIngress, annotations: NginxAnnotations, own
   }
 }
 
-/** Every Ingress with a default backend claims the catch-all server, rules or not, and the last one keeps it. */
+/** Of the Ingresses with a default backend and without rules the oldest has the catch-all server. */
 function setCatchAll(server: Server, ingress: ReadIngress, annotations: NginxAnnotations): void {
   const before = server.locations[0]!
-  const claimed = before.isDefault && ingress.rules.length === 0
+  if (!before.isDefault) return
   server.locations[0] = {
     ...before,
     owner: ingress,
     // Redirects and rewrites of such an Ingress are kept away from the catch-all server.
-    annotations: claimed
-      ? { ...annotations, rewriteTarget: '', useRegex: false, redirect: null, appRoot: null }
-      : before.annotations,
-    action: toBackend(ingress.defaultBackend!.ref!, annotations, null),
+    annotations: { ...annotations, rewriteTarget: '', useRegex: false, redirect: null, appRoot: null },
+    action: toBackend(ingress.defaultBackend!.ref!, { ...annotations, redirect: null }, null),
     text: `default backend of ${ingress.text}`,
-    isDefault: before.isDefault && !claimed,
+    isDefault: false,
   }
 }
 
@@ -195,10 +194,13 @@ function addLocation(
 }
 
 function toHost(server: Server, servers: ReadonlyMap<string, Server>, warn: Warn): Host {
-  // The table asks the longest path first; among equals nginx's expressions come in this order: last in the alphabet first.
+  // The table asks the longest path, as written, first; among equals nginx's expressions come in this order: last in the
+  // alphabet first.
   const sorted = [...server.locations].sort((a, b) => (a.path < b.path ? 1 : a.path > b.path ? -1 : 0))
-  const asRegex = sorted.some((location) => needsRewrite(location) || location.annotations?.useRegex === true)
-  const rules = asRegex ? sorted.flatMap((location) => regexRules(location, warn)) : plainRules(sorted)
+  const cause = sorted.find((location) => needsRewrite(location) || location.annotations?.useRegex === true)
+  const exact = new Set(sorted.filter(({ pathType }) => pathType === 'Exact').map(({ path }) => path))
+  const rules =
+    cause === undefined ? plainRules(sorted) : sorted.flatMap((location) => regexRules(location, exact, warn))
   return {
     name: server.name,
     aliases: server.aliases.filter((alias) => alias !== server.name && !servers.has(alias)),
@@ -207,7 +209,14 @@ function toHost(server: Server, servers: ReadonlyMap<string, Server>, warn: Warn
     tlsPassthrough: server.tlsPassthrough,
     appRoot: sorted.find((location) => location.annotations?.appRoot)?.annotations?.appRoot ?? null,
     redirectToHost: null,
+    note: cause === undefined ? null : regexNote(cause),
   }
+}
+
+/** Which annotation of which Ingress has changed what the paths of all the host's Ingresses mean. */
+function regexNote(cause: Location): string {
+  const annotation = needsRewrite(cause) ? 'rewrite-target' : 'use-regex'
+  return `${annotation} of ${cause.owner?.text ?? cause.text} makes every path of this host, of whichever Ingress, a case-insensitive regular expression that has to match the beginning only`
 }
 
 function needsRewrite(location: Location): boolean {
@@ -239,11 +248,16 @@ function plainRules(locations: readonly Location[]): Rule[] {
   return rules
 }
 
-/** `location ~* "^/foo"`; a Prefix location without regular expressions of its own is still split in two. */
-function regexRules(location: Location, warn: Warn): Rule[] {
+/**
+ * `location ~* "^/foo"`; a Prefix location without regular expressions of its own is still split in two, where it stands in
+ * the order of paths as written.
+ * @param exact  paths of the host's Exact locations: a Prefix of the same path is not split
+ */
+function regexRules(location: Location, exact: ReadonlySet<string>, warn: Warn): Rule[] {
   const { path, pathType, annotations } = location
   const own = needsRewrite(location) || annotations?.useRegex === true
-  const paths = !own && pathType === 'Prefix' && !path.endsWith('/') ? [`${path}/`, path] : [path]
+  const isSplit = !own && pathType === 'Prefix' && !path.endsWith('/')
+  const paths = !isSplit ? [path] : exact.has(path) ? [`${path}/`] : [`${path}/`, path]
   const compiled = compileRegex(path)
   if (!compiled.ok) {
     warn(
@@ -256,7 +270,7 @@ function regexRules(location: Location, warn: Warn): Rule[] {
   const rewrite = needsRewrite(location) ? rewriteOf(location, compiled.regex, warn) : null
   return paths.flatMap((text) => {
     const located = text === path ? compiled : compileRegex(text)
-    return located.ok ? [toRule(location, text, { kind: 'regex', regex: located.regex }, rewrite)] : []
+    return located.ok ? [toRule(location, path, { kind: 'regex', regex: located.regex }, rewrite)] : []
   })
 }
 
@@ -311,6 +325,7 @@ function wwwRedirects(servers: ReadonlyMap<string, Server>): Host[] {
       tlsPassthrough: false,
       appRoot: null,
       redirectToHost: name,
+      note: null,
     })
   }
   return redirects

@@ -146,6 +146,7 @@ function findRule(
   const asked = listener.hostOwnsRequest ? candidates.slice(0, 1) : candidates
   for (const host of asked) {
     const rule = ruleFor(host, path)
+    if (host.note !== null) step(answer, host.note)
     if (rule !== null) return found(answer, host, rule)
     step(answer, `host ${hostText(host)}: no path of it matches ${path}`)
   }
@@ -205,7 +206,8 @@ function toBackend(table: RouteTable, rule: CompiledRule, answer: Answer): Route
     return refuse(answer, rule.action.kind === 'respond' ? rule.action.status : 404, `${rule.text} has no backend`)
   const first = table.backends[rule.backendId]!
   const standIn = rule.insteadId < 0 ? undefined : table.backends[rule.insteadId]
-  if (!first.usable && standIn?.usable === true) {
+  // With service-upstream the cluster IP is the one endpoint, ready pods or not, so nothing stands in.
+  if (!first.usable && !first.byClusterIp && standIn?.usable === true) {
     step(answer, `${first.why}; the default-backend annotation stands in`)
     return deliver(answer, standIn)
   }

@@ -74,6 +74,8 @@ export interface Host {
   readonly appRoot: string | null
   /** Every request is sent to the same path on this host; null for none. */
   readonly redirectToHost: string | null
+  /** What is odd about all of its rules, in a sentence; null for nothing. */
+  readonly note: string | null
 }
 
 /** One proxy (all replicas of it): the Ingresses of one controller, or one Gateway. */

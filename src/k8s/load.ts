@@ -56,6 +56,8 @@ const MAX_YAML_RETRY = 1 << 20
 const MAX_EXPANDED_VALUES = 5_000_000
 const MAX_EXPANDED_DEPTH = 200
 const MAX_LIST_DEPTH = 8
+/** Lines of a file that are moved to the right before its indentation is called wrong; real files have up to a dozen. */
+const MAX_INDENT_REPAIRS = 200
 /** Warnings of one pattern that are listed one by one; the rest are counted. */
 const MAX_ALIKE = 5
 
@@ -96,7 +98,14 @@ function manifestsBelow(folder: string): string[] {
 }
 
 function readFile(path: string): ManifestFile {
-  return { name: path, text: readable(path, () => readFileSync(path, 'utf8')) }
+  return { name: path, text: readable(path, () => textOf(readFileSync(path))) }
+}
+
+/** UTF-16 is what PowerShell's `>` writes; its byte order mark tells it from UTF-8. */
+function textOf(bytes: Buffer): string {
+  if (bytes[0] === 0xff && bytes[1] === 0xfe) return new TextDecoder('utf-16le').decode(bytes)
+  if (bytes[0] === 0xfe && bytes[1] === 0xff) return new TextDecoder('utf-16be').decode(bytes)
+  return bytes.toString('utf8')
 }
 
 function readable<T>(path: string, read: () => T): T {
@@ -295,7 +304,7 @@ function parseText({ name, text }: ManifestFile): unknown[] {
   }
   let documents: unknown[]
   try {
-    documents = loadAll(text, { schema: SCHEMA, filename: name })
+    documents = loadLenient(text, name)
   } catch (error) {
     throw yamlError(name, text, error)
   }
@@ -303,6 +312,24 @@ function parseText({ name, text }: ManifestFile): unknown[] {
     for (const [index, document] of documents.entries()) refuseAliasBomb(document, name, index + 1)
   }
   return documents
+}
+
+/**
+ * Continuation lines of quoted scalars and flow collections may stand further left than YAML 1.2 allows, as kubectl's
+ * parser has it. Blanks before them mean nothing, so the line is moved to the right and the text is read again.
+ */
+function loadLenient(text: string, name: string): unknown[] {
+  for (let repairs = 0; ; repairs++) {
+    try {
+      return loadAll(text, { schema: SCHEMA, filename: name })
+    } catch (error) {
+      const isIndent = error instanceof YAMLException && error.reason === 'deficient indentation'
+      if (!isIndent || error.mark === undefined || repairs >= MAX_INDENT_REPAIRS) throw error
+      const start = text.lastIndexOf('\n', error.mark.position - 1) + 1
+      const rest = text.slice(start).replace(/^[ \t]*/, ' '.repeat(MAX_EXPANDED_DEPTH))
+      text = text.slice(0, start) + rest
+    }
+  }
 }
 
 function jsonError(name: string, text: string, error: unknown): UserError {
@@ -318,10 +345,9 @@ function yamlError(name: string, text: string, error: unknown): UserError {
     return new UserError('E_MANIFEST_YAML', `not valid YAML: ${reason}`, { where: name })
   }
   const { position, line, column } = error.mark
-  const lineText = text.split('\n', line + 1)[line] ?? ''
   return new UserError('E_MANIFEST_YAML', `not valid YAML: ${error.reason}`, {
     where: `${name}, document ${documentAt(text, position)}, line ${line + 1}, column ${column + 1}`,
-    hint: lineText.includes('{{') ? 'This looks like a Helm template: render it with `helm template` first.' : '',
+    hint: text.includes('{{') ? 'This looks like a Helm template: render it with `helm template` first.' : '',
   })
 }
 

@@ -99,7 +99,14 @@ function defaultNodes(inventory: Inventory): NodeObject[] {
 const { compare: byNumber } = new Intl.Collator('en', { numeric: true })
 
 function kubeletLabels(name: string): Record<string, string> {
-  return { 'kubernetes.io/hostname': name, 'kubernetes.io/os': 'linux', 'kubernetes.io/arch': 'amd64' }
+  return {
+    'kubernetes.io/hostname': name,
+    'kubernetes.io/os': 'linux',
+    'kubernetes.io/arch': 'amd64',
+    // Deprecated since 1.14, and the kubelet still sets them.
+    'beta.kubernetes.io/os': 'linux',
+    'beta.kubernetes.io/arch': 'amd64',
+  }
 }
 
 /** InternalIPs first, then ExternalIPs; host names are no addresses. */

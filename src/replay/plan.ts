@@ -4,8 +4,15 @@
  * Pure but for reading manifests and model; everything after it only carries it out. Memory is known here: a worker holds
  * its share of connection lines, one conntrack table for all nodes and one window of packets.
  */
-import { DNS_TCP_PACKETS, MAX_ENTRIES, type ResultExtent, type RuleColumns } from '../../native-free-core/index.ts'
+import {
+  DNS_TCP_PACKETS,
+  MAX_ENTRIES,
+  NAMES_CLIENT_CACHE_MS,
+  type ResultExtent,
+  type RuleColumns,
+} from '../../native-free-core/index.ts'
 import { type Compiled, compileRules } from '../compile/compile.ts'
+import { beyondHorizon } from '../compile/horizon.ts'
 import type { ProxyMode } from '../compile/kube-proxy.ts'
 import { DEFAULT_MODEL, type Model, readModel } from '../compile/model.ts'
 import type { NameTables } from '../compile/names.ts'
@@ -89,6 +96,7 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
   const binding = bindTrace(header, cluster, registry)
   const warnings: Warning[] = [...parsed.warnings, ...cluster.warnings, ...binding.warnings]
   const durationSeconds = totals.durationTicks / TICKS_PER_SECOND
+  const endMs = Math.ceil(durationSeconds * 1000)
   const gcSeconds = model.gcIntervalSeconds || Math.min(60, Math.max(1, durationSeconds / 1024))
   const modes: readonly (ProxyMode | null)[] = options.proxyModes.length > 0 ? options.proxyModes : [null]
   const stages = changedClusters(parsed.objects, cluster, trace, warnings)
@@ -112,6 +120,7 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
         destinations: ingress?.destinations ?? binding.destinations,
         clientMap: binding.clientMap,
         gcIntervalMs: Math.ceil(gcSeconds * 1000),
+        endMs,
         names: names?.[at] ?? null,
         ingress: ingress?.tables[at] ?? null,
       })
@@ -123,6 +132,7 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
     }))
     return { policy, mode: compiled.settings.mode, ingress, compiled, changes }
   })
+  checkHorizon(endMs, planned, trace.path)
   const dialled = new Set(header.destinations.flatMap(({ service }) => service ?? []))
   const latencies = latencySlots(registry, dialled, names !== null || ways[0] !== null)
   if (latencies.left > 0) warnings.push(withoutSlot(latencies))
@@ -165,6 +175,29 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
     hopsOfNames: mostQueryPackets(names) * MOST_HOPS,
     latencies,
     warnings: unique(warnings),
+  }
+}
+
+/** @throws UserError E_TRACE_TOO_LONG where an expiry would not fit into the core's clock (compile/horizon.ts) */
+function checkHorizon(endMs: number, planned: readonly PlannedRun[], path: string): void {
+  const days = (ms: number): string => `${(Math.floor(ms / 8640) / 10_000).toFixed(1)} days`
+  for (const { compiled, changes } of planned) {
+    for (const { columns } of [compiled, ...changes.map((change) => change.compiled)]) {
+      const longest = beyondHorizon(endMs, [
+        ...columns.timeouts,
+        ...columns.serviceAffinityMs,
+        columns.nameSettings[NAMES_CLIENT_CACHE_MS] ?? 0,
+      ])
+      if (longest === null) continue
+      throw new UserError(
+        'E_TRACE_TOO_LONG',
+        `the trace lasts ${days(endMs)}; with this cluster's timeouts a run can last ${days(longest)}`,
+        {
+          where: path,
+          hint: 'times are milliseconds in 32 bits: replay it in parts, or generate it with a shorter duration',
+        },
+      )
+    }
   }
 }
 

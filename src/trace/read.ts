@@ -270,7 +270,7 @@ function checkBeginning(file: number, path: string, size: number): void {
   if (headBytes === 0 || wanted.length === 0 || !formatField.subarray(0, wanted.length).equals(wanted)) {
     throw new UserError('E_TRACE_FOREIGN', 'this is not a dpemu trace', {
       where: path,
-      hint: 'dpemu generate makes a trace of a scenario, dpemu import pcap one of a capture',
+      hint: 'dpemu generate makes a trace of a scenario',
     })
   }
   const at = headBytes + formatField.length

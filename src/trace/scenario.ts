@@ -144,6 +144,10 @@ export type Close = (typeof CLOSES)[number]
 const DEFAULT_CLIENT_CIDR = '198.18.0.0/15'
 const MAX_CLIENTS = 2 ** 22
 const MAX_STREAMS = 1000
+/** The core's clock ends after 24.8 days (compile/horizon.ts), and timeouts need some of it. */
+const MAX_DURATION_SECONDS = 24 * 86_400
+/** Of a scenario or a stream: some terabytes of trace, and days to make it. */
+const MAX_CONNECTIONS = 1e9
 const constant = (value: number): Distribution => ({ kind: 'constant', value })
 
 /** Errors: E_SCENARIO_NOT_FOUND, E_SCENARIO_YAML, E_SCENARIO_FIELD. */
@@ -164,10 +168,14 @@ export function parseScenario(text: string, file: string): Scenario {
     ...(['name', 'description', 'seed', 'duration', 'connections', 'manifests', 'traffic', 'changes', 'dns'] as const),
   ])
   const durationSeconds = fields.duration.missing ? Number.POSITIVE_INFINITY : fields.duration.duration()
-  const connections = fields.connections.missing ? Number.POSITIVE_INFINITY : fields.connections.integer(1)
+  const connections = fields.connections.missing
+    ? Number.POSITIVE_INFINITY
+    : fields.connections.integer(1, MAX_CONNECTIONS)
+  if (Number.isFinite(durationSeconds) && durationSeconds > MAX_DURATION_SECONDS)
+    fields.duration.fail('must be at most 24 days', 'a replay counts milliseconds in 32 bits')
   const streams = fields.traffic.list()
   if (streams.length > MAX_STREAMS) fields.traffic.fail(`has more than ${MAX_STREAMS} streams`)
-  const traffic = streams.map((stream) => parseStream(stream, durationSeconds))
+  const traffic = streams.map((stream) => parseStream(stream, durationSeconds, connections))
   if (durationSeconds + connections === Number.POSITIVE_INFINITY && durationSeconds === connections) {
     const endless = traffic.some(
       (stream) => stream.arrivals.connections === Number.POSITIVE_INFINITY || stream.returning,
@@ -229,7 +237,7 @@ function parseRecord(record: Field): string {
   return text
 }
 
-function parseStream(stream: Field, durationSeconds: number): Stream {
+function parseStream(stream: Field, durationSeconds: number, connections: number): Stream {
   const fields = stream.map([
     ...(['name', 'from', 'popularity', 'to', 'targetPopularity', 'start', 'arrivals', 'returning'] as const),
     ...([
@@ -261,7 +269,7 @@ function parseStream(stream: Field, durationSeconds: number): Stream {
     to,
     targetExponent: parsePopularity(fields.targetPopularity),
     startSeconds,
-    arrivals: parseArrivals(fields.arrivals, durationSeconds - startSeconds),
+    arrivals: parseArrivals(fields.arrivals, durationSeconds - startSeconds, connections),
     returning,
     http,
     requests: fields.requests.missing ? constant(1) : fields.requests.distribution('count'),
@@ -404,15 +412,19 @@ function parseHttpExchange(exchange: Field): HttpExchange {
   return { host: name, path: asked, method: verb.toUpperCase(), weight: weight.missing ? 1 : weight.number(1e-9) }
 }
 
-function parseArrivals(arrivals: Field, seconds: number): Arrivals {
+function parseArrivals(arrivals: Field, seconds: number, limit: number): Arrivals {
   const { process, rate, connections } = arrivals.map(['process', 'rate', 'connections'])
-  const count = connections.missing ? Number.POSITIVE_INFINITY : connections.integer(1)
+  const count = connections.missing ? Number.POSITIVE_INFINITY : connections.integer(1, MAX_CONNECTIONS)
   if (rate.missing && !Number.isFinite(count / seconds)) {
     arrivals.fail('needs a rate (connections per second)', 'connections alone needs the duration of the scenario too')
   }
+  const perSecond = rate.missing ? count / seconds : rate.number(1e-6, 1e7)
+  const expected = Math.min(count, limit, perSecond * seconds)
+  if (Number.isFinite(expected) && expected > MAX_CONNECTIONS)
+    arrivals.fail(`come to about ${Math.round(expected)} connections; a scenario has at most ${MAX_CONNECTIONS}`)
   return {
     process: process.missing ? 'poisson' : process.oneOf(['poisson', 'constant']),
-    perSecond: rate.missing ? count / seconds : rate.number(1e-6, 1e7),
+    perSecond,
     connections: count,
   }
 }

@@ -124,3 +124,51 @@ describe('--to URL', () => {
     })
   })
 })
+
+describe('the address that the proxy sees', () => {
+  const guarded = (policy: string): string[] => {
+    const annotations = 'annotations: {nginx.ingress.kubernetes.io/whitelist-source-range: 203.0.113.0/24}'
+    const shop = SHOP.replace(
+      'metadata: {name: shop, namespace: shop}\n',
+      `metadata: {name: shop, namespace: shop, ${annotations}}\n`,
+    )
+    return [file(`${shop}${CONTROLLER.replace('POLICY', policy)}`)]
+  }
+  test.each([
+    ['Cluster', '203.0.113.7', 403],
+    ['Local', '203.0.113.7', 200],
+    ['Local', '192.0.2.5', 403],
+    ['Cluster', '192.0.2.5', 403],
+  ])('whitelist-source-range, %s, client %s: %i', (policy, from, status) => {
+    const { ingress } = one({ manifests: guarded(policy), from, to: 'http://shop.example/cart' })
+    expect(ingress?.status).toBe(status)
+  })
+})
+
+describe("a URL of the cluster's own is no Ingress's", () => {
+  const manifests = [file(`${SHOP}${CONTROLLER.replace('POLICY', 'Local')}`)]
+  test.each([
+    ['shop/client', 'http://web/', 'shop/web:http'],
+    ['shop/client', 'http://web.shop/', 'shop/web:http'],
+    ['shop/client', 'http://web.shop.svc.cluster.local/x', 'shop/web:http'],
+    ['shop/client', 'http://web.shop:9090/x', 'shop/web:metrics'],
+    ['shop/client', 'http://10.96.0.20/', 'shop/web:http'],
+    ['203.0.113.7', 'http://198.51.100.10/', 'shop/web:http'],
+    ['203.0.113.7', 'http://192.168.0.1:30080/', 'shop/web:http'],
+  ])('%s asks for %s', (from, to, service) => {
+    expect(one({ manifests, from, to })).toMatchObject({ verdict: 'dnat', service })
+  })
+  test.each(['http://198.51.100.80/', 'http://10.96.0.80/', 'http://controller.ingress/'])(
+    "%s is the controller's: its rules decide",
+    (to) => {
+      expect(one({ manifests, from: 'shop/client', to })).toMatchObject({
+        reason: 'http-404',
+        ingress: { status: 404 },
+      })
+    },
+  )
+  test('in a file of lines too', () => {
+    const [answer] = lines([{ id: 1, url: 'http://10.96.0.20/', from: '10.244.1.9' }], { manifests })
+    expect(answer).toMatchObject({ verdict: 'dnat', service: 'shop/web:http' })
+  })
+})

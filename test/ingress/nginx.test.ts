@@ -60,6 +60,36 @@ describe('paths without regular expressions', () => {
   })
 })
 
+/** As kubernetes/ingress-nginx#11078 and #8425 ask: one Ingress's rewrite-target, and what becomes of another's paths. */
+describe('another Ingress makes the paths of the host regular expressions', () => {
+  const site = ingress('site', ['h /(.*) ImplementationSpecific a'], annotated({ 'rewrite-target': '/$1' }))
+  const host = (...rules: string[]) => cluster(site, ingress('plain', rules))
+  const plain = ['h /api Prefix b', 'h /ws/ Prefix b', 'h /reports Prefix b']
+  it.each([
+    ['the catch-all is written longer than /api', plain, '/api/v1', '200 default/a:80'],
+    ['with and without more behind it', plain, '/api', '200 default/a:80'],
+    ['and longer than /ws/', plain, '/ws/x', '200 default/a:80'],
+    ['but shorter than /reports', plain, '/reports/q1', '200 default/b:80'],
+    ['/list is as long, and comes first in reverse order', ['h /list Prefix b'], '/list', '200 default/b:80'],
+    ['an Exact has no end', ['h /exact Exact b'], '/exactly', '200 default/b:80'],
+    ['case does not count', plain, '/REPORTS', '200 default/b:80'],
+    [
+      'an Exact beside the Prefix: the first of the file',
+      ['h /abcdef Prefix b', 'h /abcdef Exact c'],
+      '/abcdef',
+      '200 default/c:80',
+    ],
+  ])('%s', (_name, rules, path, answer) => {
+    expect(verdict(get(host(...rules), `http://h${path}`))).toBe(answer)
+  })
+  it('names the Ingress that did it', () => {
+    const { steps } = get(host(...plain), 'http://h/reports')
+    expect(steps.map(({ detail }) => detail).join()).toContain(
+      'rewrite-target of Ingress default/site makes every path',
+    )
+  })
+})
+
 describe('the host owns the request', () => {
   const hosts = cluster(ingress('web', ['foo.com /foo Prefix a', '*.wild.com /w Prefix b', '- / Prefix c']))
   it.each([
@@ -77,10 +107,24 @@ describe('the host owns the request', () => {
 describe('default backends', () => {
   const withDefault = (name: string, rules: string[], backend: string, more = {}): Ingress =>
     ingress(name, rules, { ...more, spec: { defaultBackend: backendOf(backend) } })
-  it("an Ingress's own takes what its hosts' paths leave, and the catch-all server", () => {
+  it("an Ingress's own takes what its hosts' paths leave, and never an unknown host", () => {
     const one = cluster(withDefault('one', ['foo.com /foo Prefix a'], 'd'))
     expect(verdict(get(one, 'http://foo.com/x'))).toBe('200 default/d:80')
-    expect(verdict(get(one, 'http://else.com/x'))).toBe('200 default/d:80')
+    expect(verdict(get(one, 'http://else.com/x'))).toBe('404')
+  })
+  it('the oldest Ingress without rules keeps the catch-all server', () => {
+    const three = cluster(
+      withDefault('with-rules', ['foo.com /foo Prefix a'], 'a'),
+      withDefault('older', [], 'b'),
+      withDefault('newer', [], 'c'),
+    )
+    expect(verdict(get(three, 'http://else.com/x'))).toBe('200 default/b:80')
+  })
+  it('nothing stands in for a cluster IP: with service-upstream a Service without pods is 502', () => {
+    const rules = ['h / Prefix empty']
+    const upstream = annotated({ 'default-backend': 'd', 'service-upstream': 'true' })
+    const both = clusterWith(nginx, [ingress('web', rules, upstream)], [...made, service('empty', { endpoints: 0 })])
+    expect(verdict(get(both, 'http://h/'))).toBe('502 default/empty:80')
   })
   it('an Ingress without rules takes unknown hosts, never the paths of a known one', () => {
     const two = cluster(ingress('web', ['foo.com /foo Prefix a']), {

@@ -99,6 +99,17 @@ describe('documents', () => {
     ])
   })
 
+  it('reads continuation lines that stand further left, as kubectl does', () => {
+    const quoted = load(
+      "{apiVersion: v1, kind: Namespace, metadata: {name: a}}\n---\nkind: Rule\nx:\n    y: 'a,\n  b'\n",
+    )
+    expect(quoted.objects.map(({ metadata }) => metadata.name)).toEqual(['a'])
+    const listed = load(
+      'apiVersion: v1\nkind: Service\nmetadata: {name: w}\nspec:\n  ports:\n    [\n\t{port: 80},\n    ]\n',
+    )
+    expect(listed.objects).toMatchObject([{ spec: { ports: [{ port: 80 }] } }])
+  })
+
   it('reads one object of an apply line', () => {
     const { objects } = parseObject(
       { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'x' } },

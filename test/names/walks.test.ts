@@ -123,7 +123,7 @@ describe('a walk', () => {
   it('keeps its place and its questions’ numbers whatever the cluster becomes', () => {
     const later = clusterOf(...NODES, ...COREDNS, CLIENT, ...mysql(1))
     const { tables } = plan(headerOf(['mysql', 'web', 'mysql-2.mysql'], ['A', 'AAAA']), [HOME, later])
-    const [before, after] = tables!.map((one) => nameColumns(one, 3, 100))
+    const [before, after] = tables!.map((one) => nameColumns(one, 3, 100, 60_000))
     expect(after.walkStart).toEqual(before.walkStart)
     expect(after.walkCount).toEqual(before.walkCount)
     const ids = (one: (typeof tables & object)[number]): number[] => one.walks.flat(3).map(({ id }) => id)
@@ -198,7 +198,7 @@ describe('no names, no cost', () => {
     const { tables, registry } = plan({ ...headerOf([], ['A']), destinations: [] })
     expect(tables).toBeNull()
     expect(registry.endpoints).toEqual([])
-    const { destinationName, ...rest } = nameColumns(null, 2, 50)
+    const { destinationName, ...rest } = nameColumns(null, 2, 50, 60_000)
     expect([...destinationName]).toEqual([-1, -1])
     expect(Object.values(rest).every((column) => column.length === 0)).toBe(true)
   })

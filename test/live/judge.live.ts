@@ -1,0 +1,170 @@
+/**
+ * A real kernel as judge: random clusters, the ruleset that `rules` prints for node `a`, real sockets, and what dpemu says of each.
+ *
+ * DPEMU_LIVE_CASES (default 2000) and DPEMU_LIVE_SEQUENCES (default 200) say how many; DPEMU_LIVE_SEED which. What disagrees is
+ * made as small as it gets and printed as a row. See README.md beside this for what is judged and what cannot be.
+ */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { Site, whyNot } from './site.ts'
+import { type Case, CLIENTS, DIALS, judge, randomOf, randomWorld, type World } from './worlds.ts'
+
+const CASES = Number(process.env['DPEMU_LIVE_CASES'] ?? 2000)
+const SEQUENCES = Math.min(200, Number(process.env['DPEMU_LIVE_SEQUENCES'] ?? 200))
+const SEED = Number(process.env['DPEMU_LIVE_SEED'] ?? 20_266)
+/** Milliseconds without an answer that mean that there is none; a retransmission would come after 1000. */
+const SILENCE = 400
+const PATIENCE = 4000
+const A_WORLD = 60
+
+const reason = whyNot()
+if (reason !== null) console.log(`live tests are skipped: ${reason}`)
+
+const site = new Site()
+
+async function answersOf(
+  world: World,
+  cases: readonly Case[],
+): Promise<readonly (readonly [Case, string, ReadonlySet<string>])[]> {
+  const judged = judge(world, cases)
+  const legacy = world.masqueradeAll ? 'legacy' : 'nft'
+  if (world.mode === 'nftables') site.load('nft', judged.native.nft!)
+  else site.load('iptables-restore', judged.native['iptables-restore']!, legacy)
+  const known = cases.flatMap((one) => {
+    const outcomes = judged.outcomes(one)
+    return outcomes === null ? [] : [[one, outcomes] as const]
+  })
+  const places = [...new Set(known.map(([{ place }]) => place))]
+  const lists = await Promise.all(
+    places.map(async (place) => {
+      const own = known.filter(([one]) => one.place === place)
+      const said = await site.dial(
+        place,
+        own.map(([one]) => ({ ...one, timeout: SILENCE })),
+      )
+      return own.map(([one, outcomes], i) => [one, said[i]!, outcomes] as const)
+    }),
+  )
+  return lists.flat()
+}
+
+/** `place` is the judge's own business; an unknown seen address (`*`) matches any. */
+function agrees(said: string, outcomes: ReadonlySet<string>): boolean {
+  const text = said.split(' ').slice(1).join(' ').replaceAll('::ffff:', '') || said
+  return outcomes.has(text) || outcomes.has(text.replace(/ \S+$/, ' *'))
+}
+
+/** The smallest world in which the case still goes another way. */
+async function shrink(world: World, one: Case): Promise<World> {
+  let best = world
+  for (let isSmaller = true; isSmaller; ) {
+    isSmaller = false
+    const smaller: World[] = [
+      ...best.endpoints.map((_, i) => ({ ...best, endpoints: best.endpoints.filter((_, j) => j !== i) })),
+      ...(best.ranges.length > 0 ? [{ ...best, ranges: [] }] : []),
+      ...(best.masqueradeAll ? [{ ...best, masqueradeAll: false }] : []),
+      ...(best.serviceCidrs ? [{ ...best, serviceCidrs: false }] : []),
+      ...(best.internal === 'Local' ? [{ ...best, internal: 'Cluster' as const }] : []),
+      ...(best.external === 'Local' ? [{ ...best, external: 'Cluster' as const }] : []),
+    ]
+    for (const candidate of smaller) {
+      const again = await answersOf(candidate, [one, one, one])
+      if (again.every(([, said, outcomes]) => agrees(said, outcomes))) continue
+      best = candidate
+      isSmaller = true
+      break
+    }
+  }
+  return best
+}
+
+describe.skipIf(reason !== null)('the kernel and dpemu agree', () => {
+  beforeAll(() => site.open())
+  afterAll(() => site.close())
+
+  test('on verdict, endpoint and the address that is seen', async () => {
+    const random = randomOf(SEED)
+    const rows: string[] = []
+    const kinds = new Map<string, number>()
+    let judgedCases = 0
+    while (judgedCases < CASES && rows.length < 5) {
+      const world = randomWorld(random)
+      const cases = Array.from({ length: A_WORLD }, (): Case => {
+        const [place, from] = CLIENTS[Math.floor(random() * CLIENTS.length)]!
+        const [protocol, to, port] = DIALS[Math.floor(random() * DIALS.length)]!
+        return { place, protocol, from, to, port }
+      })
+      const answers = await answersOf(world, cases)
+      judgedCases += answers.length
+      const wrong: (typeof answers)[number][] = []
+      for (const [one, said, outcomes] of answers) {
+        if (agrees(said, outcomes)) continue
+        // Silence may be a busy machine: then it is asked again, alone, and given time for two retransmissions.
+        const [again] = said === 'silent' ? await site.dial(one.place, [{ ...one, timeout: PATIENCE }]) : [said]
+        if (!agrees(again!, outcomes)) wrong.push([one, again!, outcomes])
+      }
+      for (const [, said] of answers) {
+        const kind = said.includes(' ') ? 'answered' : said
+        kinds.set(kind, (kinds.get(kind) ?? 0) + 1)
+      }
+      const first = wrong[0]
+      if (first === undefined) continue
+      const [one] = first
+      const small = await shrink(world, one)
+      const [[, said, outcomes]] = (await answersOf(small, [one])) as [(typeof answers)[number]]
+      rows.push(
+        `${JSON.stringify({ ...small, ...one })}: kernel ${said}, dpemu ${[...outcomes].join(' | ')}; first seen: kernel ${first[1]}, dpemu ${[...first[2]].join(' | ')}`,
+      )
+    }
+    console.log(`${judgedCases} cases: ${[...kinds].map(([kind, count]) => `${kind} ${count}`).join(', ')}`)
+    expect(rows.join('\n')).toBe('')
+    expect([...kinds.keys()].sort()).toEqual(['answered', 'refused', 'silent'])
+  }, 1_800_000)
+
+  test.each(['nftables', 'iptables'] as const)(
+    '%s: a client goes back to its endpoint for as long as the timeout runs since its last connection',
+    async (mode) => {
+      const T = 2
+      const world: World = {
+        mode,
+        detector: 'ClusterCIDR',
+        masqueradeAll: false,
+        serviceCidrs: false,
+        external: 'Cluster',
+        internal: 'Cluster',
+        ranges: [],
+        affinitySeconds: T,
+        endpoints: [5, 6, 7, 8].map((host) => ({ address: `10.1.0.${host}`, node: 'a' })),
+      }
+      const { native } = judge(world, [])
+      if (mode === 'nftables') site.load('nft', native.nft!)
+      else site.load('iptables-restore', native['iptables-restore']!)
+      const random = randomOf(SEED)
+      // iptables keeps a hundred clients a list, and forgets the rest early.
+      const clients = Array.from({ length: Math.min(SEQUENCES, 100) }, (_, i) => `198.51.100.${10 + i}`)
+      const endpointAt = async (from: string): Promise<string> => {
+        const [to, port] = random() < 0.5 ? (['10.96.0.10', 80] as const) : (['192.168.0.1', 30080] as const)
+        const [said] = await site.dial('client', [{ protocol: 'tcp', from, to, port, timeout: 1000 }])
+        return said!.split(' ')[1]!
+      }
+      let moved = 0
+      let kept = 0
+      for (let round = 0; round < 2; round++) {
+        const first = await Promise.all(clients.map(endpointAt))
+        await new Promise((resolve) => setTimeout(resolve, T * 650))
+        const second = await Promise.all(clients.map(endpointAt))
+        await new Promise((resolve) => setTimeout(resolve, T * 650))
+        const third = await Promise.all(clients.map(endpointAt))
+        // 1.3 timeouts after the first, 0.65 after the second: only renewal keeps them.
+        expect([second, third]).toEqual([first, first])
+        kept += third.length
+        await new Promise((resolve) => setTimeout(resolve, T * 1600))
+        const later = await Promise.all(clients.map(endpointAt))
+        moved += later.filter((endpoint, i) => endpoint !== third[i]).length
+        await new Promise((resolve) => setTimeout(resolve, T * 1600))
+      }
+      // Free again, three of four go elsewhere.
+      expect(moved / kept).toBeGreaterThan(0.5)
+    },
+    600_000,
+  )
+})
