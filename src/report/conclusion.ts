@@ -1,84 +1,272 @@
 /**
- * What the run comes to, in a few sentences for the one who has to decide.
+ * What the runs come to, for the one who has to decide: each effect with its size, what gets worse before what gets better, then one
+ * sentence of advice and what the answer depends on.
  *
- * With a Local and a Cluster run of the same proxy mode: where they differ, and nothing where they do not. With one
- * run: what failed and what is uneven, without a comparison. Every number is a field of the report.
+ * Runs are compared in pairs: Local with Cluster of the same proxy mode and way in; where the policies do not differ, each further
+ * run with the first. A figure that differs by less than 5 % is called equal (the histogram's buckets are about as wide); every figure
+ * that gets worse by more than a fifth is said, held by a property test. A single run says what failed and what is uneven.
  */
+import { advise, remedyOf } from './advice.ts'
+import { type Figure, figuresOf, type Shares, sharesOf, type Uneven } from './figures.ts'
 import { reasonSentence } from './reasons.ts'
+import { runNames } from './run-names.ts'
 import type { EndpointReport, ReplayReport, RunReport } from './types.ts'
-import { formatCount, formatMicros, formatPercent } from './units.ts'
+import { formatCount, formatPercent } from './units.ts'
 
-/** A share is called uneven from a tenth above fair on: less changes no decision. */
-const UNEVEN_FROM = 1.1
-/** … and when fair dice would give that many connections less than about once in a thousand times. */
-const UNEVEN_DEVIATIONS = 3
-/** Latencies nearer than this are called equal: the histogram's buckets are about as wide. */
-const LATENCY_NOISE = 0.05
+export type Direction = 'worse' | 'better' | 'same' | 'advice'
 
-/** One to five sentences; never empty. */
+export interface Conclusion {
+  /** `connections-failed`, `request-p99`, `client-address`, … and `advice`. */
+  readonly effect: string
+  /** Of the second run against the first; `same`: a fault of both; `advice`: what to do. */
+  readonly direction: Direction
+  /** Path in the report, below `runs[]`; '' for advice. */
+  readonly evidence: string
+  /** Service port, or '' for the whole run. */
+  readonly service: string
+  /** Of each run, named as in the tables, the first of the pair first; of client addresses and hops, connections. */
+  readonly values: readonly { readonly run: string; readonly value: number }[]
+  readonly sentence: string
+}
+
+/** With what a list of several of the same run and Service is written from: `path latency p50 54.7 µs instead of 567 µs`. */
+interface Told extends Conclusion {
+  readonly subject?: string
+  readonly fragment?: string
+}
+
+/** A pair of runs and what they are called. */
+export interface Pair {
+  readonly base: RunReport
+  readonly other: RunReport
+  readonly baseName: string
+  readonly otherName: string
+}
+
+interface Scene extends Pair {
+  readonly baseShares: Shares
+  readonly otherShares: Shares
+}
+
+/** Below it two figures are called equal. */
+const NOISE = 0.05
+/** Two ratios of fullest to mean nearer than this are told as one finding: both are uneven. */
+const MUCH_MORE = 1.5
+const SENTENCES_OF_AN_EFFECT = 2
+
+/** The sentences, figures of one Service in one, and of many Services with the same effect the first; never empty. */
 export function conclude(report: ReplayReport): string[] {
-  const sentences = new Map<string, string[]>()
-  const modes = new Set(report.runs.map(({ proxyMode }) => proxyMode)).size
-  const paths = new Set(report.runs.map(({ ingressPath }) => ingressPath)).size
-  for (const local of report.runs) {
-    if (local.policy !== 'local') continue
-    const isCounterpart = (run: RunReport): boolean =>
-      run.policy === 'cluster' && run.proxyMode === local.proxyMode && run.ingressPath === local.ingressPath
-    const cluster = report.runs.find(isCounterpart)
-    if (cluster === undefined) continue
-    const text = comparePolicies(local, cluster).join('\n')
-    const name = [...(modes > 1 ? [local.proxyMode] : []), ...(paths > 1 ? [local.ingressPath ?? ''] : [])].join(' ')
-    sentences.set(text, [...(sentences.get(text) ?? []), name])
+  const all = told(report)
+  const totals = new Map<string, number>()
+  for (const one of all) totals.set(kindOf(one), (totals.get(kindOf(one)) ?? 0) + 1)
+  const counts = new Map<string, number>()
+  const sentences: string[] = []
+  let subject: string | null = null
+  for (const one of all) {
+    const kind = kindOf(one)
+    const count = (counts.get(kind) ?? 0) + 1
+    counts.set(kind, count)
+    if (one.service !== '' && count > SENTENCES_OF_AN_EFFECT) continue
+    const left = one.service === '' || count < SENTENCES_OF_AN_EFFECT ? 0 : (totals.get(kind) ?? 0) - count
+    const more = left === 0 ? '' : ` (${formatCount(left)} more ${left === 1 ? 'Service' : 'Services'} likewise)`
+    if (one.subject !== undefined && one.subject === subject) {
+      sentences.push(`${sentences.pop()!.slice(0, -1)}, ${one.fragment}${more}.`)
+    } else sentences.push(`${one.sentence.slice(0, -1)}${more}.`)
+    subject = one.subject ?? null
   }
-  if (sentences.size === 0) return describeRuns(report.runs)
-  if (report.comparedServices.length === 0 && [...sentences.keys()].every((text) => text === '')) {
-    return ['No Service can be reached from outside the cluster, so externalTrafficPolicy changes nothing here.']
+  return sentences
+}
+
+/** What is said of several Services. */
+function kindOf({ effect, direction, subject, service }: Told): string {
+  return `${effect} ${direction} ${service === '' ? '' : (subject?.split(', ')[0] ?? '')}`
+}
+
+/** The same one by one, for `conclusion` in the JSON. */
+export function conclusionsOf(report: ReplayReport): Conclusion[] {
+  return told(report).map(({ subject: _, fragment: __, ...conclusion }) => conclusion)
+}
+
+function told(report: ReplayReport): Told[] {
+  const pairs = pairsOf(report)
+  if (pairs.length === 0) return describeRuns(report)
+  const groups = new Map<string, { names: string[]; conclusions: Told[] }>()
+  for (const pair of pairs) {
+    const conclusions = comparePair(pair, report)
+    const text = conclusions.map(({ sentence }) => sentence).join('\n')
+    const before = groups.get(text)
+    if (before === undefined) groups.set(text, { names: [pairName(pair)], conclusions })
+    else before.names.push(pairName(pair))
   }
-  return [...sentences].flatMap(([text, modes]) => {
-    const lines = text === '' ? ['Local and Cluster do the same to this traffic.'] : text.split('\n')
-    return sentences.size === 1 ? lines : lines.map((line) => `${modes.join(', ')}: ${line}`)
+  const all = [...groups.values()].flatMap(({ names, conclusions }) =>
+    groups.size === 1 || names[0] === '' ? conclusions : conclusions.map((one) => prefixed(one, names.join(', '))),
+  )
+  // What holds of every run is said of the first pair only.
+  const said = new Set<string>()
+  return all.filter(({ direction, sentence }) => {
+    const isNew = !said.has(sentence)
+    if (direction === 'same') said.add(sentence)
+    return isNew
   })
 }
 
-function comparePolicies(local: RunReport, cluster: RunReport): string[] {
-  const kept = clientAddress(local, cluster)
-  const crossed = crossings(local, cluster)
-  const first = [kept, crossed].filter((phrase) => phrase !== '').join(' and ')
-  return [
-    first === '' ? '' : `Local ${first}.`,
-    failures(local, cluster),
-    errors(local, cluster),
-    ...shares(local, cluster),
-    latency(local, cluster),
-    conntrack(local, cluster),
-  ].filter((sentence) => sentence !== '')
+function prefixed(one: Told, name: string): Told {
+  const subject = one.subject === undefined ? {} : { subject: `${name}: ${one.subject}` }
+  return { ...one, ...subject, sentence: `${name}: ${one.sentence}` }
 }
 
-function clientAddress(local: RunReport, cluster: RunReport): string {
-  const [ours, theirs] = [local.clientIpPreservedFraction, cluster.clientIpPreservedFraction]
-  if (formatPercent(ours) === formatPercent(theirs)) return ''
-  const on = ours === 1 ? 'every connection' : `${formatPercent(ours)} of connections`
-  return `keeps the client address on ${on} (Cluster: ${theirs === 0 ? 'on none' : formatPercent(theirs)})`
+/** Local against Cluster where there are both; else every further run against the first. */
+function pairsOf({ runs }: ReplayReport): Pair[] {
+  const policies = runs.flatMap((other) => {
+    if (other.policy !== 'local') return []
+    const base = runs.find(
+      (run) => run.policy === 'cluster' && run.proxyMode === other.proxyMode && run.ingressPath === other.ingressPath,
+    )
+    return base === undefined ? [] : [{ base, other, baseName: 'Cluster', otherName: 'Local' }]
+  })
+  if (policies.length > 0) return policies
+  const names = runNames(runs)
+  const [base, ...others] = runs
+  return others.map((other, i) => ({ base: base!, other, baseName: names[0]!, otherName: names[i + 1]! }))
 }
 
-function crossings(local: RunReport, cluster: RunReport): string {
-  const [ours, theirs] = [local.crossNodeFraction, cluster.crossNodeFraction]
-  if (formatPercent(ours) === formatPercent(theirs)) return ''
-  const crosses = ours === 0 ? 'never crosses nodes' : `crosses nodes on ${formatPercent(ours)} of connections`
-  return `${crosses} (Cluster: ${theirs === 0 ? 'never' : formatPercent(theirs)})`
+/** What tells pairs of one report apart: proxy mode and way in. */
+function pairName({ other, otherName }: Pair): string {
+  return otherName === 'Local' ? [other.proxyMode, other.ingressPath ?? ''].filter((part) => part !== '').join(' ') : ''
 }
 
-function failures(local: RunReport, cluster: RunReport): string {
-  const [ours, theirs] = [failedFraction(local), failedFraction(cluster)]
-  if (local.connections.failed === cluster.connections.failed || formatPercent(ours) === formatPercent(theirs))
-    return ''
-  const worse = ours > theirs ? local : cluster
-  const [name, other] = ours > theirs ? ['Local', 'Cluster'] : ['Cluster', 'Local']
-  const otherFraction = Math.min(ours, theirs)
-  const otherText = otherFraction === 0 ? 'none' : formatPercent(otherFraction)
-  return `${ours > theirs ? 'But with' : 'With'} ${name} ${formatPercent(Math.max(ours, theirs))} of connections fail (${other}: ${otherText})${mainReason(worse)}.`
+function comparePair(runs: Pair, report: ReplayReport): Told[] {
+  const pair: Scene = { ...runs, baseShares: sharesOf(runs.base), otherShares: sharesOf(runs.other) }
+  const before = new Map(figuresOf(pair.base, report).map((figure) => [keyOf(figure), figure]))
+  const found: Told[] = []
+  for (const after of figuresOf(pair.other, report)) {
+    const base = before.get(keyOf(after))
+    if (base === undefined) continue
+    const direction = unevenUnderBoth(pair, base, after) ? 'same' : directionOf(base, after)
+    if (direction !== null) found.push(tell(pair, base, after, direction))
+  }
+  const kept = found.filter(({ sentence }) => sentence !== '')
+  const order: Direction[] = ['worse', 'same', 'better']
+  const sorted = order.flatMap((direction) => kept.filter((one) => one.direction === direction))
+  return [...sorted, advise(pair, sorted, report)]
 }
 
+function keyOf({ effect, of }: Figure): string {
+  return `${effect} ${of}`
+}
+
+/** Whether the second is worse, better, or as bad as the first; null where it is no matter. */
+function directionOf(base: Figure, after: Figure): Direction | null {
+  const [a, b] = [base.value, after.value]
+  if (Math.max(a, b) < after.matters) return null
+  if (Math.abs(a - b) > NOISE * Math.max(a, b)) return b > a ? 'worse' : 'better'
+  return ALWAYS_SAID.has(after.effect) && Math.min(a, b) >= after.matters ? 'same' : null
+}
+
+/** Faults that are worth a sentence where both runs have them alike. */
+const ALWAYS_SAID = new Set([
+  ...['connections-failed', 'connections-broken', 'requests-failed', 'requests-refused', 'names-failed'],
+  ...['imbalance', 'request-imbalance', 'conntrack', 'source-ports', 'cpu', 'pod-cpu'],
+])
+
+function tell(pair: Scene, base: Figure, after: Figure, direction: Direction): Told {
+  const { baseName, otherName } = pair
+  const conclusion = {
+    effect: after.effect,
+    direction,
+    evidence: after.evidence,
+    service: after.of,
+    values: [
+      { run: baseName, value: base.value },
+      { run: otherName, value: after.value },
+    ],
+  }
+  const sentence = sentenceOf(pair, base, after, direction)
+  if (sentence !== null) return { ...conclusion, sentence }
+  const subject = after.of === '' ? otherName : `${otherName}, ${after.of}`
+  const [a, b] = [base.format(base.value), after.format(after.value)]
+  const fragment = `${after.label} ${b} instead of ${a}${factor(base.value, after.value)}`
+  return { ...conclusion, sentence: `${subject}: ${fragment}.`, subject, fragment }
+}
+
+/** A Service whose fullest endpoint is above chance under both, and not much more so under one of them. */
+function unevenUnderBoth(pair: Scene, base: Figure, after: Figure): boolean {
+  if (after.effect !== 'imbalance' || Math.min(base.value, after.value) < after.matters) return false
+  if (Math.max(base.value, after.value) > MUCH_MORE * Math.min(base.value, after.value)) return false
+  return pair.baseShares.uneven.has(after.of) && pair.otherShares.uneven.has(after.of)
+}
+
+/** null: a fragment will do. */
+function sentenceOf(pair: Scene, base: Figure, after: Figure, direction: Direction): string | null {
+  const { baseName, otherName } = pair
+  const [a, b] = [base.format(base.value), after.format(after.value)]
+  const worse = direction === 'worse' ? pair.other : pair.base
+  switch (after.effect) {
+    case 'connections-failed':
+      return direction === 'same'
+        ? `Either way, ${b} of connections fail${mainReason(pair.other)}.`
+        : `${otherName}: ${b} of connections fail (${baseName}: ${a})${mainReason(worse)}.`
+    case 'requests-failed':
+    case 'requests-refused':
+      return direction === 'same'
+        ? `Either way, ${b} of requests are answered ${statusesOf(pair.other, after.effect)}.`
+        : `${otherName}: ${b} of requests are answered ${statusesOf(worse, after.effect)} (${baseName}: ${a}).`
+    case 'client-address':
+      return clientAddress(pair, base.value, after.value)
+    case 'crossings':
+      return crossings(pair, base.value, after.value)
+    case 'imbalance':
+      return imbalance(pair, after.of, direction)
+    default: {
+      const of = after.of === '' ? '' : ` of ${after.of}`
+      return direction === 'same' ? `Either way, ${after.label}${of}: ${b}.` : null
+    }
+  }
+}
+
+/** ` (13 times)` where it is twice and more. */
+function factor(before: number, after: number): string {
+  if (before <= 0 || after <= 0) return ''
+  const times = Math.max(before, after) / Math.min(before, after)
+  return times < 2 ? '' : after > before ? ` (${times.toFixed(times < 10 ? 1 : 0)} times)` : ''
+}
+
+function clientAddress({ baseName, otherName, other, base }: Pair, before: number, after: number): string {
+  const text = (run: RunReport, hidden: number, what: string): string => {
+    const [count, all] = [Math.round(hidden), run.connections.established]
+    if (count === 0) return `keeps ${what} on every connection`
+    return `hides ${what} on ${count === all ? 'every connection' : `${formatCount(count)} of ${formatCount(all)} connections`}`
+  }
+  return `${otherName} ${text(other, after, 'the client address')}; ${baseName} ${text(base, before, 'it')}.`
+}
+
+function crossings({ baseName, otherName, other }: Pair, before: number, after: number): string {
+  const difference = Math.round(Math.abs(before - after))
+  const [more, less] = after > before ? [otherName, baseName] : [baseName, otherName]
+  const share = formatPercent(other.connections.established === 0 ? 0 : difference / other.connections.established)
+  return `${more} takes ${formatCount(difference)} connections (${share} of all) over a second node that ${less} does not.`
+}
+
+function imbalance(pair: Scene, service: string, direction: Direction): string {
+  if (direction === 'same') {
+    const [here, there] = [pair.otherShares.uneven.get(service), pair.baseShares.uneven.get(service)]
+    if (here === undefined || there === undefined) return ''
+    const part = (name: string, { endpoint }: Uneven): string =>
+      `${name} ${endpointName(endpoint)} with ${formatPercent(endpoint.share)}`
+    return `${service} is uneven either way: ${part(pair.otherName, here)}, ${part(pair.baseName, there)} (fair share ${formatPercent(here.fair)})${remedyOf('affinity', pair.other)}.`
+  }
+  const [run, shares, others, name, otherName] =
+    direction === 'better'
+      ? [pair.base, pair.baseShares, pair.otherShares, pair.baseName, pair.otherName]
+      : [pair.other, pair.otherShares, pair.baseShares, pair.otherName, pair.baseName]
+  const uneven = shares.uneven.get(service)
+  if (uneven === undefined) return ''
+  const { endpoint, fair } = uneven
+  const before = others.share(service, endpoint.endpoint)
+  return `${name}: ${endpointName(endpoint)} gets ${formatPercent(endpoint.share)} of the connections to ${service} (fair share ${formatPercent(fair)}, ${otherName} ${formatPercent(before)})${remedyOf('affinity', run)}.`
+}
+
+/** `, mostly REASON (sentence)`, or nothing. */
 function mainReason(run: RunReport): string {
   const [reason] = Object.entries(run.drops).sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1))[0] ?? ['']
   if (reason === '') return ''
@@ -86,159 +274,57 @@ function mainReason(run: RunReport): string {
   return `, mostly ${reason}${sentence === '' ? '' : ` (${sentence})`}`
 }
 
-interface Uneven {
-  readonly endpoint: EndpointReport
-  readonly fair: number
-  readonly otherShare: number
-}
-
-/** The endpoint that gains most where the policies share a Service out differently; one sentence a policy. */
-function shares(local: RunReport, cluster: RunReport): string[] {
-  const otherOf: [string, RunReport, string, RunReport][] = [
-    ['Local', local, 'Cluster', cluster],
-    ['Cluster', cluster, 'Local', local],
-  ]
-  return otherOf.flatMap(([name, run, otherName, other]) => {
-    const uneven = unevenServices(run, other)
-    const worst = uneven[0]
-    if (worst === undefined) return []
-    const { endpoint, fair, otherShare } = worst
-    const more =
-      uneven.length === 1
-        ? ''
-        : uneven.length === 2
-          ? '; one more Service is uneven'
-          : `; ${formatCount(uneven.length - 1)} more Services are uneven`
-    return `${name === 'Local' ? 'But with' : 'With'} ${name} ${endpointName(endpoint)} gets ${formatPercent(endpoint.share)} of the connections to ${endpoint.service} (fair share ${formatPercent(fair)}, ${otherName} ${formatPercent(otherShare)})${more}.`
-  })
-}
-
-/** Services whose fullest endpoint is above its fair share under `run` and clearly fuller than under `other`. */
-function unevenServices(run: RunReport, other: RunReport): Uneven[] {
-  const before = new Map(other.endpoints.map((endpoint) => [endpointKey(endpoint), endpoint.share]))
-  const otherRatios = new Map(other.imbalance.map((row) => [row.service, row.maxOverMean]))
-  const fullestOf = fullestEndpoints(run)
-  const found: Uneven[] = []
-  for (const { service, endpoints, maxOverMean } of run.imbalance) {
-    const otherRatio = otherRatios.get(service) ?? 0
-    if (otherRatio === 0 || maxOverMean < UNEVEN_FROM || maxOverMean < otherRatio * UNEVEN_FROM) continue
-    const fullest = fullestOf.get(service)
-    if (fullest === undefined || !beyondChance(fullest, 1 / endpoints)) continue
-    found.push({ endpoint: fullest, fair: 1 / endpoints, otherShare: before.get(endpointKey(fullest)) ?? 0 })
-  }
-  return found.sort((a, b) => b.endpoint.share / b.fair - a.endpoint.share / a.fair)
-}
-
-/** Connections above fair, against the standard deviation of a binomial draw. */
-function beyondChance(endpoint: EndpointReport, fair: number): boolean {
-  if (endpoint.share <= 0) return false
-  const total = endpoint.connections / endpoint.share
-  return endpoint.connections - total * fair > UNEVEN_DEVIATIONS * Math.sqrt(total * fair * (1 - fair))
-}
-
-/** By Service port, the endpoint with the largest share; the first of equals. */
-function fullestEndpoints(run: RunReport): Map<string, EndpointReport> {
-  const fullest = new Map<string, EndpointReport>()
-  for (const endpoint of run.endpoints) {
-    const before = fullest.get(endpoint.service)
-    if (before === undefined || endpoint.share > before.share) fullest.set(endpoint.service, endpoint)
-  }
-  return fullest
-}
-
-function latency(local: RunReport, cluster: RunReport): string {
-  const [ours, theirs] = [local.pathLatencyMicros.packet, cluster.pathLatencyMicros.packet]
-  if (ours.count === 0 || theirs.count === 0) return ''
-  const differ = (a: number, b: number): boolean => Math.abs(a - b) > LATENCY_NOISE * Math.max(a, b)
-  const parts: string[] = []
-  if (differ(ours.p50, theirs.p50)) parts.push(`p50 ${formatMicros(ours.p50)} instead of ${formatMicros(theirs.p50)}`)
-  if (differ(ours.p99, theirs.p99)) parts.push(`p99 ${formatMicros(ours.p99)} instead of ${formatMicros(theirs.p99)}`)
-  return parts.length === 0 ? '' : `Path latency (model) under Local: ${parts.join(', ')}.`
-}
-
-/** Only where a table is near its limit under one of them: a peak far below it changes no decision. */
-function conntrack(local: RunReport, cluster: RunReport): string {
-  const [ours, theirs] = [fullestTable(local), fullestTable(cluster)]
-  if (Math.max(ours.fill, theirs.fill) < 0.8 || formatPercent(ours.fill) === formatPercent(theirs.fill)) return ''
-  return `The fullest conntrack table reaches ${formatPercent(ours.fill)} under Local (${ours.node}) and ${formatPercent(theirs.fill)} under Cluster (${theirs.node}).`
-}
-
-function fullestTable(run: RunReport): { node: string; fill: number } {
-  let fullest = { node: '', fill: 0 }
-  for (const node of run.nodes) {
-    const fill = node.conntrackMax > 0 ? node.conntrackPeak / node.conntrackMax : 0
-    if (fullest.node === '' || fill > fullest.fill) fullest = { node: node.node, fill }
-  }
-  return fullest
-}
-
-/** Requests that no backend answered: statuses of the proxy's own from 500 on. */
-function errors(local: RunReport, cluster: RunReport): string {
-  const [ours, theirs] = [errorFraction(local), errorFraction(cluster)]
-  if (formatPercent(ours) === formatPercent(theirs)) return ''
-  const [name, other, worse] = ours > theirs ? ['Local', 'Cluster', local] : ['Cluster', 'Local', cluster]
-  const least = Math.min(ours, theirs)
-  return `${name === 'Local' ? 'But with' : 'With'} ${name} ${formatPercent(Math.max(ours, theirs))} of requests are answered ${errorStatuses(worse)} (${other}: ${least === 0 ? 'none' : formatPercent(least)}).`
-}
-
-function errorFraction({ ingress }: RunReport): number {
-  if (ingress === null || ingress.requests === 0) return 0
-  const failed = Object.entries(ingress.byStatus).filter(([status]) => status >= '500')
-  return failed.reduce((sum, [, count]) => sum + count, 0) / ingress.requests
-}
-
-function errorStatuses({ ingress }: RunReport): string {
+function statusesOf({ ingress }: RunReport, effect: string): string {
+  const first = effect === 'requests-failed' ? '5' : '4'
   return Object.keys(ingress?.byStatus ?? {})
-    .filter((status) => status >= '500')
+    .filter((status) => status.startsWith(first))
     .join(' or ')
 }
 
-/** One after the other, with their names where they differ. */
-function describeRuns(runs: readonly RunReport[]): string[] {
-  const described = runs.map(describeRun)
-  const names = runs.map(({ policy, proxyMode, ingressPath }) =>
-    [policy, proxyMode, ingressPath ?? []].flat().join(', '),
-  )
-  const same = new Set(described.map((sentences) => sentences.join('\n'))).size === 1
-  if (same) return (described[0] ?? []).map(capitalise)
-  return described.flatMap((sentences, i) => sentences.map((sentence) => `${names[i]}: ${sentence}`))
+/** One run after the other, with their names where they differ; the same once. */
+function describeRuns(report: ReplayReport): Conclusion[] {
+  return report.runs.flatMap((run) => describeRun(run, report))
 }
 
-function describeRun(run: RunReport): string[] {
+function describeRun(run: RunReport, report: ReplayReport): Conclusion[] {
+  const name = runNames([run])[0]!
+  const shares = sharesOf(run)
+  const told: Conclusion[] = []
   const { attempted, failed } = run.connections
+  const say = (figure: Pick<Figure, 'effect' | 'evidence' | 'of' | 'value'>, sentence: string): void => {
+    const { effect, evidence, of, value } = figure
+    told.push({ effect, direction: 'same', evidence, service: of, values: [{ run: name, value }], sentence })
+  }
   const outcome =
     attempted === 0
-      ? 'the trace has no connections.'
+      ? 'The trace has no connections.'
       : failed === 0
-        ? 'every connection was established.'
+        ? 'Every connection was established.'
         : `${formatPercent(failed / attempted)} of connections failed${mainReason(run)}.`
-  const failing = errorFraction(run)
-  const sentences = [outcome]
-  if (failing > 0) sentences.push(`${formatPercent(failing)} of requests were answered ${errorStatuses(run)}.`)
-  const fullestOf = fullestEndpoints(run)
-  for (const { service, endpoints, maxOverMean } of [...run.imbalance].sort((a, b) => b.maxOverMean - a.maxOverMean)) {
-    const fullest = fullestOf.get(service)
-    if (maxOverMean < UNEVEN_FROM || fullest === undefined || !beyondChance(fullest, 1 / endpoints)) continue
-    sentences.push(
-      `${endpointName(fullest)} got ${formatPercent(fullest.share)} of the connections to ${service} (fair share ${formatPercent(1 / endpoints)}).`,
-    )
-    break
+  say({ effect: 'connections-failed', evidence: 'connections.failed', of: '', value: failed }, outcome)
+  for (const figure of figuresOf(run, report)) {
+    if (!ALWAYS_SAID.has(figure.effect) || figure.effect === 'connections-failed' || figure.value < figure.matters)
+      continue
+    if (figure.value === 0) continue
+    if (figure.effect === 'imbalance') {
+      const uneven = shares.uneven.get(figure.of)
+      if (uneven === undefined) continue
+      const share = `${formatPercent(uneven.endpoint.share)} of the connections to ${figure.of} (fair share ${formatPercent(uneven.fair)})`
+      say(figure, `${capitalised(endpointName(uneven.endpoint))} got ${share}${remedyOf('affinity', run)}.`)
+    } else if (figure.effect === 'requests-failed' || figure.effect === 'requests-refused') {
+      say(figure, `${figure.format(figure.value)} of requests were answered ${statusesOf(run, figure.effect)}.`)
+    } else {
+      const of = figure.of === '' ? '' : ` of ${figure.of}`
+      say(figure, `${capitalised(figure.label)}${of}: ${figure.format(figure.value)}.`)
+    }
   }
-  return sentences
-}
-
-function failedFraction(run: RunReport): number {
-  return run.connections.attempted === 0 ? 0 : run.connections.failed / run.connections.attempted
+  return told
 }
 
 function endpointName(endpoint: EndpointReport): string {
   return endpoint.pod === null ? `endpoint ${endpoint.endpoint}` : `pod ${endpoint.pod.replace(/^default\//, '')}`
 }
 
-function endpointKey(endpoint: EndpointReport): string {
-  return `${endpoint.service} ${endpoint.endpoint}`
-}
-
-function capitalise(sentence: string): string {
-  return sentence.charAt(0).toUpperCase() + sentence.slice(1)
+function capitalised(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1)
 }
