@@ -193,7 +193,7 @@ function play(steps: readonly Step[]): void {
       const chosen = pick(one.which)
       for (let i = 0; chosen !== undefined && i < one.times && oracle.inUse.includes(chosen); i++) {
         oracle.giveBack(chosen, nowMs)
-        upstreams.giveBack(chosen.id, nowMs, 0)
+        upstreams.giveBack(chosen.id, nowMs, nowMs * 10_000)
         if (!oracle.pool[chosen.group].includes(chosen)) break
         oracle.inUse.push(oracle.reuse(chosen.group, chosen.peer)!)
         expect(upstreams.reuse(chosen.group, chosen.peer, 80)).toBe(chosen.id)
@@ -204,11 +204,11 @@ function play(steps: readonly Step[]): void {
         if (chosen === undefined) break
         if (one.kind === 'end') {
           oracle.giveBack(chosen, nowMs)
-          upstreams.giveBack(chosen.id, nowMs, 0)
+          upstreams.giveBack(chosen.id, nowMs, nowMs * 10_000)
           continue
         }
         oracle.inUse.splice(oracle.inUse.indexOf(chosen), 1)
-        if (one.kind === 'close') upstreams.close(chosen.id, nowMs, 0)
+        if (one.kind === 'close') upstreams.close(chosen.id, nowMs, nowMs * 10_000)
         else if (one.kind === 'broken') upstreams.broken(chosen.id)
         else {
           upstreams.orphan(chosen.id)
@@ -218,7 +218,7 @@ function play(steps: readonly Step[]): void {
       }
       // Time goes on before anybody asks again.
       oracle.wait(nowMs)
-      if (upstreams.dueMs[0] <= nowMs) upstreams.closeIdle(0, nowMs, 0)
+      if (upstreams.dueMs[0] <= nowMs) upstreams.closeIdle(0, nowMs, nowMs * 10_000)
     }
     upstreams.selfCheck(oracle.inUse.length)
     for (const word of [INGRESS_OPENED, INGRESS_REUSED, INGRESS_IDLE_CLOSED, INGRESS_EVICTED, INGRESS_WORN]) {
@@ -238,7 +238,7 @@ describe('a pool', () => {
   const fill = (n: number) => {
     const made = pools()
     const ids = Array.from({ length: n }, (_, i) => made.open(0, 1 + (i % 4), i))
-    for (const [i, id] of ids.entries()) made.upstreams.giveBack(id, 1000 + i, 0)
+    for (const [i, id] of ids.entries()) made.upstreams.giveBack(id, 1000 + i, (1000 + i) * 10_000)
     return { ...made, ids }
   }
 
@@ -261,16 +261,16 @@ describe('a pool', () => {
 
   test('closes after 60 s, not before', () => {
     const { upstreams, count } = fill(3)
-    upstreams.closeIdle(0, 60_999, 0)
+    upstreams.closeIdle(0, 60_999, 60_999 * 10_000)
     expect([count(INGRESS_IDLE_CLOSED), upstreams.dueMs[0]]).toEqual([0, 61_000])
-    upstreams.closeIdle(0, 61_001, 0)
+    upstreams.closeIdle(0, 61_001, 61_001 * 10_000)
     expect([count(INGRESS_IDLE_CLOSED), upstreams.dueMs[0]]).toEqual([2, 61_002])
   })
 
   test('says what it closes: three packets on the line', () => {
     const { upstreams, sent, ids } = fill(1)
     const before = sent.length
-    upstreams.closeIdle(0, 100_000, 0)
+    upstreams.closeIdle(0, 100_000, 100_000 * 10_000)
     const line = (FIRST_LINE + ids[0]) << LINE_SHIFT
     expect(sent.slice(before)).toEqual([line, line, line])
   })
