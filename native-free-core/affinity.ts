@@ -8,7 +8,7 @@
  * In ipvs mode the owner is a virtual server (frontend) in place of the service port.
  *
  * Layout: open addressing with linear probing, four words a slot: client id, owner × nodes + node, endpoint id + 1 (0 free),
- * expiry in ms. All entries of one (client, owner) lie in one probe run. The table doubles when half full: it is reached
+ * expiry in ms (low 32 bits: they wrap, and only differences are compared). All entries of one (client, owner) lie in one probe run. The table doubles when half full: it is reached
  * by new connections only. Cost: one or two cache lines a lookup, 16 bytes an entry at a load of 0.25 to 0.5.
  * Source: pkg/proxy/{nftables,iptables}/proxier.go, net/netfilter/xt_recent.c, measurement.
  */
@@ -49,7 +49,8 @@ export class AffinityTable {
       const base = i * WORDS
       const endpoint = words[base + ENDPOINT]
       if (endpoint === 0) return best
-      if (words[base + CLIENT] !== client || words[base + OWNER] !== owner || words[base + EXPIRES] < nowMs) continue
+      if (words[base + CLIENT] !== client || words[base + OWNER] !== owner || ((words[base + EXPIRES] - nowMs) | 0) < 0)
+        continue
       for (let position = 0; position < count && (best < 0 || position < best); position++) {
         if (members[start + position] === endpoint - 1) best = position
       }
@@ -95,7 +96,7 @@ export class AffinityTable {
     for (let base = 0; base < words.length; base += WORDS) {
       const endpoint = words[base + ENDPOINT]
       if (endpoint === 0) continue
-      if (words[base + EXPIRES] < nowMs || alive[endpoint - 1] === 0) dead++
+      if (((words[base + EXPIRES] - nowMs) | 0) < 0 || alive[endpoint - 1] === 0) dead++
       else counts[words[base + OWNER] % nodes]++
     }
     if (dead > 0) this.rebuild(words.length / WORDS, nowMs, alive)
@@ -117,17 +118,22 @@ export class AffinityTable {
   }
 
   private grow(): void {
-    this.rebuild((this.mask + 1) * 2, -0x80000000, null)
+    this.rebuild((this.mask + 1) * 2, null, null)
   }
 
-  private rebuild(slots: number, nowMs: number, alive: Int32Array | null): void {
+  private rebuild(slots: number, nowMs: number | null, alive: Int32Array | null): void {
     const old = this.words
     this.words = new Int32Array(slots * WORDS)
     this.mask = slots - 1
     this.used = 0
     for (let base = 0; base < old.length; base += WORDS) {
       const endpoint = old[base + ENDPOINT]
-      if (endpoint === 0 || old[base + EXPIRES] < nowMs || (alive !== null && alive[endpoint - 1] === 0)) continue
+      if (
+        endpoint === 0 ||
+        (nowMs !== null && ((old[base + EXPIRES] - nowMs) | 0) < 0) ||
+        (alive !== null && alive[endpoint - 1] === 0)
+      )
+        continue
       this.renew(old[base + CLIENT], old[base + OWNER], endpoint - 1, old[base + EXPIRES])
     }
   }

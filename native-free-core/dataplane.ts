@@ -207,6 +207,8 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   function adopt(words: Int32Array, nowMs: number): void {
     const before = rules.addressFlags
     takeRules(words)
+    tracker.clockMs[0] = nowMs
+    tracker.nowMs = nowMs | 0
     slowPath.names.adopt(rules, nowMs)
     orphanLines(before, rules.addressFlags)
     for (let shard = 0; shard < shards; shard++) {
@@ -314,11 +316,13 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
       const opens = touchLines(size) < 0
       sink[0] = touchEntries(size) ^ (opens && expressed ? express.plan(shard, size, from, baseTick) : 0)
     }
-    // Whole numbers of 32 bits, as entries have them: `planReplay` refuses runs in which a sum with a timeout could wrap.
-    const baseMs = Math.floor(baseTick / TICKS_PER_MS) | 0
-    const restTicks = baseTick - baseMs * TICKS_PER_MS
+    tracker.clockMs[0] = Math.floor(baseTick / TICKS_PER_MS)
+    const restTicks = baseTick - tracker.clockMs[0] * TICKS_PER_MS
+    // Times of 32 bits, as entries have them: they wrap, and only differences are compared (`tracker.ts`).
+    const baseMs = tracker.clockMs[0] | 0
     if (proxying) {
-      proxies.advance(shard, baseMs + Math.floor((restTicks + time[from]) / TICKS_PER_MS), baseTick + time[from])
+      const firstMs = (baseMs + Math.floor((restTicks + time[from]) / TICKS_PER_MS)) | 0
+      proxies.advance(shard, firstMs, baseTick + time[from])
     }
     let bytes = 0
     let accepted = 0
@@ -361,11 +365,11 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
             ((word & (STATUS_PICKED_UP | seenReply)) ^ seenReply) |
             (STEADY[(packetFlags << 4) | state] ^ 1)) ===
             0 &&
-          entries[entry + ENTRY_EXPIRES] > nowMs
+          ((entries[entry + ENTRY_EXPIRES] - nowMs) | 0) > 0
         ) {
           const timeout = timeouts[(((HEADER_ONLY_BYTES - packetLength) >>> 31) << 4) | state]
           if (status === LINE_OPEN) {
-            entries[entry + ENTRY_EXPIRES] = nowMs + timeout
+            entries[entry + ENTRY_EXPIRES] = (nowMs + timeout) | 0
             passes = true
           } else {
             const entry2 = lines[line + LINE_ENTRY2] << ENTRY_SHIFT
@@ -380,10 +384,10 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
                 (entries[entry2 + ENTRY_REPLY_PORTS] ^ replyPorts) |
                 ((word2 & (15 | STATUS_PICKED_UP | seenReply)) ^ (state | seenReply))) ===
                 0 &&
-              entries[entry2 + ENTRY_EXPIRES] > nowMs
+              ((entries[entry2 + ENTRY_EXPIRES] - nowMs) | 0) > 0
             ) {
-              entries[entry + ENTRY_EXPIRES] = nowMs + timeout
-              entries[entry2 + ENTRY_EXPIRES] = nowMs + timeout
+              entries[entry + ENTRY_EXPIRES] = (nowMs + timeout) | 0
+              entries[entry2 + ENTRY_EXPIRES] = (nowMs + timeout) | 0
               passes = true
             }
           }

@@ -526,7 +526,7 @@ export function createExpress(parts: ExpressParts): Express {
     entries[base + ENTRY_CREATED] = nowMs
     entries[base + ENTRY_ENDPOINT] = endpoint
     entries[base + ENTRY_PORT_COUNTER] = 0
-    entries[base + ENTRY_EXPIRES] = nowMs + rules.timeouts[state]
+    entries[base + ENTRY_EXPIRES] = (nowMs + rules.timeouts[state]) | 0
     entries[base + ENTRY_HOLDER] = holder
   }
 

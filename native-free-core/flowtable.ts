@@ -303,7 +303,7 @@ export function createFlowTable(capacity: number, shards: number, nodes: number)
     for (let page = firstPage[shard]; page !== 0; page = nextPage[page]) {
       const end = (page + 1) << (PAGE_SHIFT + ENTRY_SHIFT)
       for (let base = page << (PAGE_SHIFT + ENTRY_SHIFT); base < end; base += ENTRY_WORDS) {
-        if (entries[base + ENTRY_EXPIRES] > now || entries[base + ENTRY_NODE_PROTOCOL] === -1) continue
+        if (((entries[base + ENTRY_EXPIRES] - now) | 0) > 0 || entries[base + ENTRY_NODE_PROTOCOL] === -1) continue
         visit(base >> ENTRY_SHIFT)
       }
     }

@@ -168,7 +168,7 @@ export class Names {
    */
   resolve(client: number, name: number, word: number): number {
     const { rules } = this
-    const { nowMs } = this.carrier.tracker
+    const nowMs = this.carrier.tracker.exactMs()
     this.nanos = 0
     this.count(DNS_CONNECTIONS, 1)
     const resolver = rules.resolverOf[client]
@@ -329,7 +329,7 @@ export class Names {
   private lastMadeMs(question: number, replica: number, keepMs: number): number {
     const { seed, tracker } = this.carrier
     const phaseMs = below(draw(seed, question, replica, PURPOSE_NAME_CACHE), keepMs)
-    return phaseMs + Math.floor((tracker.nowMs - phaseMs) / keepMs) * keepMs
+    return phaseMs + Math.floor((tracker.exactMs() - phaseMs) / keepMs) * keepMs
   }
 
   /** Takes an address out of a reply. @returns whether it has one */
@@ -414,12 +414,12 @@ class AnswerCache {
   address = 0
   endpoint = -1
   /** Client id + 1 (0 free), name, address id, endpoint id, expiry in ms. */
-  private words: Int32Array = new Int32Array(0)
+  private words: Float64Array = new Float64Array(0)
   private mask = -1
   private used = 0
 
   clear(): void {
-    this.words = new Int32Array(0)
+    this.words = new Float64Array(0)
     this.mask = -1
     this.used = 0
   }
@@ -457,7 +457,7 @@ class AnswerCache {
   private grow(): void {
     const old = this.words
     const slots = this.mask < 0 ? 64 : (this.mask + 1) * 2
-    this.words = new Int32Array(slots * 5)
+    this.words = new Float64Array(slots * 5)
     this.mask = slots - 1
     for (let base = 0; base < old.length; base += 5) {
       if (old[base] !== 0) this.words.set(old.subarray(base, base + 5), this.slot(old[base] - 1, old[base + 1]) * 5)

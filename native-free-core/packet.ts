@@ -21,6 +21,11 @@ export const PROTOCOL_SCTP = 132
 export const TICKS_PER_MS = 10_000
 export const NANOS_PER_TICK = 100
 
+/** The millisecond that a tick lies in, whole: conntrack's own times are its low 32 bits. */
+export function wholeMs(tick: number): number {
+  return Math.floor(tick / TICKS_PER_MS)
+}
+
 /** An IP packet longer than this carries payload: 40 bytes of IPv6 or 20 of IPv4 headers, TCP with options. */
 export const HEADER_ONLY_BYTES = 60
 

@@ -26,7 +26,16 @@ import {
 } from './connection.ts'
 import { below, draw, finish, mix, PURPOSE_PROXY_TARGET, PURPOSE_PROXY_WORKER } from './hash.ts'
 import type { HopLog } from './hoplog.ts'
-import { FLAG_REPLY, FLAG_REQUEST, type RequestColumns, TCP_FIN, TCP_PSH, TCP_RST, UNKNOWN_BYTES } from './packet.ts'
+import {
+  FLAG_REPLY,
+  FLAG_REQUEST,
+  type RequestColumns,
+  TCP_FIN,
+  TCP_PSH,
+  TCP_RST,
+  UNKNOWN_BYTES,
+  wholeMs,
+} from './packet.ts'
 import {
   ENDPOINT_BYTES,
   ENDPOINT_PACKETS,
@@ -150,7 +159,7 @@ export class Proxies {
 
   /** Idle connections whose time has come. */
   advance(shard: number, nowMs: number, tick: number): void {
-    if (this.upstreams.dueMs[shard] <= nowMs) this.upstreams.closeIdle(shard, nowMs, tick)
+    if (this.upstreams.dueMs[shard] <= wholeMs(tick)) this.upstreams.closeIdle(shard, nowMs, tick)
   }
 
   /** The client's connection is no more. */

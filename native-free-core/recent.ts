@@ -22,7 +22,8 @@ export class RecentLists {
   /** By entry: its client, list, last entry (ms), neighbours; entry 0 is none. */
   private client: Int32Array = new Int32Array(256)
   private list: Int32Array = new Int32Array(256)
-  private stamp: Int32Array = new Int32Array(256)
+  /** Whole: a client may stay for as long as nobody pushes it out. */
+  private stamp: Float64Array = new Float64Array(256)
   private next: Int32Array = new Int32Array(256)
   private previous: Int32Array = new Int32Array(256)
   private entries = 1
@@ -193,7 +194,9 @@ export class RecentLists {
     }
     this.client = wider(this.client)
     this.list = wider(this.list)
-    this.stamp = wider(this.stamp)
+    const stamps = new Float64Array(this.stamp.length * 2)
+    stamps.set(this.stamp)
+    this.stamp = stamps
     this.next = wider(this.next)
     this.previous = wider(this.previous)
     this.slots = new Int32Array(this.client.length * 2)

@@ -56,7 +56,7 @@ export class Selector {
     if (timeoutMs > 0) {
       position =
         mode === MODE_IPTABLES
-          ? this.recent[shard].find(source, node, nowMs, timeoutMs, members, setStart, setCount)
+          ? this.recent[shard].find(source, node, this.tracker.exactMs(), timeoutMs, members, setStart, setCount)
           : this.affinity[shard].find(source, owner, nowMs, members, setStart, setCount)
       this.lastAffinity = position < 0 ? 0 : 1
     }
@@ -69,7 +69,7 @@ export class Selector {
     }
     const endpoint = members[setStart + position]
     if (timeoutMs > 0) {
-      if (mode === MODE_IPTABLES) this.recent[shard].renew(source, node, endpoint, nowMs)
+      if (mode === MODE_IPTABLES) this.recent[shard].renew(source, node, endpoint, this.tracker.exactMs())
       else this.affinity[shard].renew(source, owner, endpoint, nowMs + timeoutMs)
     }
     return endpoint

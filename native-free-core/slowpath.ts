@@ -49,7 +49,7 @@ export class SlowPath extends Opening {
     const flagClass = protocol === PROTOCOL_TCP ? FLAG_CLASS[flags & 63] : CLASS_NONE
     const direction = flags >> 7
     this.tracker.shard = shard
-    this.tracker.nowMs = nowMs
+    this.tracker.nowMs = nowMs | 0
     const payload = protocol === PROTOCOL_TCP && length > HEADER_ONLY_BYTES
     if (!this.resolve(line)) return this.entryGone(line, flags, nowMs, tick, shard)
     const { path } = this
@@ -64,19 +64,19 @@ export class SlowPath extends Opening {
   /** Whether the connection of a line is under way and all its entries are alive. */
   isAlive(line: number, nowMs: number): boolean {
     const status = this.lines[line + LINE_STATUS] & 0xff
-    this.tracker.nowMs = nowMs
+    this.tracker.nowMs = nowMs | 0
     return status >= LINE_OPEN && status <= LINE_CHAIN && this.resolve(line)
   }
 
   /** Whether the entries of an orphaned connection are still there. */
   hasEntries(line: number, nowMs: number): boolean {
-    this.tracker.nowMs = nowMs
+    this.tracker.nowMs = nowMs | 0
     return this.resolve(line)
   }
 
   /** A packet that conntrack lets through although nobody will answer: it keeps the entries alive. */
   refresh(line: number, flags: number, nowMs: number): void {
-    this.tracker.nowMs = nowMs
+    this.tracker.nowMs = nowMs | 0
     if (!this.resolve(line)) return
     const { path } = this
     const flagClass = this.lines[line + LINE_STATUS] >> 8 === PROTOCOL_TCP ? FLAG_CLASS[flags & 63] : CLASS_NONE
@@ -108,7 +108,7 @@ export class SlowPath extends Opening {
         entries[base + ENTRY_SOURCE] !== source ||
         entries[base + ENTRY_DESTINATION] !== destination ||
         entries[base + ENTRY_PORTS] !== ports ||
-        entries[base + ENTRY_EXPIRES] <= this.tracker.nowMs
+        ((entries[base + ENTRY_EXPIRES] - this.tracker.nowMs) | 0) <= 0
       ) {
         entry = this.tracker.find(source, destination, ports, nodeProtocol)
         if (entry === 0) return false

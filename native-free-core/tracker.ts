@@ -105,6 +105,12 @@ export class Tracker {
   /** The shard and the time of the packet at hand. */
   shard = 0
   nowMs = 0
+  /**
+   * A whole time near the packets at hand, ms since the start of the run. `nowMs` and the times in entries are its low 32 bits:
+   * they wrap every 49.7 days, so only their differences count, which are right below 2^31 ms (24.8 days). Timeouts are below
+   * that (the model allows 2,000,000 s), and what has expired is swept `SAMPLES` times a run at least.
+   */
+  readonly clockMs: Float64Array = new Float64Array(1)
   /** Of the tuple that was looked for last. */
   hash = 0
   /** (node, endpoint) → source ports held, by shard. */
@@ -152,8 +158,14 @@ export class Tracker {
     this.taken = (port, harder) => this.isTaken(port, harder)
   }
 
+  /** The time of the packet at hand, whole: ms since the start of the run. */
+  exactMs(): number {
+    return this.clockMs[0] + ((this.nowMs - this.clockMs[0]) | 0)
+  }
+
   /** A new run. */
   begin(): void {
+    this.clockMs[0] = 0
     for (const counters of this.ports) counters.clear()
     for (const counters of this.holders) counters.clear()
     this.wantsEarlyDrop.fill(0)
@@ -221,8 +233,8 @@ export class Tracker {
     entries[base + ENTRY_CREATED] = this.nowMs
     entries[base + ENTRY_ENDPOINT] = 0
     entries[base + ENTRY_PORT_COUNTER] = 0
-    entries[base + ENTRY_EXPIRES] =
-      this.nowMs + (pickedUp !== 0 ? rules.settings[SETTING_UNACKNOWLEDGED_MS] : rules.timeouts[state])
+    const timeoutMs = pickedUp !== 0 ? rules.settings[SETTING_UNACKNOWLEDGED_MS] : rules.timeouts[state]
+    entries[base + ENTRY_EXPIRES] = (this.nowMs + timeoutMs) | 0
     entries[base + ENTRY_HOLDER] = this.hold(node, servicePort)
     this.count(node, NODE_INSERT)
     return entry
@@ -241,7 +253,7 @@ export class Tracker {
     const state = word & 15
     let next = TRANSITIONS[((direction * 6 + flagClass) << 4) | state]
     if (next === BY_AGE) {
-      next = nowMs - entries[base + ENTRY_CREATED] > UDP_STREAM_AGE_MS ? UDP_STREAM : UDP_REPLIED
+      next = (nowMs - entries[base + ENTRY_CREATED]) >>> 0 > UDP_STREAM_AGE_MS ? UDP_STREAM : UDP_REPLIED
     }
     if (next === REOPEN || next === DELETE) {
       this.remove(entry)
@@ -264,7 +276,8 @@ export class Tracker {
     if (next === UDP_STREAM || (next === GENERIC && direction === 1)) status |= STATUS_ASSURED
     entries[base + ENTRY_STATE] = next | status
     const waits = next === ESTABLISHED && (payload || (status & STATUS_PICKED_UP) !== 0)
-    entries[base + ENTRY_EXPIRES] = nowMs + (waits ? rules.settings[SETTING_UNACKNOWLEDGED_MS] : rules.timeouts[next])
+    const timeoutMs = waits ? rules.settings[SETTING_UNACKNOWLEDGED_MS] : rules.timeouts[next]
+    entries[base + ENTRY_EXPIRES] = (nowMs + timeoutMs) | 0
     return next
   }
 
@@ -330,6 +343,7 @@ export class Tracker {
     // Whoever calls has it from columns of doubles. Stored as one it would give this object another shape, once and in the middle of a run:
     // all of the slow path would be compiled anew, and work on doubles from then on.
     this.nowMs = nowMs | 0
+    this.clockMs[0] = nowMs
     table.forEachExpired(shard, nowMs, this.removeExpired)
     if (nowMs < this.nextEarlyDropMs[shard]) return
     this.nextEarlyDropMs[shard] = nowMs + GC_EARLY_DROP_CYCLE_MS
@@ -377,6 +391,7 @@ export class Tracker {
   reapIfTight(shard: number, nowMs: number): void {
     this.shard = shard
     this.nowMs = nowMs | 0
+    this.clockMs[0] = nowMs
     for (let at = shard * this.nodes; at < (shard + 1) * this.nodes; at++) {
       if (this.table.counts[at] > this.budgets[at] * TIGHT) {
         this.reapShard()
@@ -391,8 +406,9 @@ export class Tracker {
    */
   private reapShard(): void {
     const { shard, nowMs } = this
-    if (nowMs - this.lastReapMs[shard] < REAP_MS) return
-    this.lastReapMs[shard] = nowMs
+    const exactMs = this.exactMs()
+    if (exactMs - this.lastReapMs[shard] < REAP_MS) return
+    this.lastReapMs[shard] = exactMs
     this.table.forEachExpired(shard, nowMs, this.removeExpired)
   }
 
@@ -436,7 +452,7 @@ export class Tracker {
     const base = entry << ENTRY_SHIFT
     if (entries[base + ENTRY_OWNER] !== this.shard) return
     if (entries[base + ENTRY_NODE_PROTOCOL] >> 8 !== this.searchNodeProtocol >> 8) return
-    if (entries[base + ENTRY_EXPIRES] <= this.nowMs) {
+    if (((entries[base + ENTRY_EXPIRES] - this.nowMs) | 0) <= 0) {
       this.reaped.push(entry)
       return
     }
@@ -462,7 +478,7 @@ export class Tracker {
   }
 
   private reapIfExpired(entry: number): boolean {
-    if (this.entries[(entry << ENTRY_SHIFT) + ENTRY_EXPIRES] > this.nowMs) return false
+    if (((this.entries[(entry << ENTRY_SHIFT) + ENTRY_EXPIRES] - this.nowMs) | 0) > 0) return false
     this.remove(entry)
     return true
   }
@@ -471,7 +487,8 @@ export class Tracker {
     this.count(node, NODE_CONNTRACK_DROPS)
     const at = this.layout.firstFull + node
     // Shards follow one another here, so the first refusal met need not be the earliest.
-    if (this.result[at] === 0 || this.nowMs + 1 < this.result[at]) this.result[at] = this.nowMs + 1
+    const exactMs = this.exactMs()
+    if (this.result[at] === 0 || exactMs + 1 < this.result[at]) this.result[at] = exactMs + 1
   }
 
   private count(node: number, word: number): void {

@@ -31,7 +31,7 @@ import {
   LINE_STATUS,
 } from './connection.ts'
 import type { HopLog } from './hoplog.ts'
-import { FLAG_REPLY, PROTOCOL_TCP, TCP_ACK, TCP_FIN, TCP_SYN } from './packet.ts'
+import { FLAG_REPLY, PROTOCOL_TCP, TCP_ACK, TCP_FIN, TCP_SYN, wholeMs } from './packet.ts'
 import {
   ENDPOINT_CONNECTIONS,
   ENDPOINT_WORDS,
@@ -219,7 +219,7 @@ export class Upstreams {
     this.group[at] = group
     this.peer[at] = address
     this.peerPort[at] = port
-    this.openedMs[at] = nowMs
+    this.openedMs[at] = wholeMs(tick)
     this.requests[at] = 0
     this.shardOf[group] = shard
     this.own(at, TCP_SYN | TCP_ACK | FLAG_REPLY, SYN_BYTES, nowMs, tick, shard)
@@ -253,19 +253,20 @@ export class Upstreams {
       this.release(upstream)
       return
     }
-    if (this.requests[upstream] >= MOST_REQUESTS || nowMs - this.openedMs[upstream] >= LIFE_MS) {
+    if (this.requests[upstream] >= MOST_REQUESTS || wholeMs(tick) - this.openedMs[upstream] >= LIFE_MS) {
       this.count(INGRESS_WORN, 1)
       this.close(upstream, nowMs, tick)
       return
     }
-    this.usedMs[upstream] = nowMs
+    const usedMs = wholeMs(tick)
+    this.usedMs[upstream] = usedMs
     this.previous[upstream] = -1
     this.next[upstream] = this.head[group]
     if (this.head[group] >= 0) this.previous[this.head[group]] = upstream
     else this.tail[group] = upstream
     this.head[group] = upstream
     this.idle[group]++
-    this.dueMs[shard] = Math.min(this.dueMs[shard], nowMs + IDLE_MS)
+    this.dueMs[shard] = Math.min(this.dueMs[shard], usedMs + IDLE_MS)
     if (this.idle[group] <= KEEPALIVE) return
     const last = this.tail[group]
     this.unlink(last)
@@ -291,7 +292,7 @@ export class Upstreams {
     let due = Number.MAX_SAFE_INTEGER
     for (let group = 0; group < this.head.length; group++) {
       if (this.shardOf[group] !== shard) continue
-      while (this.tail[group] >= 0 && this.usedMs[this.tail[group]] + IDLE_MS <= nowMs) {
+      while (this.tail[group] >= 0 && this.usedMs[this.tail[group]] + IDLE_MS <= wholeMs(tick)) {
         this.expire(this.tail[group], nowMs, tick)
       }
       if (this.tail[group] >= 0) due = Math.min(due, this.usedMs[this.tail[group]] + IDLE_MS)

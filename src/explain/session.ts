@@ -264,7 +264,7 @@ export class Session {
     const base = this.dataplane.lines[line + LINE_ENTRY]! << ENTRY_SHIFT
     return {
       name: STATE_NAMES[entries[base + ENTRY_STATE]! & 15]!,
-      secondsLeft: (entries[base + ENTRY_EXPIRES]! - nowMs) / 1000,
+      secondsLeft: ((entries[base + ENTRY_EXPIRES]! - nowMs) | 0) / 1000,
     }
   }
 }

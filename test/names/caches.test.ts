@@ -69,10 +69,10 @@ function stage({ address, cacheMs, clientCacheMs = 0, replicas = [0, 1, 2] }: St
 /** A dataplane that delivers every question to the replica named. */
 function setUp(first: RuleColumns, seed = 1) {
   const layout = resultLayout(1, ENDPOINTS)
-  const tracker = { nowMs: 0 }
+  const tracker = { nowMs: 0, exactMs: (): number => tracker.nowMs }
   const carrier = {
     path: new Path(),
-    tracker: tracker as Tracker,
+    tracker: tracker as unknown as Tracker,
     seed,
     result: new Float64Array(layout.length),
     layout,
