@@ -117,7 +117,7 @@ function boundNodes(object: KubeObject): string[] {
 }
 
 function isScalable(object: KubeObject): object is Workload {
-  return object.kind === 'Deployment' || object.kind === 'StatefulSet' || object.kind === 'ReplicaSet'
+  return ['Deployment', 'StatefulSet', 'ReplicaSet', 'ReplicationController'].includes(object.kind)
 }
 
 function isNamed({ metadata }: KubeObject, namespace: string, name: string): boolean {

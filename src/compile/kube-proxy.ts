@@ -63,7 +63,9 @@ export function proxySettings(cluster: Cluster, mode: ProxyMode | null, warnings
   if (written !== '' && !MODES.includes(written)) {
     warnings.push(notModelled('mode', `kube-proxy mode "${written}" is not modelled; nftables is used`))
   }
-  const chosen = mode ?? (MODES.includes(written) ? (written as ProxyMode) : 'nftables')
+  // A configuration without a mode is iptables on Linux; where there is no configuration at all, the newer default is shown.
+  const otherwise: ProxyMode = config === null || written !== '' ? 'nftables' : 'iptables'
+  const chosen = mode ?? (MODES.includes(written) ? (written as ProxyMode) : otherwise)
   const scheduler = config?.ipvs?.scheduler ?? ''
   if (chosen === 'ipvs' && SCHEDULERS[scheduler] === undefined) {
     warnings.push(notModelled('ipvs.scheduler', `ipvs scheduler "${scheduler}" is not modelled; rr is used`))

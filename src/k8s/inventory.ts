@@ -7,6 +7,7 @@ import type {
   ConfigMap,
   EndpointSlice,
   Endpoints,
+  HorizontalPodAutoscaler,
   Ingress,
   IngressClass,
   KubeObject,
@@ -29,6 +30,7 @@ export interface Inventory {
   readonly pods: Pod[]
   readonly namespaces: Namespace[]
   readonly workloads: Workload[]
+  readonly autoscalers: HorizontalPodAutoscaler[]
   readonly ingresses: Ingress[]
   readonly ingressClasses: IngressClass[]
   readonly serviceCidrs: ServiceCidr[]
@@ -45,6 +47,7 @@ export function takeInventory(objects: readonly KubeObject[]): Inventory {
     pods: [],
     namespaces: [],
     workloads: [],
+    autoscalers: [],
     ingresses: [],
     ingressClasses: [],
     serviceCidrs: [],
@@ -73,9 +76,13 @@ export function takeInventory(objects: readonly KubeObject[]): Inventory {
         break
       case 'Deployment':
       case 'ReplicaSet':
+      case 'ReplicationController':
       case 'StatefulSet':
       case 'DaemonSet':
         inventory.workloads.push(object)
+        break
+      case 'HorizontalPodAutoscaler':
+        inventory.autoscalers.push(object)
         break
       case 'Ingress':
         inventory.ingresses.push(object)

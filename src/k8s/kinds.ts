@@ -36,6 +36,7 @@ import type {
   EndpointAddress,
   EndpointSlice,
   Endpoints,
+  HorizontalPodAutoscaler,
   Ingress,
   IngressBackend,
   IngressClass,
@@ -370,6 +371,26 @@ const kubeProxy = object<Body<KubeProxyConfiguration>>({
   }),
 })
 
+const autoscaler = object<Body<HorizontalPodAutoscaler>>(
+  {
+    spec: object(
+      {
+        scaleTargetRef: object({ kind: string, name: string }, ['kind', 'name']),
+        minReplicas: count,
+        maxReplicas: count,
+      },
+      ['scaleTargetRef'],
+    ),
+    status: object({ desiredReplicas: count }),
+  },
+  ['spec'],
+)
+/** As a ReplicaSet, but its selector is a map of labels. */
+const replicationController: Reader<object> = (value) => {
+  const { spec } = value as { spec?: { selector?: unknown } }
+  if (spec?.selector === undefined || spec.selector === null) return workload(value)
+  return workload({ ...(value as object), spec: { ...spec, selector: { matchLabels: spec.selector } } })
+}
 const apps = { apiVersions: ['apps/v1'], namespaced: true, body: workload } as const
 const definitions: Readonly<Record<KubeObject['kind'], KindDefinition>> = {
   Service: { apiVersions: ['v1'], namespaced: true, body: service },
@@ -382,6 +403,12 @@ const definitions: Readonly<Record<KubeObject['kind'], KindDefinition>> = {
   ReplicaSet: apps,
   StatefulSet: apps,
   DaemonSet: apps,
+  ReplicationController: { apiVersions: ['v1'], namespaced: true, body: replicationController },
+  HorizontalPodAutoscaler: {
+    apiVersions: ['autoscaling/v2', 'autoscaling/v1', 'autoscaling/v2beta2', 'autoscaling/v2beta1'],
+    namespaced: true,
+    body: autoscaler,
+  },
   Ingress: { apiVersions: ['networking.k8s.io/v1'], namespaced: true, body: ingress },
   IngressClass: {
     apiVersions: ['networking.k8s.io/v1'],
@@ -398,6 +425,9 @@ const definitions: Readonly<Record<KubeObject['kind'], KindDefinition>> = {
   KubeProxyConfiguration: { apiVersions: ['kubeproxy.config.k8s.io/v1alpha1'], namespaced: false, body: kubeProxy },
 }
 const byKind: ReadonlyMap<string, KindDefinition> = new Map(Object.entries(definitions))
+
+/** Kinds that are read. */
+export const READ_KINDS: readonly string[] = Object.keys(definitions)
 
 /** The definition of a kind that has a part in the dataplane, or undefined. */
 export function kindDefinition(kind: string): KindDefinition | undefined {

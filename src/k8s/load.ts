@@ -20,7 +20,8 @@ import {
 } from 'js-yaml'
 import { UserError, type Warning } from '../errors.ts'
 import { unknownFields } from './fields.ts'
-import { kindDefinition, readObject } from './kinds.ts'
+import { kindDefinition, READ_KINDS, readObject } from './kinds.ts'
+import { type PassedOver, shapesTraffic, warningsOf } from './passed-over.ts'
 import { FieldProblem, formatPath, isMap } from './schema.ts'
 import type { KubeObject, Origin } from './types.ts'
 
@@ -31,6 +32,8 @@ export interface ManifestFile {
 
 export interface ParsedManifests {
   readonly objects: KubeObject[]
+  /** Objects of kinds that shape traffic and are not modelled: each kind has its warning. */
+  readonly passedOver: readonly PassedOver[]
   readonly warnings: Warning[]
 }
 
@@ -158,6 +161,7 @@ export function formatOrigin(origin: Origin, path = ''): string {
 class Loader {
   readonly #objects = new Map<string, KubeObject>()
   readonly #warnings: Warning[] = []
+  readonly #passed: PassedOver[] = []
   readonly #alike = new Map<string, { first: Warning; count: number }>()
 
   add(value: unknown, file: string, document: number): void {
@@ -170,7 +174,12 @@ class Loader {
       const message = `and ${count - MAX_ALIKE} more like it: ${first.message}`
       this.#warnings.push({ code: first.code, where: first.where, message })
     }
-    return { objects: [...this.#objects.values()], warnings: this.#warnings }
+    const versions = new Set(READ_KINDS.flatMap((kind) => kindDefinition(kind)!.apiVersions))
+    return {
+      objects: [...this.#objects.values()],
+      passedOver: this.#passed.filter(({ kind, apiVersion }) => shapesTraffic(kind, apiVersion)),
+      warnings: [...this.#warnings, ...warningsOf(this.#passed, READ_KINDS, versions)],
+    }
   }
 
   #addValue(value: unknown, place: Place, depth: number): void {
@@ -210,7 +219,18 @@ class Loader {
 
   #addObject(value: Record<string, unknown>, kind: string, place: Place): void {
     const definition = kindDefinition(kind)
-    if (definition === undefined) return
+    if (definition === undefined) {
+      const metadata = isMap(value['metadata']) ? value['metadata'] : {}
+      const text = (field: unknown): string => (typeof field === 'string' ? field : '')
+      this.#passed.push({
+        apiVersion: text(value['apiVersion']),
+        kind,
+        namespace: text(metadata['namespace']),
+        name: text(metadata['name']),
+        where: formatPlace(place),
+      })
+      return
+    }
     const apiVersion = value['apiVersion']
     if (typeof apiVersion !== 'string' || apiVersion === '') {
       throw fieldError(place, kind, new FieldProblem('nothing', definition.apiVersions[0]!), 'apiVersion')

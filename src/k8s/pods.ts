@@ -11,7 +11,15 @@ import { ipFamily } from './ip.ts'
 import { cpusIn, type PlannedNode } from './nodes.ts'
 import { Scheduler } from './schedule.ts'
 import type { Pod, PodSpec } from './types.ts'
-import { type DesiredPod, daemonPods, podMakers, replicaPods, writtenPods } from './workloads.ts'
+import {
+  checkPodCount,
+  type DesiredPod,
+  daemonPods,
+  podMakers,
+  replicaPods,
+  replicasOf,
+  writtenPods,
+} from './workloads.ts'
 
 /** A pod and the node name that its endpoints carry: as written, even if there is no such Node. */
 export interface PlannedPod {
@@ -45,10 +53,17 @@ export function derivePods(
     const title = titleOf(workload)
     const own = ofOwner.get(title) ?? []
     const isDaemon = workload.kind === 'DaemonSet'
-    const desired = isDaemon ? daemonPods(workload, own, nodes, placer.scheduler) : replicaPods(workload, own)
+    const replicas = isDaemon ? null : replicasOf(workload, inventory)
+    checkPodCount(planned.length + (replicas?.count ?? 0))
+    const desired =
+      replicas === null
+        ? daemonPods(workload, own, nodes, placer.scheduler)
+        : replicaPods(workload, own, replicas.count)
     if (desired.length === 0) continue
     const placed = placer.placeAll(desired)
-    planned.push(...placed)
+    for (const pod of placed) planned.push(pod)
+    if (replicas !== null && replicas.decidedBy !== '')
+      notes.derive(title, `${replicas.count} replicas by ${replicas.decidedBy}`)
     notes.derive(title, `${placed.length} ${placed.length === 1 ? 'pod' : 'pods'}: ${describeNodes(placed)}`)
     warnOfScheduling(title, workload.spec.template.spec, notes)
     const unplaced = placed.filter(({ pod }) => pod.nodeName === '').length

@@ -2,7 +2,7 @@
  * Manifests cut down to what has a part in the dataplane, for a trace that other people get to see.
  *
  * What stays is what the readers of kinds.ts keep: no Secret, no other ConfigMap than CoreDNS', no environment, no command, no
- * managed fields. Of annotations those of Kubernetes' own domains stay, without snippets and what kubectl applied last.
+ * managed fields. Of kinds that are warned of, kind and name stay, so that a replay warns as well. Of annotations those of Kubernetes' own domains stay, without snippets and what kubectl applied last.
  */
 import { type ManifestFile, parseManifests } from './load.ts'
 import type { KubeObject, PodSpec } from './types.ts'
@@ -12,7 +12,12 @@ const ANNOTATION_PRIVATE = /^kubectl\.kubernetes\.io\/|snippet|secret/i
 /** The same objects in the same files, each file a `kind: List`; files without any are left out. */
 export function reduceManifests(files: readonly ManifestFile[]): ManifestFile[] {
   return files.flatMap(({ name, text }) => {
-    const items = parseManifests([{ name, text }]).objects.map(reduceObject)
+    const { objects, passedOver } = parseManifests([{ name, text }])
+    const left = passedOver.map(({ apiVersion, kind, namespace, name: title }) => ({
+      ...{ apiVersion, kind },
+      metadata: { name: title, ...(namespace === '' ? {} : { namespace }) },
+    }))
+    const items = [...objects.map(reduceObject), ...left]
     return items.length === 0 ? [] : [{ name, text: JSON.stringify({ apiVersion: 'v1', kind: 'List', items }) }]
   })
 }

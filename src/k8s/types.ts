@@ -196,8 +196,12 @@ export interface PodTemplate {
   spec: PodSpec
 }
 
-/** Deployment, ReplicaSet, StatefulSet and DaemonSet; the last has no `replicas`, only StatefulSet has `serviceName`. */
-export interface Workload extends KubeObjectOf<'Deployment' | 'ReplicaSet' | 'StatefulSet' | 'DaemonSet'> {
+/**
+ * Deployment, ReplicaSet, ReplicationController, StatefulSet and DaemonSet; the last has no `replicas`, only StatefulSet has
+ * `serviceName`. A ReplicationController's selector is a map of labels in its manifest and `matchLabels` here.
+ */
+export interface Workload
+  extends KubeObjectOf<'Deployment' | 'ReplicaSet' | 'ReplicationController' | 'StatefulSet' | 'DaemonSet'> {
   spec: {
     replicas?: number
     serviceName?: string
@@ -205,6 +209,11 @@ export interface Workload extends KubeObjectOf<'Deployment' | 'ReplicaSet' | 'St
     template: PodTemplate
     ordinals?: { start?: number }
   }
+}
+
+export interface HorizontalPodAutoscaler extends KubeObjectOf<'HorizontalPodAutoscaler'> {
+  spec: { scaleTargetRef: { kind: string; name: string }; minReplicas?: number; maxReplicas?: number }
+  status?: { desiredReplicas?: number }
 }
 
 export interface LabelSelector {
@@ -277,6 +286,7 @@ export type KubeObject =
   | Pod
   | Namespace
   | Workload
+  | HorizontalPodAutoscaler
   | Ingress
   | IngressClass
   | ServiceCidr

@@ -6,6 +6,7 @@
  * Source: kubernetes/kubernetes pkg/controller/{deployment,replicaset,statefulset,daemon}; generated names are at most
  *         63 characters, 58 of them given (apiserver pkg/storage/names).
  */
+import { UserError } from '../errors.ts'
 import { stableSuffix } from './hash.ts'
 import { type Inventory, keyOf, titleOf } from './inventory.ts'
 import { LabelIndex, type Labels } from './labels.ts'
@@ -57,13 +58,63 @@ export function writtenPods(inventory: Inventory): DesiredPod[] {
     }))
 }
 
+/** Pods that a cluster is tested with at most (Kubernetes, considerations for large clusters). */
+const MAX_PODS = 150_000
+
+/** How many pods a workload has, and which autoscaler says so: '' for its own `replicas`. */
+export interface Replicas {
+  readonly count: number
+  readonly decidedBy: string
+}
+
+/**
+ * What the autoscaler last wanted, else `replicas` within its bounds; `replicas: 0` switches an autoscaler off.
+ *
+ * @throws UserError E_TOO_MANY_PODS
+ * Source: kubernetes/kubernetes pkg/controller/podautoscaler/horizontal.go
+ */
+export function replicasOf(workload: Workload, { autoscalers }: Inventory): Replicas {
+  const { replicas } = workload.spec
+  const scaler = autoscalers.find(
+    ({ metadata, spec: { scaleTargetRef } }) =>
+      scaleTargetRef.kind === workload.kind &&
+      scaleTargetRef.name === workload.metadata.name &&
+      (metadata.namespace ?? 'default') === namespaceOf(workload),
+  )
+  const own = replicas ?? 1
+  const { minReplicas = 1, maxReplicas = Number.MAX_SAFE_INTEGER } = scaler?.spec ?? {}
+  const scaled = scaler === undefined || own === 0 ? own : (scaler.status?.desiredReplicas ?? 0)
+  const count = scaler === undefined || scaled > 0 ? scaled : Math.min(maxReplicas, Math.max(minReplicas, own))
+  const decided = scaler !== undefined && own !== 0
+  if (count > MAX_PODS) {
+    const field = decided && count !== own ? `the replicas that ${titleOf(scaler)} asks for` : 'spec.replicas'
+    throw new UserError(
+      'E_TOO_MANY_PODS',
+      `${field} of ${titleOf(workload)} is ${count}; a cluster has at most ${MAX_PODS} pods`,
+      {
+        where: `${workload.origin.file}, document ${workload.origin.document}, spec.replicas`,
+      },
+    )
+  }
+  return { count: own === 0 ? 0 : count, decidedBy: decided && count !== own ? titleOf(scaler) : '' }
+}
+
+/** @throws UserError E_TOO_MANY_PODS where the workloads together ask for more than a cluster holds */
+export function checkPodCount(pods: number): void {
+  if (pods <= MAX_PODS) return
+  throw new UserError(
+    'E_TOO_MANY_PODS',
+    `the workloads ask for ${pods} pods together; a cluster has at most ${MAX_PODS}`,
+  )
+}
+
 /**
  * The pods that `workload` would add to those written for it; for a DaemonSet see `daemonPods`.
  *
- * @param own  the written pods that belong to it
+ * @param own       the written pods that belong to it
+ * @param replicas  as `replicasOf` has them
  */
-export function replicaPods(workload: Workload, own: readonly DesiredPod[]): DesiredPod[] {
-  const replicas = workload.spec.replicas ?? 1
+export function replicaPods(workload: Workload, own: readonly DesiredPod[], replicas: number): DesiredPod[] {
   if (workload.kind === 'StatefulSet') {
     const start = workload.spec.ordinals?.start ?? 0
     const names = new Set(own.map(({ name }) => name))

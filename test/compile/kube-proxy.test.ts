@@ -51,7 +51,7 @@ describe('defaults', () => {
 
 describe('mode', () => {
   test.each([
-    ['', null, 'nftables', []],
+    ['', null, 'iptables', []],
     ['iptables', null, 'iptables', []],
     ['ipvs', null, 'ipvs', []],
     ['iptables', 'ipvs', 'ipvs', []],
@@ -66,7 +66,7 @@ describe('mode', () => {
     const config = { iptables: { masqueradeAll: true } }
     expect(settingsOf(config, 'iptables').masqueradeAll).toBe(true)
     expect(settingsOf(config, 'nftables').masqueradeAll).toBe(false)
-    expect(settingsOf({ nftables: { masqueradeAll: true } }).masqueradeAll).toBe(true)
+    expect(settingsOf({ nftables: { masqueradeAll: true } }, 'nftables').masqueradeAll).toBe(true)
     expect(settingsOf({ ipvs: { masqueradeAll: true } }, 'ipvs').masqueradeAll).toBe(true)
   })
 
