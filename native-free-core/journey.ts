@@ -7,7 +7,7 @@
  * Cost: 0.5 to 0.9 µs for a connection on one node, by the size of its table; allocates nothing.
  */
 import { LINE_CLIENT, LINE_DESTINATION, LINE_PORTS, LINE_SHIFT } from './connection.ts'
-import { CLASS_NONE, CLASS_SYN, INVALID, initialState, REOPEN } from './conntrack.ts'
+import { CLASS_NONE, CLASS_SYN, ESTABLISHED, INVALID, initialState, REOPEN } from './conntrack.ts'
 import {
   ACTION_DNAT,
   ACTION_NONE,
@@ -67,11 +67,13 @@ import {
   FRONTEND_BALANCER_PROXY,
   FRONTEND_LOAD_BALANCER_IP,
   familyOf,
+  MODE_IPVS,
   type RuleColumns,
   SETTING_BALANCER_NANOS,
   SETTING_CLIENT_NANOS,
   SETTING_EGRESS_MASQUERADE,
   SETTING_LOCAL_DELIVERY_NANOS,
+  SETTING_MODE,
   SETTING_NODES,
   SETTING_TCP_LOOSE,
   WAY_PROXY,
@@ -84,6 +86,7 @@ import {
   REASON_INSERT_FAILED,
   REASON_INVALID_STATE,
   REASON_NO_HEALTHY_NODE,
+  REASON_NO_IPVS_CONNECTION,
   REASON_NO_ROUTE,
   REASON_NO_SERVICE,
   REASON_NONE,
@@ -385,9 +388,11 @@ export class Journey implements Carrier {
     if (decision.action === ACTION_NONE) return -1
     if (decision.reason !== REASON_NONE) return decision.reason
     if (decision.action !== ACTION_DNAT) return this.passPlain(node, false)
-    if (initialState(this.protocol, this.flagClass, rules.settings[SETTING_TCP_LOOSE] !== 0) === INVALID) {
-      return this.invalid(node)
-    }
+    const loose = rules.settings[SETTING_TCP_LOOSE] !== 0
+    const state = initialState(this.protocol, this.flagClass, loose)
+    if (state === INVALID) return this.invalid(node)
+    // What conntrack would pick up reaches the address itself: ipvs makes connections of SYNs only (tcp_conn_schedule, ip_vs_proto_tcp.c).
+    if (state === ESTABLISHED && rules.settings[SETTING_MODE] === MODE_IPVS) return REASON_NO_IPVS_CONNECTION
     const word = draw(this.seed, this.connectionWord, node, PURPOSE_ENDPOINT)
     const endpoint = this.selector.choose(decision, node, this.source, this.destination, word)
     if (this.selector.lastAffinity >= 0) {

@@ -37,6 +37,7 @@ export const REASON_BACKLOG_FULL = 18
 export const REASON_NAME_NOT_RESOLVED = 19
 export const REASON_DNS_LOST = 20
 export const REASON_POD_QUEUE_FULL = 21
+export const REASON_NO_IPVS_CONNECTION = 22
 
 export interface Reason {
   readonly code: number
@@ -173,6 +174,12 @@ export const REASONS: readonly Reason[] = [
     name: 'pod-queue-full',
     verdict: DROP,
     sentence: 'as many requests as the pod lets wait were waiting for it already',
+  },
+  {
+    code: REASON_NO_IPVS_CONNECTION,
+    name: 'no-ipvs-connection',
+    verdict: REJECT,
+    sentence: 'ipvs has forgotten the connection and makes a new one for a SYN only; the node answers with a RST',
   },
 ]
 

@@ -5,19 +5,12 @@
  * endpoints by the string of ip:port. Cost: about 20 µs a service port; 10,000 Services on 100 nodes take under a second.
  */
 import {
-  CLOSE_BY_CLIENT,
-  CLOSE_BY_SERVER,
-  CLOSE_WAIT,
   DETECTOR_CLUSTER_CIDR,
   DETECTOR_LOCAL_PODS,
   DETECTOR_NODE_CIDR,
   DETECTOR_NONE,
-  ESTABLISHED,
-  FIN_WAIT,
   FRONTEND_NAMES,
   frontendHash,
-  GENERIC,
-  LAST_ACK,
   MODE_IPTABLES,
   MODE_IPVS,
   MODE_NFTABLES,
@@ -62,14 +55,6 @@ import {
   SETTING_TCP_LOOSE,
   SETTING_UNACKNOWLEDGED_MS,
   SETTING_ZONES,
-  STATE_COUNT,
-  SYN_RECV,
-  SYN_SENT,
-  SYN_SENT2,
-  TIME_WAIT,
-  UDP_REPLIED,
-  UDP_STREAM,
-  UDP_UNREPLIED,
 } from '../../native-free-core/index.ts'
 import type { Warning } from '../errors.ts'
 import type { Cluster, ClusterNode } from '../k8s/cluster.ts'
@@ -84,6 +69,7 @@ import type { Model } from './model.ts'
 import { destinationMeaning, type NameTables, nameColumns } from './names.ts'
 import type { Registry } from './registry.ts'
 import { stationColumns } from './stations.ts'
+import { timeoutColumn } from './timeouts.ts'
 import {
   clusterEndpoints,
   endpointsOfPort,
@@ -550,28 +536,6 @@ function meanColdNanos({
 }: Model): number {
   const last = p90 + ((p99 - p90) / 0.09) * 0.1
   return (0.5 * p50) / 2 + (0.4 * (p50 + p90)) / 2 + (0.1 * (p90 + last)) / 2
-}
-
-/** The kernel's timeouts, with kube-proxy's where the model file does not set them itself. */
-function timeoutColumn(settings: ProxySettings, model: Model, endMs: number): Int32Array {
-  const ms = new Float64Array(STATE_COUNT)
-  const pick = (name: 'tcpEstablishedSeconds' | 'tcpCloseWaitSeconds' | 'udpSeconds' | 'udpStreamSeconds'): number =>
-    model.written.has(name) || settings[name] === 0 ? model[name] : settings[name]
-  ms[SYN_SENT] = model.tcpSynSentSeconds
-  ms[SYN_SENT2] = model.tcpSynSentSeconds
-  ms[SYN_RECV] = model.tcpSynRecvSeconds
-  ms[ESTABLISHED] = pick('tcpEstablishedSeconds')
-  ms[FIN_WAIT] = model.tcpFinWaitSeconds
-  ms[CLOSE_WAIT] = pick('tcpCloseWaitSeconds')
-  ms[LAST_ACK] = model.tcpLastAckSeconds
-  ms[TIME_WAIT] = model.tcpTimeWaitSeconds
-  ms[CLOSE_BY_CLIENT] = model.tcpCloseSeconds
-  ms[CLOSE_BY_SERVER] = model.tcpCloseSeconds
-  ms[UDP_UNREPLIED] = pick('udpSeconds')
-  ms[UDP_REPLIED] = pick('udpSeconds')
-  ms[UDP_STREAM] = pick('udpStreamSeconds')
-  ms[GENERIC] = model.genericSeconds
-  return Int32Array.from(ms, (seconds) => cutTimeout(seconds * 1000, endMs))
 }
 
 /** One-way time by pair of zones; index 0 is a node without a zone, which is taken to be near everything. */

@@ -31,12 +31,21 @@ export interface ProxySettings {
   readonly tcpCloseWaitSeconds: number
   readonly udpSeconds: number
   readonly udpStreamSeconds: number
+  /** Of ipvs's own table of connections; a connection is forgotten by conntrack too when ipvs forgets it. */
+  readonly ipvsTcpSeconds: number
+  readonly ipvsFinSeconds: number
 }
 
 /** nf_conntrack_max of a kernel that nobody configured: its buckets on a machine with 4 GiB and more. */
 export const KERNEL_CONNTRACK_MAX = 262_144
 /** Current kube-proxy does not scale past this, however many cores. */
 const CONNTRACK_MAX_SCALED = 1_048_576
+
+/** tcp_timeouts of linux net/netfilter/ipvs/ip_vs_proto_tcp.c, which kube-proxy's ipvs.tcpTimeout and tcpFinTimeout replace. */
+const IPVS_TCP_SECONDS = 900
+const IPVS_FIN_SECONDS = 120
+/** The same table's CLOSE_WAIT, which nothing replaces. */
+export const IPVS_CLOSE_WAIT_SECONDS = 60
 
 const MODES: readonly string[] = ['nftables', 'iptables', 'ipvs']
 
@@ -99,6 +108,8 @@ export function proxySettings(cluster: Cluster, mode: ProxyMode | null, warnings
     tcpCloseWaitSeconds: seconds(config?.conntrack?.tcpCloseWaitTimeout, 3_600, warnings),
     udpSeconds: seconds(config?.conntrack?.udpTimeout, 0, warnings),
     udpStreamSeconds: seconds(config?.conntrack?.udpStreamTimeout, 0, warnings),
+    ipvsTcpSeconds: seconds(config?.ipvs?.tcpTimeout, 0, warnings) || IPVS_TCP_SECONDS,
+    ipvsFinSeconds: seconds(config?.ipvs?.tcpFinTimeout, 0, warnings) || IPVS_FIN_SECONDS,
   }
 }
 

@@ -358,7 +358,10 @@ const kubeProxy = object<Body<KubeProxyConfiguration>>({
   nodePortAddresses: list((value) => (value === 'primary' ? value : cidr(value))),
   featureGates: mapOf(boolean),
   iptables: object({ masqueradeAll: boolean, localhostNodePorts: boolean }),
-  ipvs: object({ scheduler: string, masqueradeAll: boolean }),
+  ipvs: object({
+    ...{ scheduler: string, masqueradeAll: boolean },
+    ...{ tcpTimeout: string, tcpFinTimeout: string, udpTimeout: string },
+  }),
   nftables: object({ masqueradeAll: boolean }),
   conntrack: object({
     maxPerCore: count,

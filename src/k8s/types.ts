@@ -265,7 +265,13 @@ export interface KubeProxyConfiguration extends KubeObjectOf<'KubeProxyConfigura
   nodePortAddresses?: string[] | null
   featureGates?: Record<string, boolean>
   iptables?: { masqueradeAll?: boolean; localhostNodePorts?: boolean | null }
-  ipvs?: { scheduler?: string; masqueradeAll?: boolean }
+  ipvs?: {
+    scheduler?: string
+    masqueradeAll?: boolean
+    tcpTimeout?: string
+    tcpFinTimeout?: string
+    udpTimeout?: string
+  }
   nftables?: { masqueradeAll?: boolean }
   conntrack?: {
     maxPerCore?: number

@@ -340,8 +340,18 @@ class Router {
       const backend = this.backendOf(result, seen)
       const status = backend < 0 ? result.status : 200
       const rule = this.table.rules[result.ruleId]?.text ?? null
+      if ((this.table.rules[result.ruleId]?.sourceRanges ?? null) !== null) this.warnOfRanges(result.ingress ?? '')
       const name = { status, rule, ingress: result.ingress, service: result.service }
       return this.routes.number(JSON.stringify([name, backend]), () => ({ ...name, backend }))
+    })
+  }
+
+  private warnOfRanges(ingress: string): void {
+    this.warnings.push({
+      code: 'W_NOT_MODELLED',
+      where: `Ingress ${ingress}`,
+      message:
+        'its lists of allowed and denied clients are not asked in a replay: who is refused with 403, which under Cluster can be everybody, is answered by explain',
     })
   }
 

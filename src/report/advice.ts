@@ -49,6 +49,13 @@ const GAIN: Readonly<Record<string, string>> = {
   imbalance: 'a more even load',
   'request-imbalance': 'requests shared more evenly',
   'connections-failed': 'fewer failures',
+  'connections-broken': 'fewer broken connections',
+  'names-failed': 'fewer names that fail',
+  'forwarded-for': 'proxies that know the client',
+  conntrack: 'emptier conntrack tables',
+  'source-ports': 'fewer source ports in use',
+  cpu: 'less busy nodes',
+  'pod-cpu': 'less busy pods',
   'requests-failed': 'fewer failures',
   'requests-refused': 'fewer refusals',
 }

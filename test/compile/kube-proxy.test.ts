@@ -44,6 +44,8 @@ describe('defaults', () => {
       tcpCloseWaitSeconds: 3_600,
       udpSeconds: 0,
       udpStreamSeconds: 0,
+      ipvsTcpSeconds: 900,
+      ipvsFinSeconds: 120,
       warnings: [],
     })
   })

@@ -59,6 +59,7 @@ describe('against the oracle', () => {
         'invalid-state',
         'no-endpoint',
         'no-healthy-node',
+        'no-ipvs-connection',
         'no-local-endpoint',
         'no-route',
         'not-in-source-ranges',

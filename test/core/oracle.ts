@@ -77,6 +77,7 @@ interface Connection {
   endpoint: number
 }
 
+const IPVS_SECONDS: Partial<Record<State, number>> = { ESTABLISHED: 900, FIN_WAIT: 120, CLOSE_WAIT: 60 }
 const SECONDS: Readonly<Record<State, number>> = {
   'no entry': 0,
   SYN_SENT: 120,
@@ -237,6 +238,18 @@ export class Oracle {
     return 'entry-lost'
   }
 
+  /** ipvs forgets sooner than conntrack, and takes the entry along. */
+  private seconds(state: State): number {
+    return this.options.mode === 'ipvs'
+      ? Math.min(SECONDS[state], IPVS_SECONDS[state] ?? SECONDS[state])
+      : SECONDS[state]
+  }
+
+  /** ipvs translates a SYN or what it knows; the node itself answers everything else. */
+  private isUnknownToIpvs(protocol: number, packet: Packet): boolean {
+    return this.options.mode === 'ipvs' && this.firstState(protocol, packet) === 'ESTABLISHED'
+  }
+
   private firstState(protocol: number, packet: Packet): State | null {
     if (protocol === UDP) return 'unreplied'
     if (protocol !== TCP) return 'generic'
@@ -261,7 +274,7 @@ export class Oracle {
     if (entry.state !== next) entry.synIgnored = false
     entry.state = next
     const inFlight = next === 'ESTABLISHED' && (packet.length > 60 || entry.pickedUp)
-    entry.expiresMs = this.nowMs + (inFlight ? UNACKNOWLEDGED_SECONDS : SECONDS[next]) * 1000
+    entry.expiresMs = this.nowMs + (inFlight ? UNACKNOWLEDGED_SECONDS : this.seconds(next)) * 1000
     return next
   }
 
@@ -376,6 +389,7 @@ export class Oracle {
     if (decision.reason !== 0) return REASONS[decision.reason].name
     if (decision.action !== ACTION_DNAT) return this.forward(node, travel, false)
     if (this.firstState(connection.protocol, packet) === null) return 'invalid-state'
+    if (this.isUnknownToIpvs(connection.protocol, packet)) return 'no-ipvs-connection'
     const set = [...rules.members.subarray(decision.setStart, decision.setStart + decision.setCount)]
     const endpoint = this.choose(node, decision.servicePort, decision.frontend, set, travel)
     const backend = rules.endpointAddress[endpoint]
@@ -461,7 +475,7 @@ export class Oracle {
       seenReply: false,
       pickedUp,
       synIgnored: false,
-      expiresMs: this.nowMs + (pickedUp ? UNACKNOWLEDGED_SECONDS : SECONDS[state]) * 1000,
+      expiresMs: this.nowMs + (pickedUp ? UNACKNOWLEDGED_SECONDS : this.seconds(state)) * 1000,
     }
     this.tables[node].set(keyOf(entry.original, protocol), entry)
     this.tables[node].set(keyOf(entry.reply, protocol), entry)
