@@ -264,7 +264,8 @@ function readBlock(syntax: SyntaxBlock, warnings: Warning[]): ServerBlock {
     warnings.push({
       code: 'W_NO_FORWARD',
       where: `${COREFILE_WHERE}, line ${syntax.line}`,
-      message: 'no forward plugin: CoreDNS answers SERVFAIL for names outside its zones',
+      message:
+        'no forward plugin: CoreDNS answers SERVFAIL for names outside its zones; records given as upstream are answered',
     })
   }
   return {
