@@ -1,16 +1,18 @@
 /**
  * What CoreDNS answers to one question: a pure function of the server and the question.
  *
- * The order of decisions is CoreDNS' own: server block by longest zone → the kubernetes plugin's zone → record type → the
- * name's labels → Service, endpoint or pod; what the plugin does not answer goes to the resolver outside. Sections are in
+ * The order of decisions is CoreDNS' own: server block by longest zone → rewrite, autopath, acl, template, hosts → the
+ * kubernetes plugin's zone → record type → the name's labels → Service, endpoint or pod → forward, the resolver outside. Sections are in
  * the order of the cluster's slices; CoreDNS' `loadbalance` shuffles addresses afterwards, which is no part of this.
  * Invariants: never throws, always has an rcode; reads nothing but its arguments.
  * Cost: map look-ups and the records it returns.
  * Source: coredns/coredns plugin/kubernetes/{handler,kubernetes,parse,reverse,ns}.go and plugin/backend_lookup.go;
  * kubernetes/dns docs/specification.md 1.1.0.
  */
+import ipaddr from 'ipaddr.js'
 import { backendsOf, type Context, nameServers } from './backends.ts'
-import type { ServerBlock } from './corefile.ts'
+import type { AclRule, ServerBlock } from './corefile.ts'
+import { hostsReply } from './hosts.ts'
 import { absolute, addressOfReverse, below, isWithin, longestZone, lower, nameFault } from './names.ts'
 import {
   type DnsRecord,
@@ -21,6 +23,8 @@ import {
   type Upstream,
   upstreamReply,
 } from './records.ts'
+import { rewriteQuestion, rewriteReply } from './rewrite.ts'
+import { templateReply } from './template.ts'
 import { type DnsServer, endpointLabel, isPublished } from './zone.ts'
 
 export interface DnsQuestion {
@@ -30,6 +34,8 @@ export interface DnsQuestion {
   readonly qtype: string
   /** What the resolver outside the cluster knows; left out: nothing. */
   readonly upstream?: Upstream
+  /** Address of who asks, where that is known: `acl` and `autopath` look at it. */
+  readonly client?: string
 }
 
 /**
@@ -54,7 +60,8 @@ export function answerQuery(server: DnsServer, question: DnsQuestion): DnsReply 
   const qname = absolute(question.qname)
   if (qname !== '.' && nameFault(qname) !== null) return emptyReply('FORMERR')
   const qtype = recordType(question.qtype) ?? 'TYPE0'
-  return reply(server, qname, qtype, question.upstream ?? NOTHING_UPSTREAM, 0)
+  const asked = { upstream: question.upstream ?? NOTHING_UPSTREAM, client: question.client ?? '' }
+  return reply({ server, ...asked, depth: 0 }, qname, qtype)
 }
 
 /** What a resolver outside the cluster answers: for pods whose resolv.conf does not name the cluster's DNS server. */
@@ -79,19 +86,69 @@ export function blockOf(server: DnsServer, qname: string): ServerBlock | null {
   return best
 }
 
-function reply(server: DnsServer, qname: string, qtype: string, upstream: Upstream, depth: number): DnsReply {
-  if (depth > MAX_REENTRIES) return emptyReply('SERVFAIL')
-  const block = blockOf(server, qname)
+/** What one question carries through the plugins. */
+interface Chain {
+  readonly server: DnsServer
+  readonly upstream: Upstream
+  /** '' where it is not known. */
+  readonly client: string
+  readonly depth: number
+}
+
+/** The plugins of a server block in the order of plugin.cfg: rewrite, autopath, acl, then those that answer. */
+function reply(chain: Chain, qname: string, qtype: string): DnsReply {
+  if (chain.depth > MAX_REENTRIES) return emptyReply('SERVFAIL')
+  const block = blockOf(chain.server, qname)
   if (block === null) return emptyReply('REFUSED')
-  const plugin = block.kubernetes
+  if (block.rewrites.length === 0) return autopathReply(chain, block, qname, qtype)
+  const asked = rewriteQuestion(block.rewrites, { qname, qtype })
+  if (asked.broken) return emptyReply('SERVFAIL')
+  return rewriteReply(autopathReply(chain, block, asked.qname, asked.qtype), asked.responses)
+}
+
+/**
+ * `autopath @kubernetes`: a name with the first search domain of the pod that asks is walked through the whole list here,
+ * and the reply is put below the name asked for by a CNAME. Source: plugin/autopath/autopath.go, plugin/kubernetes/autopath.go.
+ */
+function autopathReply(chain: Chain, block: ServerBlock, qname: string, qtype: string): DnsReply {
+  const first = answerFrom(chain, block, qname, qtype)
+  const { kubernetes, autopath } = block
   const name = lower(qname)
+  if (kubernetes === null || autopath === null || longestZone(autopath, name) === null) return first
+  const zone = longestZone(kubernetes.zones, name)
+  const pod = chain.server.index.podsByAddress(chain.client)[0]
+  if (zone === null || pod === undefined || first.rcode !== 'NXDOMAIN') return first
+  const search = `${pod.namespace}.${below('svc', zone)}`
+  if (!name.endsWith(`.${search}`)) return first
+  const base = qname.slice(0, qname.length - search.length - 1)
+  for (const rest of [below('svc', zone), zone, '.']) {
+    const found = answerFrom(chain, block, below(base, rest), qtype)
+    if (found.rcode !== 'NOERROR') continue
+    const [record] = found.answer
+    if (record === undefined) return found
+    const alias: DnsRecord = { name: qname, ttl: record.ttl, type: 'CNAME', data: record.name }
+    return { ...found, answer: [alias, ...found.answer] }
+  }
+  return first
+}
+
+function answerFrom(chain: Chain, block: ServerBlock, qname: string, qtype: string): DnsReply {
+  const name = lower(qname)
+  const refused = aclReply(block.acl, name, qtype, chain.client)
+  if (refused !== null) return refused
+  const lookup = (target: string): DnsReply => reply({ ...chain, depth: chain.depth + 1 }, target, qtype)
+  const ready =
+    templateReply(block.templates, qname, qtype, lookup) ??
+    (block.hosts === null ? null : hostsReply(block.hosts, qname, qtype))
+  if (ready !== null) return ready
+  const plugin = block.kubernetes
   const zone = plugin === null ? null : longestZone(plugin.zones, name)
-  if (plugin === null || zone === null) return upstreamReply(upstream, qname, qtype)
+  if (plugin === null || zone === null) return forwardReply(chain, block, qname, qtype)
   if (qtype === 'AXFR' || qtype === 'IXFR') return emptyReply('REFUSED')
-  const context: Context = { server, plugin, zone: qname.slice(qname.length - zone.length), upstream, depth }
+  const context: Context = { ...chain, plugin, zone: qname.slice(qname.length - zone.length) }
   const found = findRecords(context, qname, qtype)
   if (found.answer === null) {
-    if (longestZone(plugin.fallthrough, name) !== null) return upstreamReply(upstream, qname, qtype)
+    if (longestZone(plugin.fallthrough, name) !== null) return forwardReply(chain, block, qname, qtype)
     return negativeReply('NXDOMAIN', context)
   }
   if (found.answer.length === 0) return negativeReply('NOERROR', context)
@@ -103,6 +160,35 @@ function reply(server: DnsServer, qname: string, qtype: string, upstream: Upstre
     authority: [],
     additional: found.additional ?? [],
   }
+}
+
+/**
+ * What no plugin takes is SERVFAIL. Where the whole Corefile has no forward and it was said all the same what a resolver
+ * outside knows, that resolver is asked: a test's Corefile is often cut down to the plugin it is about.
+ */
+function forwardReply({ server, upstream }: Chain, block: ServerBlock, qname: string, qtype: string): DnsReply {
+  const name = lower(qname)
+  const taken = block.forwards.some(({ zone, except }) => isWithin(zone, name) && longestZone(except, name) === null)
+  const standsIn =
+    upstream !== NOTHING_UPSTREAM && server.corefile.blocks.every(({ forwards }) => forwards.length === 0)
+  return taken || standsIn || block.answersElsewhere ? upstreamReply(upstream, qname, qtype) : emptyReply('SERVFAIL')
+}
+
+/** The first rule that fits; without the client's address one with `net` does not. A dropped question has no reply at all. */
+function aclReply(rules: readonly AclRule[], name: string, qtype: string, client: string): DnsReply | null {
+  const fits = ({ zones, types, nets }: AclRule): boolean =>
+    longestZone(zones, name) !== null &&
+    (types.size === 0 || types.has(qtype)) &&
+    (nets.length === 0 || (client !== '' && nets.some((net) => holds(net, client))))
+  const rule = rules.find(fits)
+  if (rule === undefined || rule.action === 'allow') return null
+  return emptyReply(rule.action === 'block' ? 'REFUSED' : rule.action === 'filter' ? 'NOERROR' : 'SERVFAIL')
+}
+
+function holds(net: string, client: string): boolean {
+  const address = ipaddr.parse(client)
+  const cidr = ipaddr.parseCIDR(net)
+  return address.kind() === cidr[0].kind() && address.match(cidr)
 }
 
 function emptyReply(rcode: Rcode): DnsReply {
@@ -181,7 +267,7 @@ function addressRecords(context: Context, owner: string, qtype: 'A' | 'AAAA', cn
       truncated ||= next.truncated ?? false
       continue
     }
-    const outside = reply(context.server, host, qtype, context.upstream, context.depth + 1)
+    const outside = reply({ ...context, depth: context.depth + 1 }, host, qtype)
     truncated ||= outside.truncated
     // A failing resolver leaves nothing; one that knows no such name or type leaves the CNAME alone.
     if (outside.rcode === 'NOERROR' || outside.rcode === 'NXDOMAIN') answer.push(alias, ...outside.answer)
@@ -230,8 +316,7 @@ function pointerRecords(context: Context, qname: string): readonly DnsRecord[] |
   for (const { namespace, service: serviceName, endpoint } of plugin.noEndpoints
     ? []
     : index.endpointsByAddress(address.text)) {
-    if (!isPublished(endpoint, plugin) || !exposed(namespace)) continue
-    if (plugin.ptrHostnameOnly && endpoint.hostname === '') continue
+    if (!isPublished(endpoint) || !exposed(namespace)) continue
     names.add(`${endpointLabel(endpoint, plugin)}.${serviceName}.${namespace}.svc`)
   }
   return names.size === 0 ? null : [...names].map(pointer)

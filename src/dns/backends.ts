@@ -28,6 +28,8 @@ export interface Context {
   /** In the case of the question. */
   readonly zone: string
   readonly upstream: Upstream
+  /** Address of who asks, '' where it is not known. */
+  readonly client: string
   readonly depth: number
 }
 
@@ -42,9 +44,7 @@ export function nameServers(context: Context): Backend[] {
     if (address !== null)
       servers.set(`${name} ${address.text}`, { host: address.text, kind: address.type, port: -1, name })
   }
-  const held = own
-    .flatMap(({ text }) => index.endpointsByAddress(text))
-    .filter(({ endpoint }) => isPublished(endpoint, plugin))
+  const held = own.flatMap(({ text }) => index.endpointsByAddress(text)).filter(({ endpoint }) => isPublished(endpoint))
   for (const { namespace, service: serviceName } of plugin.noEndpoints ? [] : held) {
     const service = index.service(serviceName, namespace)
     if (service === undefined) continue
@@ -52,7 +52,7 @@ export function nameServers(context: Context): Backend[] {
     for (const clusterIp of service.clusterIPs) add(name, clusterIp)
     if (!service.headless) continue
     for (const endpoint of index.endpoints(serviceName, namespace)) {
-      if (isPublished(endpoint, plugin)) add(`${endpointLabel(endpoint, plugin)}.${name}`, endpoint.address.text)
+      if (isPublished(endpoint)) add(`${endpointLabel(endpoint, plugin)}.${name}`, endpoint.address.text)
     }
   }
   if (servers.size === 0) for (const { text } of own) add(below('ns.dns', zone), text)
@@ -196,6 +196,6 @@ function publishedEndpoints(index: ZoneIndex, plugin: KubernetesPlugin, request:
   if (plugin.noEndpoints) return []
   return index
     .endpoints(request.service, request.namespace)
-    .filter((endpoint) => isPublished(endpoint, plugin))
+    .filter((endpoint) => isPublished(endpoint))
     .map((endpoint) => ({ label: endpointLabel(endpoint, plugin), endpoint }))
 }

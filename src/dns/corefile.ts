@@ -1,5 +1,5 @@
 /**
- * A Corefile as far as it changes answers: server blocks, the `kubernetes` plugin's options, cache, loadbalance, bufsize.
+ * A Corefile as far as it changes answers: server blocks and what their plugins do.
  *
  * Where there is no Corefile, kubeadm's stands in; where there is one, CoreDNS' own defaults fill it (ttl 5, pods disabled).
  * What dpemu does not model is a warning with its line, what CoreDNS would refuse to start over is a UserError E_COREFILE.
@@ -8,8 +8,13 @@
  */
 import ipaddr from 'ipaddr.js'
 import { UserError, type Warning } from '../errors.ts'
+import { nearestName } from '../nearest.ts'
 import { COREFILE_WHERE, corefileError, type Directive, parseCaddyfile, type SyntaxBlock } from './caddyfile.ts'
+import { type HostsPlugin, parseHosts } from './hosts.ts'
 import { absolute, isReverse, lower, nameFault } from './names.ts'
+import { recordType } from './records.ts'
+import { parseRewrite, type RewriteRule } from './rewrite.ts'
+import { parseTemplate, type TemplatePlugin } from './template.ts'
 
 export interface KubernetesPlugin {
   /** Absolute, folded, in the order written. */
@@ -24,10 +29,6 @@ export interface KubernetesPlugin {
   readonly endpointPodNames: boolean
   readonly ignoreEmptyService: boolean
   readonly noEndpoints: boolean
-  /** Terminating endpoints that still serve are published too. */
-  readonly terminatingEndpoints: boolean
-  /** Only endpoints with a host name of their own have a PTR. */
-  readonly ptrHostnameOnly: boolean
   /** Zones whose missing names go on to the next plugin. */
   readonly fallthrough: readonly string[]
 }
@@ -48,8 +49,34 @@ export interface CachePlugin {
   readonly servfailTtl: number
 }
 
+/** `forward`: which names go to a resolver outside, and to which. */
+export interface ForwardPlugin {
+  readonly zone: string
+  readonly to: readonly string[]
+  readonly except: readonly string[]
+}
+
+/** One line of `acl`: what it does, for which types, of which clients. */
+export interface AclRule {
+  readonly zones: readonly string[]
+  readonly action: 'allow' | 'block' | 'filter' | 'drop'
+  /** Empty: all. */
+  readonly types: ReadonlySet<string>
+  /** Empty: all. */
+  readonly nets: readonly string[]
+}
+
 export interface ServerBlock {
   readonly zones: readonly string[]
+  readonly rewrites: readonly RewriteRule[]
+  readonly acl: readonly AclRule[]
+  readonly templates: readonly TemplatePlugin[]
+  readonly hosts: HostsPlugin | null
+  readonly forwards: readonly ForwardPlugin[]
+  /** `autopath @kubernetes`: the zones where the search list is walked in the server; null without it. */
+  readonly autopath: readonly string[] | null
+  /** A plugin that is not modelled may answer what nothing else does: no SERVFAIL for want of `forward`. */
+  readonly answersElsewhere: boolean
   readonly kubernetes: KubernetesPlugin | null
   readonly cache: CachePlugin | null
   /** Addresses are shuffled in each reply. */
@@ -63,19 +90,41 @@ export interface Corefile {
   readonly warnings: readonly Warning[]
 }
 
-/** Plugins that leave every answer as it is. */
-const NO_INFLUENCE: ReadonlySet<string> = new Set(
-  'bind cancel chaos debug dnstap errors forward health log loop metadata nsid pprof prometheus ready reload root startup timeouts tls trace'.split(
-    ' ',
-  ),
+/** The CoreDNS that answers are those of. Source: coremain/version.go of coredns/coredns at 4b26cce. */
+export const COREDNS_VERSION = '1.14.7'
+
+const words = (text: string): ReadonlySet<string> => new Set(text.split(/\s+/))
+/** Plugins that leave every answer as it is, here. */
+const NO_INFLUENCE = words(
+  `any bind cancel chaos debug dnstap errors geoip grpc_server health https https3 local log loop metadata metrics minimal
+  multisocket nsid on pprof prometheus proxyproto quic ready reload root shed startup shutdown timeouts tls trace transfer`,
 )
-/** Options of `kubernetes` that only tell how to reach the API server. */
-const CONNECTION_OPTIONS: ReadonlySet<string> = new Set(
-  'endpoint tls kubeconfig resyncperiod upstream transfer startup_timeout apiserver_qps apiserver_burst apiserver_max_inflight'.split(
-    ' ',
-  ),
+/** The others of plugin.cfg, and external ones that clusters are known to run: they answer, or change answers. */
+const UNMODELLED_PLUGINS = words(
+  `alias alternate auto azure clouddns dns64 dnsredir dnssec erratic etcd fanout file finalize grpc header import k8s_crd
+  k8s_dns_chaos k8s_event k8s_external k8s_gateway kubenodes kubernetai mdns nomad ocp_dnsnameresolver proxy redis
+  route53 secondary sign sqlite tsig unbound view whoami wgsd meship netbox gslb lighthouse multicluster`,
 )
-const UNMODELLED_OPTIONS: ReadonlySet<string> = new Set(['labels', 'namespace_labels', 'multicluster', 'zonal'])
+/** Of those, the ones that only change what others answer. */
+const CHANGES_ONLY = words('dns64 dnssec finalize header minimal sign tsig view ocp_dnsnameresolver')
+/** Options of `kubernetes` that only tell how to reach the API server, by the arguments that they take. */
+const CONNECTION_OPTIONS: ReadonlyMap<string, readonly [least: number, most: number]> = new Map([
+  ['endpoint', [1, 99]],
+  ['tls', [3, 3]],
+  ['kubeconfig', [1, 2]],
+  ['startup_timeout', [1, 99]],
+  ['apiserver_qps', [1, 1]],
+  ['apiserver_burst', [1, 1]],
+  ['apiserver_max_inflight', [1, 1]],
+])
+/** What older releases took, and read without effect towards the end. */
+const REMOVED_OPTIONS: ReadonlySet<string> = new Set(['resyncperiod', 'upstream', 'transfer'])
+const UNMODELLED_OPTIONS: ReadonlyMap<string, readonly [least: number, most: number]> = new Map([
+  ['labels', [1, 99]],
+  ['namespace_labels', [1, 99]],
+  ['multicluster', [0, 99]],
+  ['zonal', [0, 0]],
+])
 const POD_MODES: ReadonlySet<string> = new Set(['disabled', 'insecure', 'verified'])
 
 /** kubeadm's Corefile (up to the release that stopped caching the cluster's zone). */
@@ -138,32 +187,148 @@ function notModelled(directive: Directive, what: string): Warning {
 
 function readBlock(syntax: SyntaxBlock, warnings: Warning[]): ServerBlock {
   const zones = syntax.keys.flatMap((key) => zonesOf(key, syntax.line))
+  const rewrites: RewriteRule[] = []
+  const acl: AclRule[] = []
+  const templates: TemplatePlugin[] = []
+  const forwards: ForwardPlugin[] = []
+  let hosts: HostsPlugin | null = null
+  let autopath: readonly string[] | null = null
   let kubernetes: KubernetesPlugin | null = null
   let cache: CachePlugin | null = null
   let bufsize: number | null = null
   let loadbalance = false
+  let answersElsewhere = false
+  const once = new Set<string>()
   for (const directive of syntax.directives) {
     const { name, args, line } = directive
-    if (name === 'kubernetes') {
-      if (kubernetes !== null) throw corefileError(line, 'kubernetes can only be used once in a server block')
-      kubernetes = readKubernetes(directive, zones, warnings)
-    } else if (name === 'cache') cache = readCache(directive, zones)
+    const single = name === 'kubernetes' || name === 'hosts' || name === 'cache'
+    if (single && once.has(name)) throw corefileError(line, `${name} can only be used once in a server block`)
+    once.add(name)
+    if (name === 'kubernetes') kubernetes = readKubernetes(directive, zones, warnings)
+    else if (name === 'cache') cache = readCache(directive, zones, warnings)
     else if (name === 'bufsize')
       bufsize = args[0] === undefined ? 1232 : wholeNumber(args[0], 512, 4096, 'bufsize', line)
     else if (name === 'loadbalance') {
       loadbalance = true
+      if (args[0] !== undefined && args[0] !== 'round_robin' && args[0] !== 'weighted')
+        throw corefileError(line, `loadbalance ${args[0]} is neither round_robin nor weighted`)
       if (args[0] === 'weighted') warnings.push(notModelled(directive, 'loadbalance weighted'))
-    } else if (!NO_INFLUENCE.has(name)) warnings.push(notModelled(directive, `plugin ${[name, ...args].join(' ')}`))
+    } else if (name === 'rewrite') {
+      const rule = parseRewrite(directive)
+      if (rule !== null) rewrites.push(rule)
+      else if (args.some((word) => lower(word) === 'cname')) warnings.push(notModelled(directive, 'rewrite cname'))
+    } else if (name === 'acl') acl.push(...readAcl(directive, zones))
+    else if (name === 'template') {
+      const template = parseTemplate(directive, zones, zonesOf)
+      if (template !== null) templates.push(template)
+      else warnings.push(notModelled(directive, 'this template'))
+    } else if (name === 'hosts') {
+      hosts = parseHosts(directive, zones, zonesOf)
+      const file = args[0] ?? (hosts.addresses.size > 0 ? undefined : '/etc/hosts')
+      if (file !== undefined)
+        warnings.push(notModelled(directive, `the hosts file ${file}, which is not in the Corefile,`))
+    } else if (name === 'forward') forwards.push(readForward(directive))
+    else if (name === 'autopath') {
+      if (args[0] === '@kubernetes')
+        autopath = args.length > 1 ? args.slice(1).flatMap((zone) => zonesOf(zone, line)) : zones
+      else warnings.push(notModelled(directive, `plugin ${[name, ...args].join(' ')}`))
+    } else if (UNMODELLED_PLUGINS.has(name)) {
+      answersElsewhere ||= !CHANGES_ONLY.has(name)
+      warnings.push(notModelled(directive, `plugin ${[name, ...args].join(' ')}`))
+    } else if (!NO_INFLUENCE.has(name)) {
+      const near = nearestName(name, [
+        'kubernetes',
+        'forward',
+        'rewrite',
+        'hosts',
+        'cache',
+        'template',
+        ...NO_INFLUENCE,
+      ])
+      throw corefileError(
+        line,
+        `unknown directive ${name}: CoreDNS does not start`,
+        near === null ? '' : `did you mean ${near}?`,
+      )
+    }
   }
-  if (zones.includes('.') && !syntax.directives.some(({ name }) => name === 'forward')) {
+  if (autopath !== null && kubernetes?.pods !== 'verified') {
+    warnings.push({
+      code: 'W_AUTOPATH',
+      where: `${COREFILE_WHERE}, line ${syntax.line}`,
+      message: 'autopath @kubernetes does nothing without `pods verified`',
+    })
+    autopath = null
+  }
+  if (zones.includes('.') && forwards.length === 0 && !answersElsewhere) {
     warnings.push({
       code: 'W_NO_FORWARD',
       where: `${COREFILE_WHERE}, line ${syntax.line}`,
       message:
-        'no forward plugin: CoreDNS answers SERVFAIL for names outside its zones; dpemu asks a resolver outside all the same',
+        'no forward plugin: CoreDNS answers SERVFAIL for names outside its zones; records given as upstream are answered',
     })
   }
-  return { zones, kubernetes, cache, loadbalance, bufsize }
+  return {
+    zones,
+    rewrites,
+    acl,
+    templates,
+    hosts,
+    forwards,
+    autopath,
+    answersElsewhere,
+    kubernetes,
+    cache,
+    loadbalance,
+    bufsize,
+  }
+}
+
+const FORWARD_OPTIONS = words(
+  `except max_fails max_connect_attempts health_check force_tcp prefer_udp tls tls_servername expire max_age max_idle_conns
+  read_timeout doh_method policy max_concurrent next next_on_nodata failfast_all_unhealthy_upstreams failover resolver
+  source_address`,
+)
+
+function readForward(directive: Directive): ForwardPlugin {
+  const [from, ...to] = directive.args
+  if (from === undefined || to.length === 0) throw corefileError(directive.line, 'forward takes a zone and where to')
+  const except: string[] = []
+  for (const { name, args, line } of directive.body) {
+    if (!FORWARD_OPTIONS.has(name))
+      throw corefileError(line, `forward: unknown property ${name}: CoreDNS does not start`)
+    if (name === 'except') except.push(...args.flatMap((zone) => zonesOf(zone, line)))
+    if (name === 'policy' && !['random', 'round_robin', 'sequential'].includes(args[0] ?? ''))
+      throw corefileError(line, `forward policy ${args[0] ?? ''} is none of random, round_robin, sequential`)
+  }
+  return { zone: zonesOf(from, directive.line)[0]!, to, except }
+}
+
+function readAcl(directive: Directive, blockZones: readonly string[]): AclRule[] {
+  const zones = directive.args.length > 0 ? directive.args.flatMap((zone) => zonesOf(zone, directive.line)) : blockZones
+  return directive.body.map(({ name, args, line }) => {
+    const action = lower(name)
+    if (action !== 'allow' && action !== 'block' && action !== 'filter' && action !== 'drop')
+      throw corefileError(line, `acl ${name} is none of allow, block, filter, drop`)
+    const types = new Set<string>()
+    const nets: string[] = []
+    let section = ''
+    for (const word of args) {
+      if (lower(word) === 'type' || lower(word) === 'net') section = lower(word)
+      else if (section === '') throw corefileError(line, `acl: ${word} stands where type or net is expected`)
+      else if (word === '*') continue
+      else if (section === 'type') {
+        const type = recordType(word)
+        if (type === null) throw corefileError(line, `acl: ${word} is no record type`)
+        types.add(type)
+      } else {
+        const net = word.includes('/') ? word : `${word}/${word.includes(':') ? 128 : 32}`
+        if (!ipaddr.isValidCIDR(net)) throw corefileError(line, `acl: ${word} is no CIDR`)
+        nets.push(net)
+      }
+    }
+    return { zones, action, types, nets }
+  })
 }
 
 function readKubernetes(directive: Directive, blockZones: readonly string[], warnings: Warning[]): KubernetesPlugin {
@@ -185,8 +350,6 @@ function readKubernetes(directive: Directive, blockZones: readonly string[], war
     endpointPodNames: false,
     ignoreEmptyService: false,
     noEndpoints: false,
-    terminatingEndpoints: false,
-    ptrHostnameOnly: false,
   }
   for (const option of directive.body) {
     const { name, args } = option
@@ -201,24 +364,40 @@ function readKubernetes(directive: Directive, blockZones: readonly string[], war
       for (const namespace of args) namespaces.add(namespace)
     } else if (name === 'fallthrough')
       fallthrough = args.length === 0 ? ['.'] : args.flatMap((zone) => zonesOf(zone, option.line))
-    else if (name === 'endpoint_pod_names') flags.endpointPodNames = true
-    else if (name === 'noendpoints') flags.noEndpoints = true
-    else if (name === 'terminating_endpoints') flags.terminatingEndpoints = true
-    else if (name === 'ptr_hostname_only') flags.ptrHostnameOnly = true
-    else if (name === 'ignore') {
+    else if (name === 'endpoint_pod_names' || name === 'noendpoints') {
+      checkCount(option, [0, 0])
+      flags[name === 'noendpoints' ? 'noEndpoints' : 'endpointPodNames'] = true
+    } else if (name === 'ignore') {
+      // Without a word behind it CoreDNS passes it over.
+      if (args.length === 0) continue
       if (args[0] !== 'empty_service')
         throw corefileError(option.line, `ignore ${args.join(' ')} is not known`, 'write `ignore empty_service`')
       flags.ignoreEmptyService = true
-    } else if (UNMODELLED_OPTIONS.has(name))
+    } else if (UNMODELLED_OPTIONS.has(name)) {
+      checkCount(option, UNMODELLED_OPTIONS.get(name)!)
       warnings.push(notModelled(option, `kubernetes option ${[name, ...args].join(' ')}`))
-    else if (!CONNECTION_OPTIONS.has(name))
-      throw corefileError(option.line, `${name} is not an option of the kubernetes plugin`)
+    } else if (CONNECTION_OPTIONS.has(name)) checkCount(option, CONNECTION_OPTIONS.get(name)!)
+    else if (REMOVED_OPTIONS.has(name)) {
+      warnings.push({
+        code: 'W_COREFILE_OLD',
+        where: `${COREFILE_WHERE}, line ${option.line}`,
+        message: `kubernetes option ${name} is of older releases: CoreDNS ${COREDNS_VERSION} does not start with it; read as if it were not there`,
+      })
+    } else {
+      throw corefileError(
+        option.line,
+        `unknown property ${name} of the kubernetes plugin: CoreDNS does not start`,
+        `an option of CoreDNS ${COREDNS_VERSION}`,
+      )
+    }
   }
+  if (namespaces.size > 0 && directive.body.some(({ name }) => name === 'namespace_labels'))
+    throw corefileError(line, 'namespaces and namespace_labels exclude each other: CoreDNS does not start')
   return { zones, primaryZone, pods, ttl, namespaces, fallthrough, ...flags }
 }
 
 /** Defaults of plugin/cache: an hour for what is there, half an hour for what is not, five seconds at least. */
-function readCache(directive: Directive, blockZones: readonly string[]): CachePlugin {
+function readCache(directive: Directive, blockZones: readonly string[], warnings: Warning[]): CachePlugin {
   const [first, ...rest] = directive.args
   const ttl =
     first !== undefined && /^\d+$/.test(first) ? wholeNumber(first, 1, 0x7fffffff, 'cache', directive.line) : null
@@ -231,22 +410,36 @@ function readCache(directive: Directive, blockZones: readonly string[]): CachePl
   const halves = { success: half(3600), denial: half(1800) }
   const zones = zoneArgs.length > 0 ? zoneArgs.flatMap((zone) => zonesOf(zone, directive.line)) : blockZones
   let servfailTtl = 5
-  for (const { name, args, line } of directive.body) {
+  for (const option of directive.body) {
+    const { name, args, line } = option
     if (name === 'success' || name === 'denial') {
+      wholeNumber(args[0] ?? '', 0, 0x7fffffff, `cache ${name}`, line)
       if (args[1] !== undefined) halves[name].maxTtl = wholeNumber(args[1], 1, 0x7fffffff, `cache ${name}`, line)
       if (args[2] !== undefined) halves[name].minTtl = wholeNumber(args[2], 0, 0x7fffffff, `cache ${name}`, line)
     } else if (name === 'disable') {
       const [which, ...disabled] = args
       if (which !== 'success' && which !== 'denial')
         throw corefileError(line, `disable ${which ?? ''} is neither success nor denial`)
-      halves[which].disabledZones.push(
-        ...(disabled.length > 0 ? disabled.flatMap((zone) => zonesOf(zone, line)) : zones),
-      )
+      halves[which].disabledZones = disabled.length > 0 ? disabled.flatMap((zone) => zonesOf(zone, line)) : ['.']
     } else if (name === 'servfail') {
       servfailTtl = wholeNumber(/^(\d+)s?$/.exec(args[0] ?? '')?.[1] ?? args[0] ?? '', 0, 300, 'servfail', line)
-    }
+    } else if (name === 'serve_stale') warnings.push(notModelled(option, 'cache serve_stale'))
+    else if (!CACHE_OPTIONS.has(name))
+      throw corefileError(line, `cache: unknown property ${name}: CoreDNS does not start`)
   }
   return { zones, ...halves, servfailTtl }
+}
+
+/** Of `cache`, what does not change how long an answer may be kept. */
+const CACHE_OPTIONS = words('prefetch keepttl serve_stale_policy')
+
+function checkCount({ name, args, line }: Directive, [least, most]: readonly [number, number]): void {
+  if (args.length < least || args.length > most) {
+    throw corefileError(
+      line,
+      `kubernetes option ${name} takes ${least === most ? least : `${least} or more`} words, not ${args.length}`,
+    )
+  }
 }
 
 function wholeNumber(text: string, least: number, most: number, what: string, line: number): number {

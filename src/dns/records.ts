@@ -6,7 +6,7 @@
  * Source: RFC 1035 §3.2 and §4.1.
  */
 import { UserError } from '../errors.ts'
-import { absolute, lower, parseAddress } from './names.ts'
+import { absolute, below, isWithin, labelsOf, lower, parseAddress } from './names.ts'
 
 export interface DnsRecord {
   readonly name: string
@@ -28,6 +28,8 @@ export interface DnsReply {
   readonly answer: readonly DnsRecord[]
   readonly authority: readonly DnsRecord[]
   readonly additional: readonly DnsRecord[]
+  /** The question went outside, and nothing was said of what is known there: the rcode is a guess. */
+  readonly unknown?: boolean
 }
 
 /** What the resolver outside the cluster would say: it knows these records and no others. */
@@ -136,6 +138,19 @@ export function parseUpstream(value: unknown, where: string): Upstream {
   }
 }
 
+/** One record of a zone file (RFC 1035 §5.1), ttl and class in either order or left out (3600, IN); null for anything else. */
+export function recordOfText(text: string): DnsRecord | null {
+  const match = /^\s*(\S+)\s+(?:(\d+)\s+)?(?:IN\s+)?(?:(\d+)\s+)?([A-Za-z]\w*)\s+(\S.*?)\s*$/.exec(text)
+  if (match === null) return null
+  const [, name, before, after, type, data] = match
+  try {
+    return makeRecord(name!, Number(before ?? after ?? 3600), type!, data!, '')
+  } catch (error) {
+    if (error instanceof UserError) return null
+    throw error
+  }
+}
+
 function parseRecord(value: unknown, where: string): DnsRecord {
   if (typeof value === 'string') {
     const match = /^\s*(\S+)\s+(\d+)\s+(?:IN\s+)?(\S+)\s+(\S.*?)\s*$/i.exec(value)
@@ -174,28 +189,53 @@ function isObject(value: unknown): value is Record<string, unknown> {
 
 /**
  * The outside resolver's reply: records of the name and type, over CNAMEs; NODATA where the name has other records or is
- * an empty non-terminal; NXDOMAIN otherwise. Its negative replies carry no SOA, since nothing says whose it would be.
+ * an empty non-terminal; the wildcard below the closest encloser where the name does not exist; NXDOMAIN otherwise. Its
+ * negative replies carry no SOA, since nothing says whose it would be. The records are taken for those of one zone.
  *
  * @param qname  absolute
+ * Source: RFC 4592 §3.3.1 and §2.2.2: an existing name, one with names below it too, blocks every wildcard above it.
  */
 export function upstreamReply(upstream: Upstream, qname: string, qtype: string): DnsReply {
-  const reply = { authoritative: false, truncated: upstream.truncated, authority: [], additional: [] }
+  const reply = {
+    authoritative: false,
+    truncated: upstream.truncated,
+    authority: [],
+    additional: [],
+    ...(upstream === NOTHING_UPSTREAM ? { unknown: true } : {}),
+  }
   if (upstream.rcode !== null) return { ...reply, rcode: upstream.rcode, answer: [] }
   const answer: DnsRecord[] = []
   const seen = new Set<string>()
-  let name = lower(qname)
+  let asked = qname
   for (;;) {
+    const name = lower(asked)
     seen.add(name)
-    const here = upstream.records.filter((record) => lower(record.name) === name)
-    const wanted = here.filter((record) => record.type === qtype || qtype === 'ANY')
-    const alias = wanted.length === 0 ? here.find((record) => record.type === 'CNAME') : undefined
+    const here = recordsAt(upstream, asked)
+    const wanted = here?.filter((record) => record.type === qtype || qtype === 'ANY') ?? []
+    const alias = wanted.length === 0 ? here?.find((record) => record.type === 'CNAME') : undefined
     answer.push(...wanted)
     if (alias !== undefined) answer.push(alias)
     if (alias !== undefined && !seen.has(lower(alias.data))) {
-      name = lower(alias.data)
+      asked = alias.data
       continue
     }
-    const exists = here.length > 0 || upstream.records.some((record) => lower(record.name).endsWith(`.${name}`))
-    return { ...reply, rcode: exists ? 'NOERROR' : 'NXDOMAIN', answer }
+    return { ...reply, rcode: here === null ? 'NXDOMAIN' : 'NOERROR', answer }
   }
+}
+
+/** The records of a name, or those of the wildcard that stands for it, under the name asked for; null: it does not exist. */
+function recordsAt({ records }: Upstream, asked: string): readonly DnsRecord[] | null {
+  const at = (name: string): DnsRecord[] => records.filter((record) => lower(record.name) === name)
+  const exists = (name: string): boolean => records.some((record) => isWithin(name, lower(record.name)))
+  const name = lower(asked)
+  if (exists(name)) return at(name)
+  let encloser = name
+  while (encloser !== '.' && !exists(encloser)) encloser = parentOf(encloser)
+  const wildcard = at(below('*', encloser))
+  return wildcard.length === 0 ? null : wildcard.map((record) => ({ ...record, name: asked }))
+}
+
+function parentOf(name: string): string {
+  const labels = labelsOf(name).slice(1)
+  return labels.length === 0 ? '.' : `${labels.join('.')}.`
 }

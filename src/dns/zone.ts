@@ -29,7 +29,6 @@ export interface IndexedEndpoint {
   /** '' where it targets no Pod, or one whose name is too long for a label. */
   readonly podName: string
   readonly ready: boolean
-  readonly serving: boolean
   readonly ports: readonly EndpointPort[]
 }
 
@@ -175,9 +174,9 @@ export function clusterDnsAddress(cluster: Cluster): string {
   return ipFromBigInt(range.first + 10n, range.family)
 }
 
-/** Whether the plugin publishes the endpoint: readiness alone decides, unless `terminating_endpoints` is set. */
-export function isPublished(endpoint: IndexedEndpoint, plugin: KubernetesPlugin): boolean {
-  return plugin.terminatingEndpoints ? endpoint.serving : endpoint.ready
+/** Whether the plugin publishes the endpoint: readiness alone decides; serving and terminating are not looked at. */
+export function isPublished(endpoint: IndexedEndpoint): boolean {
+  return endpoint.ready
 }
 
 /** The label an endpoint is known by below its Service. Source: endpointHostname in plugin/kubernetes/kubernetes.go. */
@@ -188,7 +187,7 @@ export function endpointLabel(endpoint: IndexedEndpoint, plugin: KubernetesPlugi
   return dashed.endsWith('-') ? `${dashed}0` : dashed
 }
 
-/** Unset conditions count as ready; a missing `serving` follows `ready`. */
+/** Unset conditions count as ready. */
 function endpointsOf(slice: EndpointSlice): IndexedEndpoint[] {
   const ports = slice.ports?.length
     ? slice.ports.map(({ name, protocol, port }) => ({
@@ -199,13 +198,11 @@ function endpointsOf(slice: EndpointSlice): IndexedEndpoint[] {
     : NO_PORTS
   return (slice.endpoints ?? []).flatMap((endpoint) => {
     const ready = endpoint.conditions?.ready ?? true
-    const serving = endpoint.conditions?.serving ?? ready
     const target = endpoint.targetRef?.name ?? ''
     const shared = {
       hostname: endpoint.hostname ?? '',
       podName: target.length < 64 ? target : '',
       ready,
-      serving,
       ports,
     }
     return endpoint.addresses.flatMap((written) => {

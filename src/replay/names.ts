@@ -262,9 +262,8 @@ class Stage {
     if (service === undefined || service.clusterIPs.includes(record.data)) return -1
     const servicePort = this.servicePort(service, record.type === 'AAAA' ? 'IPv6' : 'IPv4', name)
     // All that the Service publishes are in the report: nobody balances them, and one may be idle.
-    const plugin = blockOf(this.server, record.name)!.kubernetes!
     for (const endpoint of this.server.index.endpoints(service.name, service.namespace)) {
-      if (endpoint.address.type !== record.type || !isPublished(endpoint, plugin)) continue
+      if (endpoint.address.type !== record.type || !isPublished(endpoint)) continue
       const id = this.registry.endpoint(servicePort, this.registry.address(endpoint.address.text), name.port)
       this.endpoints.add(id)
       this.known.add(id)

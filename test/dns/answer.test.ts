@@ -85,14 +85,6 @@ describe('names of Services', () => {
       answers(...[1, 2, 4].map((n) => `mixed.default.svc.cluster.local. 30 A 10.244.2.${n}`)),
     )
   })
-  test('`terminating_endpoints` publishes what serves', () => {
-    const server = serverOf(objects, ['ttl 30', 'terminating_endpoints'])
-    expect(ask(server, 'mixed.default.svc.cluster.local.').answer.map((text) => text.split(' ')[3])).toEqual([
-      '10.244.2.1',
-      '10.244.2.2',
-      '10.244.2.3',
-    ])
-  })
   test('headless without a ready endpoint does not exist', () => {
     expect(ask(kubeadm, 'mute.default.svc.cluster.local.')).toEqual(nxdomain)
     expect(ask(kubeadm, 'mute.default.svc.cluster.local. SRV')).toEqual(nxdomain)
@@ -307,11 +299,6 @@ describe('reverse names', () => {
   })
   test('an endpoint that is not ready has none', () => {
     expect(ask(serverOf(objects, []), '7.1.244.10.in-addr.arpa. PTR').rcode).toBe('NXDOMAIN')
-  })
-  test('`ptr_hostname_only` leaves out endpoints without a host name', () => {
-    const server = serverOf(objects, ['ptr_hostname_only'])
-    expect(ask(server, '5.1.244.10.in-addr.arpa. PTR').rcode).toBe('NXDOMAIN')
-    expect(ask(server, '6.1.244.10.in-addr.arpa. PTR').rcode).toBe('NOERROR')
   })
   test('an address of no Service goes to the resolver outside with `fallthrough`, and is NXDOMAIN without', () => {
     const pod = '9.9.244.10.in-addr.arpa. PTR'

@@ -33,8 +33,6 @@ test("without a ConfigMap kubeadm's defaults hold, in the domain of the cluster"
     endpointPodNames: false,
     ignoreEmptyService: false,
     noEndpoints: false,
-    terminatingEndpoints: false,
-    ptrHostnameOnly: false,
   })
   expect(blocks[0].loadbalance).toBe(true)
   expect(blocks[0].cache).toEqual({
@@ -62,8 +60,6 @@ test('every option that changes answers is read', () => {
       namespaces a b
       ignore empty_service
       noendpoints
-      terminating_endpoints
-      ptr_hostname_only
       fallthrough
       endpoint https://10.0.0.1:6443
     }
@@ -87,8 +83,6 @@ test('every option that changes answers is read', () => {
     endpointPodNames: true,
     ignoreEmptyService: true,
     noEndpoints: true,
-    terminatingEndpoints: true,
-    ptrHostnameOnly: true,
   })
   expect(block.cache).toEqual({
     zones: ['cluster.local.'],
@@ -108,7 +102,7 @@ describe('syntax', () => {
       [['a.example.', 'b.example.'], ['.']],
     ],
     ['keys over two lines', 'a.example,\nb.example {\n kubernetes\n}', [['a.example.', 'b.example.']]],
-    ['a block without braces', 'cluster.local\nkubernetes\nttl', [['cluster.local.']]],
+    ['a block without braces', 'cluster.local\nkubernetes\nerrors', [['cluster.local.']]],
     [
       'a snippet',
       '(common) {\n errors\n cache 30\n}\n. {\n import common\n kubernetes cluster.local\n forward . 1.1.1.1\n}',
@@ -130,19 +124,29 @@ describe('syntax', () => {
 describe('what is not modelled is a warning with its line', () => {
   test.each([
     [
-      'hosts',
-      '. {\n kubernetes cluster.local\n forward . 1.1.1.1\n hosts {\n  10.0.0.1 a.example\n }\n}',
+      'a hosts file',
+      '. {\n kubernetes cluster.local\n forward . 1.1.1.1\n hosts /etc/coredns/NodeHosts {\n  fallthrough\n }\n}',
       [`W_NOT_MODELLED ${AT} 4`],
     ],
     [
-      'rewrite',
-      '. {\n rewrite name a.example b.example\n kubernetes cluster.local\n forward . 1.1.1.1\n}',
+      'serve_stale',
+      '. {\n kubernetes a.example\n forward . 1.1.1.1\n cache {\n  serve_stale\n }\n}',
+      [`W_NOT_MODELLED ${AT} 5`],
+    ],
+    [
+      'rewrite cname',
+      '. {\n rewrite cname exact a.example. b.example.\n kubernetes cluster.local\n forward . 1.1.1.1\n}',
       [`W_NOT_MODELLED ${AT} 2`],
     ],
     [
-      'autopath',
-      '. {\n autopath @kubernetes\n kubernetes cluster.local\n forward . 1.1.1.1\n}',
-      [`W_NOT_MODELLED ${AT} 2`],
+      'autopath of a file, and one without verified pods',
+      '. {\n autopath /etc/resolv.conf\n autopath @kubernetes\n kubernetes cluster.local\n forward . 1.1.1.1\n}',
+      [`W_NOT_MODELLED ${AT} 2`, `W_AUTOPATH ${AT} 1`],
+    ],
+    [
+      'options of older releases',
+      '. {\n kubernetes cluster.local {\n  upstream\n }\n forward . 1.1.1.1\n}',
+      [`W_COREFILE_OLD ${AT} 3`],
     ],
     [
       'labels',
@@ -170,6 +174,24 @@ describe('what CoreDNS would not start with is an error with its line', () => {
     ['ttl in words', '. {\n kubernetes cluster.local {\n  ttl 5s\n }\n}', `${AT} 3`],
     ['an unknown pods mode', '. {\n kubernetes cluster.local {\n  pods secure\n }\n}', `${AT} 3`],
     ['an unknown option', '. {\n kubernetes cluster.local {\n  podz insecure\n }\n}', `${AT} 3`],
+    ['terminating_endpoints', '. {\n kubernetes cluster.local {\n  terminating_endpoints\n }\n}', `${AT} 3`],
+    ['ptr_hostname_only', '. {\n kubernetes cluster.local {\n  ptr_hostname_only\n }\n}', `${AT} 3`],
+    ['noendpoints with a word', '. {\n kubernetes cluster.local {\n  noendpoints all\n }\n}', `${AT} 3`],
+    ['tls without its files', '. {\n kubernetes cluster.local {\n  tls a b\n }\n}', `${AT} 3`],
+    ['an unknown plugin', '. {\n kubernets cluster.local\n}', `${AT} 2`],
+    ['a policy that is none', '. {\n forward . 1.1.1.1 {\n  policy fastest\n }\n}', `${AT} 3`],
+    ['forward to nowhere', '. {\n forward .\n}', `${AT} 2`],
+    ['an unknown option of forward', '. {\n forward . 1.1.1.1 {\n  spray\n }\n}', `${AT} 3`],
+    ['an unknown option of cache', '. {\n cache 30 {\n  successes 10\n }\n}', `${AT} 3`],
+    ['hosts entries behind fallthrough', '. {\n hosts {\n  fallthrough\n  192.0.2.1 a.example\n }\n}', `${AT} 4`],
+    ['hosts with ttl 0', '. {\n hosts {\n  ttl 0\n }\n}', `${AT} 3`],
+    ['rewrite of one name', '. {\n rewrite name a.example\n}', `${AT} 2`],
+    ['rewrite by no kind', '. {\n rewrite name glob a.example b.example\n}', `${AT} 2`],
+    ['a replacement with too many groups', '. {\n rewrite name regex (.*)\\.a {1}.{2}.b\n}', `${AT} 2`],
+    ['no regular expression', '. {\n rewrite name regex (a b\n}', `${AT} 2`],
+    ['answer auto beside answer name', '. {\n rewrite name regex a b answer auto answer name b a\n}', `${AT} 2`],
+    ['an unknown type of template', '. {\n template IN AX a.example\n}', `${AT} 2`],
+    ['acl by no action', '. {\n acl {\n  deny net 10.0.0.0/8\n }\n}', `${AT} 3`],
     ['ignore what', '. {\n kubernetes cluster.local {\n  ignore all\n }\n}', `${AT} 3`],
     ['namespaces of none', '. {\n kubernetes cluster.local {\n  namespaces\n }\n}', `${AT} 3`],
     ['reverse zones only', '. {\n kubernetes in-addr.arpa\n}', `${AT} 2`],
