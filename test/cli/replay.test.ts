@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { type ReplayCommandOptions, runReplay } from '../../src/commands/replay.ts'
 import { UserError } from '../../src/errors.ts'
+import { conclusionsOf } from '../../src/report/conclusion.ts'
 import type { ReplayReport } from '../../src/report/types.ts'
 import { report } from '../report/fixture.ts'
 import { fakeIo } from './fake-io.ts'
@@ -134,7 +135,7 @@ describe('outputs', () => {
   test('JSON alone on standard output, thresholds on standard error', async () => {
     const io = fakeIo()
     expect(await runReplay({ ...NOTHING, output: ['json'], threshold: ['connections.failed == 0'] }, io)).toBe(0)
-    expect(JSON.parse(io.written.stdout)).toEqual(report())
+    expect(JSON.parse(io.written.stdout)).toEqual({ ...report(), conclusion: conclusionsOf(report()) })
     expect(io.written.stderr).toBe('✓ connections.failed == 0\n')
   })
 
@@ -142,7 +143,7 @@ describe('outputs', () => {
     const output = ['json=a.json', 'markdown=b.md'].map((value) => value.replace('=', `=${folder}/`))
     const io = fakeIo()
     expect(await runReplay({ ...NOTHING, output }, io)).toBe(0)
-    expect(JSON.parse(readFileSync(join(folder, 'a.json'), 'utf8'))).toEqual(report())
+    expect(JSON.parse(readFileSync(join(folder, 'a.json'), 'utf8'))).toMatchObject(report())
     expect(readFileSync(join(folder, 'b.md'), 'utf8')).toMatch(/^# dpemu replay/)
     expect(io.written.stdout).toMatch(/^dpemu replay/)
     expect(readdirSync(folder).sort()).toEqual(['a.json', 'b.md'])
