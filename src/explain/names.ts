@@ -9,7 +9,7 @@
 import { findPods, podResolvConf, type Resolution, type ResolvConf, resolveName } from '../dns/resolver.ts'
 import { clusterDnsAddress } from '../dns/zone.ts'
 import type { ClusterNode, ClusterPod, ClusterService } from '../k8s/cluster.ts'
-import { canonicalIp, ipFamily } from '../k8s/ip.ts'
+import { canonicalIp, cidrContains, ipFamily, parseCidr } from '../k8s/ip.ts'
 import type { Protocol } from '../k8s/types.ts'
 import { nearestName, suggestion } from '../nearest.ts'
 import type { Directory } from './context.ts'
@@ -87,7 +87,13 @@ export function resolveTarget(
     if (portText === '') throw fail(`${text} needs a port`, 'a node port, for instance')
     return { ...plain, addresses: node.addresses, port: numericPort(portText, text, fail) }
   }
-  const service = serviceOf(host, directory, fail)
+  const balanced = balancerTarget(text, host, portText, protocol, directory, fail)
+  if (balanced !== null) return balanced
+  const isOutside = comesFromOutside(source, directory)
+  const service = serviceOf(host, directory, fail) ?? (isOutside ? serviceWritten(host, directory) : null)
+  const dialled =
+    service !== null && isOutside ? outsideTarget(text, service, portText, protocol, directory, fail) : null
+  if (dialled !== null) return dialled
   if (service !== null) return serviceTarget(text, service, portText, protocol, directory, fail)
   if (/^(?:pods?|po)\//.test(host) || host.includes('/')) {
     const pod = podOf(host, directory, fail)
@@ -159,6 +165,81 @@ function serviceOf(host: string, directory: Directory, fail: Fail): ClusterServi
   const service = directory.services.get(key)
   if (service === undefined) throw fail(`there is no Service ${key}`, suggestion(key, [...directory.services.keys()]))
   return service
+}
+
+/** Neither a pod nor a node: it does not ask the cluster's DNS, and cluster IPs lead nowhere for it. */
+function comesFromOutside({ pod, addresses }: Source, { cluster }: Directory): boolean {
+  if (pod !== null || addresses.length === 0) return false
+  const own = [...cluster.nodes, ...cluster.pods].some((one) => addresses.some((a) => one.addresses.includes(a)))
+  return !own && !cluster.clusterCidrs.some((cidr) => addresses.some((a) => cidrContains(parseCidr(cidr)!, a)))
+}
+
+/** A Service by the name that a pod of namespace default would use: `web`, `web.shop`, `web.shop.svc.cluster.local`. */
+function serviceWritten(host: string, { cluster, services }: Directory): ClusterService | null {
+  const short = host.replace(/\.$/, '').replace(new RegExp(`\\.svc(\\.${cluster.clusterDomain})?$`), '')
+  const [name, namespace = 'default', ...more] = short.split('.')
+  return more.length > 0 ? null : (services.get(`${namespace}/${name}`) ?? null)
+}
+
+/** The host name in the status of a Service: the name of its load balancer, whoever asks for it. */
+function balancerTarget(
+  text: string,
+  host: string,
+  portText: string,
+  protocol: Protocol | null,
+  { cluster }: Directory,
+  fail: Fail,
+): Target | null {
+  const name = host.replace(/\.$/, '').toLowerCase()
+  const service = cluster.services.find((one) =>
+    one.loadBalancer.some(({ hostname }) => hostname.toLowerCase() === name),
+  )
+  if (service === undefined || name === '') return null
+  const port = servicePort(service, portText, protocol, text, fail)
+  const addresses = service.loadBalancer.flatMap(({ ip, hostname }) =>
+    ip !== '' && hostname.toLowerCase() === name ? ip : [],
+  )
+  if (addresses.length === 0) return null
+  const detail = `${host} is the load balancer of Service ${service.namespace}/${service.name}; ${addresses.join(' and ')} stands for its addresses`
+  const steps: Step[] = [{ at: 'client', stage: 'dns', detail }]
+  return { text, isName: true, ...port, addresses, steps, headless: false, leadsOutside: false }
+}
+
+/** What a client outside dials to get to a Service, as a scenario's `via: auto` does; null where there is nothing for it. */
+function outsideTarget(
+  text: string,
+  service: ClusterService,
+  portText: string,
+  protocol: Protocol | null,
+  { cluster }: Directory,
+  fail: Fail,
+): Target | null {
+  if (service.headless || service.type === 'ExternalName') return null
+  const port = servicePort(service, portText, protocol, text, fail)
+  const balanced = service.loadBalancer.flatMap(({ ip }) => (ip === '' ? [] : ip))
+  const nodePort = service.ports.find((one) => one.port === port.port)?.nodePort ?? 0
+  const key = `${service.namespace}/${service.name}`
+  const ways: readonly (readonly [what: string, addresses: readonly string[], port: number])[] = [
+    ["its load balancer's address", balanced, port.port],
+    ['its external IP', service.externalIPs, port.port],
+    [
+      'its node port',
+      nodePort > 0 ? cluster.nodes.flatMap(({ addresses }) => addresses.slice(0, 1)).slice(0, 1) : [],
+      nodePort,
+    ],
+  ]
+  const way = ways.find(([, addresses]) => addresses.length > 0)
+  if (way === undefined) {
+    if (service.clusterIPs.length === 0) return null
+    const detail = `a client outside of the cluster does not ask its DNS, and Service ${key} has no address for it; ${service.clusterIPs.join(' and ')}, its cluster IP, is followed all the same`
+    const steps: Step[] = [{ at: 'client', stage: 'dns', detail }]
+    return { text, isName: true, ...port, addresses: service.clusterIPs, steps, headless: false, leadsOutside: false }
+  }
+  const [what, addresses, dialled] = way
+  const where = addresses.map((address) => joinPort(address, dialled)).join(', ')
+  const detail = `a client outside of the cluster does not ask its DNS: of Service ${key} it dials ${what}, ${where}`
+  const steps: Step[] = [{ at: 'client', stage: 'dns', detail }]
+  return { text, isName: true, ...port, port: dialled, addresses, steps, headless: false, leadsOutside: false }
 }
 
 /** By its namespace and name, as nobody dials it: the answer that its full DNS name would get. */

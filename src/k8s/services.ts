@@ -155,6 +155,9 @@ function healthCheckPortBefore(earlier: ClusterService): number {
   return earlier.healthCheckNodePort
 }
 
+/** `NAME-123.eu-west-1.elb.amazonaws.com` dials nodes itself; a network load balancer is `NAME.elb.eu-west-1.amazonaws.com` and passes on. */
+const CLASSIC_ELB = /\.[a-z0-9-]+\.elb\.amazonaws\.com(\.cn)?$/
+
 function loadBalancerOf(
   service: Service,
   ipFamilies: readonly IpFamily[],
@@ -162,6 +165,19 @@ function loadBalancerOf(
   notes: Notes,
 ): LoadBalancerAddress[] {
   const written = service.status?.loadBalancer?.ingress ?? []
+  const named = written.find(({ ip, hostname }) => (ip ?? '') === '' && (hostname ?? '') !== '')
+  const hasPorts = service.spec.allocateLoadBalancerNodePorts !== false
+  if (named !== undefined && hasPorts && written.every(({ ip }) => (ip ?? '') === '')) {
+    const hostname = named.hostname ?? ''
+    const ips = allocator.loadBalancerIps(service, ipFamilies)
+    const hides = CLASSIC_ELB.test(hostname)
+    const kind = hides ? 'a classic ELB, which hides client addresses' : 'taken to keep client addresses'
+    notes.derive(
+      titleOf(service),
+      `${ips.join(' and ')} in place of the addresses of load balancer ${hostname} (${kind})`,
+    )
+    return ips.map((ip) => ({ ip, hostname, ipMode: hides ? 'Proxy' : 'VIP' }))
+  }
   if (written.length > 0) {
     return written.map(({ ip = '', hostname = '', ipMode = 'VIP' }) => ({ ip, hostname, ipMode }))
   }

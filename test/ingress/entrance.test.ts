@@ -254,17 +254,14 @@ describe('an in-cluster proxy', () => {
       'LoadBalancer that has only a host name',
       [proxyService('LoadBalancer', { status: '{ hostname: nlb.example.com }' })],
       'http',
-      [
-        '192.168.0.1:30080 on a edge/proxy:80',
-        '192.168.0.2:30080 on b edge/proxy:80',
-        '192.168.0.3:30080 on c edge/proxy:80',
-      ],
+      // An address that stands for the name's: the balancer asks its health checks.
+      ['203.0.113.130:80 edge/proxy:80'],
     ],
     [
-      'LoadBalancer with external IPs and no address',
+      'LoadBalancer with external IPs and a host name',
       [proxyService('LoadBalancer', { status: '{ hostname: nlb.example.com }', spec: 'externalIPs: [198.51.100.9]' })],
       'http',
-      ['198.51.100.9:80 edge/proxy:80'],
+      ['203.0.113.130:80 edge/proxy:80'],
     ],
     [
       'NodePort',
