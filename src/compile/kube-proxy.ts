@@ -125,6 +125,8 @@ function detectorOf(
     warnings.push(notModelled('detectLocalMode', `detectLocalMode "${mode}" is unknown; no local traffic is detected`))
     return { detector: 'none', detectorCidrs: [] }
   }
+  // Pods outside the nodes' podCIDRs have the network plugin's own addresses; kube-proxy gets no clusterCIDR there.
+  if (config === null && hasStrangers(cluster)) return { detector: 'none', detectorCidrs: [] }
   const cidrs =
     config === null ? cluster.clusterCidrs : (config.clusterCIDR ?? '').split(',').filter((c) => c.trim() !== '')
   if (cidrs.length === 0) return { detector: 'none', detectorCidrs: [] }
@@ -133,6 +135,15 @@ function detectorOf(
     return cidr ? [cidr.text] : []
   })
   return { detector: 'ClusterCIDR', detectorCidrs: first }
+}
+
+/** Whether some pod's address is in none of the cluster's pod blocks: VPC plugins and plugins with an IPAM of their own. */
+function hasStrangers({ pods, clusterCidrs }: Cluster): boolean {
+  const blocks = clusterCidrs.flatMap((text) => parseCidr(text) ?? [])
+  return pods.some(
+    ({ hostNetwork, addresses }) =>
+      !hostNetwork && addresses.some((ip) => !blocks.some((block) => cidrContains(block, ip))),
+  )
 }
 
 /** nf_conntrack_max as kube-proxy sets it on a node. */

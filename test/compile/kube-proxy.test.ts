@@ -14,6 +14,7 @@ import {
 import type { Warning } from '../../src/errors.ts'
 import type { KubeProxyConfiguration } from '../../src/k8s/types.ts'
 import { clusterOf, nodeOf } from '../core/cluster.ts'
+import { clusterOf as derivedCluster } from '../k8s/helpers.ts'
 
 function settingsOf(
   kubeProxy: Partial<KubeProxyConfiguration> | null,
@@ -48,6 +49,18 @@ describe('defaults', () => {
       ipvsFinSeconds: 120,
       warnings: [],
     })
+  })
+})
+
+describe('detector without a configuration', () => {
+  test.each([
+    ['10.244.1.9', 'ClusterCIDR'],
+    ['10.0.1.77', 'none'],
+  ] as const)('a pod of address %s: %s', (podIP, expected) => {
+    const cluster = derivedCluster(
+      `apiVersion: v1\nkind: Node\nmetadata: {name: a}\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {nodeName: a}\nstatus: {podIP: ${podIP}}\n`,
+    )
+    expect(proxySettings(cluster, null, []).detector).toBe(expected)
   })
 })
 
