@@ -9,8 +9,8 @@ import { readFileSync } from 'node:fs'
 import { answerQuery, blockOf } from '../dns/answer.ts'
 import { type ReplyView, renderReply, renderShort, renderWalk } from '../dns/dig-text.ts'
 import { absolute, parseAddress, reverseName } from '../dns/names.ts'
-import { type DnsReply, NOTHING_UPSTREAM, parseUpstream, recordType, type Upstream } from '../dns/records.ts'
-import { findPods, podResolvConf, type Resolution, type ResolvConf, resolveName } from '../dns/resolver.ts'
+import { type DnsReply, parseUpstream, recordType, type Upstream } from '../dns/records.ts'
+import { findPods, isMusl, podResolvConf, type Resolution, type ResolvConf, resolveName } from '../dns/resolver.ts'
 import { sendReply, type Transport } from '../dns/wire.ts'
 import { clusterDnsAddress, createDnsServer, type DnsServer } from '../dns/zone.ts'
 import { UserError } from '../errors.ts'
@@ -21,6 +21,7 @@ import { parseManifests, readManifestFiles } from '../k8s/load.ts'
 import { suggestion } from '../nearest.ts'
 import { usageError, wholeNumber } from './arguments.ts'
 import type { Io } from './io.ts'
+import { type Naming, type NamingOptions, readNaming } from './naming.ts'
 import { parseOutputs } from './outputs.ts'
 import { warningPrinter } from './warnings.ts'
 
@@ -40,6 +41,8 @@ export interface DigOptions {
   /** A file of queries, one JSON object a line, or `-`. */
   readonly queries?: string | undefined
   readonly quiet?: boolean | undefined
+  /** `--upstream`, `--resolver`, `--node-resolv-conf`. */
+  readonly naming?: NamingOptions | undefined
 }
 
 const FORMATS = ['text', 'json', 'ndjson'] as const
@@ -56,7 +59,8 @@ interface Query {
 interface Settings {
   readonly cluster: Cluster
   readonly server: DnsServer
-  readonly pod: { readonly name: string; readonly conf: ResolvConf } | null
+  readonly pod: { readonly name: string; readonly conf: ResolvConf; readonly address: string } | null
+  readonly naming: Naming
   readonly tcp: boolean
   readonly ednsSize: number | null
 }
@@ -79,7 +83,8 @@ export function runDig(options: DigOptions, io: Pick<Io, 'stdout' | 'stderr' | '
   ])
   const ednsSize =
     options.bufsize === undefined ? null : wholeNumber('--bufsize', options.bufsize, { min: 0, max: 65535 })
-  const queries = readQueries(options, io)
+  const naming = readNaming(options.naming ?? {})
+  const queries = readQueries(options, naming.upstream, io)
   const { objects, warnings } = parseManifests(readManifestFiles(options.manifests, () => io.stdin()))
   const cluster = deriveCluster(objects)
   const server = createDnsServer(cluster)
@@ -88,8 +93,15 @@ export function runDig(options: DigOptions, io: Pick<Io, 'stdout' | 'stderr' | '
   printer.finish()
 
   const pod = options.from === undefined ? null : podOf(cluster, options.from)
-  const from = pod === null ? null : { name: `${pod.namespace}/${pod.name}`, conf: podResolvConf(cluster, pod) }
-  const settings: Settings = { cluster, server, pod: from, tcp: options.tcp ?? false, ednsSize }
+  const from =
+    pod === null
+      ? null
+      : {
+          name: `${pod.namespace}/${pod.name}`,
+          conf: podResolvConf(cluster, pod, naming.node ?? undefined),
+          address: pod.addresses[0] ?? '',
+        }
+  const settings: Settings = { cluster, server, pod: from, naming, tcp: options.tcp ?? false, ednsSize }
   const outcomes = queries.map((query) => ask(settings, query))
   const many = options.queries !== undefined
   for (const { format, file } of outputs)
@@ -135,6 +147,7 @@ function document({ query, view, resolution }: Outcome, { pod }: Settings): Reco
     rcode: reply.rcode,
     authoritative: reply.authoritative,
     truncated: reply.truncated,
+    ...(reply.unknown ? { unknown: true } : {}),
     transport: view.tcp ? 'tcp' : 'udp',
     sizeBytes,
     answer: reply.answer,
@@ -155,7 +168,11 @@ function ask(settings: Settings, query: Query): Outcome {
   const { server, pod, cluster } = settings
   const { upstream, qtype } = query
   if (pod !== null) {
-    const resolution = resolveName(server, pod.conf, query.name, [qtype], { upstream })
+    const resolution = resolveName(server, pod.conf, query.name, [qtype], {
+      upstream,
+      libc: settings.naming.libc,
+      client: pod.address,
+    })
     const reply = resolution.replies.get(qtype)!
     const address = pod.conf.nameservers[0] ?? 'the node'
     const at = pod.conf.asksCluster ? serverLine(server, resolution.qname, address) : `${address} (outside the cluster)`
@@ -172,12 +189,15 @@ function ask(settings: Settings, query: Query): Outcome {
 
 /** The reply as it arrives: over UDP, and over TCP if it must and may. */
 function deliver(settings: Settings, qname: string, qtype: string, reply: DnsReply, server: string): ReplyView {
-  const { tcp, ednsSize } = settings
+  const { libc } = settings.naming
+  // glibc and Go heed `use-vc`, musl does not; Go says that it takes 1232 bytes.
+  const tcp = settings.tcp || (!isMusl(libc) && (settings.pod?.conf.options.includes('use-vc') ?? false))
+  const ednsSize = settings.ednsSize ?? (libc === 'go' ? 1232 : null)
   const block = blockOf(settings.server, qname)
   const family = server.startsWith('[') ? 'IPv6' : 'IPv4'
   const transport: Transport = { tcp, ednsSize, sizeCap: block?.bufsize ?? null, family }
   const sent = sendReply(qname, reply, transport)
-  const retried = sent.reply.truncated && !reply.truncated && !tcp && ednsSize === null
+  const retried = sent.reply.truncated && !reply.truncated && !tcp && settings.ednsSize === null && libc !== 'musl-1.1'
   const last = retried ? sendReply(qname, reply, { ...transport, tcp: true }) : sent
   return {
     qname,
@@ -228,12 +248,12 @@ function podOf(cluster: Cluster, reference: string): ClusterPod {
   return inDefault ?? found[0]!
 }
 
-function readQueries(options: DigOptions, io: Pick<Io, 'stdin'>): Query[] {
+function readQueries(options: DigOptions, upstream: Upstream, io: Pick<Io, 'stdin'>): Query[] {
   if (options.queries !== undefined) {
     if (options.name !== undefined) throw usageError('a name and --queries exclude each other')
     if (options.queries === '-' && options.manifests.includes('-'))
       throw usageError('-f - and --queries - both read standard input')
-    return parseQueries(options.queries === '-' ? io.stdin() : readText(options.queries), options.queries)
+    return parseQueries(options.queries === '-' ? io.stdin() : readText(options.queries), options.queries, upstream)
   }
   if (options.name === undefined || options.name === '')
     throw usageError('no name to look up', 'dpemu dig -f MANIFESTS NAME [TYPE]')
@@ -241,19 +261,22 @@ function readQueries(options: DigOptions, io: Pick<Io, 'stdin'>): Query[] {
   if (qtype === null)
     throw usageError(`${options.type} is not a record type`, 'A, AAAA, SRV, PTR, CNAME, TXT, NS, SOA, …')
   const address = options.type === undefined ? parseAddress(options.name) : null
-  if (address !== null) return [{ id: null, name: reverseName(address), qtype: 'PTR', upstream: NOTHING_UPSTREAM }]
-  return [{ id: null, name: options.name, qtype, upstream: NOTHING_UPSTREAM }]
+  if (address !== null) return [{ id: null, name: reverseName(address), qtype: 'PTR', upstream }]
+  return [{ id: null, name: options.name, qtype, upstream }]
 }
 
-function parseQueries(text: string, file: string): Query[] {
+function parseQueries(text: string, file: string, upstream: Upstream): Query[] {
   return text
     .split('\n')
     .flatMap((line, i) =>
-      line.trim() === '' ? [] : [parseQuery(line, i + 1, `${file === '-' ? 'standard input' : file}, line ${i + 1}`)],
+      line.trim() === ''
+        ? []
+        : [parseQuery(line, i + 1, `${file === '-' ? 'standard input' : file}, line ${i + 1}`, upstream)],
     )
 }
 
-function parseQuery(line: string, number: number, where: string): Query {
+/** @param known  what the outside knows where the line does not say it */
+function parseQuery(line: string, number: number, where: string, known: Upstream): Query {
   const fail = (message: string): UserError =>
     new UserError('E_QUERY', message, {
       where,
@@ -270,9 +293,14 @@ function parseQuery(line: string, number: number, where: string): Query {
   if (typeof qname !== 'string') throw fail('qname is missing or not text')
   if (id !== undefined && typeof id !== 'string' && typeof id !== 'number')
     throw fail('id is neither text nor a number')
-  const known = typeof qtype === 'string' || typeof qtype === 'number' ? recordType(qtype) : null
-  if (known === null) throw fail(`qtype ${JSON.stringify(qtype)} is not a record type`)
-  return { id: id ?? number, name: qname, qtype: known, upstream: parseUpstream(upstream, where) }
+  const type = typeof qtype === 'string' || typeof qtype === 'number' ? recordType(qtype) : null
+  if (type === null) throw fail(`qtype ${JSON.stringify(qtype)} is not a record type`)
+  return {
+    id: id ?? number,
+    name: qname,
+    qtype: type,
+    upstream: upstream === undefined ? known : parseUpstream(upstream, where),
+  }
 }
 
 function readText(path: string): string {

@@ -20,6 +20,7 @@ import { writeOutputNow } from '../files/output.ts'
 import { parseHttpLine } from '../ingress/index.ts'
 import { usageError } from './arguments.ts'
 import type { Io } from './io.ts'
+import { type NamingOptions, readNaming } from './naming.ts'
 import { parseOutputs } from './outputs.ts'
 import { warningPrinter } from './warnings.ts'
 
@@ -36,6 +37,8 @@ export interface ExplainOptions {
   readonly stateful: boolean
   readonly output: readonly string[]
   readonly quiet: boolean
+  /** `--upstream`, `--resolver`, `--node-resolv-conf`. */
+  readonly naming?: NamingOptions | undefined
 }
 
 const FORMATS = ['text', 'json', 'ndjson'] as const
@@ -55,7 +58,8 @@ export function runExplain(options: ExplainOptions, io: Pick<Io, 'stdout' | 'std
   checkUsage(options)
   const many = options.packets !== undefined
   const lines = options.packets === undefined ? [] : readLines(options.packets, options.stateful, io)
-  const loaded = loadManifests(options.manifests, () => io.stdin())
+  const naming = readNaming(options.naming ?? {})
+  const loaded = { ...loadManifests(options.manifests, () => io.stdin()), naming }
   const printer = warningPrinter(io, { update: () => {}, clear: () => {} }, options.quiet)
   for (const warning of loaded.warnings) printer.print(warning)
   const warn: Warn = (warning) => printer.print(warning)
@@ -97,7 +101,7 @@ function isUrl(text: string): boolean {
 function explainOne(loaded: LoadedManifests, options: ExplainOptions, warn: Warn): Answer {
   const fail: Fail = (message, hint) => usageError(message, hint)
   const to = options.to ?? ''
-  const directory = new Directory(loaded.cluster)
+  const directory = new Directory(loaded.cluster, loaded.naming)
   if (isUrl(to)) return explainOneUrl(directory, to, options, warn)
   return explainOnePacket(directory, options.from ?? '', to, options, fail, warn)
 }
@@ -150,7 +154,7 @@ function urlAsPacket(line: Line, routes: Routes, directory: Directory): PacketLi
 function explainLines(lines: readonly Line[], loaded: LoadedManifests, options: ExplainOptions, warn: Warn): Answer[] {
   const defaultNode = options.node ?? null
   if (options.stateful) return explainStateful(lines, loaded, defaultNode, warn)
-  const directory = new Directory(loaded.cluster)
+  const directory = new Directory(loaded.cluster, loaded.naming)
   const registry = new Registry()
   const routes = new Routes(directory)
   const rows = lines.map((line) => urlAsPacket(line, routes, directory) ?? line)

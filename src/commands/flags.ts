@@ -29,6 +29,13 @@ function toggle(describe: string, more: Partial<Flag> = {}): Flag {
 }
 
 const MANIFESTS = value('manifests: a file, a folder or - for standard input; repeatable', { alias: 'f' })
+const NAMING: Flags = {
+  upstream: value(
+    "what the resolver outside the cluster knows: a record 'NAME TTL TYPE DATA' (*.NAME is a wildcard), or @FILE with one a line; repeatable",
+  ),
+  resolver: value('who looks names up in pods: glibc (default), musl, musl-1.1 (before 1.2.4: no TCP) or go'),
+  'node-resolv-conf': value("the nodes' resolv.conf: its search domains are the pods' too"),
+}
 const QUIET = toggle('no progress and no warnings on standard error', { alias: 'q' })
 
 export const REPLAY_FLAGS: Flags = {
@@ -71,6 +78,7 @@ export const EXPLAIN_FLAGS: Flags = {
   node: value(
     'the node where kube-proxy sees it (default: the one that has the source, else as the load balancer chooses)',
   ),
+  ...NAMING,
   packets: value('one packet a line as JSON: a file or -'),
   stateful: toggle('keep the dataplane between the lines of --packets'),
   output: value('text, json or ndjson, or FORMAT=FILE; repeatable (default text; ndjson with --packets)', {
@@ -82,10 +90,11 @@ export const EXPLAIN_FLAGS: Flags = {
 export const DIG_FLAGS: Flags = {
   manifests: { ...MANIFESTS, demandOption: 'dig needs -f MANIFESTS' },
   from: value('the pod that asks: its resolv.conf and search list decide (NAMESPACE/NAME)'),
+  ...NAMING,
   short: toggle('only the data of the answers'),
   tcp: toggle('ask over TCP: no truncation'),
   bufsize: value("the client's EDNS0 buffer in bytes"),
-  queries: value('one query a line as JSON: a file or -'),
+  queries: value('one query a line as JSON, with its own "upstream" if need be: a file or -'),
   output: value('text, json or ndjson, or FORMAT=FILE; repeatable (default text; ndjson with --queries)', {
     alias: 'o',
   }),
@@ -146,6 +155,17 @@ export function textOf(args: Values, name: string): string | undefined {
   const given = args[name]
   const last: unknown = Array.isArray(given) ? given.at(-1) : given
   return last === undefined ? undefined : String(last)
+}
+
+/** The flags of NAMING. */
+export function namingOf(args: Values): { upstream: string[]; resolver?: string; nodeResolvConf?: string } {
+  const resolver = textOf(args, 'resolver')
+  const nodeResolvConf = textOf(args, 'node-resolv-conf')
+  return {
+    upstream: listOf(args, 'upstream'),
+    ...(resolver === undefined ? {} : { resolver }),
+    ...(nodeResolvConf === undefined ? {} : { nodeResolvConf }),
+  }
 }
 
 /** Every value of a repeatable flag. */

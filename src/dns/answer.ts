@@ -169,8 +169,7 @@ function answerFrom(chain: Chain, block: ServerBlock, qname: string, qtype: stri
 function forwardReply({ server, upstream }: Chain, block: ServerBlock, qname: string, qtype: string): DnsReply {
   const name = lower(qname)
   const taken = block.forwards.some(({ zone, except }) => isWithin(zone, name) && longestZone(except, name) === null)
-  const standsIn =
-    upstream !== NOTHING_UPSTREAM && server.corefile.blocks.every(({ forwards }) => forwards.length === 0)
+  const standsIn = upstream.silent !== true && server.corefile.blocks.every(({ forwards }) => forwards.length === 0)
   return taken || standsIn || block.answersElsewhere ? upstreamReply(upstream, qname, qtype) : emptyReply('SERVFAIL')
 }
 

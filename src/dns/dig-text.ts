@@ -29,7 +29,10 @@ export function renderReply(view: ReplyView): string {
   const lines = [
     ...(view.retried ? [';; Truncated, retrying in TCP mode.'] : []),
     ';; Got answer (emulated: no packet was sent):',
-    `;; ->>HEADER<<- opcode: QUERY, status: ${reply.rcode}`,
+    `;; ->>HEADER<<- opcode: QUERY, status: ${reply.unknown ? 'UNKNOWN' : reply.rcode}`,
+    ...(reply.unknown
+      ? [';; asked outside the cluster, of which nothing is known here: --upstream says what it answers']
+      : []),
     `;; flags: ${flags(reply)}; ${counts}`,
     ...(view.ednsSize === null
       ? []
@@ -61,8 +64,12 @@ export function renderWalk(pod: string, name: string, conf: ResolvConf, { querie
   const lines = [
     `;; Pod ${pod} looks up ${name}: nameserver ${nameservers}`,
     `;; search ${conf.searches.length > 0 ? conf.searches.join(' ') : '(none)'}; options ${conf.options.length > 0 ? conf.options.join(' ') : '(none)'}`,
-    ...queries.map(({ qname, qtype, rcode, answers }, i) => {
-      const outcome = rcode === 'NOERROR' && answers === 0 ? 'NOERROR, no records' : rcode
+    ...queries.map(({ qname, qtype, rcode, answers, unknown }, i) => {
+      const outcome = unknown
+        ? 'unknown: asked outside the cluster'
+        : rcode === 'NOERROR' && answers === 0
+          ? 'NOERROR, no records'
+          : rcode
       return `;;  ${i + 1}. ${qname.padEnd(width)} ${qtype} ${outcome}`
     }),
     `;; ${asked}; a client that asks A and AAAA together sends twice as many`,

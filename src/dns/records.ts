@@ -39,9 +39,11 @@ export interface Upstream {
   readonly truncated: boolean
   /** Given: it answers every question with this rcode and no records. */
   readonly rcode: Rcode | null
+  /** Nothing was said about it, which is not the same as an empty list of records. */
+  readonly silent?: boolean
 }
 
-export const NOTHING_UPSTREAM: Upstream = { records: [], truncated: false, rcode: null }
+export const NOTHING_UPSTREAM: Upstream = { records: [], truncated: false, rcode: null, silent: true }
 
 /** Codes of the record types that have a name, for `qtype` given as a number. Source: the IANA registry of DNS parameters. */
 const TYPE_CODES: ReadonlyMap<string, number> = new Map([
@@ -201,7 +203,7 @@ export function upstreamReply(upstream: Upstream, qname: string, qtype: string):
     truncated: upstream.truncated,
     authority: [],
     additional: [],
-    ...(upstream === NOTHING_UPSTREAM ? { unknown: true } : {}),
+    ...(upstream.silent ? { unknown: true } : {}),
   }
   if (upstream.rcode !== null) return { ...reply, rcode: upstream.rcode, answer: [] }
   const answer: DnsRecord[] = []

@@ -3,9 +3,9 @@
  *
  * A name below `ndots` dots is tried with every search domain before it is tried as it stands, so `www.example.com` costs
  * four questions in a pod of the default policy, and twice as many where A and AAAA are asked together.
- * Model: the node's own resolv.conf has no search list, and its nameserver is the resolver outside the cluster.
+ * Model: the nameserver of a node is the resolver outside the cluster; its search list is empty unless it is given.
  * Source: kubernetes/kubernetes pkg/kubelet/network/dns/dns.go; resolv.conf(5); glibc resolv/res_query.c
- * __res_context_search; musl src/network/lookup_name.c name_from_dns_search; KEP-2595.
+ * __res_context_search; musl src/network/lookup_name.c name_from_dns_search; Go net/dnsconfig.go nameList; KEP-2595.
  */
 import type { Cluster, ClusterPod } from '../k8s/cluster.ts'
 import { answerOutside, answerQuery } from './answer.ts'
@@ -33,19 +33,54 @@ const MAX_SEARCH_CHARACTERS = 2048
 const DEFAULT_NDOTS = 1
 const MAX_NDOTS = 15
 
-/** The resolv.conf that kubelet writes for a pod, of its dnsPolicy and dnsConfig. */
-export function podResolvConf(cluster: Cluster, pod: ClusterPod): ResolvConf {
+/** A node's resolv.conf, which manifests do not hold. */
+export interface NodeResolver {
+  readonly nameservers: readonly string[]
+  readonly searches: readonly string[]
+  readonly options: readonly string[]
+}
+
+const UNKNOWN_NODE: NodeResolver = { nameservers: [], searches: [], options: [] }
+
+/** As kubelet reads it: the last `search` and `options` line counts, `domain` is not looked at. */
+export function parseResolvConf(text: string): NodeResolver {
+  const nameservers: string[] = []
+  let searches: string[] = []
+  let options: string[] = []
+  for (const line of text.split('\n')) {
+    const [word, ...rest] = line
+      .replace(/[#;].*/, '')
+      .trim()
+      .split(/\s+/)
+    if (word === 'nameserver' && rest[0] !== undefined) nameservers.push(rest[0])
+    else if (word === 'search') searches = rest
+    else if (word === 'options') options = rest
+  }
+  return { nameservers, searches, options }
+}
+
+/**
+ * The resolv.conf that kubelet writes for a pod, of its dnsPolicy and dnsConfig.
+ *
+ * @param node  of the pod's node: its search domains come after the cluster's, and with dnsPolicy Default it is all there is
+ */
+export function podResolvConf(cluster: Cluster, pod: ClusterPod, node: NodeResolver = UNKNOWN_NODE): ResolvConf {
   // ClusterFirst means nothing on the host's network; ClusterFirstWithHostNet is for that.
   const policy = pod.dnsPolicy === 'ClusterFirst' && pod.hostNetwork ? 'Default' : pod.dnsPolicy
   const ofCluster = policy === 'ClusterFirst' || policy === 'ClusterFirstWithHostNet'
   const domain = cluster.clusterDomain.replace(/\.$/, '')
   const config = pod.dnsConfig
-  const nameservers = [...(ofCluster ? [clusterDnsAddress(cluster)] : []), ...(config.nameservers ?? [])]
+  const ofNode = policy === 'Default' ? node : UNKNOWN_NODE
+  const nameservers = [
+    ...(ofCluster ? [clusterDnsAddress(cluster)] : ofNode.nameservers),
+    ...(config.nameservers ?? []),
+  ]
   const searches = [
     ...(ofCluster ? [`${pod.namespace}.svc.${domain}`, `svc.${domain}`, domain] : []),
+    ...(policy === 'None' ? [] : node.searches),
     ...(config.searches ?? []),
   ]
-  const options = new Map<string, string>(ofCluster ? [['ndots', '5']] : [])
+  const options = new Map<string, string>(ofCluster ? [['ndots', '5']] : ofNode.options.map(splitOption))
   for (const { name, value } of config.options ?? []) if (name !== undefined) options.set(name, value ?? '')
   const dnsAddresses = new Set([
     clusterDnsAddress(cluster),
@@ -62,6 +97,11 @@ export function podResolvConf(cluster: Cluster, pod: ClusterPod): ResolvConf {
   }
 }
 
+function splitOption(option: string): [name: string, value: string] {
+  const colon = option.indexOf(':')
+  return colon < 0 ? [option, ''] : [option.slice(0, colon), option.slice(colon + 1)]
+}
+
 /** kubelet drops domains from the end until the list and the line it makes are short enough. */
 function fitSearches(searches: readonly string[]): string[] {
   const fitting = searches.slice(0, MAX_SEARCHES)
@@ -69,13 +109,21 @@ function fitSearches(searches: readonly string[]): string[] {
   return fitting
 }
 
-/** The C library of the client: Alpine images have musl, nearly all others glibc. */
-export type Libc = 'glibc' | 'musl'
+/**
+ * Who walks the search list in the client: Alpine images have musl, programs of Go without cgo their own resolver, nearly
+ * all others glibc. `musl-1.1` stands for musl before 1.2.4, which does not ask again over TCP.
+ */
+export const LIBCS = ['glibc', 'musl', 'musl-1.1', 'go'] as const
+export type Libc = (typeof LIBCS)[number]
+
+export function isMusl(libc: Libc): boolean {
+  return libc === 'musl' || libc === 'musl-1.1'
+}
 
 /**
  * The absolute names a C library tries for `name`, in order, until one answers.
  *
- * glibc: from `ndots` dots on, the name as it stands comes first and the search list after it; below, it comes last. musl
+ * glibc and Go: from `ndots` dots on, the name as it stands comes first and the search list after it; below, it comes last. musl
  * never searches from `ndots` dots on. A final dot means as it stands, only.
  */
 export function searchSequence(
@@ -88,7 +136,7 @@ export function searchSequence(
   const dots = name.split('.').length - 1
   const searched = conf.searches.map((search) => (search === '.' ? whole : `${name}.${absolute(search)}`))
   if (dots < conf.ndots) return [...new Set([...searched, whole])]
-  return libc === 'musl' ? [whole] : [...new Set([whole, ...searched])]
+  return isMusl(libc) ? [whole] : [...new Set([whole, ...searched])]
 }
 
 export interface ResolverQuery {
@@ -96,6 +144,8 @@ export interface ResolverQuery {
   readonly qtype: string
   readonly rcode: Rcode
   readonly answers: number
+  /** Nothing was said of what the resolver outside knows of this name. */
+  readonly unknown: boolean
 }
 
 export interface Resolution {
@@ -110,6 +160,8 @@ export interface Resolution {
 export interface ResolveOptions {
   readonly upstream?: Upstream
   readonly libc?: Libc
+  /** Address of the client. */
+  readonly client?: string
 }
 
 /**
@@ -125,20 +177,20 @@ export function resolveName(
   options: ResolveOptions = {},
 ): Resolution {
   const queries: ResolverQuery[] = []
-  const { upstream, libc = 'glibc' } = options
+  const { upstream, libc = 'glibc', client = '' } = options
   let last: { qname: string; replies: Map<string, DnsReply> } = { qname: absolute(name), replies: new Map() }
   for (const qname of searchSequence(name, conf, libc)) {
     const replies = new Map<string, DnsReply>()
     for (const qtype of qtypes) {
-      const question = { qname, qtype, ...(upstream === undefined ? {} : { upstream }) }
+      const question = { qname, qtype, client, ...(upstream === undefined ? {} : { upstream }) }
       const reply = conf.asksCluster ? answerQuery(server, question) : answerOutside(question)
       replies.set(qtype, reply)
-      queries.push({ qname, qtype, rcode: reply.rcode, answers: reply.answer.length })
+      queries.push({ qname, qtype, rcode: reply.rcode, answers: reply.answer.length, unknown: reply.unknown ?? false })
     }
     last = { qname, replies }
     const outcomes = [...replies.values()]
     if (outcomes.some((reply) => reply.answer.length > 0)) break
-    if (libc === 'musl' && outcomes.some((reply) => reply.rcode !== 'NXDOMAIN')) break
+    if (isMusl(libc) && outcomes.some((reply) => reply.rcode !== 'NXDOMAIN')) break
   }
   return { queries, ...last }
 }

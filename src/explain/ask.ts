@@ -47,6 +47,10 @@ export function ask(wanted: Wanted, directory: Directory, fail: Fail): Asked | A
   const from = source.name === '' ? (source.addresses[0] ?? '') : source.name
   if (target.addresses.length === 0) return unresolved(from, target)
   const pair = matchFamilies(source.addresses, target.addresses)
+  if (pair === null && target.isName && source.name !== '') {
+    const families = target.addresses.join(', ')
+    return unresolved(from, { ...target, why: `${from} has no address of the IP family of ${families}` })
+  }
   if (pair === null) {
     throw fail(`${from} has no address of the IP family of ${target.text} (${target.addresses.join(', ')})`, '')
   }
@@ -107,7 +111,7 @@ function unresolved(from: string, target: Target): Answer {
     title: `${from} → ${target.text}`,
     conclusion: outside
       ? 'none: the name leads out of the cluster, kube-proxy has no part in it'
-      : `drop: ${reason.sentence} [${reason.name}]`,
+      : `drop: the name leads to no address for this client: ${target.why} [${reason.name}]`,
     explanation: {
       schemaVersion: 1,
       verdict: outside ? 'none' : 'drop',

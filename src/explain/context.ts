@@ -11,6 +11,8 @@ import type { ProxyService } from '../compile/frontends.ts'
 import { DEFAULT_MODEL } from '../compile/model.ts'
 import type { Registry } from '../compile/registry.ts'
 import { endpointsOfPort, type ProxyEndpoint } from '../compile/usable.ts'
+import type { Upstream } from '../dns/records.ts'
+import type { Libc, NodeResolver } from '../dns/resolver.ts'
 import { createDnsServer, type DnsServer } from '../dns/zone.ts'
 import type { Warning } from '../errors.ts'
 import type { Cluster, ClusterNode, ClusterPod, ClusterService } from '../k8s/cluster.ts'
@@ -21,10 +23,18 @@ import type { EndpointSlice, KubeObject } from '../k8s/types.ts'
 /** Explaining one packet after another needs no sweep of expired entries: they are met or not. */
 const GC_INTERVAL_MS = 60_000
 
+/** How names are looked up, and what the outside knows of them. */
+export interface DirectoryNaming {
+  readonly upstream?: Upstream
+  readonly libc?: Libc
+  readonly node?: NodeResolver | null
+}
+
 export interface LoadedManifests {
   readonly objects: readonly KubeObject[]
   readonly cluster: Cluster
   readonly warnings: readonly Warning[]
+  readonly naming?: DirectoryNaming
 }
 
 /** @throws UserError  for manifests that cannot be used */
@@ -42,10 +52,12 @@ export class Directory {
   private readonly pods = new Map<string, ClusterPod>()
   private readonly owners = new Map<string, ClusterNode>()
   private readonly clusterIps = new Map<string, ClusterService>()
+  readonly naming: DirectoryNaming
   private server: DnsServer | null = null
 
-  constructor(cluster: Cluster) {
+  constructor(cluster: Cluster, naming: DirectoryNaming = {}) {
     this.cluster = cluster
+    this.naming = naming
     this.nodes = new Map(cluster.nodes.map((node) => [node.name, node]))
     this.services = new Map(cluster.services.map((service) => [`${service.namespace}/${service.name}`, service]))
     for (const node of cluster.nodes) for (const address of node.addresses) this.owners.set(address, node)

@@ -14,6 +14,7 @@ import type { Protocol } from '../k8s/types.ts'
 import { nearestName, suggestion } from '../nearest.ts'
 import type { Directory } from './context.ts'
 import type { Fail, Step } from './types.ts'
+import { whyUnresolved } from './unresolved.ts'
 
 export interface Source {
   /** `pod default/client`, or '' for an address. */
@@ -38,6 +39,8 @@ export interface Target {
   readonly headless: boolean
   /** The name is an alias of one outside the cluster, whose addresses are not known here. */
   readonly leadsOutside: boolean
+  /** Why it has no address; '' where it has one. */
+  readonly why: string
 }
 
 /** Address and port of a text; `port` is '' where it has none. Brackets are taken off an IPv6 address. */
@@ -74,7 +77,7 @@ export function resolveTarget(
   fail: Fail,
 ): Target {
   const { host, port: portText } = splitPort(text.trim())
-  const plain = { text, isName: true, protocol: null, steps: [], headless: false, leadsOutside: false }
+  const plain = { text, isName: true, protocol: null, steps: [], headless: false, leadsOutside: false, why: '' }
   const address = canonicalIp(host)
   if (address !== null) {
     if (portText === '') throw fail(`${text} needs a port`, `write ${joinPort(address, 80)}`)
@@ -256,8 +259,8 @@ function serviceTarget(
   if (service.headless || service.type === 'ExternalName') {
     const qname = `${service.name}.${service.namespace}.svc.${directory.cluster.clusterDomain}.`
     const conf = outsideConf(directory)
-    const resolution = resolveName(directory.dns, conf, qname, ['A', 'AAAA'])
-    return { text, isName: true, ...port, ...readResolution(resolution, qname, 'client', directory) }
+    const resolution = lookUp(qname, conf, '', directory)
+    return { text, isName: true, ...port, ...readResolution(resolution, qname, 'client', null, directory) }
   }
   if (service.clusterIPs.length === 0) throw fail(`Service ${key} has no cluster IP`)
   const detail = `Service ${key} has ${service.clusterIPs.length === 1 ? 'cluster IP' : 'cluster IPs'} ${service.clusterIPs.join(', ')}`
@@ -269,6 +272,7 @@ function serviceTarget(
     steps: [{ at: 'client', stage: 'dns', detail }],
     headless: false,
     leadsOutside: false,
+    why: '',
   }
 }
 
@@ -283,19 +287,30 @@ function nameTarget(
   fail: Fail,
 ): Target {
   const { pod } = source
-  const conf = pod === null ? outsideConf(directory) : podResolvConf(directory.cluster, pod)
-  const resolution = existing(resolveName(directory.dns, conf, host, ['A', 'AAAA']), directory)
+  const { naming, cluster } = directory
+  const conf = pod === null ? outsideConf(directory) : podResolvConf(cluster, pod, naming.node ?? undefined)
+  const walk = lookUp(host, conf, pod?.addresses[0] ?? '', directory)
+  const found = existing(walk, directory)
+  if (found === null && pod === null) throw fail(`there is no Service or name ${host}`, nameHint(host, directory))
+  const resolution = found ?? walk
   const at = pod === null ? 'client' : `pod ${podName(pod)}`
-  if (resolution === null) {
-    const asked = pod === null ? '' : `, as pod ${podName(pod)} asks for it`
-    throw fail(`there is no Service or name ${host}${asked}`, nameHint(host, directory))
-  }
   const service = serviceNamed(resolution.qname, directory)
+  const named = service !== null || found !== null
   const port =
-    service === null
-      ? { port: numericPort(portText, text, fail), protocol: null }
-      : servicePort(service, portText, protocol, text, fail)
-  return { text, isName: true, ...port, ...readResolution(resolution, host, at, directory) }
+    service !== null
+      ? servicePort(service, portText, protocol, text, fail)
+      : // A name that leads nowhere needs no port.
+        { port: named || portText !== '' ? numericPort(portText, text, fail) : 0, protocol: null }
+  return { text, isName: true, ...port, ...readResolution(resolution, host, at, pod, directory) }
+}
+
+function lookUp(name: string, conf: ResolvConf, client: string, directory: Directory): Resolution {
+  const { upstream, libc } = directory.naming
+  return resolveName(directory.dns, conf, name, ['A', 'AAAA'], {
+    client,
+    ...(upstream === undefined ? {} : { upstream }),
+    ...(libc === undefined ? {} : { libc }),
+  })
 }
 
 /** The try that brought records, else the first name that exists or is a Service's although it has no address; else null. */
@@ -347,9 +362,9 @@ function readResolution(
   resolution: Resolution,
   asked: string,
   at: string,
+  pod: ClusterPod | null,
   directory: Directory,
-): Pick<Target, 'addresses' | 'steps' | 'headless' | 'leadsOutside'> {
-  const reply = resolution.queries.find(({ qname }) => qname === resolution.qname) ?? { rcode: 'NOERROR' }
+): Pick<Target, 'addresses' | 'steps' | 'headless' | 'leadsOutside' | 'why'> {
   const records = [...resolution.replies.values()].flatMap((reply) => reply.answer)
   const addresses = [
     ...new Set(
@@ -362,11 +377,15 @@ function readResolution(
   const alias = cnames.length > 0 ? ` is an alias (CNAME) of ${cnames.join(', ')}` : ''
   const owners = addresses.map((address) => `${address}${ownerOf(address, directory)}`)
   const headless = addresses.length > 0 && addresses.every((address) => directory.serviceAt(address) === undefined)
+  const why =
+    addresses.length > 0 || cnames.length > 0
+      ? ''
+      : whyUnresolved(asked, resolution, serviceNamed(resolution.qname, directory), pod, directory)
   const found =
     addresses.length === 0
       ? cnames.length > 0
         ? ', which only a resolver outside the cluster knows'
-        : ` has no address: ${reply.rcode}, no endpoint is published`
+        : ` has no address: ${why}`
       : `${cnames.length > 0 ? ',' : ''} has ${addresses.length === 1 ? 'address' : 'addresses'} ${listed(owners)}`
   const pick = headless && addresses.length > 1 ? '; the client takes one of them' : ''
   const qname = resolution.qname.replace(/\.$/, '')
@@ -375,8 +394,14 @@ function readResolution(
     addresses,
     steps: [{ at, stage: 'dns', detail: `${name}${walked}${alias}${found}${pick}` }],
     headless,
-    leadsOutside: addresses.length === 0 && cnames.length > 0,
+    leadsOutside: addresses.length === 0 && (cnames.length > 0 || isUnknown(resolution, why)),
+    why,
   }
+}
+
+/** Only the outside could have the name, and nothing is known of it. */
+function isUnknown({ queries }: Resolution, why: string): boolean {
+  return why.includes('--upstream') && queries.some(({ unknown }) => unknown)
 }
 
 function ownerOf(address: string, directory: Directory): string {

@@ -165,10 +165,97 @@ describe('one name', () => {
   })
   test('a short name without --from is absolute, and the hint says so', () => {
     const { stdout, stderr } = dig({ name: 'mysql' })
-    expect(stdout).toContain('status: NXDOMAIN')
+    expect(stdout).toContain('status: UNKNOWN')
     expect(stderr).toContain('--from POD')
     expect(dig({ name: 'mysql', quiet: true }).stderr).toBe('')
     expect(dig({ name: 'example.com' }).stderr).toBe('')
+  })
+})
+
+describe('the world outside', () => {
+  const www = { name: 'www.example.com', from: 'my-app' }
+  test('of which nothing was said, is unknown and not without the name', () => {
+    const { stdout } = dig(www)
+    expect(stdout).toContain(';;  4. www.example.com.                           A unknown: asked outside the cluster')
+    expect(stdout).toContain('status: UNKNOWN')
+    expect(JSON.parse(dig({ ...www, output: ['json'] }).stdout)).toMatchObject({ rcode: 'NXDOMAIN', unknown: true })
+  })
+  test('--upstream says what it knows, and then it knows no other name', () => {
+    const naming = { upstream: ['www.example.com. 60 A 192.0.2.80'] }
+    expect(dig({ ...www, naming, short: true }).stdout).toBe('192.0.2.80\n')
+    expect(dig({ ...www, naming, name: 'ftp.example.com' }).stdout).toContain('status: NXDOMAIN')
+  })
+  test('--upstream @FILE has a record a line', () => {
+    writeFileSync(join(folder, 'zone'), '; of the company\nwww.example.com. 60 IN A 192.0.2.80\n\n')
+    expect(dig({ ...www, naming: { upstream: [`@${join(folder, 'zone')}`] }, short: true }).stdout).toBe('192.0.2.80\n')
+  })
+  test('a search domain of the nodes with a wildcard swallows names below ndots dots', () => {
+    writeFileSync(
+      join(folder, 'resolv.conf'),
+      'nameserver 192.0.2.1\nsearch corp.example.net\noptions edns0 trust-ad\n',
+    )
+    const naming = {
+      nodeResolvConf: join(folder, 'resolv.conf'),
+      upstream: ['*.corp.example.net. 60 A 192.0.2.99', 'www.example.com. 60 A 192.0.2.80'],
+    }
+    expect(dig({ ...www, naming, short: true }).stdout).toBe('192.0.2.99\n')
+    expect(dig({ ...www, name: 'www.example.com.', naming, short: true }).stdout).toBe('192.0.2.80\n')
+  })
+  test('queries of a file have theirs, else that of the flag', () => {
+    const naming = { upstream: ['a.example. 60 A 192.0.2.1'] }
+    const lines = ['{"qname":"a.example."}', '{"qname":"a.example.","upstream":["a.example. 60 A 192.0.2.2"]}']
+    expect(dig({ queries: '-', naming, output: ['text'], short: true }, lines.join('\n')).stdout).toBe(
+      '192.0.2.1\n192.0.2.2\n',
+    )
+  })
+  test.each([
+    ['a record that is none', { upstream: ['a.example. A'] }, 'E_UPSTREAM'],
+    ['a file that is none', { upstream: ['@/nowhere/zone'] }, 'E_NAMING'],
+    ['a resolver that is none', { resolver: 'bionic' }, 'E_USAGE'],
+    ['a resolv.conf that is none', { nodeResolvConf: '/nowhere/resolv.conf' }, 'E_NAMING'],
+  ])('%s', (_, naming, code) => {
+    expect(errorOf({ ...www, naming }).code).toBe(code)
+  })
+})
+
+describe('who walks', () => {
+  test.each([
+    ['glibc', 4],
+    ['go', 4],
+    // The name has as many dots as ndots: musl does not search.
+    ['musl', 1],
+  ])('%s', (resolver, queries) => {
+    const run = dig({ name: 'a.b.c.d.e.f', from: 'my-app', naming: { resolver }, output: ['json'] })
+    expect(JSON.parse(run.stdout).queries).toHaveLength(queries)
+  })
+  const many = list([
+    service('many', { clusterIP: 'None', ports: [{ name: 'http', port: 80 }] }),
+    slice(
+      'many',
+      Array.from({ length: 60 }, (_, i) => `10.244.3.${i + 1}`),
+    ),
+    { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'c' }, spec: { containers: [{ name: 'c', image: 'c' }] } },
+    {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'tcp' },
+      spec: {
+        containers: [{ name: 'c', image: 'c' }],
+        dnsConfig: { options: [{ name: 'use-vc' }, { name: 'trust-ad' }] },
+      },
+    },
+  ])
+  test.each([
+    ['glibc asks again over TCP', 'c', 'glibc', 'tcp', 60],
+    ['musl before 1.2.4 takes what came', 'c', 'musl-1.1', 'udp', 29],
+    ['musl of today asks again', 'c', 'musl', 'tcp', 60],
+    ['Go says 1232 bytes and asks again where that is too little', 'c', 'go', 'udp', 60],
+    ['use-vc: TCP at once', 'tcp', 'glibc', 'tcp', 60],
+    ['which musl does not know', 'tcp', 'musl-1.1', 'udp', 29],
+  ])('60 addresses: %s', (_, from, resolver, transport, answers) => {
+    const run = dig({ manifests: ['-'], name: 'many', from, naming: { resolver }, output: ['json'], quiet: true }, many)
+    const { answer, ...reply } = JSON.parse(run.stdout)
+    expect({ transport: reply.transport, answers: answer.length }).toEqual({ transport, answers })
   })
 })
 

@@ -1,6 +1,6 @@
 /** What `--from` and `--to` may say, and what is said to those who mistype. */
 import { describe, expect, test } from 'vitest'
-import { detail, explain, failure, one } from './support.ts'
+import { detail, explain, failure, file, one } from './support.ts'
 
 const POD = 'shop/client'
 
@@ -83,6 +83,87 @@ describe('destinations', () => {
   })
 })
 
+describe('names without an address: a verdict, and which object and field it is', () => {
+  const WORLD = `
+{apiVersion: v1, kind: Node, metadata: {name: n1}, spec: {podCIDR: 10.244.1.0/24}, status: {addresses: [{type: InternalIP, address: 192.168.0.1}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: mysql}, spec: {clusterIP: None, selector: {app: mysql}, ports: [{name: mysql, port: 3306}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: legacy}, spec: {type: ExternalName, externalName: 172.31.21.16}}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: mysql}
+spec:
+  replicas: 2
+  serviceName: mysql-headless
+  selector: {matchLabels: {app: mysql}}
+  template: {metadata: {labels: {app: mysql}}, spec: {containers: [{name: m, image: mysql}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: db}, spec: {clusterIP: None, selector: {app: db}, ports: [{name: db, port: 5432}]}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: db-0, labels: {app: db}}, spec: {nodeName: n1, hostname: db-0, subdomain: db, containers: [{name: d, image: d}]},
+ status: {phase: Running, podIP: 10.244.1.77, podIPs: [{ip: 10.244.1.77}], conditions: [{type: Ready, status: "False"}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: six}, spec: {clusterIP: None, ipFamilies: [IPv6], ports: [{name: a, port: 80}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: six-a, labels: {kubernetes.io/service-name: six}}
+addressType: IPv6
+endpoints: [{addresses: ["fd00::5"], conditions: {ready: true}}]
+ports: [{name: a, port: 80, protocol: TCP}]
+---
+{apiVersion: v1, kind: Pod, metadata: {name: app, namespace: apps}, spec: {nodeName: n1, containers: [{name: d, image: d}]}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: app}, spec: {nodeName: n1, containers: [{name: d, image: d}]}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: host}, spec: {nodeName: n1, hostNetwork: true, containers: [{name: d, image: d}]}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: mute}, spec: {nodeName: n1, dnsPolicy: None, containers: [{name: d, image: d}]}}
+`
+  const world = file(WORLD)
+  test.each([
+    [
+      'default/app',
+      'mysql-0.mysql:3306',
+      '2 endpoints are published, none with the host name mysql-0: serviceName of StatefulSet default/mysql is mysql-headless, not mysql',
+    ],
+    ['default/app', 'mysql-7.mysql:3306', '2 endpoints are published, and there is no pod default/mysql-7'],
+    ['apps/app', 'mysql-0.mysql:3306', 'Service mysql is in namespace default: ask for mysql-0.mysql.default'],
+    ['apps/app', 'mysql', 'Service mysql is in namespace default: ask for mysql.default'],
+    [
+      'default/host',
+      'mysql-0.mysql:3306',
+      "pod default/host is on its node's network and asks the node's resolver: that needs dnsPolicy ClusterFirstWithHostNet",
+    ],
+    ['default/mute', 'mysql:3306', 'pod default/mute has no nameserver (dnsPolicy None)'],
+    ['default/app', 'db-0.db:5432', 'pod default/db-0 is not ready: its endpoint is not published'],
+    [
+      'default/app',
+      'db:5432',
+      'no endpoint is published: pod default/db-0 is not ready (publishNotReadyAddresses is not set)',
+    ],
+    ['default/app', 'legacy:3306', 'externalName 172.31.21.16 is an address, and CoreDNS makes no CNAME of one'],
+    ['default/app', 'mysqll:3306', 'did you mean default/mysql?'],
+    ['default/app', 'six:80', 'pod default/app has no address of the IP family of fd00::5'],
+  ])('%s → %s: %s', (from, to, why) => {
+    const { code, stdout } = explain({ manifests: [world], from, to })
+    expect(code).toBe(0)
+    const words = stdout.replace(/\s+/g, ' ')
+    expect(words).toContain(why)
+    expect(words).toContain('verdict: drop: the name leads to no address for this client')
+    expect(words).not.toContain('or the client has no resolver')
+  })
+  test('a name of the world is unknown, until --upstream says what it is', () => {
+    const asked = { manifests: [world], from: 'default/app', to: 'www.example.com:443' }
+    expect(one(asked)).toMatchObject({ verdict: 'none', reason: null })
+    expect(detail(one(asked), 'dns')).toContain('unknown, names outside the cluster are not known here')
+    const told = one({ ...asked, naming: { upstream: ['www.example.com. 60 A 192.0.2.80'] } })
+    expect(detail(told, 'dns')).toContain('has address 192.0.2.80')
+  })
+})
+
 describe('mistakes', () => {
   test.each([
     ['no --to', { from: POD }, 'E_USAGE 2 explain needs --from and --to, or --packets'],
@@ -95,11 +176,6 @@ describe('mistakes', () => {
     ],
     ['half an address', { from: '10.244.1', to: 'web:80' }, "E_USAGE 2 '10.244.1' is not an IP address"],
     ['half an IPv6 address', { from: POD, to: '[2001:db8::zz]:80' }, "E_USAGE 2 '2001:db8::zz' is not an IP address"],
-    [
-      'a mistyped Service',
-      { from: POD, to: 'wbe:80' },
-      'E_USAGE 2 there is no Service or name wbe, as pod shop/client asks for it (did you mean shop/web?)',
-    ],
     [
       'a Service of another namespace',
       { from: '203.0.113.7', to: 'web:80' },
@@ -136,11 +212,6 @@ describe('mistakes', () => {
       'two families',
       { from: '2001:db8::7', to: '10.96.0.20:80' },
       'E_USAGE 2 2001:db8::7 has no address of the IP family of 10.96.0.20:80',
-    ],
-    [
-      'a name of the world',
-      { from: POD, to: 'www.example.com:443' },
-      'E_USAGE 2 there is no Service or name www.example.com, as pod shop/client asks for it (names outside the cluster are not known here: give the address)',
     ],
     ['a node without a port', { from: POD, to: 'node/n1' }, 'E_USAGE 2 node/n1 needs a port'],
     ['nothing', { from: POD, to: ':80' }, "E_USAGE 2 ':80' names no destination"],
