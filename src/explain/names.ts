@@ -205,7 +205,7 @@ function balancerTarget(
   if (addresses.length === 0) return null
   const detail = `${host} is the load balancer of Service ${service.namespace}/${service.name}; ${addresses.join(' and ')} stands for its addresses`
   const steps: Step[] = [{ at: 'client', stage: 'dns', detail }]
-  return { text, isName: true, ...port, addresses, steps, headless: false, leadsOutside: false }
+  return { text, isName: true, ...port, addresses, steps, headless: false, leadsOutside: false, why: '' }
 }
 
 /** What a client outside dials to get to a Service, as a scenario's `via: auto` does; null where there is nothing for it. */
@@ -236,13 +236,32 @@ function outsideTarget(
     if (service.clusterIPs.length === 0) return null
     const detail = `a client outside of the cluster does not ask its DNS, and Service ${key} has no address for it; ${service.clusterIPs.join(' and ')}, its cluster IP, is followed all the same`
     const steps: Step[] = [{ at: 'client', stage: 'dns', detail }]
-    return { text, isName: true, ...port, addresses: service.clusterIPs, steps, headless: false, leadsOutside: false }
+    return {
+      text,
+      isName: true,
+      ...port,
+      addresses: service.clusterIPs,
+      steps,
+      headless: false,
+      leadsOutside: false,
+      why: '',
+    }
   }
   const [what, addresses, dialled] = way
   const where = addresses.map((address) => joinPort(address, dialled)).join(', ')
   const detail = `a client outside of the cluster does not ask its DNS: of Service ${key} it dials ${what}, ${where}`
   const steps: Step[] = [{ at: 'client', stage: 'dns', detail }]
-  return { text, isName: true, ...port, port: dialled, addresses, steps, headless: false, leadsOutside: false }
+  return {
+    text,
+    isName: true,
+    ...port,
+    port: dialled,
+    addresses,
+    steps,
+    headless: false,
+    leadsOutside: false,
+    why: '',
+  }
 }
 
 /** By its namespace and name, as nobody dials it: the answer that its full DNS name would get. */
