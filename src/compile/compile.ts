@@ -297,6 +297,8 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
         // A node's own address (bare metal, ServiceLB of k3s) is answered for by that node, whatever it has.
         const owner = one.kind === 'loadBalancerIP' ? ownerOf.get(one.address!) : undefined
         const nodes = owner === undefined ? balancedNodes(proxied, known, cluster.nodes, nodeIndex) : [owner]
+        // Without a node port there is nothing for it to connect to.
+        if (one.kind === 'loadBalancerProxy' && proxied.port.nodePort === 0) nodes.length = 0
         frontend.nodeStart.set(id, balancerNodes.length)
         frontend.nodeCount.set(id, nodes.length)
         balancerNodes.push(...nodes)

@@ -29,6 +29,8 @@ export interface Frontend {
   readonly address: string | null
   readonly port: number
   readonly protocol: number
+  /** Of a `loadBalancerProxy`: node ports see the client's own address. */
+  readonly keepsClient?: true
 }
 
 /** One service port and family, with the frontends that lead to it. */
@@ -88,9 +90,10 @@ function proxyService(
     add('externalIP', ip, port.port)
     accessible = true
   }
-  for (const { ip, ipMode } of service.type === 'LoadBalancer' ? service.loadBalancer : []) {
+  for (const { ip, ipMode, keepsClient } of service.type === 'LoadBalancer' ? service.loadBalancer : []) {
     if (ip === '' || ipFamily(ip) !== family) continue
-    add(ipMode === 'Proxy' ? 'loadBalancerProxy' : 'loadBalancerIP', ip, port.port)
+    if (keepsClient) frontends.push({ kind: 'loadBalancerProxy', address: ip, port: port.port, protocol, keepsClient })
+    else add(ipMode === 'Proxy' ? 'loadBalancerProxy' : 'loadBalancerIP', ip, port.port)
     if (ipMode !== 'Proxy') accessible = true
   }
   if (port.nodePort > 0) add('nodePort', null, port.nodePort)

@@ -9,6 +9,7 @@
  */
 import {
   ACTION_NONE,
+  ADDRESS_BALANCER,
   ADDRESS_DETECTED,
   ADDRESS_EXTERNAL_FRONTEND,
   ADDRESS_IN_SERVICE_CIDR,
@@ -150,12 +151,20 @@ function enter(
     const node = throughBalancer(context, frontend, entered, steps)
     if (node < 0) return { node, lost: REASON_NO_HEALTHY_NODE }
     if (kind === FRONTEND_BALANCER_PROXY) {
-      packet.source = packet.destination
-      packet.sourcePort = 0
+      const address = registry.addressText(packet.destination)
+      const hides = (rules.addressFlags[packet.destination]! & ADDRESS_BALANCER) !== 0
+      if (hides) {
+        packet.source = packet.destination
+        packet.sourcePort = 0
+      }
       packet.destination = rules.nodePrimary[node * 2 + familyOf(rules, packet.destination)]!
       packet.port = rules.frontendNodePort[frontend]!
       const to = joinPort(registry.addressText(packet.destination), packet.port)
-      const detail = `ipMode: Proxy in status.loadBalancer.ingress: it ends the client's connection and opens its own, ${registry.addressText(packet.source)} → ${to}; the client's address is known to it alone`
+      const opens = `it ends the client's connection and opens its own, ${registry.addressText(packet.source)} → ${to}; the client's address is known to it alone`
+      const keeps = `it sends the connection on to ${to} and keeps the client's address`
+      const named = context.balancerName(address)
+      const why = named === '' ? 'ipMode: Proxy in status.loadBalancer.ingress' : `load balancer ${named}`
+      const detail = `${why}: ${hides ? opens : keeps}`
       steps.push({ at: 'load balancer', stage: 'route', detail })
     }
     return { node, lost: REASON_NONE }
@@ -199,6 +208,11 @@ function throughBalancer(context: ExplainContext, frontend: number, entered: num
   const check = proxied.externalLocal
     ? `externalTrafficPolicy: Local of ${title}: healthCheckNodePort answers 200 on nodes with a ready endpoint only`
     : `externalTrafficPolicy: Cluster of ${title}: every ready node is healthy`
+  if (rules.frontendKind[frontend] === FRONTEND_BALANCER_PROXY && rules.frontendNodePort[frontend] === 0) {
+    const detail = `${title} has no node port (allocateLoadBalancerNodePorts: false): the load balancer has no node to send to`
+    steps.push({ at: 'load balancer', stage: 'route', detail })
+    return -1
+  }
   if (nodes.length === 0) {
     steps.push({ at: 'load balancer', stage: 'route', detail: `${check}; no node passes` })
     return -1

@@ -148,6 +148,12 @@ export class ExplainContext {
     return this.registry.nodes[index] ?? ''
   }
 
+  /** The host name that an address stands for, or ''. */
+  balancerName(address: string): string {
+    const found = this.cluster.services.flatMap(({ loadBalancer }) => loadBalancer).find(({ ip }) => ip === address)
+    return found?.hostname ?? ''
+  }
+
   /** The Service port behind a service port id of the rules. */
   port(servicePort: number): PortContext {
     const known = this.ports.get(servicePort)

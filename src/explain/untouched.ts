@@ -2,6 +2,7 @@
  * Packets that no Service is for: why kube-proxy has no rule (or refuses all the same), and where they go without one.
  */
 import {
+  ADDRESS_BALANCER,
   ADDRESS_CLUSTER_IP,
   ADDRESS_IN_SERVICE_CIDR,
   ADDRESS_LOOPBACK,
@@ -41,7 +42,14 @@ function whyNoFrontend(context: ExplainContext, way: Approach): string {
   const frontend = findFrontend(rules, way.destination, way.port, way.protocol)
   if (frontend >= 0 && rules.frontendKind[frontend] === FRONTEND_BALANCER_PROXY) {
     const { title } = context.port(rules.frontendServicePort[frontend]!)
-    return `${to} is a load balancer address of ${title} with ipMode: Proxy: kube-proxy makes no rule for it`
+    const named = context.balancerName(address)
+    if (named === '')
+      return `${to} is a load balancer address of ${title} with ipMode: Proxy: kube-proxy makes no rule for it`
+    return `${to} stands for load balancer ${named} of ${title}: kube-proxy makes no rule for a host name, so the packet goes out to the load balancer; how that brings it back is not followed${
+      (flags & ADDRESS_BALANCER) !== 0
+        ? ''
+        : '. One that keeps client addresses cannot bring a connection back to the machine that it came from (hairpin)'
+    }`
   }
   const service = context.directory.serviceAt(address)
   if ((flags & ADDRESS_CLUSTER_IP) !== 0 && service !== undefined) {

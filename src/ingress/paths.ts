@@ -185,7 +185,8 @@ function proxyFront(query: WayInQuery): ProxyFront {
     }
     return { hops: [hop], peer, onHostNetwork, throughKubeProxy: false, local: false, notes }
   }
-  const proxying = balanced && service?.loadBalancer.some((address) => address.ipMode === 'Proxy') === true
+  const proxying =
+    balanced && service?.loadBalancer.some((address) => address.ipMode === 'Proxy' && !address.keepsClient) === true
   const arrives: Peer = proxying ? 'load balancer' : 'client'
   const first: PathHop = balanced
     ? { ...direct, by: 'layer-4 load balancer', source: arrives, newConnection: proxying }

@@ -64,10 +64,12 @@ export interface ClusterServicePort {
 }
 
 export interface LoadBalancerAddress {
-  /** '' for an entry that has only a host name. */
+  /** '' for an entry that has only a host name, unless one was derived to stand for it. */
   readonly ip: string
   readonly hostname: string
   readonly ipMode: 'VIP' | 'Proxy'
+  /** With `Proxy`: connections to node ports keep their client's address (an NLB with instance targets). */
+  readonly keepsClient?: true
 }
 
 export interface ClusterService {

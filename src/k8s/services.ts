@@ -155,8 +155,63 @@ function healthCheckPortBefore(earlier: ClusterService): number {
   return earlier.healthCheckNodePort
 }
 
+const AWS_ANNOTATION = 'service.beta.kubernetes.io/aws-load-balancer-'
+const NETWORK_ELB = /\.elb\.[a-z0-9-]+\.amazonaws\.com(\.cn)?$/i
 /** `NAME-123.eu-west-1.elb.amazonaws.com` dials nodes itself; a network load balancer is `NAME.elb.eu-west-1.amazonaws.com` and passes on. */
-const CLASSIC_ELB = /\.[a-z0-9-]+\.elb\.amazonaws\.com(\.cn)?$/
+const CLASSIC_ELB = /\.[a-z0-9-]+\.elb\.amazonaws\.com(\.cn)?$/i
+
+interface NamedBalancer {
+  readonly keeps: boolean
+  readonly podTargets: boolean
+  readonly what: string
+}
+
+/**
+ * What a load balancer known by its name does with client addresses.
+ *
+ * A network load balancer (AWS) keeps them to instances; to pods it does so for TCP only if told to. ipMode says it of others.
+ * Source: aws-load-balancer-controller, guide/service/annotations; ELB user guide, client IP preservation.
+ */
+function namedBalancer({ metadata, status }: Service, hostname: string): NamedBalancer {
+  const annotation = (name: string): string => String(metadata.annotations?.[AWS_ANNOTATION + name] ?? '')
+  if (CLASSIC_ELB.test(hostname)) {
+    return { keeps: false, podTargets: false, what: 'a classic ELB, which hides client addresses' }
+  }
+  const podTargets = annotation('nlb-target-type') === 'ip' || annotation('type') === 'nlb-ip'
+  const preserve = /(?:^|,)\s*preserve_client_ip\.enabled\s*=\s*(true|false)\s*(?:,|$)/.exec(
+    annotation('target-group-attributes'),
+  )?.[1]
+  const written = status?.loadBalancer?.ingress?.find((one) => one.hostname === hostname)?.ipMode
+  if (preserve === undefined && written === 'Proxy') {
+    return { keeps: false, podTargets, what: 'ipMode: Proxy, which hides client addresses' }
+  }
+  const keeps = preserve === undefined ? !podTargets : preserve === 'true'
+  const why = preserve === undefined ? (podTargets ? ', its targets being pods' : '') : ` by preserve_client_ip.enabled`
+  const network = NETWORK_ELB.test(hostname) || podTargets || preserve !== undefined
+  if (!network) return { keeps, podTargets, what: 'taken to keep client addresses' }
+  return {
+    keeps,
+    podTargets,
+    what: `a network load balancer, which ${keeps ? 'keeps' : 'hides'} client addresses${why}`,
+  }
+}
+
+function warnOfNamedBalancer(service: Service, hostname: string, { podTargets }: NamedBalancer, notes: Notes): void {
+  if ((service.spec.loadBalancerSourceRanges ?? []).length > 0) {
+    const message = `loadBalancerSourceRanges are for load balancer ${hostname} to enforce, which is not modelled: every client is let through`
+    notes.warn('W_NOT_MODELLED', titleOf(service), message)
+  }
+  if (!podTargets) return
+  const instead =
+    service.spec.allocateLoadBalancerNodePorts === false
+      ? 'the Service has no node ports, so that way cannot be replayed'
+      : 'it is replayed through node ports, as to instances'
+  notes.warn(
+    'W_NOT_MODELLED',
+    titleOf(service),
+    `load balancer ${hostname} connects to pods itself, past kube-proxy (target type ip): ${instead}`,
+  )
+}
 
 function loadBalancerOf(
   service: Service,
@@ -165,18 +220,19 @@ function loadBalancerOf(
   notes: Notes,
 ): LoadBalancerAddress[] {
   const written = service.status?.loadBalancer?.ingress ?? []
-  const named = written.find(({ ip, hostname }) => (ip ?? '') === '' && (hostname ?? '') !== '')
-  const hasPorts = service.spec.allocateLoadBalancerNodePorts !== false
-  if (named !== undefined && hasPorts && written.every(({ ip }) => (ip ?? '') === '')) {
-    const hostname = named.hostname ?? ''
+  const hostname = written.find((one) => (one.ip ?? '') === '' && (one.hostname ?? '') !== '')?.hostname ?? ''
+  if (hostname !== '' && written.every(({ ip }) => (ip ?? '') === '')) {
+    const kind = namedBalancer(service, hostname)
+    warnOfNamedBalancer(service, hostname, kind, notes)
+    // Targets that are pods need no node port, and without one there is no way that could be replayed.
+    if (kind.podTargets && service.spec.allocateLoadBalancerNodePorts === false) {
+      return written.map(({ hostname = '', ipMode = 'VIP' }) => ({ ip: '', hostname, ipMode }))
+    }
     const ips = allocator.loadBalancerIps(service, ipFamilies)
-    const hides = CLASSIC_ELB.test(hostname)
-    const kind = hides ? 'a classic ELB, which hides client addresses' : 'taken to keep client addresses'
-    notes.derive(
-      titleOf(service),
-      `${ips.join(' and ')} in place of the addresses of load balancer ${hostname} (${kind})`,
-    )
-    return ips.map((ip) => ({ ip, hostname, ipMode: hides ? 'Proxy' : 'VIP' }))
+    const what = `${ips.join(' and ')} in place of the addresses of load balancer ${hostname} (${kind.what})`
+    notes.derive(titleOf(service), what)
+    // kube-proxy reads `ip` alone: there is no rule for a host name, whatever its ipMode.
+    return ips.map((ip) => ({ ip, hostname, ipMode: 'Proxy', ...(kind.keeps ? { keepsClient: true } : {}) }))
   }
   if (written.length > 0) {
     return written.map(({ ip = '', hostname = '', ipMode = 'VIP' }) => ({ ip, hostname, ipMode }))
