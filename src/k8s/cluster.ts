@@ -63,6 +63,13 @@ export interface ClusterServicePort {
   readonly nodePort: number
 }
 
+/** Who may answer for an address on the nodes' own network: by node labels alone, endpoints not yet looked at. */
+export interface Announced {
+  readonly way: 'L2' | 'BGP' | 'kube-vip'
+  /** Names of nodes; empty where nothing advertises the pool. */
+  readonly nodes: readonly string[]
+}
+
 export interface LoadBalancerAddress {
   /** '' for an entry that has only a host name, unless one was derived to stand for it. */
   readonly ip: string
@@ -70,6 +77,8 @@ export interface LoadBalancerAddress {
   readonly ipMode: 'VIP' | 'Proxy'
   /** With `Proxy`: connections to node ports keep their client's address (an NLB with instance targets). */
   readonly keepsClient?: true
+  /** Only where MetalLB's or kube-vip's objects say it. */
+  readonly announced?: Announced
 }
 
 export interface ClusterService {

@@ -31,7 +31,7 @@ export function deriveCluster(objects: readonly KubeObject[], previous?: Cluster
   const plannedNodes = deriveNodes(inventory, network, previous, notes)
   const nodes = plannedNodes.map(({ node }) => node)
   const plannedPods = derivePods(inventory, plannedNodes, network, previous, notes)
-  const services = deriveServices(inventory, network, previous, notes)
+  const services = deriveServices(inventory, network, previous, notes, nodes)
   const nodesByName = new Map(nodes.map((node) => [node.name, node]))
   const slices = deriveSlices(inventory, services, plannedPods, nodesByName, notes)
   warnOfUnknownNodes(slices, nodesByName, notes)

@@ -8,11 +8,12 @@
  */
 import { UserError } from '../errors.ts'
 import { AddressPool, isAddress, LOAD_BALANCER_CIDRS, type Network } from './addresses.ts'
-import type { Cluster, ClusterService, ClusterServicePort, LoadBalancerAddress } from './cluster.ts'
+import { announcedBy, poolAddress, requestedAddresses } from './announce.ts'
+import type { Cluster, ClusterNode, ClusterService, ClusterServicePort, LoadBalancerAddress } from './cluster.ts'
 import { stableHash } from './hash.ts'
 import { type Inventory, keyOf, type Notes, titleOf } from './inventory.ts'
 import { cidrContains, ipFamily, ipFromBigInt } from './ip.ts'
-import type { IpFamily, Service } from './types.ts'
+import type { IpAddressPool, IpFamily, Service } from './types.ts'
 
 const DEFAULT_AFFINITY_SECONDS = 10800
 const FIRST_NODE_PORT = 30000
@@ -35,6 +36,7 @@ export function deriveServices(
   network: Network,
   previous: Cluster | undefined,
   notes: Notes,
+  nodes: readonly ClusterNode[],
 ): ClusterService[] {
   const allocator = new Allocator(inventory, network, previous)
   const derived = new Map<Service, ClusterService>()
@@ -46,7 +48,21 @@ export function deriveServices(
         derived.set(service, deriveService(service, network, allocator, notes))
     }
   }
-  return inventory.services.map((service) => derived.get(service)!)
+  return inventory.services.map((service) => withAnnouncers(service, derived.get(service)!, inventory, nodes))
+}
+
+function withAnnouncers(
+  written: Service,
+  service: ClusterService,
+  inventory: Inventory,
+  nodes: readonly ClusterNode[],
+): ClusterService {
+  const loadBalancer = service.loadBalancer.map((one): LoadBalancerAddress => {
+    if (one.ip === '' || one.ipMode === 'Proxy') return one
+    const announced = announcedBy(one.ip, written, inventory, nodes)
+    return announced === undefined ? one : { ...one, announced }
+  })
+  return { ...service, loadBalancer }
 }
 
 function deriveService(service: Service, network: Network, allocator: Allocator, notes: Notes): ClusterService {
@@ -239,7 +255,8 @@ function loadBalancerOf(
   }
   if (service.spec.type !== 'LoadBalancer') return []
   const { loadBalancerIP } = service.spec
-  const ips = loadBalancerIP === undefined ? allocator.loadBalancerIps(service, ipFamilies) : [loadBalancerIP]
+  const asked = loadBalancerIP === undefined ? requestedAddresses(service) : [loadBalancerIP]
+  const ips = asked.length > 0 ? asked : allocator.loadBalancerIps(service, ipFamilies, true)
   notes.derive(titleOf(service), `load-balancer IP ${ips.join(' and ')}`)
   return ips.map((ip) => ({ ip, hostname: '', ipMode: 'VIP' }))
 }
@@ -251,9 +268,11 @@ class Allocator {
   readonly #clusterIps: readonly { family: IpFamily; pool: AddressPool }[]
   readonly #loadBalancerIps: readonly { family: IpFamily; pool: AddressPool }[]
   readonly #nodePorts = new Set<number>()
+  readonly #addressPools: readonly IpAddressPool[]
 
   constructor(inventory: Inventory, network: Network, previous: Cluster | undefined) {
     this.#network = network
+    this.#addressPools = inventory.addressPools
     this.#previous = new Map(previous?.services.map((service) => [`${service.namespace}/${service.name}`, service]))
     this.#clusterIps = network.serviceCidrs.map((cidr) => {
       const isSmall = cidr.last - cidr.first < 2 * RESERVED_CLUSTER_IPS
@@ -295,12 +314,19 @@ class Allocator {
     })
   }
 
-  /** One address a family; the blocks hold more than anyone has Services. */
-  loadBalancerIps(service: Service, families: readonly IpFamily[]): string[] {
+  /**
+   * One address a family; the blocks hold more than anyone has Services.
+   * @param pooled  MetalLB's pools come first, where the manifests have some
+   */
+  loadBalancerIps(service: Service, families: readonly IpFamily[], pooled = false): string[] {
     const key = keyOf(service)
     const earlier = this.#previous.get(key)?.loadBalancer.filter(({ ip }) => ip !== '' && this.#claim(ip)) ?? []
     if (earlier.length > 0) return earlier.map(({ ip }) => ip)
-    return families.flatMap((family) => this.#take(this.#loadBalancerIps, key, family) ?? [])
+    return families.flatMap((family) => {
+      const ip = pooled ? poolAddress(service, family, this.#addressPools, this.#network.used) : null
+      if (ip !== null && this.#claim(ip)) return ip
+      return this.#take(this.#loadBalancerIps, key, family) ?? []
+    })
   }
 
   /**
