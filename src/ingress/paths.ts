@@ -74,8 +74,9 @@ export function wayIn(query: WayInQuery): WayIn {
 function instanceTargets(query: WayInQuery, backend: ClusterService | undefined): WayIn {
   const local = backend?.externalTrafficPolicy === 'Local'
   const notes: string[] = []
-  if (backend === undefined) notes.push(`Service ${query.backend} does not exist`)
-  else if (!backend.ports.some((port) => port.nodePort > 0))
+  if (backend === undefined) {
+    if (query.backend !== '') notes.push(`Service ${query.backend} does not exist`)
+  } else if (!backend.ports.some((port) => port.nodePort > 0))
     notes.push(`Service ${query.backend} has no node port, which instance targets need`)
   return {
     kind: 'instance-targets',

@@ -46,7 +46,13 @@ export interface ClusterPod {
   readonly dnsConfig: DnsConfig
   readonly ready: boolean
   readonly terminating: boolean
-  readonly ports: readonly { readonly name: string; readonly containerPort: number; readonly protocol: Protocol }[]
+  readonly ports: readonly {
+    readonly name: string
+    readonly containerPort: number
+    readonly protocol: Protocol
+    /** Only where there is one. */
+    readonly hostPort?: number
+  }[]
   /** Sum of its containers' resources.limits.cpu; 0 where one of them has none, so that the pod has no limit. */
   readonly cpuLimit: number
   /** `Deployment default/web`, or '' for a Pod written by hand. */
