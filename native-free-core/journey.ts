@@ -56,6 +56,7 @@ import {
   type ResultLayout,
 } from './result.ts'
 import {
+  ADDRESS_BALANCER,
   ADDRESS_CLUSTER_IP,
   ADDRESS_DETECTED,
   ADDRESS_IN_SERVICE_CIDR,
@@ -344,15 +345,17 @@ export class Journey implements Carrier {
     return below(draw(this.seed, this.connectionWord, 0, PURPOSE_ENTRY_NODE), this.rules.settings[SETTING_NODES])
   }
 
-  /** A balancer that proxies opens its own connection from its own address to the node port. */
+  /** To the node port: in a connection of the balancer's own, or in the client's, where it leaves the source alone. */
   private proxyByBalancer(line: number, node: number, frontend: number, word: number): void {
     const { rules, lines } = this
     this.frontend = UNKNOWN
-    this.source = this.destination
+    const own = (rules.addressFlags[this.destination] & ADDRESS_BALANCER) !== 0
+    const sourcePort = own ? 1024 + ((finish(mix(word, 7)) >>> 0) % 64512) : this.packetPorts >>> 16
+    if (own) this.source = this.destination
     this.destination = rules.nodePrimary[node * 2 + familyOf(rules, this.destination)]
-    this.packetPorts = ((1024 + ((finish(mix(word, 7)) >>> 0) % 64512)) << 16) | rules.frontendNodePort[frontend]
+    this.packetPorts = (sourcePort << 16) | rules.frontendNodePort[frontend]
     if (line < 0) return
-    // From here on the line is the balancer's connection: a pick-up in mid-flow comes from there too.
+    // From here on the line is the connection to the node port: a pick-up in mid-flow comes from there too.
     lines[line + LINE_CLIENT] = this.source
     lines[line + LINE_DESTINATION] = this.destination
     lines[line + LINE_PORTS] = this.packetPorts

@@ -137,7 +137,7 @@ export const ADDRESS_POD = 16
 export const ADDRESS_DETECTED = 32
 /** 127.0.0.0/8, ::1: local wherever it is seen. */
 export const ADDRESS_LOOPBACK = 64
-/** The source address of a load balancer that proxies (ipMode Proxy). */
+/** The address of a load balancer that connects to node ports from it; without, `FRONTEND_BALANCER_PROXY` keeps the source. */
 export const ADDRESS_BALANCER = 128
 /** An address of a load balancer, an external IP or the like: traffic from outside goes through it to a node. */
 export const ADDRESS_EXTERNAL_FRONTEND = 256
@@ -159,7 +159,7 @@ export const FRONTEND_LOAD_BALANCER_IP = 2
 export const FRONTEND_EXTERNAL_IP = 3
 /** The health check port of a Local load balancer: accepted at the node. */
 export const FRONTEND_HEALTH_CHECK = 4
-/** A load balancer address with ipMode Proxy: no rule on any node; the balancer itself connects to the node port. */
+/** A load balancer address with ipMode Proxy, or in place of a host name: no rule on any node; it leads to the node port. */
 export const FRONTEND_BALANCER_PROXY = 5
 export const FRONTEND_NAMES: readonly string[] = [
   'clusterIP',

@@ -24,8 +24,10 @@ import {
   type Values,
 } from './commands/flags.ts'
 import { type Io, processIo } from './commands/io.ts'
+import { EMULATES } from './emulates.ts'
 import { UserError } from './errors.ts'
 import { nearestName } from './nearest.ts'
+import { emulatesText } from './report/units.ts'
 import { packageVersion } from './version.ts'
 
 interface Command {
@@ -321,7 +323,7 @@ function commandLine(argv: readonly string[], run: (command: Command, args: Valu
       'boolean-negation': false,
       'camel-case-expansion': false,
     })
-    .version(packageVersion())
+    .version(`${packageVersion()}\nas ${emulatesText(EMULATES)}`)
     .alias('help', 'h')
     .strict()
     .demandCommand(1, 'no command given')

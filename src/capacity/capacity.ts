@@ -7,6 +7,7 @@
 import { basename, dirname, isAbsolute, relative, resolve, sep } from 'node:path'
 import type { ProxyMode } from '../compile/kube-proxy.ts'
 import { DEFAULT_MODEL, describeModel, parseModel } from '../compile/model.ts'
+import { EMULATES } from '../emulates.ts'
 import { UserError, type Warning } from '../errors.ts'
 import { type ManifestFile, parseManifests, readManifestFiles } from '../k8s/load.ts'
 import type { PolicyName } from '../replay/plan.ts'
@@ -98,6 +99,7 @@ export async function measureCapacity(options: CapacityOptions, hooks: CapacityH
         ...returningWarning(scenario, options),
         ...results.flatMap(({ warnings }) => warnings),
       ]),
+      emulates: { ...EMULATES },
     },
     ...counts,
   }

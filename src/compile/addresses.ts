@@ -158,11 +158,12 @@ export function addressColumns(
     }
   }
   for (const { frontends } of services) {
-    for (const { kind, address } of frontends) {
+    for (const { kind, address, keepsClient } of frontends) {
       if (address === null) continue
       const id = registry.address(address)
       if (kind === 'clusterIP') flags[id]! |= ADDRESS_CLUSTER_IP
-      else flags[id]! |= ADDRESS_EXTERNAL_FRONTEND | (kind === 'loadBalancerProxy' ? ADDRESS_BALANCER : 0)
+      else
+        flags[id]! |= ADDRESS_EXTERNAL_FRONTEND | (kind === 'loadBalancerProxy' && !keepsClient ? ADDRESS_BALANCER : 0)
     }
   }
   return { flags, node, detectNode }

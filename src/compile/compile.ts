@@ -61,6 +61,7 @@ import type { Cluster, ClusterNode } from '../k8s/cluster.ts'
 import { ipFamily, parseCidr } from '../k8s/ip.ts'
 import type { EndpointSlice, TrafficPolicy } from '../k8s/types.ts'
 import { addressColumns, gatewayText, maskWords } from './addresses.ts'
+import { announcingNodes } from './announcing.ts'
 import { type Frontend, type ProxyService, proxyServices } from './frontends.ts'
 import { cutTimeout, OPEN_END_MS } from './horizon.ts'
 import { type IngressTables, ingressColumns, type NodePortTargets, targetEndpoints } from './ingress.ts'
@@ -296,7 +297,17 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
       if (one.kind === 'loadBalancerIP' || one.kind === 'loadBalancerProxy') {
         // A node's own address (bare metal, ServiceLB of k3s) is answered for by that node, whatever it has.
         const owner = one.kind === 'loadBalancerIP' ? ownerOf.get(one.address!) : undefined
-        const nodes = owner === undefined ? balancedNodes(proxied, known, cluster.nodes, nodeIndex) : [owner]
+        const ready = (): string[] => eligibleNodes(cluster.nodes).map(({ name }) => name)
+        const nodes =
+          owner !== undefined
+            ? [owner]
+            : one.announced !== undefined
+              ? announcingNodes(one.announced, one.address!, proxied.externalLocal, known, ready()).map(
+                  (name) => nodeIndex.get(name)!,
+                )
+              : balancedNodes(proxied, known, cluster.nodes, nodeIndex)
+        // Without a node port there is nothing for it to connect to.
+        if (one.kind === 'loadBalancerProxy' && proxied.port.nodePort === 0) nodes.length = 0
         frontend.nodeStart.set(id, balancerNodes.length)
         frontend.nodeCount.set(id, nodes.length)
         balancerNodes.push(...nodes)
@@ -423,6 +434,10 @@ function topologyOverrides(
   return narrowed.sort((a, b) => a[0] - b[0])
 }
 
+function eligibleNodes(nodes: readonly ClusterNode[]): ClusterNode[] {
+  return nodes.filter((node) => node.ready && !(EXCLUDE_LABEL in node.labels))
+}
+
 /** Nodes that pass a load balancer's health check: Local asks for a ready local endpoint, Cluster only for the node. */
 function balancedNodes(
   proxied: ProxyService,
@@ -430,9 +445,7 @@ function balancedNodes(
   nodes: readonly ClusterNode[],
   nodeIndex: ReadonlyMap<string, number>,
 ): number[] {
-  const eligible = nodes.flatMap((node) =>
-    node.ready && !(EXCLUDE_LABEL in node.labels) ? [nodeIndex.get(node.name)!] : [],
-  )
+  const eligible = eligibleNodes(nodes).map(({ name }) => nodeIndex.get(name)!)
   if (!proxied.externalLocal) return eligible
   const withEndpoint = new Set(known.filter((one) => one.ready).map((one) => nodeIndex.get(one.nodeName)))
   return eligible.filter((i) => withEndpoint.has(i))

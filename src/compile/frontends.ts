@@ -5,7 +5,7 @@
  * `service.kubernetes.io/headless`. The unit is the service port of one IP family. Source: pkg/proxy/serviceport.go.
  */
 
-import type { ClusterService, ClusterServicePort } from '../k8s/cluster.ts'
+import type { Announced, ClusterService, ClusterServicePort } from '../k8s/cluster.ts'
 import { ipFamily } from '../k8s/ip.ts'
 import type { TrafficPolicy } from '../k8s/types.ts'
 import { isExternallyReachable } from './usable.ts'
@@ -29,6 +29,9 @@ export interface Frontend {
   readonly address: string | null
   readonly port: number
   readonly protocol: number
+  /** Of a `loadBalancerProxy`: node ports see the client's own address. */
+  readonly keepsClient?: true
+  readonly announced?: Announced
 }
 
 /** One service port and family, with the frontends that lead to it. */
@@ -88,9 +91,12 @@ function proxyService(
     add('externalIP', ip, port.port)
     accessible = true
   }
-  for (const { ip, ipMode } of service.type === 'LoadBalancer' ? service.loadBalancer : []) {
+  for (const { ip, ipMode, keepsClient, announced } of service.type === 'LoadBalancer' ? service.loadBalancer : []) {
     if (ip === '' || ipFamily(ip) !== family) continue
-    add(ipMode === 'Proxy' ? 'loadBalancerProxy' : 'loadBalancerIP', ip, port.port)
+    if (announced) frontends.push({ kind: 'loadBalancerIP', address: ip, port: port.port, protocol, announced })
+    else if (keepsClient)
+      frontends.push({ kind: 'loadBalancerProxy', address: ip, port: port.port, protocol, keepsClient })
+    else add(ipMode === 'Proxy' ? 'loadBalancerProxy' : 'loadBalancerIP', ip, port.port)
     if (ipMode !== 'Proxy') accessible = true
   }
   if (port.nodePort > 0) add('nodePort', null, port.nodePort)

@@ -9,6 +9,7 @@
  */
 import {
   ACTION_NONE,
+  ADDRESS_BALANCER,
   ADDRESS_DETECTED,
   ADDRESS_EXTERNAL_FRONTEND,
   ADDRESS_IN_SERVICE_CIDR,
@@ -29,6 +30,7 @@ import {
   type RuleColumns,
   SETTING_EGRESS_MASQUERADE,
 } from '../../native-free-core/index.ts'
+import type { Announced } from '../k8s/cluster.ts'
 import type { ExplainContext } from './context.ts'
 import { joinPort, listed } from './names.ts'
 import type { Step } from './types.ts'
@@ -147,15 +149,23 @@ function enter(
       steps.push({ at: 'client', stage: 'route', detail })
       return { node: own, lost: REASON_NONE }
     }
-    const node = throughBalancer(context, frontend, entered, steps)
+    const node = throughBalancer(context, frontend, packet.destination, entered, steps)
     if (node < 0) return { node, lost: REASON_NO_HEALTHY_NODE }
     if (kind === FRONTEND_BALANCER_PROXY) {
-      packet.source = packet.destination
-      packet.sourcePort = 0
+      const address = registry.addressText(packet.destination)
+      const hides = (rules.addressFlags[packet.destination]! & ADDRESS_BALANCER) !== 0
+      if (hides) {
+        packet.source = packet.destination
+        packet.sourcePort = 0
+      }
       packet.destination = rules.nodePrimary[node * 2 + familyOf(rules, packet.destination)]!
       packet.port = rules.frontendNodePort[frontend]!
       const to = joinPort(registry.addressText(packet.destination), packet.port)
-      const detail = `ipMode: Proxy in status.loadBalancer.ingress: it ends the client's connection and opens its own, ${registry.addressText(packet.source)} → ${to}; the client's address is known to it alone`
+      const opens = `it ends the client's connection and opens its own, ${registry.addressText(packet.source)} → ${to}; the client's address is known to it alone`
+      const keeps = `it sends the connection on to ${to} and keeps the client's address`
+      const named = context.balancerName(address)
+      const why = named === '' ? 'ipMode: Proxy in status.loadBalancer.ingress' : `load balancer ${named}`
+      const detail = `${why}: ${hides ? opens : keeps}`
       steps.push({ at: 'load balancer', stage: 'route', detail })
     }
     return { node, lost: REASON_NONE }
@@ -191,24 +201,51 @@ function enter(
 }
 
 /** @returns -1 where no node passes the health check */
-function throughBalancer(context: ExplainContext, frontend: number, entered: number, steps: Step[]): number {
-  const { rules } = context
+function throughBalancer(
+  context: ExplainContext,
+  frontend: number,
+  destination: number,
+  entered: number,
+  steps: Step[],
+): number {
+  const { rules, registry } = context
   const start = rules.frontendNodeStart[frontend]!
   const nodes = Array.from(rules.balancerNodes.subarray(start, start + rules.frontendNodeCount[frontend]!))
   const { proxied, title } = context.port(rules.frontendServicePort[frontend]!)
-  const check = proxied.externalLocal
-    ? `externalTrafficPolicy: Local of ${title}: healthCheckNodePort answers 200 on nodes with a ready endpoint only`
-    : `externalTrafficPolicy: Cluster of ${title}: every ready node is healthy`
+  const announced = proxied.frontends.find(
+    ({ address, announced }) => announced !== undefined && address === registry.addressText(destination),
+  )?.announced
+  const check = announced
+    ? announcement(announced, proxied.externalLocal, title)
+    : proxied.externalLocal
+      ? `externalTrafficPolicy: Local of ${title}: healthCheckNodePort answers 200 on nodes with a ready endpoint only`
+      : `externalTrafficPolicy: Cluster of ${title}: every ready node is healthy`
+  if (rules.frontendKind[frontend] === FRONTEND_BALANCER_PROXY && rules.frontendNodePort[frontend] === 0) {
+    const detail = `${title} has no node port (allocateLoadBalancerNodePorts: false): the load balancer has no node to send to`
+    steps.push({ at: 'load balancer', stage: 'route', detail })
+    return -1
+  }
   if (nodes.length === 0) {
-    steps.push({ at: 'load balancer', stage: 'route', detail: `${check}; no node passes` })
+    steps.push({ at: 'load balancer', stage: 'route', detail: `${check}; no node ${announced ? 'answers' : 'passes'}` })
     return -1
   }
   const node = entered >= 0 ? entered : nodes[0]!
   const names = listed(nodes.map((one) => context.nodeName(one)))
   const followed = nodes.length === 1 ? '' : `; ${context.nodeName(node)} is followed here`
-  const passing = nodes.length === 1 ? `${names} passes` : `${names} pass`
+  const verb = announced ? 'answer' : 'pass'
+  const passing = nodes.length === 1 ? `${names} ${verb}${announced ? 's' : 'es'}` : `${names} ${verb}`
   steps.push({ at: 'load balancer', stage: 'route', detail: `${check}; ${passing}${followed}` })
   return node
+}
+
+/** Who answers for an address that no cloud takes in. */
+function announcement({ way, nodes }: Announced, local: boolean, title: string): string {
+  if (way === 'kube-vip') return `kube-vip.io/vipHost of ${title}: ${nodes.join(', ')} has the address`
+  if (nodes.length === 0) return `MetalLB: no advertisement has the address's pool on any node`
+  const who = `nodes that ${way === 'L2' ? 'the L2Advertisement' : 'the BGPAdvertisement'} selects${local ? ` and that have an endpoint (externalTrafficPolicy: Local of ${title})` : ''}`
+  return way === 'L2'
+    ? `MetalLB, layer 2: of the ${who} the one with the smallest SHA-256 of NODE#ADDRESS answers ARP, and no other takes anything in`
+    : `MetalLB, BGP: routers spread over the ${who}`
 }
 
 function firstReady(context: ExplainContext): number {

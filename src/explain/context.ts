@@ -17,6 +17,7 @@ import { createDnsServer, type DnsServer } from '../dns/zone.ts'
 import type { Warning } from '../errors.ts'
 import type { Cluster, ClusterNode, ClusterPod, ClusterService } from '../k8s/cluster.ts'
 import { deriveCluster } from '../k8s/derive.ts'
+import { misnamedPorts } from '../k8s/endpoints.ts'
 import { parseManifests, readManifestFiles } from '../k8s/load.ts'
 import type { EndpointSlice, KubeObject } from '../k8s/types.ts'
 
@@ -98,6 +99,8 @@ export interface PortContext {
   readonly title: string
   /** All of them, in rule order. */
   readonly endpoints: readonly ProxyEndpoint[]
+  /** Ports of its EndpointSlices that it does not match by name, `5432 without a name`. */
+  readonly misnamed: readonly string[]
 }
 
 export class ExplainContext {
@@ -148,6 +151,12 @@ export class ExplainContext {
     return this.registry.nodes[index] ?? ''
   }
 
+  /** The host name that an address stands for, or ''. */
+  balancerName(address: string): string {
+    const found = this.cluster.services.flatMap(({ loadBalancer }) => loadBalancer).find(({ ip }) => ip === address)
+    return found?.hostname ?? ''
+  }
+
   /** The Service port behind a service port id of the rules. */
   port(servicePort: number): PortContext {
     const known = this.ports.get(servicePort)
@@ -160,6 +169,7 @@ export class ExplainContext {
       proxied,
       title: `Service ${key}`,
       endpoints: endpointsOfPort(port, family, this.slices.get(key) ?? []),
+      misnamed: misnamedPorts(service, port, this.slices.get(key) ?? []),
     }
     this.ports.set(servicePort, made)
     return made

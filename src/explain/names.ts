@@ -279,7 +279,8 @@ function serviceTarget(
     const qname = `${service.name}.${service.namespace}.svc.${directory.cluster.clusterDomain}.`
     const conf = outsideConf(directory)
     const resolution = lookUp(qname, conf, '', directory)
-    return { text, isName: true, ...port, ...readResolution(resolution, qname, 'client', null, directory) }
+    const read = readResolution(resolution, qname, 'client', null, directory)
+    return { text, isName: true, ...port, ...read, steps: withUnmapped(read, 'client', service, port.port, directory) }
   }
   if (service.clusterIPs.length === 0) throw fail(`Service ${key} has no cluster IP`)
   const detail = `Service ${key} has ${service.clusterIPs.length === 1 ? 'cluster IP' : 'cluster IPs'} ${service.clusterIPs.join(', ')}`
@@ -320,7 +321,39 @@ function nameTarget(
       ? servicePort(service, portText, protocol, text, fail)
       : // A name that leads nowhere needs no port.
         { port: named || portText !== '' ? numericPort(portText, text, fail) : 0, protocol: null }
-  return { text, isName: true, ...port, ...readResolution(resolution, host, at, pod, directory) }
+  const read = readResolution(resolution, host, at, pod, directory)
+  const steps = service === null ? read.steps : withUnmapped(read, at, service, port.port, directory)
+  return { text, isName: true, ...port, ...read, steps }
+}
+
+function withUnmapped(
+  { steps, addresses }: Pick<Target, 'steps' | 'addresses'>,
+  at: string,
+  service: ClusterService,
+  port: number,
+  directory: Directory,
+): readonly Step[] {
+  const unmapped = addresses.length === 0 ? null : unmappedPort(service, port, directory.cluster)
+  return unmapped === null ? steps : [...steps, { at, stage: 'dns', detail: unmapped }]
+}
+
+/** A headless Service has no rule that would make one port of another: who dials `port` gets that port of the pod. */
+function unmappedPort(service: ClusterService, port: number, { slices }: Directory['cluster']): string | null {
+  const written = service.ports.find((one) => one.port === port)
+  if (!service.headless || written === undefined) return null
+  const numbers = slices
+    .filter(
+      ({ metadata }) =>
+        (metadata.namespace ?? 'default') === service.namespace &&
+        metadata.labels?.['kubernetes.io/service-name'] === service.name,
+    )
+    .flatMap(({ ports }) => ports ?? [])
+    .filter(({ name, protocol }) => (name ?? '') === written.name && (protocol ?? 'TCP') === written.protocol)
+    .flatMap(({ port: number }) => number ?? [])
+  const others = [...new Set(numbers)].filter((number) => number !== port)
+  if (others.length === 0 || numbers.includes(port)) return null
+  const key = `${service.namespace}/${service.name}`
+  return `Service ${key} is headless, which maps no port: the pod is dialled at ${port}, though the Service's ${port} means ${others.join(' or ')} there (targetPort); nothing says that ${port} is listened on`
 }
 
 function lookUp(name: string, conf: ResolvConf, client: string, directory: Directory): Resolution {

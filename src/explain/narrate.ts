@@ -194,7 +194,13 @@ function refusalStep(scene: Scene): Step {
   const reason = REASONS[way.decision.reason]!
   const where = { at: at(scene), stage: 'endpoint' } as const
   if (port.endpoints.length === 0) {
-    return { ...where, detail: `${port.title} has no endpoint for this port: ${reason.sentence}` }
+    const { name } = port.proxied.port
+    const own = name === '' ? 'has no name' : `is named '${name}'`
+    const why =
+      port.misnamed.length === 0
+        ? ''
+        : `; its EndpointSlices have port ${listed(port.misnamed)}, and the Service port ${own}: they are matched by name`
+    return { ...where, detail: `${port.title} has no endpoint for this port: ${reason.sentence}${why}` }
   }
   const usable = port.endpoints.filter((one) => one.ready || isFallback(one))
   const elsewhere =

@@ -29,7 +29,15 @@ import {
   sceneOf,
   servicePortText,
 } from './narrate.ts'
-import { type Done, egressOf, isHairpin, isMasqueraded, losesReply, translationSteps } from './translate.ts'
+import {
+  type Done,
+  egressOf,
+  isHairpin,
+  isMasqueraded,
+  losesReply,
+  seenInstead,
+  translationSteps,
+} from './translate.ts'
 import type { Answer, Explanation, FrontendName, Step, VerdictName } from './types.ts'
 import { untouchedSteps } from './untouched.ts'
 
@@ -192,7 +200,7 @@ function conclusionOf(scene: Scene, { verdict, endpoints, masquerade, node }: Ex
     return `dnat ${to}; the pod sees the client's address ${client}${lost}`
   }
   if (done !== null)
-    return `dnat ${to}; masqueraded, the pod sees ${registry.addressText(done.seen)} in place of ${client}`
+    return `dnat ${to}; masqueraded, the pod sees ${seenInstead(registry.addressText(done.seen), client)}`
   const kept = members.filter((endpoint) => !isMasqueraded(scene, endpoint))
   if (kept.length > 0) {
     const others = members.filter((endpoint) => isMasqueraded(scene, endpoint))
@@ -201,5 +209,5 @@ function conclusionOf(scene: Scene, { verdict, endpoints, masquerade, node }: Ex
       : `dnat ${to}; masqueraded but for ${listed(kept.map((endpoint) => registry.endpointText(endpoint)))}, which sees ${client}`
   }
   const egress = [...new Set(members.map((endpoint) => registry.addressText(egressOf(scene, endpoint))))]
-  return `dnat ${to}; masqueraded, the pod sees ${egress.join(' or ')} in place of ${client}`
+  return `dnat ${to}; masqueraded, the pod sees ${seenInstead(egress.join(' or '), client)}`
 }

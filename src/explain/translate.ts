@@ -204,6 +204,12 @@ function hopSteps(scene: Scene, done: Done | null): Step[] {
   return [{ at: `node ${context.nodeName(way.node)}`, stage: 'route', detail: parts.join('; ') }]
 }
 
+/** Masquerading leaves an address as it is where the client is the node itself. */
+export function seenInstead(seen: string, client: string): string {
+  const same = seen === client || seen.startsWith(`${client}:`)
+  return same ? `${seen}, the client's own address` : `${seen} in place of ${client}`
+}
+
 function deliverStep(scene: Scene, done: Done | null): Step {
   const { context, way } = scene
   const endpoints = endpointsOf(scene, done)
@@ -222,7 +228,7 @@ function deliverStep(scene: Scene, done: Done | null): Step {
       ? `sees the client as ${done === null ? client : seenText(context, done)}`
       : masqueraded.length < endpoints.length
         ? `sees the client as ${client}, or as ${egressText(scene, masqueraded)} where it is ${masqueraded.every((one) => masqueradeBits(scene, one) === MASQUERADE_HAIRPIN) ? 'the client itself' : 'masqueraded'}`
-        : `sees ${done === null ? egressText(scene, endpoints) : seenText(context, done)} in place of ${client}`
+        : `sees ${seenInstead(done === null ? egressText(scene, endpoints) : seenText(context, done), client)}`
   const lost = endpoints.filter((one) => losesReply(scene, one))
   const warning =
     lost.length === 0

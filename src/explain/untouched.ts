@@ -2,6 +2,7 @@
  * Packets that no Service is for: why kube-proxy has no rule (or refuses all the same), and where they go without one.
  */
 import {
+  ADDRESS_BALANCER,
   ADDRESS_CLUSTER_IP,
   ADDRESS_IN_SERVICE_CIDR,
   ADDRESS_LOOPBACK,
@@ -41,7 +42,14 @@ function whyNoFrontend(context: ExplainContext, way: Approach): string {
   const frontend = findFrontend(rules, way.destination, way.port, way.protocol)
   if (frontend >= 0 && rules.frontendKind[frontend] === FRONTEND_BALANCER_PROXY) {
     const { title } = context.port(rules.frontendServicePort[frontend]!)
-    return `${to} is a load balancer address of ${title} with ipMode: Proxy: kube-proxy makes no rule for it`
+    const named = context.balancerName(address)
+    if (named === '')
+      return `${to} is a load balancer address of ${title} with ipMode: Proxy: kube-proxy makes no rule for it`
+    return `${to} stands for load balancer ${named} of ${title}: kube-proxy makes no rule for a host name, so the packet goes out to the load balancer; how that brings it back is not followed${
+      (flags & ADDRESS_BALANCER) !== 0
+        ? ''
+        : '. One that keeps client addresses cannot bring a connection back to the machine that it came from (hairpin)'
+    }`
   }
   const service = context.directory.serviceAt(address)
   if ((flags & ADDRESS_CLUSTER_IP) !== 0 && service !== undefined) {
@@ -76,6 +84,20 @@ function nodePortRule(context: ExplainContext, flags: number): string {
   return `nodePortAddresses is not set, and ${mode} then serves the primary address only`
 }
 
+/** The pod that the portmap plugin would lead the packet to; kube-proxy's rules come before its. */
+function hostPortText(context: ExplainContext, way: Approach, owner: number): string {
+  const name = context.nodeName(owner)
+  for (const pod of context.cluster.pods) {
+    if (pod.nodeName !== name || pod.hostNetwork) continue
+    const port = pod.ports.find(
+      ({ hostPort, protocol }) => hostPort === way.port && protocol.toLowerCase() === protocolText(way.protocol),
+    )
+    if (port === undefined) continue
+    return `; hostPort ${way.port} there is pod ${pod.namespace}/${pod.name}'s (containerPort ${port.containerPort}): the portmap plugin leads it to ${joinPort(pod.addresses[0] ?? '', port.containerPort)}, which is not modelled`
+  }
+  return ''
+}
+
 function onItsWay(context: ExplainContext, way: Approach, at: string): Step[] {
   const { rules, registry } = context
   const address = registry.addressText(way.destination)
@@ -91,7 +113,7 @@ function onItsWay(context: ExplainContext, way: Approach, at: string): Step[] {
   }
   if (owner >= 0 && (flags & ADDRESS_NODE) !== 0) {
     const where = owner === way.node ? 'this node itself' : `node ${context.nodeName(owner)}, which decides for itself`
-    return [{ at, stage: 'route', detail: `${address} is ${where}` }]
+    return [{ at, stage: 'route', detail: `${address} is ${where}${hostPortText(context, way, owner)}` }]
   }
   if (owner >= 0)
     return [{ at, stage: 'route', detail: `${address} is an endpoint on node ${context.nodeName(owner)}` }]

@@ -238,7 +238,11 @@ function dialledThrough(
     )
   }
   if (service.type === 'LoadBalancer') {
-    const outward = [...service.loadBalancer.map(({ ip }) => ip).filter((ip) => ip !== ''), ...service.externalIPs]
+    // One that connects to node ports leads nowhere without them.
+    const balanced = service.loadBalancer.filter(
+      ({ ip, ipMode }) => ip !== '' && (ipMode === 'VIP' || port.nodePort > 0),
+    )
+    const outward = [...balanced.map(({ ip }) => ip), ...service.externalIPs]
     const address = outward.find((ip) => familyOf(ip) === family) ?? outward[0]
     if (address !== undefined) return [{ address, node: null, port: port.port, service: name, servicePort: port.port }]
     notes.push(`Service ${name} has a load balancer without an address: its node ports are dialled, as that would`)

@@ -74,8 +74,9 @@ export function wayIn(query: WayInQuery): WayIn {
 function instanceTargets(query: WayInQuery, backend: ClusterService | undefined): WayIn {
   const local = backend?.externalTrafficPolicy === 'Local'
   const notes: string[] = []
-  if (backend === undefined) notes.push(`Service ${query.backend} does not exist`)
-  else if (!backend.ports.some((port) => port.nodePort > 0))
+  if (backend === undefined) {
+    if (query.backend !== '') notes.push(`Service ${query.backend} does not exist`)
+  } else if (!backend.ports.some((port) => port.nodePort > 0))
     notes.push(`Service ${query.backend} has no node port, which instance targets need`)
   return {
     kind: 'instance-targets',
@@ -185,7 +186,8 @@ function proxyFront(query: WayInQuery): ProxyFront {
     }
     return { hops: [hop], peer, onHostNetwork, throughKubeProxy: false, local: false, notes }
   }
-  const proxying = balanced && service?.loadBalancer.some((address) => address.ipMode === 'Proxy') === true
+  const proxying =
+    balanced && service?.loadBalancer.some((address) => address.ipMode === 'Proxy' && !address.keepsClient) === true
   const arrives: Peer = proxying ? 'load balancer' : 'client'
   const first: PathHop = balanced
     ? { ...direct, by: 'layer-4 load balancer', source: arrives, newConnection: proxying }

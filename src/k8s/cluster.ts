@@ -46,7 +46,13 @@ export interface ClusterPod {
   readonly dnsConfig: DnsConfig
   readonly ready: boolean
   readonly terminating: boolean
-  readonly ports: readonly { readonly name: string; readonly containerPort: number; readonly protocol: Protocol }[]
+  readonly ports: readonly {
+    readonly name: string
+    readonly containerPort: number
+    readonly protocol: Protocol
+    /** Only where there is one. */
+    readonly hostPort?: number
+  }[]
   /** Sum of its containers' resources.limits.cpu; 0 where one of them has none, so that the pod has no limit. */
   readonly cpuLimit: number
   /** `Deployment default/web`, or '' for a Pod written by hand. */
@@ -63,11 +69,22 @@ export interface ClusterServicePort {
   readonly nodePort: number
 }
 
+/** Who may answer for an address on the nodes' own network: by node labels alone, endpoints not yet looked at. */
+export interface Announced {
+  readonly way: 'L2' | 'BGP' | 'kube-vip'
+  /** Names of nodes; empty where nothing advertises the pool. */
+  readonly nodes: readonly string[]
+}
+
 export interface LoadBalancerAddress {
-  /** '' for an entry that has only a host name. */
+  /** '' for an entry that has only a host name, unless one was derived to stand for it. */
   readonly ip: string
   readonly hostname: string
   readonly ipMode: 'VIP' | 'Proxy'
+  /** With `Proxy`: connections to node ports keep their client's address (an NLB with instance targets). */
+  readonly keepsClient?: true
+  /** Only where MetalLB's or kube-vip's objects say it. */
+  readonly announced?: Announced
 }
 
 export interface ClusterService {

@@ -7,11 +7,11 @@
  * Cost:       10,000 Services with as many slices take some hundred milliseconds.
  */
 import { clusterCidrsOf, surveyNetwork } from './addresses.ts'
-import type { Cluster, ClusterNode, ClusterService } from './cluster.ts'
+import type { Cluster, ClusterNode, ClusterPod, ClusterService } from './cluster.ts'
 import { deriveSlices } from './endpoints.ts'
 import { type Inventory, Notes, takeInventory, titleOf } from './inventory.ts'
 import { deriveNodes } from './nodes.ts'
-import { derivePods } from './pods.ts'
+import { derivePods, type PlannedPod } from './pods.ts'
 import { deriveServices } from './services.ts'
 import type { EndpointSlice, Ingress, KubeObject } from './types.ts'
 
@@ -31,7 +31,8 @@ export function deriveCluster(objects: readonly KubeObject[], previous?: Cluster
   const plannedNodes = deriveNodes(inventory, network, previous, notes)
   const nodes = plannedNodes.map(({ node }) => node)
   const plannedPods = derivePods(inventory, plannedNodes, network, previous, notes)
-  const services = deriveServices(inventory, network, previous, notes)
+  warnOfHostPorts(plannedPods, notes)
+  const services = deriveServices(inventory, network, previous, notes, nodes)
   const nodesByName = new Map(nodes.map((node) => [node.name, node]))
   const slices = deriveSlices(inventory, services, plannedPods, nodesByName, notes)
   warnOfUnknownNodes(slices, nodesByName, notes)
@@ -57,6 +58,26 @@ export function deriveCluster(objects: readonly KubeObject[], previous?: Cluster
     derived: notes.derived(),
     warnings: notes.warnings,
   }
+}
+
+/** On the host network a host port is the container's own, and nothing has to be translated. */
+function warnOfHostPorts(pods: readonly PlannedPod[], notes: Notes): void {
+  const found = pods.flatMap(({ pod }) =>
+    pod.hostNetwork
+      ? []
+      : pod.ports.flatMap(({ hostPort }) => (hostPort === undefined ? [] : [{ hostPort, owner: ownerOf(pod) }])),
+  )
+  const first = found[0]
+  if (first === undefined) return
+  const own = [...new Set(found.filter(({ owner }) => owner === first.owner).map(({ hostPort }) => hostPort))]
+  const others = new Set(found.map(({ owner }) => owner)).size - 1
+  const more = others === 0 ? '' : ` (and those of ${others} more)`
+  const message = `hostPort ${own.join(', ')}${more} is not modelled: what comes to a node's address at that port is not led to the pod`
+  notes.warn('W_NOT_MODELLED', first.owner, message)
+}
+
+function ownerOf({ owner, namespace, name }: ClusterPod): string {
+  return owner === '' ? `Pod ${namespace}/${name}` : owner
 }
 
 /** One warning a node name: kube-proxy works without the Node object, but no packet enters there. */

@@ -57,6 +57,7 @@ export function deriveSlices(
       notes.derive(`Service ${key}`, `${count(mirrored)} mirrored from its Endpoints object`)
     } else warnOfNone(service, notes)
   }
+  warnOfMisnamed(services, slices, notes)
   const known = new Set(services.map(({ namespace, name }) => `${namespace}/${name}`))
   for (const endpoints of inventory.endpoints) {
     if (!known.has(keyOf(endpoints))) {
@@ -64,6 +65,49 @@ export function deriveSlices(
     }
   }
   return slices
+}
+
+/** What kube-proxy passes over for a service port without endpoints: slice ports of the protocol that no port of the Service has the name of. */
+export function misnamedPorts(
+  service: Pick<ClusterService, 'ports'>,
+  port: ClusterServicePort,
+  slices: readonly EndpointSlice[],
+): string[] {
+  const offered = slices.filter(({ endpoints }) => (endpoints ?? []).length > 0).flatMap(({ ports }) => ports ?? [])
+  const names = new Set(service.ports.map(({ name }) => name))
+  const isOwn = offered.some(
+    ({ name, protocol }) => (name ?? '') === port.name && (protocol ?? 'TCP') === port.protocol,
+  )
+  if (isOwn) return []
+  const strange = offered.filter(
+    ({ name, protocol }) => !names.has(name ?? '') && (protocol ?? 'TCP') === port.protocol,
+  )
+  return [
+    ...new Set(strange.map(({ name, port: number }) => `${number ?? 'any'} ${name ? `'${name}'` : 'without a name'}`)),
+  ]
+}
+
+/** Ports are matched by name alone: an unnamed one and a named one are two, though their numbers agree. */
+function warnOfMisnamed(services: readonly ClusterService[], slices: readonly EndpointSlice[], notes: Notes): void {
+  const byService = new Map<string, EndpointSlice[]>()
+  for (const slice of slices) {
+    const key = `${slice.metadata.namespace ?? 'default'}/${slice.metadata.labels?.[SERVICE_NAME_LABEL] ?? ''}`
+    const known = byService.get(key)
+    if (known === undefined) byService.set(key, [slice])
+    else known.push(slice)
+  }
+  for (const service of services) {
+    const key = `${service.namespace}/${service.name}`
+    const own = byService.get(key)
+    if (own === undefined || service.headless || service.type === 'ExternalName') continue
+    for (const port of service.ports) {
+      const strange = misnamedPorts(service, port, own)
+      if (strange.length === 0) continue
+      const name = port.name === '' ? 'has no name' : `is named '${port.name}'`
+      const message = `its port ${port.port}/${port.protocol} ${name} and its endpoints have port ${strange.slice(0, 5).join(', ')}: ports are matched by name, so it has no endpoint`
+      notes.warn('W_PORT_NAME', `Service ${key}`, message)
+    }
+  }
 }
 
 /** Those that something could use: of a Service, with addresses that are IP addresses. */

@@ -4,12 +4,14 @@
 import type { Warning } from '../errors.ts'
 import type { DerivedNote } from './cluster.ts'
 import type {
+  Advertisement,
   ConfigMap,
   EndpointSlice,
   Endpoints,
   HorizontalPodAutoscaler,
   Ingress,
   IngressClass,
+  IpAddressPool,
   KubeObject,
   KubeProxyConfiguration,
   Namespace,
@@ -35,6 +37,8 @@ export interface Inventory {
   readonly ingressClasses: IngressClass[]
   readonly serviceCidrs: ServiceCidr[]
   readonly configMaps: ConfigMap[]
+  readonly addressPools: IpAddressPool[]
+  readonly advertisements: Advertisement[]
   kubeProxy: KubeProxyConfiguration | null
 }
 
@@ -52,6 +56,8 @@ export function takeInventory(objects: readonly KubeObject[]): Inventory {
     ingressClasses: [],
     serviceCidrs: [],
     configMaps: [],
+    addressPools: [],
+    advertisements: [],
     kubeProxy: null,
   }
   for (const object of objects) {
@@ -95,6 +101,13 @@ export function takeInventory(objects: readonly KubeObject[]): Inventory {
         break
       case 'ConfigMap':
         inventory.configMaps.push(object)
+        break
+      case 'IPAddressPool':
+        inventory.addressPools.push(object)
+        break
+      case 'L2Advertisement':
+      case 'BGPAdvertisement':
+        inventory.advertisements.push(object)
         break
       case 'KubeProxyConfiguration':
         inventory.kubeProxy = object

@@ -5,6 +5,7 @@
  * usual range, addresses with leading zeros, an ExternalName Service with a clusterIP).
  * Source: the API reference and the validation of kubernetes/kubernetes pkg/apis/{core,discovery,apps,networking}.
  */
+import { parseRange } from './announce.ts'
 import {
   at,
   boolean,
@@ -28,6 +29,7 @@ import {
   wrong,
 } from './schema.ts'
 import type {
+  Advertisement,
   Affinity,
   ConfigMap,
   ContainerPort,
@@ -41,6 +43,7 @@ import type {
   IngressBackend,
   IngressClass,
   IngressPath,
+  IpAddressPool,
   KubeObject,
   KubeProxyConfiguration,
   LabelSelector,
@@ -374,6 +377,20 @@ const kubeProxy = object<Body<KubeProxyConfiguration>>({
   }),
 })
 
+const addressRange: Reader<string> = (value) =>
+  typeof value === 'string' && parseRange(value) !== null ? value : wrong(value, 'a CIDR block or FIRST-LAST')
+const advertisement = {
+  apiVersions: ['metallb.io/v1beta1'],
+  namespaced: true,
+  body: object<Body<Advertisement>>({
+    spec: object({
+      ipAddressPools: list(string),
+      ipAddressPoolSelectors: list(labelSelector),
+      nodeSelectors: list(labelSelector),
+    }),
+  }),
+} as const
+
 const autoscaler = object<Body<HorizontalPodAutoscaler>>(
   {
     spec: object(
@@ -424,6 +441,15 @@ const definitions: Readonly<Record<KubeObject['kind'], KindDefinition>> = {
     namespaced: false,
     body: object<Body<ServiceCidr>>({ spec: object({ cidrs: list(cidr) }, ['cidrs']) }, ['spec']),
   },
+  IPAddressPool: {
+    apiVersions: ['metallb.io/v1beta1'],
+    namespaced: true,
+    body: object<Body<IpAddressPool>>({ spec: object({ addresses: list(addressRange), autoAssign: boolean }) }, [
+      'spec',
+    ]),
+  },
+  L2Advertisement: advertisement,
+  BGPAdvertisement: advertisement,
   ConfigMap: { apiVersions: ['v1'], namespaced: true, body: object<Body<ConfigMap>>({ data: labels }) },
   KubeProxyConfiguration: { apiVersions: ['kubeproxy.config.k8s.io/v1alpha1'], namespaced: false, body: kubeProxy },
 }

@@ -58,6 +58,12 @@ const KNOWN: ReadonlySet<string> = new Set([
     'TokenReview',
     'TokenRequest',
     'Eviction',
+    'BGPPeer',
+    'BFDProfile',
+    'Community',
+    'ServiceL2Status',
+    'ServiceBGPStatus',
+    'ConfigurationState',
     'Scale',
   ],
 ])

@@ -255,6 +255,9 @@ function cpuLimitOf(spec: PodSpec): number {
 /** Of containers and of sidecars, which are init containers that keep running. */
 function portsOf(spec: PodSpec): ClusterPod['ports'] {
   return runningContainers(spec).flatMap(({ ports = [] }) =>
-    ports.map(({ name = '', containerPort, protocol = 'TCP' }) => ({ name, containerPort, protocol })),
+    ports.map(({ name = '', containerPort, protocol = 'TCP', hostPort = 0 }) => ({
+      ...{ name, containerPort, protocol },
+      ...(hostPort > 0 ? { hostPort } : {}),
+    })),
   )
 }

@@ -8,11 +8,12 @@
  */
 import { UserError } from '../errors.ts'
 import { AddressPool, isAddress, LOAD_BALANCER_CIDRS, type Network } from './addresses.ts'
-import type { Cluster, ClusterService, ClusterServicePort, LoadBalancerAddress } from './cluster.ts'
+import { announcedBy, poolAddress, requestedAddresses } from './announce.ts'
+import type { Cluster, ClusterNode, ClusterService, ClusterServicePort, LoadBalancerAddress } from './cluster.ts'
 import { stableHash } from './hash.ts'
 import { type Inventory, keyOf, type Notes, titleOf } from './inventory.ts'
 import { cidrContains, ipFamily, ipFromBigInt } from './ip.ts'
-import type { IpFamily, Service } from './types.ts'
+import type { IpAddressPool, IpFamily, Service } from './types.ts'
 
 const DEFAULT_AFFINITY_SECONDS = 10800
 const FIRST_NODE_PORT = 30000
@@ -35,6 +36,7 @@ export function deriveServices(
   network: Network,
   previous: Cluster | undefined,
   notes: Notes,
+  nodes: readonly ClusterNode[],
 ): ClusterService[] {
   const allocator = new Allocator(inventory, network, previous)
   const derived = new Map<Service, ClusterService>()
@@ -46,7 +48,21 @@ export function deriveServices(
         derived.set(service, deriveService(service, network, allocator, notes))
     }
   }
-  return inventory.services.map((service) => derived.get(service)!)
+  return inventory.services.map((service) => withAnnouncers(service, derived.get(service)!, inventory, nodes))
+}
+
+function withAnnouncers(
+  written: Service,
+  service: ClusterService,
+  inventory: Inventory,
+  nodes: readonly ClusterNode[],
+): ClusterService {
+  const loadBalancer = service.loadBalancer.map((one): LoadBalancerAddress => {
+    if (one.ip === '' || one.ipMode === 'Proxy') return one
+    const announced = announcedBy(one.ip, written, inventory, nodes)
+    return announced === undefined ? one : { ...one, announced }
+  })
+  return { ...service, loadBalancer }
 }
 
 function deriveService(service: Service, network: Network, allocator: Allocator, notes: Notes): ClusterService {
@@ -155,8 +171,63 @@ function healthCheckPortBefore(earlier: ClusterService): number {
   return earlier.healthCheckNodePort
 }
 
+const AWS_ANNOTATION = 'service.beta.kubernetes.io/aws-load-balancer-'
+const NETWORK_ELB = /\.elb\.[a-z0-9-]+\.amazonaws\.com(\.cn)?$/i
 /** `NAME-123.eu-west-1.elb.amazonaws.com` dials nodes itself; a network load balancer is `NAME.elb.eu-west-1.amazonaws.com` and passes on. */
-const CLASSIC_ELB = /\.[a-z0-9-]+\.elb\.amazonaws\.com(\.cn)?$/
+const CLASSIC_ELB = /\.[a-z0-9-]+\.elb\.amazonaws\.com(\.cn)?$/i
+
+interface NamedBalancer {
+  readonly keeps: boolean
+  readonly podTargets: boolean
+  readonly what: string
+}
+
+/**
+ * What a load balancer known by its name does with client addresses.
+ *
+ * A network load balancer (AWS) keeps them to instances; to pods it does so for TCP only if told to. ipMode says it of others.
+ * Source: aws-load-balancer-controller, guide/service/annotations; ELB user guide, client IP preservation.
+ */
+function namedBalancer({ metadata, status }: Service, hostname: string): NamedBalancer {
+  const annotation = (name: string): string => String(metadata.annotations?.[AWS_ANNOTATION + name] ?? '')
+  if (CLASSIC_ELB.test(hostname)) {
+    return { keeps: false, podTargets: false, what: 'a classic ELB, which hides client addresses' }
+  }
+  const podTargets = annotation('nlb-target-type') === 'ip' || annotation('type') === 'nlb-ip'
+  const preserve = /(?:^|,)\s*preserve_client_ip\.enabled\s*=\s*(true|false)\s*(?:,|$)/.exec(
+    annotation('target-group-attributes'),
+  )?.[1]
+  const written = status?.loadBalancer?.ingress?.find((one) => one.hostname === hostname)?.ipMode
+  if (preserve === undefined && written === 'Proxy') {
+    return { keeps: false, podTargets, what: 'ipMode: Proxy, which hides client addresses' }
+  }
+  const keeps = preserve === undefined ? !podTargets : preserve === 'true'
+  const why = preserve === undefined ? (podTargets ? ', its targets being pods' : '') : ` by preserve_client_ip.enabled`
+  const network = NETWORK_ELB.test(hostname) || podTargets || preserve !== undefined
+  if (!network) return { keeps, podTargets, what: 'taken to keep client addresses' }
+  return {
+    keeps,
+    podTargets,
+    what: `a network load balancer, which ${keeps ? 'keeps' : 'hides'} client addresses${why}`,
+  }
+}
+
+function warnOfNamedBalancer(service: Service, hostname: string, { podTargets }: NamedBalancer, notes: Notes): void {
+  if ((service.spec.loadBalancerSourceRanges ?? []).length > 0) {
+    const message = `loadBalancerSourceRanges are for load balancer ${hostname} to enforce, which is not modelled: every client is let through`
+    notes.warn('W_NOT_MODELLED', titleOf(service), message)
+  }
+  if (!podTargets) return
+  const instead =
+    service.spec.allocateLoadBalancerNodePorts === false
+      ? 'the Service has no node ports, so that way cannot be replayed'
+      : 'it is replayed through node ports, as to instances'
+  notes.warn(
+    'W_NOT_MODELLED',
+    titleOf(service),
+    `load balancer ${hostname} connects to pods itself, past kube-proxy (target type ip): ${instead}`,
+  )
+}
 
 function loadBalancerOf(
   service: Service,
@@ -165,25 +236,27 @@ function loadBalancerOf(
   notes: Notes,
 ): LoadBalancerAddress[] {
   const written = service.status?.loadBalancer?.ingress ?? []
-  const named = written.find(({ ip, hostname }) => (ip ?? '') === '' && (hostname ?? '') !== '')
-  const hasPorts = service.spec.allocateLoadBalancerNodePorts !== false
-  if (named !== undefined && hasPorts && written.every(({ ip }) => (ip ?? '') === '')) {
-    const hostname = named.hostname ?? ''
+  const hostname = written.find((one) => (one.ip ?? '') === '' && (one.hostname ?? '') !== '')?.hostname ?? ''
+  if (hostname !== '' && written.every(({ ip }) => (ip ?? '') === '')) {
+    const kind = namedBalancer(service, hostname)
+    warnOfNamedBalancer(service, hostname, kind, notes)
+    // Targets that are pods need no node port, and without one there is no way that could be replayed.
+    if (kind.podTargets && service.spec.allocateLoadBalancerNodePorts === false) {
+      return written.map(({ hostname = '', ipMode = 'VIP' }) => ({ ip: '', hostname, ipMode }))
+    }
     const ips = allocator.loadBalancerIps(service, ipFamilies)
-    const hides = CLASSIC_ELB.test(hostname)
-    const kind = hides ? 'a classic ELB, which hides client addresses' : 'taken to keep client addresses'
-    notes.derive(
-      titleOf(service),
-      `${ips.join(' and ')} in place of the addresses of load balancer ${hostname} (${kind})`,
-    )
-    return ips.map((ip) => ({ ip, hostname, ipMode: hides ? 'Proxy' : 'VIP' }))
+    const what = `${ips.join(' and ')} in place of the addresses of load balancer ${hostname} (${kind.what})`
+    notes.derive(titleOf(service), what)
+    // kube-proxy reads `ip` alone: there is no rule for a host name, whatever its ipMode.
+    return ips.map((ip) => ({ ip, hostname, ipMode: 'Proxy', ...(kind.keeps ? { keepsClient: true } : {}) }))
   }
   if (written.length > 0) {
     return written.map(({ ip = '', hostname = '', ipMode = 'VIP' }) => ({ ip, hostname, ipMode }))
   }
   if (service.spec.type !== 'LoadBalancer') return []
   const { loadBalancerIP } = service.spec
-  const ips = loadBalancerIP === undefined ? allocator.loadBalancerIps(service, ipFamilies) : [loadBalancerIP]
+  const asked = loadBalancerIP === undefined ? requestedAddresses(service) : [loadBalancerIP]
+  const ips = asked.length > 0 ? asked : allocator.loadBalancerIps(service, ipFamilies, true)
   notes.derive(titleOf(service), `load-balancer IP ${ips.join(' and ')}`)
   return ips.map((ip) => ({ ip, hostname: '', ipMode: 'VIP' }))
 }
@@ -195,9 +268,11 @@ class Allocator {
   readonly #clusterIps: readonly { family: IpFamily; pool: AddressPool }[]
   readonly #loadBalancerIps: readonly { family: IpFamily; pool: AddressPool }[]
   readonly #nodePorts = new Set<number>()
+  readonly #addressPools: readonly IpAddressPool[]
 
   constructor(inventory: Inventory, network: Network, previous: Cluster | undefined) {
     this.#network = network
+    this.#addressPools = inventory.addressPools
     this.#previous = new Map(previous?.services.map((service) => [`${service.namespace}/${service.name}`, service]))
     this.#clusterIps = network.serviceCidrs.map((cidr) => {
       const isSmall = cidr.last - cidr.first < 2 * RESERVED_CLUSTER_IPS
@@ -239,12 +314,19 @@ class Allocator {
     })
   }
 
-  /** One address a family; the blocks hold more than anyone has Services. */
-  loadBalancerIps(service: Service, families: readonly IpFamily[]): string[] {
+  /**
+   * One address a family; the blocks hold more than anyone has Services.
+   * @param pooled  MetalLB's pools come first, where the manifests have some
+   */
+  loadBalancerIps(service: Service, families: readonly IpFamily[], pooled = false): string[] {
     const key = keyOf(service)
     const earlier = this.#previous.get(key)?.loadBalancer.filter(({ ip }) => ip !== '' && this.#claim(ip)) ?? []
     if (earlier.length > 0) return earlier.map(({ ip }) => ip)
-    return families.flatMap((family) => this.#take(this.#loadBalancerIps, key, family) ?? [])
+    return families.flatMap((family) => {
+      const ip = pooled ? poolAddress(service, family, this.#addressPools, this.#network.used) : null
+      if (ip !== null && this.#claim(ip)) return ip
+      return this.#take(this.#loadBalancerIps, key, family) ?? []
+    })
   }
 
   /**

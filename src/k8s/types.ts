@@ -248,6 +248,16 @@ export interface IngressClass extends KubeObjectOf<'IngressClass'> {
   spec?: { controller?: string; parameters?: unknown }
 }
 
+/** metallb.io/v1beta1 */
+export interface IpAddressPool extends KubeObjectOf<'IPAddressPool'> {
+  /** Blocks or `first-last`. */
+  spec: { addresses?: string[]; autoAssign?: boolean }
+}
+
+export interface Advertisement extends KubeObjectOf<'L2Advertisement' | 'BGPAdvertisement'> {
+  spec?: { ipAddressPools?: string[]; ipAddressPoolSelectors?: LabelSelector[]; nodeSelectors?: LabelSelector[] }
+}
+
 export interface ServiceCidr extends KubeObjectOf<'ServiceCIDR'> {
   spec: { cidrs: string[] }
 }
@@ -296,5 +306,7 @@ export type KubeObject =
   | Ingress
   | IngressClass
   | ServiceCidr
+  | IpAddressPool
+  | Advertisement
   | ConfigMap
   | KubeProxyConfiguration

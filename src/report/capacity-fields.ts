@@ -85,6 +85,7 @@ const SHAPE: CapacityReport = {
   ],
   model: [{ name: '', value: 0, unit: '', source: '' }],
   warnings: [{ code: '', where: '', message: '' }],
+  emulates: { kubernetes: '', kernel: '', coredns: '', ingressNginx: '' },
 }
 
 /** `knee.connectionsPerSecond > 2000` and `cells[policy=local].knee.connectionsPerSecond > 2000`. */

@@ -55,7 +55,7 @@ function capacityDocument(report: CapacityReport, thresholds: readonly Threshold
       ),
       cellSection(report),
       ...(search !== null && few ? cells.map((cell) => searchSection(report, cell)) : []),
-      ...finePrint({ model: report.model, derived: [], warnings: report.warnings }),
+      ...finePrint({ model: report.model, derived: [], warnings: report.warnings, emulates: report.emulates }),
     ],
   }
 }

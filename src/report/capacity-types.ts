@@ -5,7 +5,7 @@
  * search gives the same bytes, on any machine and with any number of workers.
  */
 import type { Warning } from '../errors.ts'
-import type { LatencySummary, ModelConstant, PathLatency, Rates } from './types.ts'
+import type { Emulated, LatencySummary, ModelConstant, PathLatency, Rates } from './types.ts'
 
 export interface CapacityReport {
   schemaVersion: 1
@@ -23,6 +23,7 @@ export interface CapacityReport {
   /** Constants of the model before any axis changes them. */
   model: ModelConstant[]
   warnings: Warning[]
+  emulates: Emulated
 }
 
 export type ParameterValue = string | number | boolean

@@ -119,6 +119,8 @@ export const SHAPE: Required<ReplayReport> = {
   model: [{ name: '', value: 0, unit: '', source: '' }],
   derived: [{ object: '', what: '' }],
   warnings: [{ code: '', where: '', message: '' }],
+  changes: [0],
+  emulates: { kubernetes: '', kernel: '', coredns: '', ingressNginx: '' },
   engine: {
     version: '',
     node: '',

@@ -28,6 +28,7 @@ import {
   clipEnd,
   clipMiddle,
   countOf,
+  emulatesText,
   formatBitRate,
   formatBytes,
   formatCount,
@@ -38,6 +39,7 @@ import {
   formatSeconds,
 } from './units.ts'
 
+const MOST_CHANGES = 5
 const MOST_DERIVED = 10
 const MOST_SERVICES = 12
 const SERVICE_WIDTH = 40
@@ -73,7 +75,16 @@ function subtitle(report: ReplayReport): string[] {
   return [
     `${countOf(trace.connections, 'connection')}, ${countOf(trace.packets, 'packet')} (${formatBytes(trace.bytes)}) over ${formatSeconds(trace.durationSeconds)} from ${countOf(trace.clients, 'client')}; proxy mode ${modes}`,
     ...compared,
+    ...changesLine(report),
   ]
+}
+
+/** Figures over a run whose cluster changed are of all of it, before and after. */
+function changesLine({ changes }: ReplayReport): string[] {
+  if (changes.length === 0) return []
+  const at = changes.slice(0, MOST_CHANGES).map(formatSeconds).join(', ')
+  const more = changes.length > MOST_CHANGES ? ` and ${changes.length - MOST_CHANGES} times more` : ''
+  return [`the cluster changes after ${at}${more}; shares count every endpoint that there was, whenever it came`]
 }
 
 function row(report: ReplayReport, label: string, value: RunValue): Cell[] {
@@ -186,7 +197,7 @@ function serviceLatencySection(report: ReplayReport): Section[] {
 }
 
 /** What the runs rest on: constants, what was filled in, what to know. */
-export function finePrint(report: Pick<ReplayReport, 'model' | 'derived' | 'warnings'>): Section[] {
+export function finePrint(report: Pick<ReplayReport, 'model' | 'derived' | 'warnings' | 'emulates'>): Section[] {
   const sections: Section[] = []
   if (report.model.length > 0) {
     const constants = report.model.map(
@@ -203,6 +214,7 @@ export function finePrint(report: Pick<ReplayReport, 'model' | 'derived' | 'warn
     const warnings = report.warnings.map(({ where, message }) => (where === '' ? message : `${where}: ${message}`))
     sections.push(listSection(`Warnings (${report.warnings.length})`, shorten(warnings, MOST_WARNINGS)))
   }
+  sections.push(textSection('Emulated', [emulatesText(report.emulates)]))
   return sections
 }
 

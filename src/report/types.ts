@@ -18,7 +18,18 @@ export interface ReplayReport {
   /** What the manifests left out and dpemu filled in. */
   derived: { object: string; what: string }[]
   warnings: Warning[]
+  /** Seconds from the start at which the trace changes the cluster, in order. */
+  changes: number[]
+  emulates: Emulated
   engine: EngineReport
+}
+
+/** Releases whose behaviour is emulated, as text: `1.31 to 1.35`. */
+export interface Emulated {
+  kubernetes: string
+  kernel: string
+  coredns: string
+  ingressNginx: string
 }
 
 export interface TraceSummary {

@@ -4,6 +4,7 @@
  * Invariants: no locale, no clock; the same number is always the same text. A fraction that is not exactly 0 or 1 is
  * never printed as `0 %` or `100 %`: an SRE reads those as "none" and "all". Not finite is `n/a`.
  */
+import type { Emulated } from './types.ts'
 
 /** U+00B5, the micro sign: one column wide everywhere, and in every terminal font. */
 const MICRO = 'µ'
@@ -150,4 +151,9 @@ function groupDigits(digits: string): string {
 /** `60.0 s` is `60 s`: a span in words, not a column of numbers. */
 function trimZeros(text: string): string {
   return text.replace(/(\.\d*?)0+(?= |$)/, '$1').replace(/\.(?= |$)/, '')
+}
+
+/** `Kubernetes 1.31 to 1.35, Linux 6.18, …` */
+export function emulatesText({ kubernetes, kernel, coredns, ingressNginx }: Emulated): string {
+  return `Kubernetes ${kubernetes}, Linux ${kernel}, CoreDNS ${coredns}, ingress-nginx ${ingressNginx}`
 }

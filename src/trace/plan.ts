@@ -281,7 +281,7 @@ class Planner {
     const port = this.port(service, target)
     const via = target.via === 'auto' ? this.chooseVia(service, port, from, target) : target.via
     if (target.node !== null && via !== 'nodePort') this.refuse(`${target.field}.node`, 'goes with via: nodePort')
-    const candidates = this.addressesToDial(service, port, via, target)
+    const candidates = this.addressesToDial(service, port, via, target, from.kind === 'pods')
     const family = (['v4', 'v6'] as const).find(
       (family) => clients[family] !== null && candidates.some(({ address }) => familyOf(address) === family),
     )
@@ -399,10 +399,18 @@ class Planner {
     port: ClusterServicePort,
     via: DestinationKind & Via,
     target: Extract<Target, { kind: 'service' }>,
+    fromPods: boolean,
   ): { address: string; node: string | null; steer: Steer }[] {
     const plain = (address: string) => ({ address, node: null, steer: steerAt(service, address) })
     if (via === 'clusterIP') return service.clusterIPs.map(plain)
     if (via === 'externalIP') return service.externalIPs.map(plain)
+    if (via === 'loadBalancerIP' && fromPods && service.loadBalancer.some(({ ipMode }) => ipMode === 'Proxy')) {
+      this.refuse(
+        `${target.field}.via`,
+        'leads pods out to a load balancer that kube-proxy has no rule for, and the way back in is not modelled',
+        'use via: clusterIP, or clients outside of the cluster',
+      )
+    }
     if (via === 'loadBalancerIP') return service.loadBalancer.flatMap(({ ip }) => (ip === '' ? [] : [plain(ip)]))
     const nodes = this.cluster.nodes.filter((node) => (target.node === null ? node.ready : node.name === target.node))
     if (nodes.length === 0) {
@@ -422,7 +430,11 @@ class Planner {
 /** What must stay together of a Service's connections: a client's, or all, behind a load balancer that hides its clients. */
 function steerAt(service: ClusterService, address: string): Steer {
   if (service.affinityTimeoutSeconds === 0) return 'tuple'
-  return service.loadBalancer.some(({ ip, ipMode }) => ip === address && ipMode === 'Proxy') ? 'destination' : 'client'
+  return service.loadBalancer.some(
+    ({ ip, ipMode, keepsClient }) => ip === address && ipMode === 'Proxy' && !keepsClient,
+  )
+    ? 'destination'
+    : 'client'
 }
 
 /** Distinct addresses in order of first use; ids are known when all have been added, as IPv4 comes first. */

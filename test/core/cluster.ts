@@ -22,6 +22,8 @@ export interface ServiceSpec {
   readonly nodePort?: number
   readonly balancer?: readonly string[]
   readonly proxyMode?: boolean
+  /** With `proxyMode`: the load balancer leaves the source address alone. */
+  readonly keepsClient?: boolean
   readonly externalIPs?: readonly string[]
   readonly external?: TrafficPolicy
   readonly internal?: TrafficPolicy
@@ -62,6 +64,7 @@ export function nodeOf(name: string, changes: Partial<ClusterNode> = {}): Cluste
 
 export function serviceOf(spec: ServiceSpec): ClusterService {
   const balancer = spec.balancer ?? []
+  const keeps = spec.proxyMode && spec.keepsClient ? { keepsClient: true as const } : {}
   return {
     namespace: 'default',
     name: spec.name,
@@ -72,7 +75,7 @@ export function serviceOf(spec: ServiceSpec): ClusterService {
     clusterIPs: spec.headless ? [] : [spec.clusterIP ?? '10.96.0.10'],
     ipFamilies: [spec.clusterIP?.includes(':') ? 'IPv6' : 'IPv4'],
     externalIPs: spec.externalIPs ?? [],
-    loadBalancer: balancer.map((ip) => ({ ip, hostname: '', ipMode: spec.proxyMode ? 'Proxy' : 'VIP' })),
+    loadBalancer: balancer.map((ip) => ({ ip, hostname: '', ipMode: spec.proxyMode ? 'Proxy' : 'VIP', ...keeps })),
     sourceRanges: spec.sourceRanges ?? [],
     externalName: '',
     ports: [

@@ -8,6 +8,7 @@
 import {
   ACTION_DNAT,
   ACTION_NONE,
+  ADDRESS_BALANCER,
   ADDRESS_NODE,
   ADDRESS_POD,
   ADDRESS_POD_RANGE,
@@ -354,8 +355,10 @@ export class Oracle {
     const chosen = rules.balancerNodes[rules.frontendNodeStart[frontend] + below(balancing, count)]
     const node = cameInOn >= 0 ? cameInOn : chosen
     if (kind === FRONTEND_BALANCER_PROXY) {
-      connection.client = at.destination
-      connection.clientPort = 1024 + ((finish(mix(balancing, 7)) >>> 0) % 64_512)
+      if (this.has(at.destination, ADDRESS_BALANCER)) {
+        connection.client = at.destination
+        connection.clientPort = 1024 + ((finish(mix(balancing, 7)) >>> 0) % 64_512)
+      }
       connection.destination = rules.nodePrimary[node * 2]
       connection.destinationPort = rules.frontendNodePort[frontend]
       travel.at = this.clientTuple(connection)

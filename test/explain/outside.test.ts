@@ -2,7 +2,13 @@
 import { describe, expect, test } from 'vitest'
 import { file, one } from './support.ts'
 
-const entry = (status: object, policy: string, type = 'LoadBalancer'): string =>
+const entry = (
+  status: object,
+  policy: string,
+  type = 'LoadBalancer',
+  annotations: Readonly<Record<string, string>> = {},
+  nodePort = 30443,
+): string =>
   [
     ...[1, 2].map((i) => ({
       apiVersion: 'v1',
@@ -29,13 +35,14 @@ const entry = (status: object, policy: string, type = 'LoadBalancer'): string =>
     {
       apiVersion: 'v1',
       kind: 'Service',
-      metadata: { name: 'entry', namespace: 'shop' },
+      metadata: { name: 'entry', namespace: 'shop', annotations },
       spec: {
         type,
         clusterIP: '10.96.0.9',
         externalTrafficPolicy: policy,
         selector: { app: 'entry' },
-        ports: [{ name: 'https', port: 443, targetPort: 8443, nodePort: 30443 }],
+        allocateLoadBalancerNodePorts: nodePort > 0,
+        ports: [{ name: 'https', port: 443, targetPort: 8443, nodePort }],
       },
       status: { loadBalancer: status },
     },
@@ -78,4 +85,43 @@ describe('a load balancer that has a host name only', () => {
       })
     },
   )
+
+  test('is out of the cluster for a pod: kube-proxy has no rule for a host name', () => {
+    const explained = one({ manifests: [file(entry(BY_NAME, 'Local'))], from: '10.244.2.7', to: 'lb.example.net:443' })
+    expect(explained).toMatchObject({ verdict: 'none', frontend: null })
+    const details = explained.steps.map(({ detail }) => detail).join('\n')
+    expect(details).toContain('kube-proxy makes no rule for a host name')
+    expect(details).toContain('cannot bring a connection back to the machine that it came from')
+  })
+
+  const ANNOTATION = 'service.beta.kubernetes.io/aws-load-balancer-'
+  const NLB = 'k8s-shop-entry-0.elb.eu-central-1.amazonaws.com'
+  const PRESERVE = { [`${ANNOTATION}target-group-attributes`]: 'preserve_client_ip.enabled=true' }
+  const TO_PODS = { [`${ANNOTATION}nlb-target-type`]: 'ip' }
+  test.each([
+    ['an NLB to instances keeps the client', NLB, {}, true],
+    ['an NLB to pods does not', NLB, TO_PODS, false],
+    ['unless told so', NLB, { ...TO_PODS, ...PRESERVE }, true],
+    ['nlb-ip is to pods', NLB, { [`${ANNOTATION}type`]: 'nlb-ip' }, false],
+    [
+      'to instances, told not to',
+      NLB,
+      { [`${ANNOTATION}target-group-attributes`]: 'stickiness.enabled=true, preserve_client_ip.enabled=false' },
+      false,
+    ],
+    ['a classic ELB never does', 'a1b2-123.eu-central-1.elb.amazonaws.com', PRESERVE, false],
+    ['any other is taken to', 'lb.example.net', {}, true],
+  ] as const)('%s', (_, hostname, annotations, kept) => {
+    const manifests = [file(entry({ ingress: [{ hostname }] }, 'Local', 'LoadBalancer', annotations))]
+    const explained = one({ manifests, from: CLIENT, to: `${hostname}:443` })
+    expect(explained).toMatchObject({ verdict: 'dnat', node: 'n2', endpoints: ['10.244.2.7:8443'] })
+    expect(explained.steps.at(-1)!.detail.includes(CLIENT)).toBe(kept)
+  })
+
+  test('without node ports it has no healthy target', () => {
+    const manifests = [file(entry(BY_NAME, 'Cluster', 'LoadBalancer', {}, 0))]
+    const explained = one({ manifests, from: CLIENT, to: 'lb.example.net:443' })
+    expect(explained).toMatchObject({ verdict: 'drop', reason: 'no-healthy-node' })
+    expect(explained.steps.at(-1)!.detail).toContain('allocateLoadBalancerNodePorts: false')
+  })
 })

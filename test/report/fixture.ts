@@ -219,6 +219,8 @@ export function report(
         message: 'spec.clientIP is not a field of Service; did you mean spec.sessionAffinityConfig.clientIP?',
       },
     ],
+    changes: [],
+    emulates: { kubernetes: '1.31 to 1.35', kernel: '6.18', coredns: '1.14.7', ingressNginx: '1.12 and later' },
     engine: {
       version: '0.1.0',
       node: 'v20.20.2',

@@ -95,6 +95,10 @@ test('the report as GitHub Markdown', () => {
 
     - web.yaml, document 2, spec.clientIP: spec.clientIP is not a field of Service; did you mean spec.sessionAffinityConfig.clientIP?
 
+    ## Emulated
+
+    Kubernetes 1.31 to 1.35, Linux 6.18, CoreDNS 1.14.7, ingress-nginx 1.12 and later
+
     ## dpemu's own speed (measured; no part of the result)
 
     packets emulated: 229 k/s for 210 ms (2 workers, 16 shards)  
