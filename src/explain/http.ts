@@ -56,6 +56,7 @@ function answerOf(routes: Routes, request: HttpRequest, result: RouteResult, ste
       verdict: accepted ? 'accept' : 'reject',
       endpoints: result.status === 200 ? result.endpoints : [],
       masquerade: false,
+      seen: [],
       reason: accepted ? null : `http-${result.status}`,
       service: backend?.servicePort ?? null,
       frontend: null,
@@ -204,7 +205,8 @@ export function explainUrl(
   const endsHere = (hop: PathHop): boolean => hop.by === PROXY || hop.by === 'cloud load balancer'
   const split = way.hops.findIndex(endsHere)
   const before = packet === null ? way.hops.slice(0, split).map(hopStep) : packet.explanation.steps
-  const peers = packet?.seen ?? peersBy(way.hops[split - 1], request, cluster)
+  const peers =
+    packet?.explanation.verdict === 'dnat' ? packet.explanation.seen : peersBy(way.hops[split - 1], request, cluster)
   const results = new Map(peers.map((peer) => [peer, route(routes.table, { ...request, from: peer })]))
   const result = results.get(peers[0]!)!
   const steps: Step[] = [
@@ -214,7 +216,8 @@ export function explainUrl(
     ...(result.status === 200 ? way.hops.slice(split).map(hopStep) : []),
     ...way.notes.map((detail): Step => ({ at: PROXY, stage: 'ingress', detail: `note: ${detail}` })),
   ]
-  const answer = answerOf(routes, request, result, steps)
+  const told = answerOf(routes, request, result, steps)
+  const answer = { ...told, explanation: { ...told.explanation, seen: peers.filter((peer) => peer !== '') } }
   if (packet === null || packet.explanation.verdict === 'dnat') return answer
   // The connection never gets to the proxy: what the rule would say has no part in it.
   return {
