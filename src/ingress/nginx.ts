@@ -13,7 +13,16 @@ import { type NginxAnnotations, readAnnotations } from './nginx-annotations.ts'
 import type { ReadIngress, ReadPath, Warn } from './read-ingress.ts'
 import { compileRegex, type LinearRegex } from './regex.ts'
 import { wildcardOf } from './request.ts'
-import type { Action, BackendRef, Host, Listener, PathMatch, Rewrite, Rule } from './rules.ts'
+import {
+  type Action,
+  type BackendRef,
+  type Host,
+  type Listener,
+  type PathMatch,
+  PEER,
+  type Rewrite,
+  type Rule,
+} from './rules.ts'
 
 /** One location block in the making. */
 interface Location {
@@ -83,6 +92,9 @@ export function nginxListener(
     hosts: [...hosts, ...wwwRedirects(servers)],
     fallback: null,
     hostOwnsRequest: true,
+    inOrder: false,
+    wildcards: 'one label',
+    client: PEER,
     pathReading: 'nginx',
     backendLookup: 'ingress-nginx',
     certificates,

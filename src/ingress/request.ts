@@ -134,9 +134,10 @@ export function wildcardOf(host: string): string | null {
 /** What a path is to the matcher, or why it is refused. */
 export type PathReading = { readonly path: string } | { readonly status: 400 | 414; readonly why: string }
 
-export function readPath(path: string, way: 'nginx' | 'rfc3986'): PathReading {
+export function readPath(path: string, way: 'nginx' | 'rfc3986' | 'as sent'): PathReading {
   if (path.length > MAX_PATH_LENGTH) return { status: 414, why: `the path is longer than ${MAX_PATH_LENGTH} bytes` }
   if (path !== '' && !path.startsWith('/')) return { status: 400, why: 'the path does not begin with /' }
+  if (way === 'as sent') return { path: path === '' ? '/' : path }
   return way === 'nginx' ? nginxPath(path) : { path: comparablePath(path) }
 }
 

@@ -148,7 +148,7 @@ function findRule(
     const rule = ruleFor(host, path)
     if (host.note !== null) step(answer, host.note)
     if (rule !== null) return found(answer, host, rule)
-    step(answer, `host ${hostText(host)}: no path of it matches ${path}`)
+    if (!listener.inOrder) step(answer, `host ${hostText(host)}: no path of it matches ${path}`)
   }
   for (const host of asked) if (host.fallback !== null) return found(answer, host, host.fallback)
   if (listener.fallback !== null) step(answer, listener.fallback.text)
@@ -302,7 +302,12 @@ function bestFit(among: readonly CompiledListener[], request: HttpRequest, host:
 /** Twice how specifically a listener knows the host, and one more where it has somewhere to send the path. */
 function hostFit(listener: CompiledListener, request: HttpRequest, host: string): number {
   const candidates = hostsFor(listener, host)
-  const first = candidates[0]
+  const first = listener.inOrder
+    ? candidates.reduce<CompiledHost | undefined>(
+        (best, one) => (best === undefined || one.name.length > best.name.length ? one : best),
+        undefined,
+      )
+    : candidates[0]
   const specificity =
     first === undefined
       ? listener.fallback === null
