@@ -162,7 +162,7 @@ function ofService(scene: Scene, steps: readonly Step[], title: string, done: Do
     frontend: FRONTENDS.has(kind) ? (kind as FrontendName) : null,
   }
   const answer = { title, explanation, conclusion: conclusionOf(scene, explanation, done) }
-  return verdict === 'dnat' ? { ...answer, seen: seenAddresses(scene, taken) } : answer
+  return verdict === 'dnat' ? { ...answer, seen: seenAddresses(scene, taken), balanced: way.balanced } : answer
 }
 
 /** @param taken  endpoint ids */

@@ -73,6 +73,8 @@ export interface Answer {
   readonly explanation: Explanation
   /** Addresses that the endpoints see as the client's, one for each way the connection may take; left out where it takes none. */
   readonly seen?: readonly string[]
+  /** The packet came through a machine outside the cluster that balances connections. */
+  readonly balanced?: boolean
 }
 
 /** What a line or the flags ask for could not be understood: message and what to do about it. */

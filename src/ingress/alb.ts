@@ -33,6 +33,7 @@ export function albListener(text: string, ingresses: readonly ReadIngress[], war
     inOrder: true,
     wildcards: 'any depth',
     client: PEER,
+    redirectStatus: 308,
     pathReading: 'as sent',
     backendLookup: 'api',
     certificates: certificatesOf(ingresses),

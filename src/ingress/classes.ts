@@ -18,6 +18,8 @@ import { cloudOf, isCloudController } from './choose-path.ts'
 export interface ControllerGroup {
   /** `IngressClass public (example.com/controller)`. */
   readonly text: string
+  /** Names of its IngressClasses, those that exist and those that Ingresses name. */
+  readonly classes: readonly string[]
   /** `spec.controller`; '' where it is not known. */
   readonly controller: string
   readonly preset: 'api' | 'ingress-nginx' | 'alb' | 'gce'
@@ -137,7 +139,7 @@ function describe(group: Group): ControllerGroup {
   const who = controller === '' ? (nginx ? 'taken for ingress-nginx' : 'controller not known') : controller
   const classText = unnamed ? 'no IngressClass' : `IngressClass ${names.join(', ')}`
   const preset = nginx ? 'ingress-nginx' : (cloudOf(controller || (names[0] ?? '')) ?? 'api')
-  return { text: `${classText} (${who})`, controller, preset, ingresses }
+  return { text: `${classText} (${who})`, classes: names, controller, preset, ingresses }
 }
 
 /**

@@ -14,6 +14,7 @@ import { albListener } from './alb.ts'
 import { type ControllerGroup, groupByController, NGINX_PREFIX } from './classes.ts'
 import { gceListener } from './gce.ts'
 import { nginxListener } from './nginx.ts'
+import { configOf } from './nginx-config.ts'
 import {
   addRule,
   certificatesOf,
@@ -48,7 +49,10 @@ export function listenersFromIngresses(
   const firstPort = (service: string): number | null => firstPorts.get(service) ?? null
   const listeners = groups.map((group) => {
     const ingresses = group.ingresses.map((ingress) => readIngress(ingress, warn))
-    if (group.preset === 'ingress-nginx') return nginxListener(group.text, ingresses, ownDefault, warn, firstPort)
+    if (group.preset === 'ingress-nginx') {
+      const config = configOf(cluster, group, warnings)
+      return nginxListener(group.text, ingresses, ownDefault, warn, firstPort, config)
+    }
     for (const ingress of ingresses) warnOfForeignAnnotations(ingress, group, warn)
     if (group.preset === 'alb') return albListener(group.text, ingresses, warn)
     if (group.preset === 'gce') return gceListener(group.text, ingresses, warn)
@@ -96,6 +100,7 @@ function apiListener(
     inOrder: false,
     wildcards: 'one label',
     client: PEER,
+    redirectStatus: 308,
     pathReading: 'rfc3986',
     backendLookup: 'api',
     certificates: certificatesOf(ingresses),

@@ -37,6 +37,7 @@ export function gceListener(text: string, ingresses: readonly ReadIngress[], war
     inOrder: false,
     wildcards: 'any depth',
     client: PEER,
+    redirectStatus: 308,
     pathReading: 'rfc3986',
     backendLookup: 'api',
     certificates: certificatesOf(ingresses),

@@ -7,6 +7,7 @@
  * Nothing here throws on a request; only a line that is no request at all is a UserError.
  */
 import { UserError } from '../errors.ts'
+import type { ProxyHeader } from './client.ts'
 
 export interface HttpRequest {
   /** Of the line it came from; '' where it came from nowhere. */
@@ -25,6 +26,8 @@ export interface HttpRequest {
   readonly headers: Readonly<Record<string, string>>
   /** The address that the proxy sees as its peer; '' where it is not known. */
   readonly from: string
+  /** Whether the PROXY protocol comes before it; left out: not known. */
+  readonly proxyHeader?: ProxyHeader
 }
 
 /** nginx refuses a request line over one of its large_client_header_buffers (8 KiB) with 414; it bounds our work too. */

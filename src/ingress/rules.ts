@@ -105,6 +105,8 @@ export interface Listener {
   /** What `*.` covers. */
   readonly wildcards: 'one label' | 'any depth'
   readonly client: ClientSource
+  /** Of redirects to HTTPS and to the other name. */
+  readonly redirectStatus: number
   /** How a request's path is read before it is matched. */
   readonly pathReading: 'nginx' | 'rfc3986' | 'as sent'
   /** How a backend's Service port and endpoints are found. */
