@@ -6,8 +6,10 @@
 import {
   compileRoutes,
   type HttpRequest,
+  hasProxyHeader,
   isIngressProxy,
   type PathHop,
+  type ProxyHeader,
   type RouteResult,
   type RouteTable,
   route,
@@ -207,7 +209,11 @@ export function explainUrl(
   const before = packet === null ? way.hops.slice(0, split).map(hopStep) : packet.explanation.steps
   const peers =
     packet?.explanation.verdict === 'dnat' ? packet.explanation.seen : peersBy(way.hops[split - 1], request, cluster)
-  const results = new Map(peers.map((peer) => [peer, route(routes.table, { ...request, from: peer })]))
+  const listener = routes.table.listeners[unchecked.listenerId]
+  const header = headerFor(request, packet, proxy, listener?.client.kind === 'proxy-protocol')
+  const results = new Map(
+    peers.map((peer) => [peer, route(routes.table, { ...request, from: peer, proxyHeader: header })]),
+  )
   const result = results.get(peers[0]!)!
   const steps: Step[] = [
     ...before,
@@ -225,6 +231,17 @@ export function explainUrl(
     conclusion: `the connection does not reach the ingress proxy: ${packet.conclusion}`,
     explanation: packet.explanation,
   }
+}
+
+/** What comes before the request on its connection; where no packet tells the way, nobody knows. */
+function headerFor(
+  request: HttpRequest,
+  packet: Answer | null,
+  proxy: ClusterService | undefined,
+  expected: boolean,
+): ProxyHeader {
+  if (packet === null || packet.explanation.verdict !== 'dnat') return 'unknown'
+  return packet.balanced === true && hasProxyHeader(proxy, expected) ? { client: request.from } : 'none'
 }
 
 /** Whom the proxy may see as its peer, where no packet tells: nobody is known of a load balancer. Never empty. */

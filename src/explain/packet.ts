@@ -165,7 +165,8 @@ function ofService(scene: Scene, steps: readonly Step[], title: string, done: Do
     service: servicePortText(scene),
     frontend: FRONTENDS.has(kind) ? (kind as FrontendName) : null,
   }
-  return { title, explanation, conclusion: conclusionOf(scene, explanation, done) }
+  const answer = { title, explanation, conclusion: conclusionOf(scene, explanation, done) }
+  return verdict === 'dnat' ? { ...answer, balanced: way.balanced } : answer
 }
 
 /** @param taken  endpoint ids */

@@ -73,6 +73,8 @@ export interface Answer {
   /** The verdict as a sentence. */
   readonly conclusion: string
   readonly explanation: Explanation
+  /** The packet came through a machine outside the cluster that balances connections. */
+  readonly balanced?: boolean
 }
 
 /** What a line or the flags ask for could not be understood: message and what to do about it. */
