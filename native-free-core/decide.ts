@@ -11,6 +11,7 @@
 import {
   ADDRESS_CLUSTER_IP,
   ADDRESS_DETECTED,
+  ADDRESS_EXTERNAL_FRONTEND,
   ADDRESS_IN_SERVICE_CIDR,
   ADDRESS_LOOPBACK,
   ADDRESS_NODE,
@@ -45,6 +46,8 @@ import {
   SETTING_MODE,
 } from './ruleset.ts'
 import {
+  REASON_ENDPOINT_IS_SERVICE,
+  REASON_ENDPOINT_NOT_ROUTED,
   REASON_NO_ENDPOINT,
   REASON_NO_LOCAL_ENDPOINT,
   REASON_NO_SUCH_PORT,
@@ -187,14 +190,20 @@ export function masqueradeTowards(
   marks: number,
 ): number {
   if (isOwnAddress(rules, node, backend)) return isOwnAddress(rules, node, source) ? marks : 0
-  if (marks !== 0 || rules.settings[SETTING_EGRESS_MASQUERADE] === 0) return marks
+  if (marks !== 0) return marks
+  return leavesCluster(rules, source, backend) ? MASQUERADE_EGRESS : 0
+}
+
+/** Whether the network plugin masquerades a packet: a pod's, for what is neither in the pods' range nor a known pod elsewhere. */
+export function leavesCluster(rules: RuleColumns, source: number, destination: number): boolean {
   const from = rules.addressFlags[source]
-  const to = rules.addressFlags[backend]
-  const leaves =
+  const to = rules.addressFlags[destination]
+  return (
+    rules.settings[SETTING_EGRESS_MASQUERADE] !== 0 &&
     (from & (ADDRESS_POD | ADDRESS_NODE)) === ADDRESS_POD &&
     (to & ADDRESS_POD_RANGE) === 0 &&
-    ((to & ADDRESS_NODE) !== 0 || rules.addressNode[backend] < 0)
-  return leaves ? MASQUERADE_EGRESS : 0
+    ((to & ADDRESS_NODE) !== 0 || rules.addressNode[destination] < 0)
+  )
 }
 
 /** The address that masquerading takes on a node: that of the interface towards the endpoint. */
@@ -202,6 +211,49 @@ export function masqueradeAddress(rules: RuleColumns, node: number, endpoint: nu
   const overBridge =
     rules.endpointNode[endpoint] === node && !isOwnAddress(rules, node, rules.endpointAddress[endpoint])
   return (overBridge ? rules.nodeLocalEgress : rules.nodeRemoteEgress)[node * 2 + family]
+}
+
+/** An endpoint at such an address may not be reached: `endpointFate` tells. */
+export const ADDRESS_DOUBTFUL: number =
+  ADDRESS_CLUSTER_IP | ADDRESS_IN_SERVICE_CIDR | ADDRESS_EXTERNAL_FRONTEND | ADDRESS_NODE
+
+/**
+ * What becomes of a packet on the node that has translated it to an endpoint that is an address of a Service itself: NAT rules
+ * see a connection once, so that Service's are not asked.
+ *
+ * nftables refuses cluster IPs after translation (chain cluster-ips-check), ipvs has them and load balancers' addresses on
+ * kube-ipvs0, where nobody listens; iptables refuses those of Services without endpoints in its filter table and lets others go
+ * by the node's routes, which lead nowhere. On a node's own address nobody listens at a node port.
+ *
+ * @returns REASON_NONE where the packet gets to the endpoint's address
+ */
+export function endpointFate(rules: RuleColumns, node: number, endpoint: number, protocol: number): number {
+  const address = rules.endpointAddress[endpoint]
+  const port = rules.endpointPort[endpoint]
+  const flags = rules.addressFlags[address]
+  const mode = rules.settings[SETTING_MODE]
+  if ((flags & ADDRESS_CLUSTER_IP) !== 0) {
+    if (mode !== MODE_IPTABLES) return REASON_ENDPOINT_IS_SERVICE
+    const frontend = findFrontend(rules, address, port, protocol)
+    const refused = frontend >= 0 && (rules.serviceFlags[rules.frontendServicePort[frontend]] & SERVICE_HAS_ANY) === 0
+    return refused ? REASON_ENDPOINT_IS_SERVICE : REASON_ENDPOINT_NOT_ROUTED
+  }
+  if (isOwnAddress(rules, node, address)) {
+    return isNodePort(rules, address, port, protocol) ? REASON_ENDPOINT_IS_SERVICE : REASON_NONE
+  }
+  // A range that was only assumed may well hold real machines.
+  if ((flags & ADDRESS_IN_SERVICE_CIDR) !== 0 && rules.settings[SETTING_DROP_UNALLOCATED] !== 0) {
+    return REASON_ENDPOINT_NOT_ROUTED
+  }
+  const isVip = (flags & (ADDRESS_EXTERNAL_FRONTEND | ADDRESS_NODE)) === ADDRESS_EXTERNAL_FRONTEND
+  return isVip && mode === MODE_IPVS ? REASON_ENDPOINT_IS_SERVICE : REASON_NONE
+}
+
+/** Whether a Service has this node port at a node's address. */
+export function isNodePort(rules: RuleColumns, address: number, port: number, protocol: number): boolean {
+  if ((rules.addressFlags[address] & ADDRESS_NODE_PORTS) === 0) return false
+  const found = findFrontend(rules, nodePortAddress(rules, address), port, protocol)
+  return found >= 0 && rules.frontendKind[found] !== FRONTEND_HEALTH_CHECK
 }
 
 /** Endpoint set of a service port on a node: the run's entry for the node, or the default. */

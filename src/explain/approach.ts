@@ -15,7 +15,6 @@ import {
   ADDRESS_IN_SERVICE_CIDR,
   ADDRESS_LOOPBACK,
   ADDRESS_NODE,
-  ADDRESS_POD,
   ADDRESS_POD_RANGE,
   createDecision,
   type Decision,
@@ -24,11 +23,11 @@ import {
   FRONTEND_LOAD_BALANCER_IP,
   familyOf,
   findFrontend,
+  leavesCluster,
   REASON_NO_HEALTHY_NODE,
   REASON_NO_ROUTE,
   REASON_NONE,
   type RuleColumns,
-  SETTING_EGRESS_MASQUERADE,
 } from '../../native-free-core/index.ts'
 import type { Announced } from '../k8s/cluster.ts'
 import type { ExplainContext } from './context.ts'
@@ -68,17 +67,6 @@ export interface Approach {
   /** It came through a load balancer that is a machine of its own, not a node that answers for the address. */
   readonly balanced: boolean
   readonly steps: readonly Step[]
-}
-
-/** A pod's traffic to the outside is masqueraded by the network plugin. */
-export function leavesCluster(rules: RuleColumns, source: number, destination: number): boolean {
-  const flags = rules.addressFlags[source]!
-  return (
-    rules.settings[SETTING_EGRESS_MASQUERADE] !== 0 &&
-    (flags & ADDRESS_POD) !== 0 &&
-    (flags & ADDRESS_NODE) === 0 &&
-    (rules.addressFlags[destination]! & ADDRESS_POD_RANGE) === 0
-  )
 }
 
 export function approach(context: ExplainContext, question: PacketQuestion): Approach {

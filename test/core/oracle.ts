@@ -21,6 +21,7 @@ import {
   findFrontend,
   findPort,
   finish,
+  isNodePort,
   mix,
   PURPOSE_ENDPOINT,
   PURPOSE_ENTRY_NODE,
@@ -413,7 +414,10 @@ export class Oracle {
 
   private toBackend(node: number, backendNode: number, masqueraded: boolean, travel: Travel): string {
     if (backendNode < 0 || backendNode === node) return 'accept'
-    const passed = this.forward(backendNode, travel, false)
+    const { destination, destinationPort } = travel.at
+    const again =
+      travel.nodes.length < 2 && isNodePort(this.rules, destination, destinationPort, travel.connection.protocol)
+    const passed = (again ? this.translate(backendNode, travel) : null) ?? this.forward(backendNode, travel, false)
     if (passed !== 'accept') return passed
     const clientNode = this.rules.addressNode[travel.connection.client]
     return !masqueraded && clientNode !== node ? 'reply-bypasses-nat' : 'accept'
