@@ -144,7 +144,35 @@ export function classifySource(rules: RuleColumns, node: number, source: number)
   if (isDetected(rules, node, source)) return SOURCE_POD
   const flags = rules.addressFlags[source]
   const own = (flags & ADDRESS_NODE) !== 0 && rules.addressNode[source] === node
-  return own || (flags & ADDRESS_LOOPBACK) !== 0 ? SOURCE_NODE : SOURCE_EXTERNAL
+  if (own || (flags & ADDRESS_LOOPBACK) !== 0) return SOURCE_NODE
+  return isBoundVip(rules, source) ? SOURCE_NODE : SOURCE_EXTERNAL
+}
+
+/** An address that ipvs has on kube-ipvs0 of every node: as a source it is the node's own. */
+function isBoundVip(rules: RuleColumns, address: number): boolean {
+  return (
+    rules.settings[SETTING_MODE] === MODE_IPVS &&
+    (rules.addressFlags[address] & (ADDRESS_CLUSTER_IP | ADDRESS_EXTERNAL_FRONTEND)) !== 0
+  )
+}
+
+/**
+ * Whether a process of the node that dials an address has that address as its source as well: ipvs has those of Services on
+ * kube-ipvs0, and the kernel takes for a destination of its own the same address as source (ip_route_output, ip_vs dummy device).
+ *
+ * @param frontend  at the address and port dialled, or -1
+ */
+export function dialsFromVip(
+  rules: RuleColumns,
+  node: number,
+  source: number,
+  destination: number,
+  frontend: number,
+): boolean {
+  if (frontend < 0 || rules.settings[SETTING_MODE] !== MODE_IPVS || !isOwnAddress(rules, node, source)) return false
+  const kind = rules.frontendKind[frontend]
+  const bound = kind === FRONTEND_CLUSTER_IP || kind === FRONTEND_EXTERNAL_IP || kind === FRONTEND_LOAD_BALANCER_IP
+  return bound && (rules.addressFlags[destination] & ADDRESS_NODE) === 0
 }
 
 /** Whether the local-traffic detector takes a source for a pod; a node's address in the cluster CIDR counts too. */
@@ -189,7 +217,9 @@ export function masqueradeTowards(
   backend: number,
   marks: number,
 ): number {
-  if (isOwnAddress(rules, node, backend)) return isOwnAddress(rules, node, source) ? marks : 0
+  if (isOwnAddress(rules, node, backend)) {
+    return isOwnAddress(rules, node, source) || isBoundVip(rules, source) ? marks : 0
+  }
   if (marks !== 0) return marks
   return leavesCluster(rules, source, backend) ? MASQUERADE_EGRESS : 0
 }
@@ -490,7 +520,9 @@ function use(rules: RuleColumns, set: number, used: number, out: Decision): void
 function masqueradeOf(rules: RuleColumns, mode: number, kind: number, flags: number, out: Decision): number {
   if (kind === FRONTEND_CLUSTER_IP) {
     if (rules.settings[SETTING_MASQUERADE_ALL] !== 0) return MASQUERADE_ALL
-    return hasDetector(rules) && out.source !== SOURCE_POD ? MASQUERADE_OFF_CLUSTER : 0
+    // Without a detector ipvs still masquerades what a node dials from a cluster IP (set match "src,dst").
+    const isForeign = hasDetector(rules) ? out.source !== SOURCE_POD : mode === MODE_IPVS && out.source === SOURCE_NODE
+    return isForeign ? MASQUERADE_OFF_CLUSTER : 0
   }
   if ((flags & SERVICE_EXTERNAL_LOCAL) === 0) return MASQUERADE_EXTERNAL
   return out.used === USED_SHORT_CIRCUIT && out.source === SOURCE_NODE && mode !== MODE_IPVS ? MASQUERADE_NODE : 0

@@ -6,8 +6,9 @@
  * `express.ts` does the ordinary cases in one run, with the same result.
  * Cost: 0.5 to 0.9 µs for a connection on one node, by the size of its table; allocates nothing.
  */
-import { type Lanes, LINE_CLIENT, LINE_DESTINATION, LINE_PORTS, LINE_SHIFT } from './connection.ts'
+import { type Lanes, LINE_CLIENT, LINE_DESTINATION, LINE_PORTS } from './connection.ts'
 import { CLASS_NONE, CLASS_SYN, ESTABLISHED, INVALID, initialState, REOPEN } from './conntrack.ts'
+import { Cores } from './cores.ts'
 import {
   ACTION_DNAT,
   ACTION_NONE,
@@ -15,6 +16,7 @@ import {
   createDecision,
   type Decision,
   decide,
+  dialsFromVip,
   endpointFate,
   findFrontend,
   isNodePort,
@@ -109,15 +111,12 @@ export interface JourneyParts extends TrackerParts {
 }
 
 export class Journey implements Carrier {
-  private readonly parts: JourneyParts
   rules!: RuleColumns
   result: Float64Array = new Float64Array(0)
   layout!: ResultLayout
   seed = 0
   wire: Wire = NO_WIRE
-  /** By node: receive-side scaling spreads flows by lane over so many cores (a power of two), less 1; and from there on by hash. */
-  private readonly laneCores: Int32Array
-  private readonly hashCores: Int32Array
+  private readonly cores: Cores
   readonly tracker: Tracker
   readonly selector: Selector
   /** Where packets come in, whatever their addresses say: for `explain --node`; -1 for the model's own choice. */
@@ -151,14 +150,12 @@ export class Journey implements Carrier {
   protected staysOn = -1
 
   constructor(parts: JourneyParts) {
-    this.parts = parts
     this.tracker = new Tracker(parts)
     this.selector = new Selector(this.tracker, parts.shards, parts.nodes)
     this.entries = parts.table.entries
     this.lines = parts.lines
     this.third = parts.thirdEntries
-    this.laneCores = new Int32Array(parts.nodes)
-    this.hashCores = new Int32Array(parts.nodes).fill(1)
+    this.cores = new Cores(parts.lanes, parts.nodes)
   }
 
   /** Takes up a rule set: at the start of a run, and when the cluster has changed. */
@@ -166,38 +163,12 @@ export class Journey implements Carrier {
     this.rules = rules
     this.tracker.rules = rules
     this.selector.rules = rules
-    this.spread()
-  }
-
-  /**
-   * Which flows share a core. By hash alone where lanes say nothing about flows; else also by lane, as far as the numbers of
-   * lanes and cores have a power of two in common: then a core has its flows from few lanes, and threads need not wait for each other.
-   */
-  private spread(): void {
-    const { lanes } = this.parts
-    this.rules.nodeCores.forEach((cores, node) => {
-      let common = 1
-      while (lanes !== null && cores % (common * 2) === 0 && lanes.count % (common * 2) === 0) common *= 2
-      this.laneCores[node] = common - 1
-      this.hashCores[node] = cores / common
-    })
+    this.cores.take(rules)
   }
 
   /** The core of a node that takes a flow. @param hash any word; its low 8 bits count */
   core(node: number, hash: number, line: number): number {
-    const own = this.laneCores[node]
-    const byHash = ((hash & 255) * this.hashCores[node]) >> 8
-    return own === 0 ? byHash : (this.laneOf(line) & own) + (own + 1) * byHash
-  }
-
-  /** The lane that a line is in; a line behind those of the trace is of its shard's. */
-  private laneOf(line: number): number {
-    const { firstLine, lane } = this.parts.lanes!
-    const number = line >> LINE_SHIFT
-    if (number >= firstLine[firstLine.length - 1]) return this.tracker.shard
-    let i = 0
-    while (firstLine[i + 1] <= number) i++
-    return lane[i]
+    return this.cores.of(node, hash, line, this.tracker.shard)
   }
 
   /** A packet sets out: what it looks like, and the random word of its connection. */
@@ -238,7 +209,7 @@ export class Journey implements Carrier {
   protected travel(line: number, meant: number): number {
     const { rules } = this
     const wantsService = this.meansService(meant)
-    const home = this.entryOverride >= 0 ? this.entryOverride : rules.addressNode[this.source]
+    const home = this.homeOf(line)
     this.clientNode = this.clientNodeOf(home)
     const { settings } = rules
     let node = home
@@ -281,6 +252,21 @@ export class Journey implements Carrier {
     }
     this.path.forwardNanos += owner >= 0 ? settings[SETTING_LOCAL_DELIVERY_NANOS] : settings[SETTING_CLIENT_NANOS]
     return REASON_NONE
+  }
+
+  /** The node that the source is on, -1 outside the cluster. A node's own process may get an address of ipvs as its source there. */
+  private homeOf(line: number): number {
+    const { rules, entryOverride } = this
+    // Of a connection under way that has such a source the node is no longer told by it.
+    const owner = this.source === this.destination ? this.staysOn : -1
+    const home = entryOverride >= 0 ? entryOverride : Math.max(rules.addressNode[this.source], owner)
+    if (home < 0) return home
+    this.frontend = findFrontend(rules, this.destination, this.packetPorts & 0xffff, this.protocol)
+    if (dialsFromVip(rules, home, this.source, this.destination, this.frontend)) {
+      this.source = this.destination
+      if (line >= 0) this.lines[line + LINE_CLIENT] = this.source
+    }
+    return home
   }
 
   /** Whether it is addressed to a balancer outside the cluster that ends connections. */

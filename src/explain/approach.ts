@@ -19,6 +19,7 @@ import {
   createDecision,
   type Decision,
   decide,
+  dialsFromVip,
   FRONTEND_BALANCER_PROXY,
   FRONTEND_LOAD_BALANCER_IP,
   familyOf,
@@ -74,7 +75,7 @@ export function approach(context: ExplainContext, question: PacketQuestion): App
   const steps: Step[] = []
   const decision = createDecision()
   const packet = { ...question }
-  const clientNode = clientNodeOf(rules, question)
+  let clientNode = clientNodeOf(rules, question)
   let balanced = false
   const end = (node: number, lost = REASON_NONE): Approach => ({
     ...packet,
@@ -88,6 +89,13 @@ export function approach(context: ExplainContext, question: PacketQuestion): App
     node = entry.node
     balanced = entry.balanced
   }
+  const dialled = findFrontend(rules, packet.destination, packet.port, packet.protocol)
+  if (dialsFromVip(rules, node, packet.source, packet.destination, dialled)) {
+    steps.push(fromVip(context, node, packet))
+    packet.source = packet.destination
+    // Other nodes have the address too, and keep answers to it.
+    clientNode = -1
+  }
   decide(rules, node, packet.source, packet.destination, packet.port, packet.protocol, decision)
   const owner = rules.addressNode[packet.destination]!
   const goesOn =
@@ -100,6 +108,17 @@ export function approach(context: ExplainContext, question: PacketQuestion): App
   steps.push(onward(context, packet, node, owner))
   decide(rules, owner, packet.source, packet.destination, packet.port, packet.protocol, decision)
   return end(owner)
+}
+
+function fromVip(
+  context: ExplainContext,
+  node: number,
+  packet: { readonly source: number; readonly destination: number },
+): Step {
+  const { registry } = context
+  const address = registry.addressText(packet.destination)
+  const detail = `ipvs has ${address} on kube-ipvs0: a process of the node that dials it gets it as its source too, in place of ${registry.addressText(packet.source)}`
+  return { at: `node ${context.nodeName(node)}`, stage: 'route', detail }
 }
 
 /** Its own node, or the one where a packet with a pod's source is said to be seen. */
