@@ -145,8 +145,7 @@ export function settingsOf(dump: Dump): Partial<KubeProxyConfiguration> {
           excludesLocalhost ||=
             program.family === 'IPv4' && steps.some((step) => step.kind === 'destination' && step.not)
         }
-        if (!marks(program, rule) || onlyAddress(rule, program) === '' || !steps.some(({ kind }) => kind === 'port'))
-          continue
+        if (!marks(program, rule) || onlyAddress(rule, program) === '') continue
         const source = steps.find((step) => step.kind === 'source')
         const incoming = steps.find((step) => step.kind === 'interface')
         if (source?.kind === 'source' && source.not) {

@@ -70,7 +70,7 @@ export function readNftJson(text: string, file: string): Program[] {
       const set = newSet()
       set.timeoutSeconds = Number(object['timeout'] ?? 0) || 0
       for (const element of listOf(object['elem'])) {
-        const key = textOf(valueOf(element))
+        const key = textOf(elementValue(element))
         const interval = parseInterval(key)
         if (interval !== null && interval.first !== interval.last) set.intervals.push(interval)
         else set.members.add(key)
@@ -91,7 +91,7 @@ function listOf(value: unknown): readonly unknown[] {
 }
 
 /** An element may be wrapped with its timeout and comment. */
-function valueOf(element: unknown): unknown {
+function elementValue(element: unknown): unknown {
   return isObject(element) && isObject(element['elem']) ? element['elem']['val'] : element
 }
 
@@ -111,7 +111,7 @@ function verdictMap(elements: unknown): Map<string, Verdict> {
   for (const element of listOf(elements)) {
     if (!Array.isArray(element)) continue
     const verdict = readVerdict(element[1])
-    if (verdict !== null) map.set(textOf(valueOf(element[0])), verdict)
+    if (verdict !== null) map.set(textOf(elementValue(element[0])), verdict)
   }
   return map
 }
