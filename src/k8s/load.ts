@@ -19,6 +19,7 @@ import {
   YAMLException,
 } from 'js-yaml'
 import { UserError, type Warning } from '../errors.ts'
+import { isControllerConfig } from './controller-config.ts'
 import { unknownFields } from './fields.ts'
 import { kindDefinition, READ_KINDS, readObject } from './kinds.ts'
 import { type PassedOver, shapesTraffic, warningsOf } from './passed-over.ts'
@@ -252,10 +253,12 @@ class Loader {
     }
   }
 
-  /** Of all ConfigMaps only CoreDNS' is kept; kube-proxy's, as kubeadm makes it, holds its configuration file. */
+  /** Of all ConfigMaps CoreDNS' and those of ingress controllers are kept; kube-proxy's, as kubeadm makes it, holds its configuration file. */
   #isSystemConfigMap(value: Record<string, unknown>, place: Place): boolean {
     const metadata = value['metadata']
-    if (!isMap(metadata) || metadata['namespace'] !== 'kube-system') return false
+    if (!isMap(metadata)) return false
+    if (isControllerConfig(metadata)) return true
+    if (metadata['namespace'] !== 'kube-system') return false
     if (metadata['name'] === 'kube-proxy') {
       const data = value['data']
       const text = isMap(data) ? data['config.conf'] : undefined
