@@ -6,7 +6,7 @@
 import { UserError } from '../../errors.ts'
 import { canonicalIp } from '../../k8s/ip.ts'
 import type { Family } from '../node-rules.ts'
-import { isLocalType, keyText, matchesOf, stateText } from './nft-text.ts'
+import { isLocalType, keyText, matchesOf, stateText } from './nft-words.ts'
 import {
   chainOf,
   type Field,
