@@ -113,6 +113,7 @@ function createCluster(nodes: number): Cluster {
     namespaces: ['bench'],
     ingresses: [],
     ingressClasses: [],
+    ingressConfigs: [],
     serviceCidrs: ['10.96.0.0/12'],
     serviceCidrsWritten: true,
     clusterCidrs: ['10.0.0.0/10'],

@@ -296,7 +296,7 @@ export class Proxies {
     const proxy = this.proxyOf(line)
     if (proxy < 0) return 0
     const group = this.groupFor(index, line, proxy, shard)
-    const route = rules.requestRoute[rules.proxyRoutes[proxy] + requests.request[number]]
+    const route = rules.requestRoute[this.routesFor(index, line, proxy) + requests.request[number]]
     result[layout.routes + route]++
     result[layout.proxies + proxy * PROXY_WORDS + PROXY_REQUESTS]++
     this.count(INGRESS_REQUESTS, 1)
@@ -383,10 +383,24 @@ export class Proxies {
     if (known >= 0) return group
     this.count(INGRESS_CONNECTIONS, 1)
     result[layout.proxies + proxy * PROXY_WORDS + PROXY_CONNECTIONS]++
-    // A balancer at the edge is what the client talks to; a proxy behind a node sees what NAT has left of the address.
-    const seen = (lines[line + LINE_STATUS] & 0xff) === LINE_EDGE || lines[line + LINE_SEEN] === this.clientOf[index]
-    if (seen) this.count(INGRESS_CLIENT_SEEN, 1)
+    if (this.clientAt(index, line, proxy) === this.clientOf[index]) this.count(INGRESS_CLIENT_SEEN, 1)
     return group
+  }
+
+  /** Whom the proxy takes for the client: a balancer at the edge whom it talks to, a proxy behind a node what NAT has left. */
+  private clientAt(index: number, line: number, proxy: number): number {
+    const { lines } = this.parts
+    const isEdge = (lines[line + LINE_STATUS] & 0xff) === LINE_EDGE
+    return isEdge || this.rules.proxyTold[proxy] !== 0 ? this.clientOf[index] : lines[line + LINE_SEEN]
+  }
+
+  /** Where the routes of a proxy for the class of the connection's client begin. */
+  private routesFor(index: number, line: number, proxy: number): number {
+    const { addressClass, proxyRoutes, proxyWay } = this.rules
+    const client = addressClass.length === 0 ? -1 : this.clientAt(index, line, proxy)
+    const known = client >= 0 && client < addressClass.length
+    const classes = Math.floor(proxyRoutes.length / proxyWay.length)
+    return proxyRoutes[proxy * classes + (known ? addressClass[client] : 0)]
   }
 
   private proxyOf(line: number): number {

@@ -106,8 +106,12 @@ export const RULE_COLUMNS = [
   /** By proxy × 2: the ports it listens on. By proxy × 2 + family: the address id that it opens connections from, or -1. */
   'proxyPorts',
   'proxySource',
-  /** By proxy: where its routes begin. From there by request of the trace: its route. */
+  /** By proxy: 1 where it takes who opened a connection for its client, whatever NAT made of the address. */
+  'proxyTold',
+  /** By proxy × classes of clients + class: where its routes begin. From there by request of the trace: its route. */
   'proxyRoutes',
+  /** By address id: its class as a client; empty where all are of one. */
+  'addressClass',
   'requestRoute',
   /** By route: the backend that gets the request, or -1 where the proxy answers. */
   'routeBackend',
@@ -357,7 +361,9 @@ export function openRules(words: Int32Array): RuleColumns {
     proxyWorkers: column('proxyWorkers'),
     proxyPorts: column('proxyPorts'),
     proxySource: column('proxySource'),
+    proxyTold: column('proxyTold'),
     proxyRoutes: column('proxyRoutes'),
+    addressClass: column('addressClass'),
     requestRoute: column('requestRoute'),
     routeBackend: column('routeBackend'),
     backendStart: column('backendStart'),

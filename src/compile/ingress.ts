@@ -36,8 +36,10 @@ export interface IngressProxy {
   readonly isThere: boolean
   /** For HTTP and for HTTPS. */
   readonly ports: readonly [number, number]
-  /** Its list in `requestRoutes`. */
-  readonly routes: number
+  /** Its lists in `requestRoutes`, by class of the client's address. */
+  readonly routes: readonly number[]
+  /** It takes who opened the connection for its client: the PROXY protocol says so. */
+  readonly isTold: boolean
   readonly way: 'proxy' | 'ip' | 'instance'
   readonly workers: number
 }
@@ -62,6 +64,8 @@ export interface IngressTables {
   /** By route: the backend that gets it, or -1 where the proxy answers. */
   readonly routeBackend: readonly number[]
   readonly backends: readonly IngressBackend[]
+  /** Class of an address; null where there is one class. */
+  readonly classOf: ((address: string) => number) | null
 }
 
 export type IngressColumns = Record<
@@ -70,7 +74,9 @@ export type IngressColumns = Record<
   | 'proxyWorkers'
   | 'proxyPorts'
   | 'proxySource'
+  | 'proxyTold'
   | 'proxyRoutes'
+  | 'addressClass'
   | 'requestRoute'
   | 'routeBackend'
   | 'backendStart'
@@ -102,7 +108,9 @@ export function ingressColumns(
       proxyWorkers: none,
       proxyPorts: none,
       proxySource: none,
+      proxyTold: none,
       proxyRoutes: none,
+      addressClass: none,
       requestRoute: none,
       routeBackend: none,
       backendStart: none,
@@ -149,13 +157,22 @@ export function ingressColumns(
     proxyWorkers: Int32Array.from(tables.proxies, ({ workers }) => workers),
     proxyPorts: Int32Array.from(tables.proxies.flatMap(({ ports }) => ports)),
     proxySource,
-    proxyRoutes: Int32Array.from(tables.proxies, ({ routes }) => routes * (tables.requestRoutes[0]?.length ?? 0)),
+    proxyTold: Int32Array.from(tables.proxies, ({ isTold }) => Number(isTold)),
+    proxyRoutes: Int32Array.from(
+      tables.proxies.flatMap(({ routes }) => routes.map((list) => list * (tables.requestRoutes[0]?.length ?? 0))),
+    ),
+    addressClass: classColumn(tables, registry),
     requestRoute: Int32Array.from(tables.requestRoutes.flat()),
     routeBackend: Int32Array.from(tables.routeBackend),
     backendStart: start,
     backendCount: count,
     targets: Int32Array.from(targets),
   }
+}
+
+function classColumn({ classOf }: IngressTables, registry: Registry): Int32Array {
+  if (classOf === null) return new Int32Array(0)
+  return Int32Array.from({ length: registry.addressCount }, (_, id) => classOf(registry.addressText(id)))
 }
 
 /** Endpoint ids that proxies choose themselves. */

@@ -65,6 +65,8 @@ export interface Approach {
   readonly lost: number
   /** The node that the client sits on, -1 outside the cluster. */
   readonly clientNode: number
+  /** It came through a load balancer that is a machine of its own, not a node that answers for the address. */
+  readonly balanced: boolean
   readonly steps: readonly Step[]
 }
 
@@ -85,13 +87,18 @@ export function approach(context: ExplainContext, question: PacketQuestion): App
   const decision = createDecision()
   const packet = { ...question }
   const clientNode = clientNodeOf(rules, question)
-  const end = (node: number, lost = REASON_NONE): Approach => ({ ...packet, node, decision, lost, clientNode, steps })
+  let balanced = false
+  const end = (node: number, lost = REASON_NONE): Approach => ({
+    ...packet,
+    ...{ node, decision, lost, clientNode, balanced, steps },
+  })
 
   let node = question.node >= 0 ? question.node : rules.addressNode[packet.source]!
   if (node < 0) {
     const entry = enter(context, packet, question.entered, steps)
     if (entry.node < 0) return end(-1, entry.lost)
     node = entry.node
+    balanced = entry.balanced
   }
   decide(rules, node, packet.source, packet.destination, packet.port, packet.protocol, decision)
   const owner = rules.addressNode[packet.destination]!
@@ -138,7 +145,7 @@ function enter(
   packet: { source: number; sourcePort: number; destination: number; port: number; protocol: number },
   entered: number,
   steps: Step[],
-): { readonly node: number; readonly lost: number } {
+): { readonly node: number; readonly lost: number; readonly balanced: boolean } {
   const { rules, registry } = context
   const frontend = findFrontend(rules, packet.destination, packet.port, packet.protocol)
   const kind = frontend < 0 ? -1 : rules.frontendKind[frontend]!
@@ -147,10 +154,11 @@ function enter(
     if (own >= 0) {
       const detail = `${registry.addressText(packet.destination)} is an address of node ${context.nodeName(own)}: that is where the packet comes in`
       steps.push({ at: 'client', stage: 'route', detail })
-      return { node: own, lost: REASON_NONE }
+      return { node: own, lost: REASON_NONE, balanced: false }
     }
-    const node = throughBalancer(context, frontend, packet.destination, entered, steps)
-    if (node < 0) return { node, lost: REASON_NO_HEALTHY_NODE }
+    const dialled = packet.destination
+    const node = throughBalancer(context, frontend, dialled, entered, steps)
+    if (node < 0) return { node, lost: REASON_NO_HEALTHY_NODE, balanced: false }
     if (kind === FRONTEND_BALANCER_PROXY) {
       const address = registry.addressText(packet.destination)
       const hides = (rules.addressFlags[packet.destination]! & ADDRESS_BALANCER) !== 0
@@ -168,7 +176,7 @@ function enter(
       const detail = `${why}: ${hides ? opens : keeps}`
       steps.push({ at: 'load balancer', stage: 'route', detail })
     }
-    return { node, lost: REASON_NONE }
+    return { node, lost: REASON_NONE, balanced: announcedAt(context, frontend, dialled) === undefined }
   }
   const owner = rules.addressNode[packet.destination]!
   const destination = registry.addressText(packet.destination)
@@ -179,7 +187,7 @@ function enter(
       stage: 'route',
       detail: `${destination} is ${whose} of node ${context.nodeName(owner)}: that is where the packet comes in`,
     })
-    return { node: owner, lost: REASON_NONE }
+    return { node: owner, lost: REASON_NONE, balanced: false }
   }
   const ofCluster =
     frontend >= 0 ||
@@ -188,16 +196,16 @@ function enter(
       0
   if (!ofCluster) {
     steps.push({ at: 'client', stage: 'route', detail: `neither the source nor ${destination} belongs to the cluster` })
-    return { node: -1, lost: REASON_NO_ROUTE }
+    return { node: -1, lost: REASON_NO_ROUTE, balanced: false }
   }
   const node = entered >= 0 ? entered : firstReady(context)
   if (node < 0) {
     steps.push({ at: 'client', stage: 'route', detail: 'no node of the cluster is ready to take the packet in' })
-    return { node: -1, lost: REASON_NO_ROUTE }
+    return { node: -1, lost: REASON_NO_ROUTE, balanced: false }
   }
   const detail = `${destination} is no machine's address: routers may bring the packet to any node; ${context.nodeName(node)} is followed here`
   steps.push({ at: 'client', stage: 'route', detail })
-  return { node, lost: REASON_NONE }
+  return { node, lost: REASON_NONE, balanced: false }
 }
 
 /** @returns -1 where no node passes the health check */
@@ -208,13 +216,11 @@ function throughBalancer(
   entered: number,
   steps: Step[],
 ): number {
-  const { rules, registry } = context
+  const { rules } = context
   const start = rules.frontendNodeStart[frontend]!
   const nodes = Array.from(rules.balancerNodes.subarray(start, start + rules.frontendNodeCount[frontend]!))
   const { proxied, title } = context.port(rules.frontendServicePort[frontend]!)
-  const announced = proxied.frontends.find(
-    ({ address, announced }) => announced !== undefined && address === registry.addressText(destination),
-  )?.announced
+  const announced = announcedAt(context, frontend, destination)
   const check = announced
     ? announcement(announced, proxied.externalLocal, title)
     : proxied.externalLocal
@@ -236,6 +242,12 @@ function throughBalancer(
   const passing = nodes.length === 1 ? `${names} ${verb}${announced ? 's' : 'es'}` : `${names} ${verb}`
   steps.push({ at: 'load balancer', stage: 'route', detail: `${check}; ${passing}${followed}` })
   return node
+}
+
+function announcedAt(context: ExplainContext, frontend: number, destination: number): Announced | undefined {
+  const { proxied } = context.port(context.rules.frontendServicePort[frontend]!)
+  const dialled = context.registry.addressText(destination)
+  return proxied.frontends.find(({ address, announced }) => announced !== undefined && address === dialled)?.announced
 }
 
 /** Who answers for an address that no cloud takes in. */

@@ -117,6 +117,7 @@ function unresolved(from: string, target: Target): Answer {
       verdict: outside ? 'none' : 'drop',
       endpoints: [],
       masquerade: false,
+      seen: [],
       reason: outside ? null : reason.name,
       service: null,
       frontend: null,

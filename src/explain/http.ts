@@ -6,8 +6,10 @@
 import {
   compileRoutes,
   type HttpRequest,
+  hasProxyHeader,
   isIngressProxy,
   type PathHop,
+  type ProxyHeader,
   type RouteResult,
   type RouteTable,
   route,
@@ -56,6 +58,7 @@ function answerOf(routes: Routes, request: HttpRequest, result: RouteResult, ste
       verdict: accepted ? 'accept' : 'reject',
       endpoints: result.status === 200 ? result.endpoints : [],
       masquerade: false,
+      seen: [],
       reason: accepted ? null : `http-${result.status}`,
       service: backend?.servicePort ?? null,
       frontend: null,
@@ -204,8 +207,13 @@ export function explainUrl(
   const endsHere = (hop: PathHop): boolean => hop.by === PROXY || hop.by === 'cloud load balancer'
   const split = way.hops.findIndex(endsHere)
   const before = packet === null ? way.hops.slice(0, split).map(hopStep) : packet.explanation.steps
-  const peers = packet?.seen ?? peersBy(way.hops[split - 1], request, cluster)
-  const results = new Map(peers.map((peer) => [peer, route(routes.table, { ...request, from: peer })]))
+  const peers =
+    packet?.explanation.verdict === 'dnat' ? packet.explanation.seen : peersBy(way.hops[split - 1], request, cluster)
+  const listener = routes.table.listeners[unchecked.listenerId]
+  const header = headerFor(request, packet, proxy, listener?.client.kind === 'proxy-protocol')
+  const results = new Map(
+    peers.map((peer) => [peer, route(routes.table, { ...request, from: peer, proxyHeader: header })]),
+  )
   const result = results.get(peers[0]!)!
   const steps: Step[] = [
     ...before,
@@ -214,7 +222,8 @@ export function explainUrl(
     ...(result.status === 200 ? way.hops.slice(split).map(hopStep) : []),
     ...way.notes.map((detail): Step => ({ at: PROXY, stage: 'ingress', detail: `note: ${detail}` })),
   ]
-  const answer = answerOf(routes, request, result, steps)
+  const told = answerOf(routes, request, result, steps)
+  const answer = { ...told, explanation: { ...told.explanation, seen: peers.filter((peer) => peer !== '') } }
   if (packet === null || packet.explanation.verdict === 'dnat') return answer
   // The connection never gets to the proxy: what the rule would say has no part in it.
   return {
@@ -222,6 +231,17 @@ export function explainUrl(
     conclusion: `the connection does not reach the ingress proxy: ${packet.conclusion}`,
     explanation: packet.explanation,
   }
+}
+
+/** What comes before the request on its connection; where no packet tells the way, nobody knows. */
+function headerFor(
+  request: HttpRequest,
+  packet: Answer | null,
+  proxy: ClusterService | undefined,
+  expected: boolean,
+): ProxyHeader {
+  if (packet === null || packet.explanation.verdict !== 'dnat') return 'unknown'
+  return packet.balanced === true && hasProxyHeader(proxy, expected) ? { client: request.from } : 'none'
 }
 
 /** Whom the proxy may see as its peer, where no packet tells: nobody is known of a load balancer. Never empty. */

@@ -39,7 +39,7 @@ import {
   translationSteps,
 } from './translate.ts'
 import type { Answer, Explanation, FrontendName, Step, VerdictName } from './types.ts'
-import { untouchedSteps } from './untouched.ts'
+import { untouchedSeen, untouchedSteps } from './untouched.ts'
 
 const FRONTENDS: ReadonlySet<string> = new Set(['clusterIP', 'nodePort', 'loadBalancerIP', 'externalIP'])
 
@@ -81,7 +81,8 @@ export function explainPacket(context: ExplainContext, packet: Packet, happened:
   const node = context.nodeName(way.node)
   if (scene === null) {
     const verdict = ACTION_NAMES[way.decision.action] as VerdictName
-    const explanation = plain(verdict, way.decision.reason, node, [...steps, ...untouchedSteps(context, way)])
+    const told = plain(verdict, way.decision.reason, node, [...steps, ...untouchedSteps(context, way)])
+    const explanation = { ...told, seen: untouchedSeen(context, way) }
     return { title, explanation, conclusion: plainConclusion(way, node) }
   }
   steps.push(...decisionSteps(scene))
@@ -112,7 +113,8 @@ function inPod(context: ExplainContext, packet: Packet, title: string): Answer {
   const detail = `${context.registry.addressText(packet.question.destination)} is the pod itself: the packet never leaves it`
   const step: Step = { at: `pod ${address}`, stage: 'deliver', detail }
   const node = context.nodeName(context.rules.addressNode[packet.question.source]!)
-  const explanation = plain('none', REASON_NONE, node === '' ? null : node, [...packet.before, step])
+  const told = plain('none', REASON_NONE, node === '' ? null : node, [...packet.before, step])
+  const explanation = { ...told, seen: [context.registry.addressText(packet.question.destination)] }
   return { title, explanation, conclusion: 'none: kube-proxy does nothing with it, it stays in the pod' }
 }
 
@@ -132,6 +134,7 @@ function plain(verdict: VerdictName, reason: number, node: string | null, steps:
     verdict,
     endpoints: [],
     masquerade: false,
+    seen: [],
     reason: reason === REASON_NONE ? null : REASONS[reason]!.name,
     service: null,
     frontend: null,
@@ -158,21 +161,21 @@ function ofService(scene: Scene, steps: readonly Step[], title: string, done: Do
     ...plain(verdict, decision.reason, context.nodeName(way.node), steps),
     endpoints: members.map((endpoint) => context.registry.endpointText(endpoint)),
     masquerade,
+    seen: verdict === 'dnat' ? seenAddresses(scene, taken, done) : [],
     service: servicePortText(scene),
     frontend: FRONTENDS.has(kind) ? (kind as FrontendName) : null,
   }
   const answer = { title, explanation, conclusion: conclusionOf(scene, explanation, done) }
-  return verdict === 'dnat' ? { ...answer, seen: seenAddresses(scene, taken) } : answer
+  return verdict === 'dnat' ? { ...answer, balanced: way.balanced } : answer
 }
 
 /** @param taken  endpoint ids */
-function seenAddresses(scene: Scene, taken: readonly number[]): string[] {
+function seenAddresses(scene: Scene, taken: readonly number[], done: Done | null): string[] {
   const { context, way } = scene
+  if (done !== null) return [context.registry.addressText(done.seen)]
   const client = context.registry.addressText(way.source)
   const seen = taken.map((endpoint) =>
-    way.decision.masquerade !== 0 || isHairpin(scene, endpoint)
-      ? context.registry.addressText(egressOf(scene, endpoint))
-      : client,
+    isMasqueraded(scene, endpoint) ? context.registry.addressText(egressOf(scene, endpoint)) : client,
   )
   return [...new Set(seen)]
 }

@@ -202,6 +202,7 @@ class StatefulRun {
       verdict: passed ? (endpoint < 0 ? 'none' : 'dnat') : (VERDICT_NAMES[verdict] as VerdictName),
       endpoints: result.known ? chosen : [],
       masquerade: passed && endpoint >= 0 && masqueraded,
+      seen: passed && !line.isReply && result.backend >= 0 ? [registry.addressText(result.seen)] : [],
       reason: passed ? null : name,
       service: connection.service,
       frontend: connection.frontend,

@@ -51,6 +51,8 @@ export interface Explanation {
   readonly endpoints: readonly string[]
   /** Whether some endpoint of the set would be masqueraded to. */
   readonly masquerade: boolean
+  /** Addresses that whoever gets it sees as the client's, one for each way it may take; none where nobody gets it. */
+  readonly seen: readonly string[]
   /** Name of the drop reason in verdict.ts, `http-<status>` for a refused request, or null. */
   readonly reason: string | null
   /** `namespace/name:port`. */
@@ -71,8 +73,8 @@ export interface Answer {
   /** The verdict as a sentence. */
   readonly conclusion: string
   readonly explanation: Explanation
-  /** Addresses that the endpoints see as the client's, one for each way the connection may take; left out where it takes none. */
-  readonly seen?: readonly string[]
+  /** The packet came through a machine outside the cluster that balances connections. */
+  readonly balanced?: boolean
 }
 
 /** What a line or the flags ask for could not be understood: message and what to do about it. */

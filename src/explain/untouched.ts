@@ -25,6 +25,17 @@ import { protocolText } from './narrate.ts'
 import { arrivingTuple } from './translate.ts'
 import type { Step } from './types.ts'
 
+/** Whom the one sees who gets it: nobody does where a rule refuses it, or where nobody has the address. */
+export function untouchedSeen(context: ExplainContext, way: Approach): string[] {
+  const { rules, registry } = context
+  const owner = rules.addressNode[way.destination]!
+  const isServices = (rules.addressFlags[way.destination]! & (ADDRESS_CLUSTER_IP | ADDRESS_IN_SERVICE_CIDR)) !== 0
+  const isVacant = owner < 0 && (rules.addressFlags[way.destination]! & ADDRESS_POD_RANGE) !== 0
+  if (way.decision.reason !== REASON_NONE || isServices || isVacant) return []
+  const leaves = owner < 0 && leavesCluster(rules, way.source, way.destination)
+  return [registry.addressText(leaves ? egressAddress(context, way) : way.source)]
+}
+
 /** Why no Service takes the packet, and what happens then. */
 export function untouchedSteps(context: ExplainContext, way: Approach): Step[] {
   const at = `node ${context.nodeName(way.node)}`
@@ -123,7 +134,7 @@ function onItsWay(context: ExplainContext, way: Approach, at: string): Step[] {
   if (!leavesCluster(rules, way.source, way.destination)) {
     return [{ at, stage: 'route', detail: `${address} is not in the cluster: the packet leaves by the node's routes` }]
   }
-  const egress = registry.addressText(rules.nodeRemoteEgress[way.node * 2 + familyOf(rules, way.destination)]!)
+  const egress = registry.addressText(egressAddress(context, way))
   return [
     { at, stage: 'route', detail: `${address} is not in the cluster: the packet leaves by the node's routes` },
     {
@@ -132,4 +143,9 @@ function onItsWay(context: ExplainContext, way: Approach, at: string): Step[] {
       detail: `as ${egress}, by the network plugin and not by kube-proxy: pod traffic that leaves the pod range`,
     },
   ]
+}
+
+/** That pods' packets leave a node with. */
+function egressAddress({ rules }: ExplainContext, way: Approach): number {
+  return rules.nodeRemoteEgress[way.node * 2 + familyOf(rules, way.destination)]!
 }

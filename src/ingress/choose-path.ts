@@ -42,9 +42,14 @@ export function choosePath(
   }
 }
 
-/** A controller whose load balancer is outside the cluster. */
+/** Whose load balancers a controller runs outside the cluster; null for a proxy in pods. */
+export function cloudOf(controller: string): 'alb' | 'gce' | null {
+  if (ALB.test(controller)) return 'alb'
+  return GCE.test(controller) ? 'gce' : null
+}
+
 export function isCloudController(controller: string): boolean {
-  return ALB.test(controller) || GCE.test(controller)
+  return cloudOf(controller) !== null
 }
 
 /**

@@ -13,20 +13,24 @@
 import type { Warning } from '../errors.ts'
 import type { Cluster } from '../k8s/cluster.ts'
 import type { Ingress, IngressClass } from '../k8s/types.ts'
+import { cloudOf, isCloudController } from './choose-path.ts'
 
 export interface ControllerGroup {
   /** `IngressClass public (example.com/controller)`. */
   readonly text: string
+  /** Names of its IngressClasses, those that exist and those that Ingresses name. */
+  readonly classes: readonly string[]
   /** `spec.controller`; '' where it is not known. */
   readonly controller: string
-  readonly preset: 'api' | 'ingress-nginx'
-  /** Oldest first, then in the order written. */
+  readonly preset: 'api' | 'ingress-nginx' | 'alb' | 'gce'
+  /** Oldest first, then in the order written; an ALB's by group.order, then by name. */
   readonly ingresses: readonly Ingress[]
 }
 
 const DEFAULT_CLASS = 'ingressclass.kubernetes.io/is-default-class'
 export const CLASS_ANNOTATION: string = 'kubernetes.io/ingress.class'
 export const NGINX_PREFIX: string = 'nginx.ingress.kubernetes.io/'
+export const ALB_PREFIX: string = 'alb.ingress.kubernetes.io/'
 
 interface Group {
   readonly classes: string[]
@@ -85,13 +89,14 @@ export function groupByController(cluster: Cluster): {
     }
     const className = field === '' ? classOfAnnotation(annotation, byName, classes) : named
     if (byName.has(className)) groupOf(className).ingresses.push(ingress)
+    else if (isCloudController(className)) groupOf(className).ingresses.push(ingress)
     else if (classes.length === 0) {
       warn(where, `IngressClass ${named} is not in the manifests; it is assumed to exist`)
       groupOf(className).ingresses.push(ingress)
     } else warn(where, `IngressClass ${named} does not exist: no controller serves it`)
   }
   const served = [...groups.values()].filter((group) => group.ingresses.length > 0)
-  return { groups: served.map(describe), warnings }
+  return { groups: served.map(describe).flatMap(byBalancer), warnings }
 }
 
 /** The class that an Ingress names, by its field or the old annotation; '' for none. */
@@ -133,7 +138,42 @@ function describe(group: Group): ControllerGroup {
   const nginx = unnamed ? annotated : names.some((name) => isNginx(controller, name))
   const who = controller === '' ? (nginx ? 'taken for ingress-nginx' : 'controller not known') : controller
   const classText = unnamed ? 'no IngressClass' : `IngressClass ${names.join(', ')}`
-  return { text: `${classText} (${who})`, controller, preset: nginx ? 'ingress-nginx' : 'api', ingresses }
+  const preset = nginx ? 'ingress-nginx' : (cloudOf(controller || (names[0] ?? '')) ?? 'api')
+  return { text: `${classText} (${who})`, classes: names, controller, preset, ingresses }
+}
+
+/**
+ * Clouds make a load balancer an Ingress; AWS' controller makes one for all that name the same group, wherever they are.
+ * Source: aws-load-balancer-controller docs/guide/ingress/annotations.md (group.name, group.order), pkg/ingress/group_loader.go.
+ */
+function byBalancer(group: ControllerGroup): ControllerGroup[] {
+  if (group.preset !== 'alb' && group.preset !== 'gce') return [group]
+  const balancers = new Map<string, Ingress[]>()
+  for (const ingress of group.ingresses) {
+    const key = balancerKey(ingress, group.preset)
+    const others = balancers.get(key)
+    if (others === undefined) balancers.set(key, [ingress])
+    else others.push(ingress)
+  }
+  return Array.from(balancers, ([key, ingresses]) => ({
+    ...group,
+    text: `the load balancer of ${key}, ${group.text}`,
+    ingresses: group.preset === 'alb' ? inGroupOrder(ingresses) : ingresses,
+  }))
+}
+
+/** `group shop` or `Ingress default/web`: Ingresses with one key share a load balancer. */
+export function balancerKey(ingress: Ingress, preset: ControllerGroup['preset']): string {
+  const name = preset === 'alb' ? text(ingress.metadata.annotations?.[`${ALB_PREFIX}group.name`]).trim() : ''
+  return name === '' ? ingressText(ingress) : `group ${name}`
+}
+
+function inGroupOrder(ingresses: readonly Ingress[]): Ingress[] {
+  const order = (ingress: Ingress): number => {
+    const written = Number(text(ingress.metadata.annotations?.[`${ALB_PREFIX}group.order`]) || 0)
+    return Number.isInteger(written) ? written : 0
+  }
+  return [...ingresses].sort((a, b) => order(a) - order(b) || compare(ingressText(a), ingressText(b)))
 }
 
 function findDefault(

@@ -12,6 +12,7 @@ import type { Endpoint, EndpointSlice, Ingress, IpFamily } from '../k8s/types.ts
 import { suggestion } from '../nearest.ts'
 import { type ChosenPath, choosePath, findProxyService, isCloudController, isIngressProxy } from './choose-path.ts'
 import { classNameOf, groupByController, ingressText, namespaceOf } from './classes.ts'
+import { configOf } from './nginx-config.ts'
 import { loadBalancerAddresses } from './own-addresses.ts'
 import { readIngress } from './read-ingress.ts'
 
@@ -46,6 +47,8 @@ export interface Entrance {
   readonly replicas: readonly ProxyReplica[]
   /** What the proxies listen on, for HTTP and for HTTPS; 0 for none. */
   readonly ports: readonly [number, number]
+  /** The Service whose load balancer is dialled, a machine that could send the PROXY protocol; null for any other way in. */
+  readonly balancer: ClusterService | null
   /** The proxy pods have their nodes' addresses. */
   readonly hostNetwork: boolean
   /** What was assumed, one sentence each. */
@@ -169,6 +172,7 @@ function cloudEntrance(
     dialled: [{ address: own.address, node: null, port: SCHEME_PORTS[scheme], service: null, servicePort: null }],
     replicas: [{ pod: '', addresses: [own.address], node: null, workers: CLOUD_WORKERS }],
     ports: [SCHEME_PORTS.http, SCHEME_PORTS.https],
+    balancer: null,
     hostNetwork: false,
     notes,
   }
@@ -187,13 +191,15 @@ function proxyEntrance(cluster: Cluster, ingress: string, scheme: 'http' | 'http
         `no pod of the proxy is ready behind Service ${service.namespace}/${service.name}`,
         `add the Deployment of the ingress controller to the manifests, or choose another path for Ingress ${ingress}`,
       )
+    const dialled = dialledThrough(cluster, service, scheme, family, notes)
     return {
       path: 'proxy',
-      dialled: dialledThrough(cluster, service, scheme, family, notes),
+      dialled,
+      balancer: isBalanced(service, dialled) ? service : null,
       replicas,
       ports: [listeningPort(cluster, service, 'http'), listeningPort(cluster, service, 'https')],
       hostNetwork: pods.some(({ pod }) => pod?.hostNetwork === true),
-      notes: [...notes, ...workerNotes(replicas)],
+      notes: [...notes, ...workerNotes(replicas, workersWritten(cluster))],
     }
   }
   const proxies = cluster.pods.filter((pod) => isIngressProxy(pod.labels) && isReady(pod))
@@ -215,9 +221,18 @@ function proxyEntrance(cluster: Cluster, ingress: string, scheme: 'http' | 'http
     dialled: nodes.flatMap((node) => atNode(node, family, SCHEME_PORTS[scheme], null, null)),
     replicas,
     ports: [SCHEME_PORTS.http, SCHEME_PORTS.https],
+    balancer: null,
     hostNetwork: true,
-    notes: [...notes, ...workerNotes(replicas)],
+    notes: [...notes, ...workerNotes(replicas, workersWritten(cluster))],
   }
+}
+
+/** Not a node that answers for the address, nor a node port. */
+function isBalanced(service: ClusterService, dialled: readonly DialledEntrance[]): boolean {
+  return service.loadBalancer.some(
+    ({ ip, announced }) =>
+      announced === undefined && dialled.some(({ address, node }) => node === null && address === ip),
+  )
 }
 
 /** @param notes  what is assumed on the way is added */
@@ -326,7 +341,7 @@ function replicaOf(cluster: Cluster, pod: ClusterPod): ProxyReplica {
     pod: `${pod.namespace}/${pod.name}`,
     addresses: pod.addresses,
     node: node?.name ?? null,
-    workers: workersOn(node),
+    workers: workersWritten(cluster) ?? workersOn(node),
   }
 }
 
@@ -337,15 +352,21 @@ function replicaAt(cluster: Cluster, endpoint: Endpoint): ProxyReplica {
     pod: endpoint.addresses[0]!,
     addresses: endpoint.addresses,
     node: node?.name ?? null,
-    workers: workersOn(node),
+    workers: workersWritten(cluster) ?? workersOn(node),
   }
+}
+
+/** `worker-processes` of the only ConfigMap of a proxy; null: one a CPU. */
+function workersWritten(cluster: Cluster): number | null {
+  return configOf(cluster, { classes: [] }, []).workers
 }
 
 function workersOn(node: ClusterNode | undefined): number {
   return node === undefined ? UNKNOWN_NODE_WORKERS : Math.max(1, Math.floor(node.cpus))
 }
 
-function workerNotes(replicas: readonly ProxyReplica[]): string[] {
+function workerNotes(replicas: readonly ProxyReplica[], written: number | null): string[] {
+  if (written !== null) return [`worker-processes of the ConfigMap: ${written} a proxy`]
   const homeless = replicas.filter(({ node }) => node === null).map(({ pod }) => pod)
   const unknown = `${homeless.join(', ')}: node not known, ${UNKNOWN_NODE_WORKERS} worker processes are assumed`
   return [

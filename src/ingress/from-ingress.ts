@@ -1,7 +1,7 @@
 /**
- * The Ingress front: the Ingresses of a cluster as neutral listeners, one per controller.
+ * The Ingress front: the Ingresses of a cluster as neutral listeners, one per controller (or per cloud load balancer).
  *
- * A controller that is not ingress-nginx follows the API text to the letter: a rule without a host applies to every
+ * ingress-nginx (nginx.ts), AWS' (alb.ts) and Google's controller (gce.ts) are read as they read themselves. Any other follows the API text to the letter: a rule without a host applies to every
  * request, a path that no rule matches goes to the default backend of an Ingress that has the host, then to the default
  * backend of an Ingress without rules, then to any Ingress's default backend, then to 404. ImplementationSpecific is read
  * as Prefix. TLS ends at the proxy and plain HTTP is served beside it.
@@ -10,12 +10,25 @@
  */
 import type { Warning } from '../errors.ts'
 import type { Cluster } from '../k8s/cluster.ts'
-import { warnOfAlbAnnotations } from './alb-annotations.ts'
-import { groupByController } from './classes.ts'
+import { albListener } from './alb.ts'
+import { type ControllerGroup, groupByController, NGINX_PREFIX } from './classes.ts'
+import { gceListener } from './gce.ts'
 import { nginxListener } from './nginx.ts'
-import { type ReadBackend, type ReadIngress, type ReadPath, readIngress, type Warn, warner } from './read-ingress.ts'
+import { configOf } from './nginx-config.ts'
+import {
+  addRule,
+  certificatesOf,
+  controllersOwn,
+  fallbackRule,
+  plainHost,
+  plainRule,
+  toBackend,
+} from './plain-rules.ts'
+import { type ReadIngress, type ReadPath, readIngress, type Warn, warner } from './read-ingress.ts'
 import { comparablePath } from './request.ts'
-import type { Action, BackendRef, Host, Listener, Rule } from './rules.ts'
+import { type BackendRef, type Listener, PEER, type Rule } from './rules.ts'
+
+const TRAEFIK = /^traefik\.io\/|^traefik$/
 
 export interface IngressOptions {
   /** What a controller answers with when nothing matches (its own default backend Service); null answers 404. */
@@ -36,22 +49,37 @@ export function listenersFromIngresses(
   const firstPort = (service: string): number | null => firstPorts.get(service) ?? null
   const listeners = groups.map((group) => {
     const ingresses = group.ingresses.map((ingress) => readIngress(ingress, warn))
-    for (const ingress of group.preset === 'api' ? ingresses : []) warnOfAlbAnnotations(ingress, warn)
-    return group.preset === 'ingress-nginx'
-      ? nginxListener(group.text, ingresses, ownDefault, warn, firstPort)
-      : apiListener(group.text, ingresses, ownDefault, warn)
+    if (group.preset === 'ingress-nginx') {
+      const config = configOf(cluster, group, warnings)
+      return nginxListener(group.text, ingresses, ownDefault, warn, firstPort, config)
+    }
+    for (const ingress of ingresses) warnOfForeignAnnotations(ingress, group, warn)
+    if (group.preset === 'alb') return albListener(group.text, ingresses, warn)
+    if (group.preset === 'gce') return gceListener(group.text, ingresses, warn)
+    return apiListener(group, ingresses, ownDefault, warn)
   })
   return { listeners, warnings }
 }
 
+/** What was written for ingress-nginx and says nothing to the controller that serves the Ingress: one warning an object. */
+function warnOfForeignAnnotations(ingress: ReadIngress, { text }: ControllerGroup, warn: Warn): void {
+  const names = [...ingress.annotations.keys()].filter((key) => key.startsWith(NGINX_PREFIX))
+  if (names.length === 0) return
+  const listed = names.map((name) => name.slice(NGINX_PREFIX.length)).join(', ')
+  warn(
+    ingress.text,
+    'W_INGRESS_ANNOTATION',
+    `${listed}: annotations of ingress-nginx, which do nothing with ${text}; they are ignored`,
+  )
+}
+
 function apiListener(
-  text: string,
+  { text, controller }: ControllerGroup,
   ingresses: readonly ReadIngress[],
   ownDefault: BackendRef | null,
   warn: Warn,
 ): Listener {
   const hosts = new Map<string, { rules: Map<string, Rule>; fallback: Rule | null }>()
-  const certificates = new Map<string, string>()
   for (const ingress of ingresses) {
     const fallback = fallbackRule(ingress)
     for (const { host, paths } of ingress.rules) {
@@ -63,33 +91,21 @@ function apiListener(
       entry.fallback ??= fallback
       for (const path of paths) addRule(entry.rules, apiRule(ingress, path), `${ingress.text}, ${path.field}`, warn)
     }
-    for (const { hosts: names, secret } of ingress.tls) {
-      for (const name of names.length === 0 ? [''] : names) if (!certificates.has(name)) certificates.set(name, secret)
-    }
   }
   return {
     text,
     hosts: [...hosts].map(([name, { rules, fallback }]) => plainHost(name, [...rules.values()], fallback)),
-    fallback: catchAll(ingresses) ?? controllersOwn(ownDefault),
+    fallback: catchAll(ingresses, TRAEFIK.test(controller)) ?? controllersOwn(ownDefault),
     hostOwnsRequest: false,
+    inOrder: false,
+    wildcards: 'one label',
+    client: PEER,
+    redirectStatus: 308,
     pathReading: 'rfc3986',
     backendLookup: 'api',
-    certificates,
+    certificates: certificatesOf(ingresses),
     addresses: new Set(ingresses.flatMap((ingress) => ingress.addresses)),
   }
-}
-
-function plainHost(name: string, rules: readonly Rule[], fallback: Rule | null): Host {
-  return { name, aliases: [], rules, fallback, tlsPassthrough: false, appRoot: null, redirectToHost: null, note: null }
-}
-
-/** Two rules that match the same requests: the older object's stays, and the user hears of it. */
-function addRule(rules: Map<string, Rule>, rule: Rule, where: string, warn: Warn): void {
-  const { match } = rule
-  const key = match.kind === 'regex' ? rule.path : `${match.kind} ${match.path}${rule.path.endsWith('/') ? '/' : ''}`
-  const earlier = rules.get(key)
-  if (earlier === undefined) rules.set(key, rule)
-  else warn(where, 'W_INGRESS_CONFLICT', `${rule.text} is never reached: ${earlier.text} comes first on this host`)
 }
 
 function apiRule(ingress: ReadIngress, { path, pathType, backend }: ReadPath): Rule {
@@ -98,51 +114,14 @@ function apiRule(ingress: ReadIngress, { path, pathType, backend }: ReadPath): R
     pathType === 'Exact'
       ? ({ kind: 'exact', path: comparable } as const)
       : ({ kind: 'elements', path: comparable.replace(/\/$/, '') } as const)
-  return {
-    match,
-    path: comparable,
-    owner: ingress.name,
-    text: `${pathType} ${path} of ${ingress.text}`,
-    action: toBackend(backend),
-    rewrite: null,
-    httpsRedirect: 'never',
-    keepsTrailingSlash: true,
-    sourceRanges: null,
-  }
+  return plainRule(ingress.name, `${pathType} ${path} of ${ingress.text}`, match, comparable, toBackend(backend))
 }
 
-function toBackend(backend: ReadBackend): Action {
-  if (backend.ref === null) return { kind: 'respond', status: 503, why: `${backend.text} is not a Service` }
-  return { kind: 'backend', backend: backend.ref, instead: null }
-}
-
-function fallbackRule(ingress: ReadIngress): Rule | null {
-  if (ingress.defaultBackend === null) return null
-  return everyPath(ingress.name, `default backend of ${ingress.text}`, toBackend(ingress.defaultBackend))
-}
-
-function catchAll(ingresses: readonly ReadIngress[]): Rule | null {
-  const withDefault = ingresses.filter((ingress) => ingress.defaultBackend !== null)
+/** @param ruleless  only an Ingress without rules may have it, as Traefik has it (loadConfigurationFromIngresses) */
+function catchAll(ingresses: readonly ReadIngress[], ruleless: boolean): Rule | null {
+  const withDefault = ingresses.filter(
+    (ingress) => ingress.defaultBackend !== null && (!ruleless || ingress.rules.length === 0),
+  )
   const first = withDefault.find((ingress) => ingress.rules.length === 0) ?? withDefault[0]
   return first === undefined ? null : fallbackRule(first)
-}
-
-function controllersOwn(backend: BackendRef | null): Rule | null {
-  return backend === null
-    ? null
-    : everyPath(null, "the controller's default backend", { kind: 'backend', backend, instead: null })
-}
-
-function everyPath(owner: string | null, text: string, action: Action): Rule {
-  return {
-    match: { kind: 'elements', path: '' },
-    path: '/',
-    owner,
-    text,
-    action,
-    rewrite: null,
-    httpsRedirect: 'never',
-    keepsTrailingSlash: true,
-    sourceRanges: null,
-  }
 }

@@ -13,6 +13,7 @@ export { INGRESS_PATHS, type IngressPath } from '../ingress-path.ts'
 export type { Backend } from './backends.ts'
 export { isIngressProxy } from './choose-path.ts'
 export { type ControllerGroup, groupByController } from './classes.ts'
+export type { ProxyHeader } from './client.ts'
 export {
   type DialledEntrance,
   type Entrance,
@@ -23,6 +24,7 @@ export {
 } from './entrance.ts'
 export type { IngressOptions } from './from-ingress.ts'
 export { type PathHop, type WayIn, type WayInQuery, wayIn } from './paths.ts'
+export { hasProxyHeader } from './proxy-header.ts'
 export { type HttpRequest, parseHttpLine, readHost, requestFor } from './request.ts'
 export { type RouteResult, type RouteStep, route } from './route.ts'
 export type { RouteTable } from './table.ts'
@@ -31,7 +33,7 @@ export type { RouteTable } from './table.ts'
  * Compile the Ingresses of a cluster.
  *
  * Warnings, in the table: W_INGRESS_CLASS, W_INGRESS_HOST, W_INGRESS_PATH, W_INGRESS_REGEX, W_INGRESS_BACKEND,
- * W_INGRESS_CONFLICT, W_INGRESS_ANNOTATION, W_NOT_MODELLED. Errors: none.
+ * W_INGRESS_CONFLICT, W_INGRESS_ANNOTATION, W_INGRESS_CONFIG, W_NOT_MODELLED. Errors: none.
  */
 export function compileRoutes(cluster: Cluster, options: IngressOptions = {}): RouteTable {
   const { listeners, warnings } = listenersFromIngresses(cluster, options)

@@ -6,6 +6,7 @@
  * Source: ingress-nginx docs/user-guide/nginx-configuration/annotations.md.
  */
 import { NGINX_PREFIX } from './classes.ts'
+import type { NginxConfig } from './nginx-config.ts'
 import type { ReadIngress, Warn } from './read-ingress.ts'
 import type { Action } from './rules.ts'
 import { parseRanges, type SourceRanges } from './source-ranges.ts'
@@ -52,7 +53,7 @@ const HARMLESS =
   /^(proxy-|client-|cors-|ssl-(ciphers|prefer)|enable-(cors|access-log|rewrite-log|opentracing|opentelemetry)|connection-proxy-header$|backend-protocol$|upstream-vhost$|x-forwarded-prefix$|http2-push-preload$|custom-headers$|session-cookie-)/
 
 /** Warnings: W_NOT_MODELLED, W_INGRESS_ANNOTATION for a value that cannot be read (its default then holds). */
-export function readAnnotations(ingress: ReadIngress, warn: Warn): NginxAnnotations {
+export function readAnnotations(ingress: ReadIngress, config: NginxConfig, warn: Warn): NginxAnnotations {
   const where = (name: string): string => `${ingress.text}, annotation ${NGINX_PREFIX}${name}`
   const get = (name: string): string => (ingress.annotations.get(NGINX_PREFIX + name) ?? '').trim()
   const bad = (name: string, problem: string): void =>
@@ -105,21 +106,34 @@ export function readAnnotations(ingress: ReadIngress, warn: Warn): NginxAnnotati
     warn(where('server-alias'), 'W_NOT_MODELLED', `alias ${regexAlias} is a regular expression, which is not modelled`)
   const allow = ranges(['whitelist-source-range', 'allowlist-source-range'])
   const deny = ranges(['denylist-source-range'])
-  const forced = flag('force-ssl-redirect', false)
-  const redirects = flag('ssl-redirect', true)
+  const forced = flag('force-ssl-redirect', config.forceSslRedirect)
+  const redirects = flag('ssl-redirect', config.sslRedirect)
   return {
     rewriteTarget: get('rewrite-target'),
     useRegex: flag('use-regex', false),
     httpsRedirect: forced ? 'always' : redirects ? 'if-certificate' : 'never',
-    preserveTrailingSlash: flag('preserve-trailing-slash', false),
+    preserveTrailingSlash: flag('preserve-trailing-slash', config.preserveTrailingSlash),
     aliases: aliases.filter((alias) => alias !== '' && !alias.startsWith('~')),
-    sourceRanges: allow.length + deny.length > 0 ? { allow, deny } : null,
+    sourceRanges: lists(allow, deny, config.sourceRanges),
     canary,
     appRoot: get('app-root') || null,
     redirect: redirect('temporal-redirect', 302) ?? redirect('permanent-redirect', 301),
     defaultBackend: get('default-backend') || null,
     tlsPassthrough: flag('ssl-passthrough', false),
-    byClusterIp: flag('service-upstream', false),
+    byClusterIp: flag('service-upstream', config.byClusterIp),
     fromToWww: flag('from-to-www-redirect', false),
+  }
+}
+
+/** A list that the Ingress does not write is the ConfigMap's. */
+function lists(
+  allow: SourceRanges['allow'],
+  deny: SourceRanges['deny'],
+  whole: SourceRanges | null,
+): SourceRanges | null {
+  if (allow.length + deny.length === 0) return whole
+  return {
+    allow: allow.length > 0 ? allow : (whole?.allow ?? []),
+    deny: deny.length > 0 ? deny : (whole?.deny ?? []),
   }
 }

@@ -10,6 +10,7 @@
  * ingress-path-matching.md; nginx's ngx_http_core_find_static_location and proxy_pass (auto_redirect).
  */
 import { type NginxAnnotations, readAnnotations } from './nginx-annotations.ts'
+import type { NginxConfig } from './nginx-config.ts'
 import type { ReadIngress, ReadPath, Warn } from './read-ingress.ts'
 import { compileRegex, type LinearRegex } from './regex.ts'
 import { wildcardOf } from './request.ts'
@@ -38,12 +39,12 @@ interface Server {
 
 /** The catch-all server's name in ingress-nginx is `_`; here it is the host of every host. */
 const ANY_HOST = ''
-const ACME = '/.well-known/acme-challenge'
 
 /**
  * @param ingresses   oldest first
  * @param ownDefault  the controller's --default-backend-service; null answers 404
  * @param firstPort   the first port of a Service, for the `default-backend` annotation
+ * @param config      the controller's ConfigMap
  */
 export function nginxListener(
   text: string,
@@ -51,8 +52,9 @@ export function nginxListener(
   ownDefault: BackendRef | null,
   warn: Warn,
   firstPort: (service: string) => number | null,
+  config: NginxConfig,
 ): Listener {
-  const read = ingresses.map((ingress) => ({ ingress, annotations: readAnnotations(ingress, warn) }))
+  const read = ingresses.map((ingress) => ({ ingress, annotations: readAnnotations(ingress, config, warn) }))
   const main = read.filter(({ annotations }) => !annotations.canary)
   const servers = new Map<string, Server>([[ANY_HOST, newServer(ANY_HOST, controllersDefault(ownDefault), false)]])
   const certificates = new Map<string, string>()
@@ -74,15 +76,20 @@ export function nginxListener(
   for (const { ingress, annotations } of main) {
     for (const rule of ingress.rules) {
       const instead = standIn(ingress, annotations, firstPort)
-      for (const path of rule.paths) addLocation(servers.get(rule.host)!, ingress, annotations, path, instead, warn)
+      for (const path of rule.paths)
+        addLocation(servers.get(rule.host)!, ingress, annotations, path, instead, config.strictPaths, warn)
     }
   }
-  const hosts = [...servers.values()].map((server) => toHost(server, servers, warn))
+  const hosts = [...servers.values()].map((server) => toHost(server, servers, config, warn))
   return {
     text,
     hosts: [...hosts, ...wwwRedirects(servers)],
     fallback: null,
     hostOwnsRequest: true,
+    inOrder: false,
+    wildcards: 'one label',
+    client: config.client,
+    redirectStatus: config.redirectStatus,
     pathReading: 'nginx',
     backendLookup: 'ingress-nginx',
     certificates,
@@ -163,13 +170,14 @@ function addLocation(
   annotations: NginxAnnotations,
   path: ReadPath,
   instead: BackendRef | null,
+  strict: boolean,
   warn: Warn,
 ): void {
   // A resource backend has its warning already; nginx goes on as if the path were not there.
   if (path.backend.ref === null) return
   const pathType = path.pathType === 'Exact' ? 'Exact' : 'Prefix'
   const where = `${ingress.text}, ${path.field}`
-  if (path.pathType !== 'ImplementationSpecific' && !/^\/[A-Za-z0-9._\-/]*$/.test(path.path)) {
+  if (strict && path.pathType !== 'ImplementationSpecific' && !/^\/[A-Za-z0-9._\-/]*$/.test(path.path)) {
     warn(
       where,
       'W_INGRESS_PATH',
@@ -193,14 +201,17 @@ function addLocation(
   else warn(where, 'W_INGRESS_CONFLICT', `${location.text} is never reached: ${earlier.text} comes first on this host`)
 }
 
-function toHost(server: Server, servers: ReadonlyMap<string, Server>, warn: Warn): Host {
+function toHost(server: Server, servers: ReadonlyMap<string, Server>, config: NginxConfig, warn: Warn): Host {
   // The table asks the longest path, as written, first; among equals nginx's expressions come in this order: last in the
   // alphabet first.
   const sorted = [...server.locations].sort((a, b) => (a.path < b.path ? 1 : a.path > b.path ? -1 : 0))
   const cause = sorted.find((location) => needsRewrite(location) || location.annotations?.useRegex === true)
   const exact = new Set(sorted.filter(({ pathType }) => pathType === 'Exact').map(({ path }) => path))
-  const rules =
+  const made =
     cause === undefined ? plainRules(sorted) : sorted.flatMap((location) => regexRules(location, exact, warn))
+  // Certificates are fetched over plain HTTP.
+  const isPlain = ({ path }: Rule): boolean => config.noTlsRedirect.some((prefix) => path.startsWith(prefix))
+  const rules = made.map((rule): Rule => (isPlain(rule) ? { ...rule, httpsRedirect: 'never' } : rule))
   return {
     name: server.name,
     aliases: server.aliases.filter((alias) => alias !== server.name && !servers.has(alias)),
@@ -295,8 +306,7 @@ function toRule(location: Location, path: string, match: PathMatch, rewrite: Rew
     text,
     action,
     rewrite,
-    // no-tls-redirect-locations: certificates are fetched over plain HTTP.
-    httpsRedirect: path.startsWith(ACME) ? 'never' : (annotations?.httpsRedirect ?? 'never'),
+    httpsRedirect: annotations?.httpsRedirect ?? 'never',
     keepsTrailingSlash: annotations?.preserveTrailingSlash ?? false,
     sourceRanges: annotations?.sourceRanges ?? null,
   }

@@ -11,7 +11,7 @@ import type { Cluster } from '../k8s/cluster.ts'
 import { stableHash } from '../k8s/hash.ts'
 import { canonicalIp, ipFamily } from '../k8s/ip.ts'
 import type { Ingress, IpFamily } from '../k8s/types.ts'
-import { namespaceOf } from './classes.ts'
+import { groupByController, namespaceOf } from './classes.ts'
 import { readIngress } from './read-ingress.ts'
 
 export interface OwnAddress {
@@ -34,11 +34,21 @@ export function loadBalancerAddresses(cluster: Cluster, family: IpFamily): Reado
     const address = own.find((one) => ipFamily(one) === family) ?? own[0]
     if (address !== undefined) found.set(name, { address, assumed: null })
   }
+  const shared = sharedBalancers(cluster)
+  for (const [name, key] of shared) {
+    const own = found.get(name)
+    if (own !== undefined) for (const [other, of] of shared) if (of === key && !found.has(other)) found.set(other, own)
+  }
   for (const { address } of found.values()) used.add(address)
   const pools = LOAD_BALANCER_CIDRS[family].map((cidr) => new AddressPool(cidr, used, 1))
   // In order of names, so that the order of the files decides nothing.
   for (const name of [...written.keys()].sort()) {
     if (found.has(name)) continue
+    const leader = [...shared].find(([other, key]) => key === shared.get(name) && found.has(other))
+    if (leader !== undefined) {
+      found.set(name, found.get(leader[0])!)
+      continue
+    }
     const hash = stableHash(`Ingress ${name}`)
     let address: string | null = null
     for (const pool of pools) address ??= pool.takeAt(hash)
@@ -53,6 +63,14 @@ export function loadBalancerAddresses(cluster: Cluster, family: IpFamily): Reado
     })
   }
   return found
+}
+
+/** By `namespace/name` of those that share a load balancer with another: what they share. */
+function sharedBalancers(cluster: Cluster): Map<string, string> {
+  const groups = groupByController(cluster).groups.filter(
+    ({ preset, ingresses }) => preset === 'alb' && ingresses.length > 1,
+  )
+  return new Map(groups.flatMap(({ text, ingresses }) => ingresses.map((ingress) => [nameOf(ingress), text] as const)))
 }
 
 /** Every address that something of the cluster has but an Ingress. */

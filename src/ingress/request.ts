@@ -7,6 +7,7 @@
  * Nothing here throws on a request; only a line that is no request at all is a UserError.
  */
 import { UserError } from '../errors.ts'
+import type { ProxyHeader } from './client.ts'
 
 export interface HttpRequest {
   /** Of the line it came from; '' where it came from nowhere. */
@@ -25,6 +26,8 @@ export interface HttpRequest {
   readonly headers: Readonly<Record<string, string>>
   /** The address that the proxy sees as its peer; '' where it is not known. */
   readonly from: string
+  /** Whether the PROXY protocol comes before it; left out: not known. */
+  readonly proxyHeader?: ProxyHeader
 }
 
 /** nginx refuses a request line over one of its large_client_header_buffers (8 KiB) with 414; it bounds our work too. */
@@ -134,9 +137,10 @@ export function wildcardOf(host: string): string | null {
 /** What a path is to the matcher, or why it is refused. */
 export type PathReading = { readonly path: string } | { readonly status: 400 | 414; readonly why: string }
 
-export function readPath(path: string, way: 'nginx' | 'rfc3986'): PathReading {
+export function readPath(path: string, way: 'nginx' | 'rfc3986' | 'as sent'): PathReading {
   if (path.length > MAX_PATH_LENGTH) return { status: 414, why: `the path is longer than ${MAX_PATH_LENGTH} bytes` }
   if (path !== '' && !path.startsWith('/')) return { status: 400, why: 'the path does not begin with /' }
+  if (way === 'as sent') return { path: path === '' ? '/' : path }
   return way === 'nginx' ? nginxPath(path) : { path: comparablePath(path) }
 }
 

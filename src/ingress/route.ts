@@ -6,6 +6,7 @@
  * Never throws; a request that no server accepts is answered 400 or 414. Cost: see table.ts; nothing is kept between calls.
  */
 import type { Backend } from './backends.ts'
+import { clientOf } from './client.ts'
 import { type HttpRequest, readHost, readPath } from './request.ts'
 import type { Rewrite } from './rules.ts'
 import { allows } from './source-ranges.ts'
@@ -27,7 +28,7 @@ export interface RouteStep {
 export interface RouteResult {
   /**
    * 200 a backend gets the request · 3xx redirect · 400, 414 no proper request · 403 client not let in · 404 no rule ·
-   * 502 the cluster IP behind the rule refuses · 503 a rule, but no usable backend.
+   * 444 the connection is closed without an answer · 502 the cluster IP behind the rule refuses · 503 a rule, but no usable backend.
    */
   readonly status: number
   /** `namespace/name` of the Service the rule names, usable or not; null where no Service is named. */
@@ -66,6 +67,8 @@ interface Answer {
   path: string
   tlsEndsAt: RouteResult['tlsEndsAt']
   certificate: string | null
+  /** Whom the proxy takes for the client; '' where nobody knows. */
+  client: string
 }
 
 /** @param listenerId  the proxy that the request has got to; left out: the one that the host's name leads to */
@@ -79,6 +82,7 @@ export function route(table: RouteTable, request: HttpRequest, listenerId = -1):
     path: withQuery(request.path === '' ? '/' : request.path, request.query),
     tlsEndsAt: request.scheme === 'https' ? 'proxy' : null,
     certificate: null,
+    client: request.from,
   }
   const host = readHost(request.host)
   if (host === null) return refuse(answer, 400, `${JSON.stringify(request.host)} is no Host header`)
@@ -86,6 +90,10 @@ export function route(table: RouteTable, request: HttpRequest, listenerId = -1):
   if (listener === null) return refuse(answer, 404, 'no controller serves any Ingress')
   answer.listener = listener
   if (request.scheme === 'https') answer.certificate = certificateOf(listener, host) ?? ''
+  const client = clientOf(listener.client, request)
+  if (!('address' in client)) return refuse(answer, client.status, client.why)
+  if (client.how !== null) step(answer, client.how)
+  answer.client = client.address
 
   const reading = readPath(request.path, listener.pathReading)
   if (!('path' in reading)) return refuse(answer, reading.status, reading.why)
@@ -121,7 +129,7 @@ function serverWide(owner: CompiledHost, path: string, host: string, answer: Ans
   if (owner.redirectToHost !== null) {
     return redirect(
       answer,
-      308,
+      answer.listener!.redirectStatus,
       `${request.scheme}://${owner.redirectToHost}${answer.path}`,
       `from-to-www-redirect sends ${host} to ${owner.redirectToHost}`,
     )
@@ -148,7 +156,7 @@ function findRule(
     const rule = ruleFor(host, path)
     if (host.note !== null) step(answer, host.note)
     if (rule !== null) return found(answer, host, rule)
-    step(answer, `host ${hostText(host)}: no path of it matches ${path}`)
+    if (!listener.inOrder) step(answer, `host ${hostText(host)}: no path of it matches ${path}`)
   }
   for (const host of asked) if (host.fallback !== null) return found(answer, host, host.fallback)
   if (listener.fallback !== null) step(answer, listener.fallback.text)
@@ -190,12 +198,18 @@ function apply(table: RouteTable, rule: CompiledRule, path: string, host: string
       rule.httpsRedirect === 'always' ? 'force-ssl-redirect is set' : 'the host has TLS and ssl-redirect is on'
     const raw = withQuery(request.path === '' ? '/' : request.path, request.query)
     const uri = rule.keepsTrailingSlash ? raw : raw.replace(/\/$/, '')
-    return redirect(answer, 308, `https://${host}${uri}`, `plain HTTP is sent to HTTPS: ${why}`)
+    return redirect(
+      answer,
+      answer.listener!.redirectStatus,
+      `https://${host}${uri}`,
+      `plain HTTP is sent to HTTPS: ${why}`,
+    )
   }
   if (rule.sourceRanges !== null) {
-    if (request.from === '') step(answer, 'source ranges are set, but the client address is not known: not checked')
-    else if (!allows(rule.sourceRanges, request.from))
-      return refuse(answer, 403, `client ${request.from} is not in the source ranges of ${rule.text}`)
+    const { client } = answer
+    if (client === '') step(answer, 'source ranges are set, but the client address is not known: not checked')
+    else if (!allows(rule.sourceRanges, client))
+      return refuse(answer, 403, `client ${client} is not in the source ranges of ${rule.text}`)
   }
   if (action.kind === 'respond') return refuse(answer, action.status, action.why)
   return toBackend(table, rule, answer)
@@ -302,7 +316,12 @@ function bestFit(among: readonly CompiledListener[], request: HttpRequest, host:
 /** Twice how specifically a listener knows the host, and one more where it has somewhere to send the path. */
 function hostFit(listener: CompiledListener, request: HttpRequest, host: string): number {
   const candidates = hostsFor(listener, host)
-  const first = candidates[0]
+  const first = listener.inOrder
+    ? candidates.reduce<CompiledHost | undefined>(
+        (best, one) => (best === undefined || one.name.length > best.name.length ? one : best),
+        undefined,
+      )
+    : candidates[0]
   const specificity =
     first === undefined
       ? listener.fallback === null

@@ -22,6 +22,8 @@ export type PathMatch =
   | { readonly kind: 'exact'; readonly path: string }
   /** Element by element; `path` has no slash at its end and is '' for the root. */
   | { readonly kind: 'elements'; readonly path: string }
+  /** `*` for any characters, none too, and `?` for one, with regard to case, as an ALB's path pattern. */
+  | { readonly kind: 'pattern'; readonly path: string }
   /** A plain string prefix, as nginx's `location /foo/`. */
   | { readonly kind: 'prefix'; readonly path: string }
   /** From the start of the path, without regard to case, as nginx's `location ~* "^…"`. */
@@ -78,6 +80,17 @@ export interface Host {
   readonly note: string | null
 }
 
+/** Whom a proxy takes for the client of a connection or request. */
+export type ClientSource =
+  /** Its peer. */
+  | { readonly kind: 'peer' }
+  /** Who the PROXY protocol's header names, if a peer in `trusted` sent it; without the header it closes the connection. */
+  | { readonly kind: 'proxy-protocol'; readonly trusted: SourceRanges }
+  /** The last address of this header that is not in `trusted`, if the peer is; else the peer. Header's name in lower case. */
+  | { readonly kind: 'header'; readonly header: string; readonly trusted: SourceRanges }
+
+export const PEER: ClientSource = { kind: 'peer' }
+
 /** One proxy (all replicas of it): the Ingresses of one controller, or one Gateway. */
 export interface Listener {
   /** For messages: `IngressClass public (k8s.io/ingress-nginx)`. */
@@ -87,8 +100,15 @@ export interface Listener {
   readonly fallback: Rule | null
   /** The most specific host owns the request (nginx), or less specific hosts are asked too when no path of it matches. */
   readonly hostOwnsRequest: boolean
+  /** Every rule that covers the host is asked in the order of `hosts`; else the most specific host first, longest path first. */
+  readonly inOrder: boolean
+  /** What `*.` covers. */
+  readonly wildcards: 'one label' | 'any depth'
+  readonly client: ClientSource
+  /** Of redirects to HTTPS and to the other name. */
+  readonly redirectStatus: number
   /** How a request's path is read before it is matched. */
-  readonly pathReading: 'nginx' | 'rfc3986'
+  readonly pathReading: 'nginx' | 'rfc3986' | 'as sent'
   /** How a backend's Service port and endpoints are found. */
   readonly backendLookup: 'api' | 'ingress-nginx'
   /** Host (exact or `*.`; '' for every host) to the Secret `namespace/name`, '' for the proxy's own certificate. */

@@ -29,6 +29,8 @@ export interface CompiledHost extends Omit<Host, 'rules' | 'fallback'> {
 
 export interface CompiledListener extends Omit<Listener, 'hosts' | 'fallback'> {
   readonly id: number
+  /** As the front has them. */
+  readonly all: readonly CompiledHost[]
   /** By name and by alias; `*.rest` for wildcards, '' for any host. */
   readonly hosts: ReadonlyMap<string, CompiledHost>
   readonly fallback: CompiledRule | null
@@ -104,6 +106,7 @@ export function compileTable(
     return {
       ...listener,
       id,
+      all: added,
       hosts,
       fallback: listener.fallback === null ? null : addRule(listener.fallback, listener.backendLookup),
     }
@@ -111,11 +114,21 @@ export function compileTable(
   return { listeners: compiledListeners, ...table }
 }
 
-/** The entries of a listener that cover a host, the most specific first: exact, wildcard, any. */
+/** The entries of a listener that cover a host, in its order or the most specific first: exact, wildcard, any. */
 export function hostsFor(listener: CompiledListener, host: string): readonly CompiledHost[] {
-  const wildcard = wildcardOf(host)
-  const names = host === '' ? [''] : wildcard === null ? [host, ''] : [host, wildcard, '']
+  const names = namesCovering(host, listener.wildcards === 'any depth')
+  if (listener.inOrder) return listener.all.filter(({ name }) => names.includes(name))
   return names.flatMap((name) => listener.hosts.get(name) ?? [])
+}
+
+function namesCovering(host: string, anyDepth: boolean): string[] {
+  const names = host === '' ? [] : [host]
+  let wildcard = wildcardOf(host)
+  while (wildcard !== null) {
+    names.push(wildcard)
+    wildcard = anyDepth ? wildcardOf(wildcard.slice(2)) : null
+  }
+  return [...names, '']
 }
 
 /** The Secret of the certificate that a client asking for `host` is shown, '' for the proxy's own; undefined for none. */
@@ -137,7 +150,32 @@ function matches(match: PathMatch, path: string): boolean {
       return path === match.path || (path.startsWith(match.path) && path.charCodeAt(match.path.length) === 47)
     case 'prefix':
       return path.startsWith(match.path)
+    case 'pattern':
+      return fits(match.path, path)
     case 'regex':
       return match.regex.exec(path, true) !== null
   }
+}
+
+/** Linear in the text for each `*`: the last one alone is tried again. */
+function fits(pattern: string, text: string): boolean {
+  let at = 0
+  let star = -1
+  let resume = 0
+  let i = 0
+  while (i < text.length) {
+    const want = pattern[at]
+    if (want === '*') {
+      star = at++
+      resume = i
+    } else if (want === '?' || want === text[i]) {
+      at++
+      i++
+    } else if (star >= 0) {
+      at = star + 1
+      i = ++resume
+    } else return false
+  }
+  while (pattern[at] === '*') at++
+  return at === pattern.length
 }

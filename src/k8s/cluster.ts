@@ -7,6 +7,7 @@
  */
 import type { Warning } from '../errors.ts'
 import type {
+  ConfigMap,
   DnsConfig,
   EndpointSlice,
   Ingress,
@@ -134,6 +135,8 @@ export interface Cluster {
   readonly namespaces: readonly string[]
   readonly ingresses: readonly Ingress[]
   readonly ingressClasses: readonly IngressClass[]
+  /** ConfigMaps of ingress controllers. */
+  readonly ingressConfigs: readonly ConfigMap[]
   /** From ServiceCIDR objects, else derived; `serviceCidrsWritten` tells which (nftables drops unallocated ones only then). */
   readonly serviceCidrs: readonly string[]
   readonly serviceCidrsWritten: boolean

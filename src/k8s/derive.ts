@@ -8,6 +8,7 @@
  */
 import { clusterCidrsOf, surveyNetwork } from './addresses.ts'
 import type { Cluster, ClusterNode, ClusterPod, ClusterService } from './cluster.ts'
+import { controllerSettings, isControllerConfig } from './controller-config.ts'
 import { deriveSlices } from './endpoints.ts'
 import { type Inventory, Notes, takeInventory, titleOf } from './inventory.ts'
 import { deriveNodes } from './nodes.ts'
@@ -53,6 +54,9 @@ export function deriveCluster(objects: readonly KubeObject[], previous?: Cluster
         ? network.clusterCidrs.map(({ text }) => text)
         : clusterCidrsOf(nodes.flatMap(({ podCidrs }) => podCidrs)),
     kubeProxy: inventory.kubeProxy,
+    ingressConfigs: inventory.configMaps
+      .filter(({ metadata }) => isControllerConfig(metadata))
+      .map((config) => ({ ...config, data: controllerSettings(config.data ?? {}) })),
     corefile,
     clusterDomain: clusterDomainOf(corefile),
     derived: notes.derived(),

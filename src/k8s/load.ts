@@ -8,6 +8,7 @@
  * Source:     lists and "the last one wins" as kubectl apply does them.
  */
 import { UserError, type Warning } from '../errors.ts'
+import { isControllerConfig } from './controller-config.ts'
 import { unknownFields } from './fields.ts'
 import type { ManifestFile } from './files.ts'
 import { kindDefinition, READ_KINDS, readObject } from './kinds.ts'
@@ -283,10 +284,12 @@ class Loader {
     }
   }
 
-  /** Of all ConfigMaps only CoreDNS' is kept; kube-proxy's, as kubeadm makes it, holds its configuration file. */
+  /** Of all ConfigMaps CoreDNS' and those of ingress controllers are kept; kube-proxy's, as kubeadm makes it, holds its configuration file. */
   #isSystemConfigMap(value: Record<string, unknown>, place: Place): boolean {
     const metadata = value['metadata']
-    if (!isMap(metadata) || metadata['namespace'] !== 'kube-system') return false
+    if (!isMap(metadata)) return false
+    if (isControllerConfig(metadata)) return true
+    if (metadata['namespace'] !== 'kube-system') return false
     if (metadata['name'] === 'kube-proxy') {
       const data = value['data']
       const text = isMap(data) ? data['config.conf'] : undefined

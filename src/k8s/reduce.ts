@@ -1,13 +1,17 @@
 /**
  * Manifests cut down to what has a part in the dataplane, for a trace that other people get to see.
  *
- * What stays is what the readers of kinds.ts keep: no Secret, no other ConfigMap than CoreDNS', no environment, no command, no
- * managed fields. Of kinds that are warned of, kind and name stay, so that a replay warns as well. Of annotations those of Kubernetes' own domains stay, without snippets and what kubectl applied last.
+ * What stays is what the readers of kinds.ts keep: no Secret, of ConfigMaps CoreDNS' and what is read of ingress
+ * controllers', no environment, no command, no managed fields. Of kinds that are warned of, kind and name stay, so that a
+ * replay warns as well. Of annotations those of Kubernetes' own domains and of clouds stay, without snippets and what
+ * kubectl applied last.
  */
+import { controllerSettings, isControllerConfig } from './controller-config.ts'
 import type { ManifestFile, ParsedManifests } from './load.ts'
 import type { KubeObject, PodSpec } from './types.ts'
 
-const ANNOTATION_DOMAIN = /^([^/]+\.)?(kubernetes\.io|k8s\.io|cattle\.io|kube-vip\.io|metallb\.(io|universe\.tf))\//
+const ANNOTATION_DOMAIN =
+  /^([^/]+\.)?(kubernetes\.io|k8s\.io|cattle\.io|kube-vip\.io|metallb\.(io|universe\.tf)|google\.com|gke\.io|hetzner\.cloud|openstack\.org|oraclecloud\.com|civo\.com)\//
 const ANNOTATION_PRIVATE = /^kubectl\.kubernetes\.io\/|snippet|secret/i
 
 /**
@@ -31,6 +35,12 @@ export function reduceManifests(files: readonly ManifestFile[], parsed: ParsedMa
 function reduceObject({ origin: _, ...object }: KubeObject): object {
   const { metadata, ...body } = object
   if (body.kind === 'KubeProxyConfiguration') return body
+  if (body.kind === 'ConfigMap' && isControllerConfig(metadata))
+    return {
+      ...body,
+      data: controllerSettings(body.data ?? {}),
+      metadata: { ...metadata, ...annotationsOf(metadata.annotations) },
+    }
   const spec = 'spec' in body && body.spec !== undefined ? { spec: reduceSpec(body.spec) } : {}
   return { ...body, ...spec, metadata: { ...metadata, ...annotationsOf(metadata.annotations) } }
 }

@@ -16,14 +16,18 @@ import {
   type Entrance,
   entranceOf,
   groupByController,
+  hasProxyHeader,
   type IngressPath,
+  type ProxyHeader,
   type RouteResult,
   type RouteTable,
   requestFor,
   route,
 } from '../ingress/index.ts'
-import type { Cluster } from '../k8s/cluster.ts'
+import type { SourceRanges } from '../ingress/source-ranges.ts'
+import type { Cluster, ClusterService } from '../k8s/cluster.ts'
 import { addressText, type TraceDestination, type TraceHeader } from '../trace/format.ts'
+import { type ClientClass, ClientClasses } from './client-classes.ts'
 
 /** A route in words; `service` is that of the rule, usable or not. */
 export interface RouteName {
@@ -86,25 +90,33 @@ export function planIngress(
   )
   const routes = new Numbered<RouteName & { readonly backend: number }>()
   const backends = new Numbered<string>()
-  const routed = clusters.map((cluster, stage) => {
-    const router = new Router(header, cluster, routes, backends, warnings)
+  const routers = clusters.map((cluster) => new Router(header, cluster, routes, backends, warnings))
+  const classes = classesOf(clusters, routers)
+  const routed = routers.map((router, stage) => {
+    const { entrances, ingresses } = stages[stage]!
     const lists = new Numbered<readonly number[]>()
-    const listOf = proxies.list.map(({ key, way }) => {
-      const ingresses = stages[stage]!.entrances.flatMap((entrance, i) =>
-        proxyKeys(entrance).includes(key) ? stages[stage]!.ingresses[i]! : [],
-      )
-      const listener = router.listenerOf(ingresses)
+    const own = proxies.list.map(({ key, way }) => {
+      const at = entrances.flatMap((entrance, i) => (proxyKeys(entrance).includes(key) ? [i] : []))
+      const listener = router.listenerOf(at.map((i) => ingresses[i]!))
+      const balancer = at.map((i) => entrances[i]!.balancer).find((one) => one !== null) ?? null
       const seen = way !== 'instance'
-      return lists.number(`${listener} ${seen}`, () => router.routesAt(listener, seen))
+      const isProxy = way === 'proxy'
+      const routes = classes.list.map((client, i) => {
+        const before = isProxy ? router.headerFor(listener, balancer, client) : 'unknown'
+        const kind = typeof before === 'object' ? 'told' : before
+        return lists.number(`${listener} ${seen} ${kind} ${i}`, () => router.routesAt(listener, seen, client, before))
+      })
+      return { routes, isTold: isProxy && router.isTold(listener, balancer) }
     })
-    return { lists: lists.list, listOf, found: router.found }
+    return { lists: lists.list, own, found: router.found }
   })
   return {
     path,
     routes: routes.list,
     proxies: proxies.list,
     destinations,
-    tables: routed.map(({ lists, listOf, found }, stage) => ({
+    tables: routed.map(({ lists, own, found }, stage) => ({
+      classOf: classes.list.length > 1 ? (address: string) => classes.of(address) : null,
       proxies: proxies.list.map(
         ({ pod, way, workers, addresses, ports }, proxy): IngressProxy => ({
           pod,
@@ -113,7 +125,7 @@ export function planIngress(
           ports,
           addresses: addresses.map((address) => registry.address(address)),
           isThere: present[stage]!.has(proxy),
-          routes: listOf[proxy]!,
+          ...own[proxy]!,
         }),
       ),
       requestRoutes: lists,
@@ -123,6 +135,17 @@ export function planIngress(
     sharesAffinity: sharesAffinity(clusters, proxies.list, backends.list),
     notes: [...new Set([...all.entrances.flatMap(({ notes }) => notes), ...crowds(header, all)])],
   }
+}
+
+/** In the cluster and outside are told apart where a proxy expects what only a load balancer outside sends. */
+function classesOf(clusters: readonly Cluster[], routers: readonly Router[]): ClientClasses {
+  const inside = routers.some((router) => router.isToldAnywhere)
+    ? clusters.flatMap(({ nodes, pods }) => [...nodes, ...pods].flatMap(({ addresses }) => addresses))
+    : []
+  return new ClientClasses(
+    routers.flatMap((router) => router.sourceRanges),
+    new Set(inside),
+  )
 }
 
 interface PlannedProxy extends ProxyName {
@@ -333,25 +356,44 @@ class Router {
     return listeners.size === 1 && listener !== undefined ? listener : -1
   }
 
+  get sourceRanges(): SourceRanges[] {
+    return this.table.rules.flatMap(({ sourceRanges }) => sourceRanges ?? [])
+  }
+
+  /** The PROXY protocol is expected somewhere. */
+  get isToldAnywhere(): boolean {
+    return this.table.listeners.some(({ client }) => client.kind === 'proxy-protocol')
+  }
+
+  /** Connections come with a header that the proxy reads. */
+  isTold(listener: number, balancer: ClusterService | null): boolean {
+    return this.expectsHeader(listener) && balancer !== null && hasProxyHeader(balancer, true)
+  }
+
+  private expectsHeader(listener: number): boolean {
+    const { listeners } = this.table
+    return (listeners[listener] ?? listeners[0])?.client.kind === 'proxy-protocol'
+  }
+
+  /** A client in the cluster comes past a load balancer whose address its node's rules know. */
+  headerFor(listener: number, balancer: ClusterService | null, { address, isInside }: ClientClass): ProxyHeader {
+    if (balancer === null || !hasProxyHeader(balancer, this.expectsHeader(listener))) return 'none'
+    const isBypassed = isInside && balancer.loadBalancer.every(({ ipMode }) => ipMode === 'VIP')
+    return isBypassed ? 'none' : { client: address }
+  }
+
   /** @param seen  the proxy sees whether a backend has endpoints */
-  routesAt(listener: number, seen: boolean): number[] {
+  routesAt(listener: number, seen: boolean, client: ClientClass, proxyHeader: ProxyHeader): number[] {
+    // Of the peer that sends a header nothing is known but that it is the load balancer: it is trusted.
+    const from = typeof proxyHeader === 'object' ? '' : client.address
     return (this.header.requests ?? []).map(({ host, path, method, scheme }) => {
-      const result = route(this.table, { ...requestFor(host, path, scheme), method }, listener)
+      const asked = { ...requestFor(host, path, scheme), method, from, proxyHeader }
+      const result = route(this.table, asked, listener)
       const backend = this.backendOf(result, seen)
       const status = backend < 0 ? result.status : 200
       const rule = this.table.rules[result.ruleId]?.text ?? null
-      if ((this.table.rules[result.ruleId]?.sourceRanges ?? null) !== null) this.warnOfRanges(result.ingress ?? '')
       const name = { status, rule, ingress: result.ingress, service: result.service }
       return this.routes.number(JSON.stringify([name, backend]), () => ({ ...name, backend }))
-    })
-  }
-
-  private warnOfRanges(ingress: string): void {
-    this.warnings.push({
-      code: 'W_NOT_MODELLED',
-      where: `Ingress ${ingress}`,
-      message:
-        'its lists of allowed and denied clients are not asked in a replay: who is refused with 403, which under Cluster can be everybody, is answered by explain',
     })
   }
 

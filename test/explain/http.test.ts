@@ -145,6 +145,34 @@ describe('the address that the proxy sees', () => {
   })
 })
 
+describe('the PROXY protocol', () => {
+  const config = `
+---
+{apiVersion: v1, kind: ConfigMap, metadata: {name: ingress-nginx-controller, namespace: ingress}, data: {use-proxy-protocol: "true"}}
+`
+  const annotated = (text: string, on: string): string =>
+    text.replace(
+      'labels: {app.kubernetes.io/name: ingress-nginx}}\nspec:\n  type',
+      `annotations: {load-balancer.hetzner.cloud/uses-proxyprotocol: "${on}"}, labels: {app.kubernetes.io/name: ingress-nginx}}\nspec:\n  type`,
+    )
+  const guarded = SHOP.replace(
+    'metadata: {name: shop, namespace: shop}\n',
+    'metadata: {name: shop, namespace: shop, annotations: {nginx.ingress.kubernetes.io/whitelist-source-range: 203.0.113.0/24}}\n',
+  )
+  const front = CONTROLLER.replace('POLICY', 'Cluster')
+  test.each([
+    ['names the client under Cluster too', guarded + front + config, '203.0.113.7', 200],
+    ['and refuses others', guarded + front + config, '192.0.2.5', 403],
+    ['a pod passes the load balancer by and brings none', SHOP + front + config, '10.244.1.5', 444],
+    ['a load balancer that is told not to send it', SHOP + annotated(front, 'false') + config, '203.0.113.7', 444],
+    ['a load balancer that sends it to a proxy that is not told', SHOP + annotated(front, 'true'), '203.0.113.7', 400],
+    ['sent and expected', guarded + annotated(front, 'true') + config, '203.0.113.7', 200],
+  ])('%s', (_words, text, from, status) => {
+    const { ingress } = one({ manifests: [file(text)], from, to: 'http://shop.example/cart' })
+    expect(ingress?.status).toBe(status)
+  })
+})
+
 describe("a URL of the cluster's own is no Ingress's", () => {
   const manifests = [file(`${SHOP}${CONTROLLER.replace('POLICY', 'Local')}`)]
   test.each([

@@ -20,6 +20,7 @@ describe('lines', () => {
       'verdict',
       'endpoints',
       'masquerade',
+      'seen',
       'reason',
       'service',
       'frontend',

@@ -2,7 +2,7 @@
 import type { Cluster, ClusterService } from '../../src/k8s/cluster.ts'
 import { deriveCluster } from '../../src/k8s/derive.ts'
 import { parseManifests } from '../../src/k8s/load.ts'
-import type { EndpointSlice, Ingress, IngressClass, Origin } from '../../src/k8s/types.ts'
+import type { ConfigMap, EndpointSlice, Ingress, IngressClass, Origin } from '../../src/k8s/types.ts'
 
 const origin: Origin = { file: 'test', document: 1, item: -1 }
 
@@ -12,6 +12,7 @@ export interface Objects {
   ingressClasses?: readonly IngressClass[]
   services?: readonly ClusterService[]
   slices?: readonly EndpointSlice[]
+  ingressConfigs?: readonly ConfigMap[]
 }
 
 export function clusterOf(objects: Objects): Cluster {
@@ -23,6 +24,7 @@ export function clusterOf(objects: Objects): Cluster {
     namespaces: [],
     ingresses: objects.ingresses ?? [],
     ingressClasses: objects.ingressClasses ?? [],
+    ingressConfigs: objects.ingressConfigs ?? [],
     serviceCidrs: [],
     serviceCidrsWritten: false,
     clusterCidrs: [],

@@ -1,0 +1,76 @@
+/**
+ * Google's controller: an Ingress as the URL map of its own load balancer.
+ *
+ * The most specific host owns the request; of its paths the longest that fits has it, else the Ingress's default backend (without
+ * one the cluster's, which answers 404). A path is itself alone unless it ends in `/*`, which is everything below the slash:
+ * ImplementationSpecific is read so as it stands (`/` is the root and nothing else), a Prefix is `/foo` and `/foo/*`.
+ * Source: ingress-gce pkg/controller/translator (pathsForPathType), pkg/utils; Cloud Load Balancing, URL maps: host and path
+ * patterns.
+ */
+import { addRule, certificatesOf, fallbackRule, plainHost, plainRule, toBackend } from './plain-rules.ts'
+import type { ReadIngress, ReadPath, Warn } from './read-ingress.ts'
+import { type Listener, type PathMatch, PEER, type Rule } from './rules.ts'
+
+const NOT_MODELLED = /^(networking\.gke\.io\/.*frontendconfig|networking\.gke\.io\/v1beta1\.FrontendConfig)$/i
+const ALLOW_HTTP = 'kubernetes.io/ingress.allow-http'
+
+/** Warnings: W_NOT_MODELLED, W_INGRESS_PATH, W_INGRESS_CONFLICT. @param ingresses  the one of this load balancer */
+export function gceListener(text: string, ingresses: readonly ReadIngress[], warn: Warn): Listener {
+  const [ingress] = ingresses
+  const hosts = new Map<string, Map<string, Rule>>()
+  for (const { host, paths } of ingress?.rules ?? []) {
+    const rules = hosts.get(host) ?? new Map<string, Rule>()
+    hosts.set(host, rules)
+    for (const path of paths) {
+      const name = `${path.pathType} ${path.path} of ${ingress!.text}`
+      const where = `${ingress!.text}, ${path.field}`
+      for (const { match, length } of matches(path, where, warn))
+        addRule(rules, plainRule(ingress!.name, name, match, length, toBackend(path.backend)), where, warn)
+    }
+  }
+  if (ingress !== undefined) warnOfAnnotations(ingress, warn)
+  return {
+    text,
+    hosts: Array.from(hosts, ([name, rules]) => plainHost(name, [...rules.values()], null)),
+    fallback: ingress === undefined ? null : fallbackRule(ingress),
+    hostOwnsRequest: true,
+    inOrder: false,
+    wildcards: 'any depth',
+    client: PEER,
+    redirectStatus: 308,
+    pathReading: 'rfc3986',
+    backendLookup: 'api',
+    certificates: certificatesOf(ingresses),
+    addresses: new Set(ingresses.flatMap(({ addresses }) => addresses)),
+  }
+}
+
+/** `length` is the text whose length counts for the order of paths. */
+function matches({ path, pathType }: ReadPath, where: string, warn: Warn): { match: PathMatch; length: string }[] {
+  const exactly = (text: string): { match: PathMatch; length: string } => ({
+    match: { kind: 'exact', path: text },
+    length: text,
+  })
+  const below = (text: string): { match: PathMatch; length: string } => ({
+    match: { kind: 'prefix', path: text },
+    length: `${text}*`,
+  })
+  const star = path.indexOf('*')
+  if (pathType === 'Prefix') {
+    const bare = path.replace(/\/$/, '')
+    if (star < 0) return bare === '' ? [below('/')] : [exactly(bare), below(`${bare}/`)]
+  } else if (star < 0) return [exactly(path)]
+  else if (pathType === 'ImplementationSpecific' && path.endsWith('/*') && star === path.length - 1)
+    return [below(path.slice(0, -1))]
+  const rule = 'a * is allowed at the end alone, behind a slash, with pathType ImplementationSpecific'
+  warn(where, 'W_INGRESS_PATH', `${pathType} ${path} is refused by Google's controller: ${rule}; the path is left out`)
+  return []
+}
+
+function warnOfAnnotations(ingress: ReadIngress, warn: Warn): void {
+  for (const [key, value] of ingress.annotations) {
+    if (NOT_MODELLED.test(key)) warn(`${ingress.text}, annotation ${key}`, 'W_NOT_MODELLED', 'is not modelled')
+    if (key === ALLOW_HTTP && value === 'false')
+      warn(`${ingress.text}, annotation ${key}`, 'W_NOT_MODELLED', 'is not modelled: plain HTTP is served')
+  }
+}

@@ -1,0 +1,24 @@
+/** The dataplane's half of the public reports: Services, policies, NAT, conntrack, load balancers. */
+import { afterAll, describe, expect, test } from 'vitest'
+import { casesIn, Runner } from './cases.ts'
+
+const runner = new Runner()
+afterAll(() => runner.close())
+
+const cases = casesIn('net')
+
+test.each(cases.map((one) => [one.name, one.question, one] as const))('%s: %s', async (_name, _question, one) => {
+  await runner.check(one)
+})
+
+describe('the table', () => {
+  test('says of every case where it is from and what was said at first sight', () => {
+    for (const { name, source, year, area, answer, firstSight } of cases) {
+      expect(source, name).toMatch(/^[\w.-]+\/[\w.-]+#\d+(, [\w.-]+\/[\w.-]+#\d+)*$/)
+      expect(year, name).toBeGreaterThan(2014)
+      expect(area, name).not.toBe('')
+      expect(answer.length, name).toBeGreaterThan(40)
+      expect(['right', 'wrong'], name).toContain(firstSight)
+    }
+  })
+})
