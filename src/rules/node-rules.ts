@@ -87,7 +87,7 @@ export interface NodeRules {
   readonly ports: readonly PortRules[]
 }
 
-interface Slot {
+export interface Slot {
   readonly address: number
   readonly port: number
   readonly protocol: number
@@ -165,7 +165,7 @@ export function nodeRules(
 }
 
 /** Occupied slots of the frontend table. */
-function slots({ frontendTable: table }: RuleColumns): Slot[] {
+export function slots({ frontendTable: table }: RuleColumns): Slot[] {
   const found: Slot[] = []
   for (let base = 0; base < table.length; base += 4) {
     if (table[base + 3] === 0) continue
