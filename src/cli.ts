@@ -2,8 +2,8 @@
  * The command line: which commands there are, and the only place that prints errors and sets exit codes.
  *
  * Command modules are loaded when their command runs, so that help and completion cost no more than yargs itself.
- * Exit codes: 0 fine · 1 internal error · 2 wrong usage · 3 invalid manifest or trace · 99 a threshold failed ·
- * 130 interrupted. Source: conventions of kubectl (-f, -o) and k6 (99).
+ * Exit codes: 0 fine · 1 internal error · 2 wrong usage · 3 invalid manifest, trace or dump · 99 a threshold
+ * failed, or a node's rules differ · 130 interrupted. Source: conventions of kubectl (-f, -o) and k6 (99).
  */
 import yargs, { type Argv } from 'yargs'
 import { failureOf } from './commands/failure.ts'
@@ -169,11 +169,16 @@ const COMMANDS: readonly Command[] = [
   {
     name: 'rules',
     positionals: [],
-    describe: 'Print what kube-proxy programs on a node: nftables, iptables or ipvs',
+    describe:
+      'Print what kube-proxy programs on a node, or compare it with what a node has: nftables, iptables or ipvs',
     flags: RULES_FLAGS,
     examples: [
       ['dpemu rules -f k8s/ --node worker-1', 'a ruleset that nft -f loads'],
       ['dpemu rules -f k8s/ --node worker-1 --mode iptables', 'what iptables-restore loads'],
+      [
+        'nft list ruleset | dpemu rules -f k8s/ --node worker-1 --against -',
+        "what a node's rules do that the manifests do not say; exit 99 where they differ",
+      ],
     ],
     run: async (args, io) => {
       const { runRules } = await import('./commands/rules.ts')
@@ -183,6 +188,7 @@ const COMMANDS: readonly Command[] = [
           node: textOf(args, 'node'),
           mode: textOf(args, 'mode'),
           family: textOf(args, 'family'),
+          against: listOf(args, 'against'),
           output: listOf(args, 'output'),
           quiet: isSet(args, 'quiet'),
         },

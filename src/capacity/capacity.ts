@@ -9,7 +9,8 @@ import type { ProxyMode } from '../compile/kube-proxy.ts'
 import { DEFAULT_MODEL, describeModel, parseModel } from '../compile/model.ts'
 import { EMULATES } from '../emulates.ts'
 import { UserError, type Warning } from '../errors.ts'
-import { type ManifestFile, parseManifests, readManifestFiles } from '../k8s/load.ts'
+import { type ManifestFile, parseManifests, readManifestFiles, requireObjects } from '../k8s/load.ts'
+import { reduceManifests } from '../k8s/reduce.ts'
 import type { PolicyName } from '../replay/plan.ts'
 import type { CapacityCell, CapacityReport } from '../report/capacity-types.ts'
 import type { Threshold } from '../report/threshold.ts'
@@ -67,9 +68,8 @@ export interface CapacityOutcome {
 /** @throws UserError for inputs that cannot be used; the signal's reason when it came */
 export async function measureCapacity(options: CapacityOptions, hooks: CapacityHooks = {}): Promise<CapacityOutcome> {
   const scenario = readScenario(options.scenario)
-  const inputs = readInputs(options, scenario, hooks.stdin?.bind(hooks))
+  const { inputs, warnings } = readInputs(options, scenario, hooks.stdin?.bind(hooks))
   const model = inputs.model === null ? DEFAULT_MODEL : parseModel(inputs.model.text, inputs.model.path)
-  const parsed = parseManifests(inputs.manifests)
   const cells = planCells(inputs)
   const state = new State(hooks.state ?? null, fingerprintOf(options, inputs))
   hooks.signal?.throwIfAborted()
@@ -95,7 +95,7 @@ export async function measureCapacity(options: CapacityOptions, hooks: CapacityH
       ),
       model: describeModel(model, options.model),
       warnings: unique([
-        ...parsed.warnings,
+        ...warnings,
         ...returningWarning(scenario, options),
         ...results.flatMap(({ warnings }) => warnings),
       ]),
@@ -105,15 +105,22 @@ export async function measureCapacity(options: CapacityOptions, hooks: CapacityH
   }
 }
 
-function readInputs(options: CapacityOptions, scenario: Scenario, stdin?: () => string): CellInputs {
+function readInputs(
+  options: CapacityOptions,
+  scenario: Scenario,
+  stdin?: () => string,
+): { inputs: CellInputs; warnings: readonly Warning[] } {
   const folder = dirname(resolve(options.scenario))
   const own = scenario.manifests.map((path) => resolve(folder, path))
-  const files = readManifestFiles(options.manifests.length > 0 ? options.manifests : own, stdin)
-  return {
+  const paths = options.manifests.length > 0 ? options.manifests : own
+  const files = relativeNames(folder, readManifestFiles(paths, stdin))
+  const parsed = requireObjects(parseManifests(files), paths)
+  const inputs = {
     scenarioFile: options.scenario,
     scenarioName: basename(options.scenario),
     scenario: scenario.text,
-    manifests: relativeNames(folder, files),
+    // Every run reads them again, and without the folder that they were found in.
+    manifests: reduceManifests(files, parsed),
     model:
       options.model === null ? null : { path: options.model, text: readTextFile(options.model, 'model', 'E_MODEL') },
     axes: options.axes,
@@ -122,18 +129,20 @@ function readInputs(options: CapacityOptions, scenario: Scenario, stdin?: () => 
     seed: options.seed,
     connections: options.connections,
   }
+  return { inputs, warnings: parsed.warnings }
 }
 
 /** Names that do not depend on where the scenario lies, and lead nowhere outside a folder they are written to. */
 function relativeNames(folder: string, files: readonly ManifestFile[]): ManifestFile[] {
   const taken = new Set<string>()
-  return files.map(({ name, text }, i) => {
+  return files.map((file, i) => {
+    const { name } = file
     const inside = relative(folder, resolve(name))
     const isOutside = inside.startsWith('..') || isAbsolute(inside) || inside === ''
     const plain = isOutside ? basename(name) : inside.split(sep).join('/')
     const unlike = taken.has(plain) ? `${i}-${basename(name)}` : plain
     taken.add(unlike)
-    return { name: unlike, text }
+    return { ...file, name: unlike }
   })
 }
 

@@ -17,7 +17,7 @@ import { UserError } from '../errors.ts'
 import { writeOutputNow } from '../files/output.ts'
 import type { Cluster, ClusterPod } from '../k8s/cluster.ts'
 import { deriveCluster } from '../k8s/derive.ts'
-import { parseManifests, readManifestFiles } from '../k8s/load.ts'
+import { parseManifests, readManifestFiles, requireObjects } from '../k8s/load.ts'
 import { suggestion } from '../nearest.ts'
 import { usageError, wholeNumber } from './arguments.ts'
 import type { Io } from './io.ts'
@@ -85,7 +85,8 @@ export function runDig(options: DigOptions, io: Pick<Io, 'stdout' | 'stderr' | '
     options.bufsize === undefined ? null : wholeNumber('--bufsize', options.bufsize, { min: 0, max: 65535 })
   const naming = readNaming(options.naming ?? {})
   const queries = readQueries(options, naming.upstream, io)
-  const { objects, warnings } = parseManifests(readManifestFiles(options.manifests, () => io.stdin()))
+  const parsed = parseManifests(readManifestFiles(options.manifests, () => io.stdin()))
+  const { objects, warnings } = requireObjects(parsed, options.manifests)
   const cluster = deriveCluster(objects)
   const server = createDnsServer(cluster)
   const printer = warningPrinter(io, { update: () => {}, clear: () => {} }, options.quiet ?? false)

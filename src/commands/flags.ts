@@ -106,9 +106,13 @@ export const RULES_FLAGS: Flags = {
   node: value('the node whose rules are printed (default: the only one)'),
   mode: value('nftables, iptables or ipvs (default: as the manifests say, else nftables)'),
   family: value('IPv4 or IPv6 (default: those that Services have)'),
-  output: value('native (what nft, iptables-restore, ipvsadm and ipset load) or json, or FORMAT=FILE; repeatable', {
-    alias: 'o',
-  }),
+  against: value(
+    "a dump of a real node's rules to compare (nft list ruleset, with or without -j; iptables-save; ip6tables-save; ipvsadm -Sn; ipset save), - for standard input; repeatable; exit 99 where they differ",
+  ),
+  output: value(
+    'native (what nft, iptables-restore, ipvsadm and ipset load) or json, with --against text or json, or FORMAT=FILE; repeatable',
+    { alias: 'o' },
+  ),
   quiet: QUIET,
 }
 

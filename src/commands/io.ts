@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs'
 import { UserError } from '../errors.ts'
 import { ENDING_SIGNALS, type EndingSignal, SIGNAL_EXIT_CODES } from '../files/temporary.ts'
+import { decodeText, MAX_TEXT_BYTES } from '../text-file.ts'
 
 export interface Io {
   /** Data. */
@@ -97,10 +98,11 @@ export function wantsColor(isTerminal: boolean, env: Readonly<Record<string, str
 
 function readStandardInput(): string {
   try {
-    return readFileSync(0, 'utf8')
+    return decodeText(readFileSync(0))
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code ?? String(error)
-    throw new UserError('E_STDIN', `cannot read standard input (${code})`, {
+    const reason = code === 'ERR_STRING_TOO_LONG' ? `it has more than ${MAX_TEXT_BYTES >> 20} MiB` : code
+    throw new UserError('E_STDIN', `cannot read standard input (${reason})`, {
       hint: 'pipe a file into dpemu, or name one instead of -',
       exitCode: 2,
     })

@@ -1,4 +1,4 @@
-/** `dpemu rules`: manifests → what kube-proxy programs on a node, loadable as it stands, or as JSON. */
+/** `dpemu rules`: manifests → what kube-proxy programs on a node, loadable as it stands, or as JSON; `--against` is beside this. */
 import { compileRules } from '../compile/compile.ts'
 import type { ProxyMode } from '../compile/kube-proxy.ts'
 import { DEFAULT_MODEL } from '../compile/model.ts'
@@ -9,6 +9,7 @@ import { type Emitted, emitRules, type Family } from '../rules/index.ts'
 import { usageError } from './arguments.ts'
 import type { Io } from './io.ts'
 import { parseOutputs } from './outputs.ts'
+import { runAgainst } from './rules-against.ts'
 import { warningPrinter } from './warnings.ts'
 
 /** As typed: one field a flag, absent where the flag was. */
@@ -17,6 +18,8 @@ export interface RulesOptions {
   readonly node?: string | undefined
   readonly mode?: string | undefined
   readonly family?: string | undefined
+  /** Dumps of a real node; empty: the rules are printed. */
+  readonly against?: readonly string[] | undefined
   readonly output: readonly string[]
   readonly quiet: boolean
 }
@@ -28,10 +31,12 @@ const FAMILIES: readonly string[] = ['IPv4', 'IPv6']
 const GC_INTERVAL_MS = 60_000
 
 /**
- * @returns  0
+ * @returns  0; 99 where a dump differs
  * @throws UserError  wrong usage, a node that is not there, manifests that cannot be used
  */
 export function runRules(options: RulesOptions, io: Pick<Io, 'stdout' | 'stderr' | 'stdin'>): number {
+  const against = options.against ?? []
+  if (against.length > 0) return runAgainst({ ...options, against }, io)
   const outputs = parseOutputs(options.output, FORMATS)
   if (options.mode !== undefined && !MODES.includes(options.mode)) {
     throw usageError(`--mode ${options.mode}: it is nftables, iptables or ipvs`)

@@ -18,7 +18,7 @@ import type { Warning } from '../errors.ts'
 import type { Cluster, ClusterNode, ClusterPod, ClusterService } from '../k8s/cluster.ts'
 import { deriveCluster } from '../k8s/derive.ts'
 import { misnamedPorts } from '../k8s/endpoints.ts'
-import { parseManifests, readManifestFiles } from '../k8s/load.ts'
+import { parseManifests, readManifestFiles, requireObjects } from '../k8s/load.ts'
 import type { EndpointSlice, KubeObject } from '../k8s/types.ts'
 
 /** Explaining one packet after another needs no sweep of expired entries: they are met or not. */
@@ -40,7 +40,7 @@ export interface LoadedManifests {
 
 /** @throws UserError  for manifests that cannot be used */
 export function loadManifests(paths: readonly string[], stdin: () => string): LoadedManifests {
-  const { objects, warnings } = parseManifests(readManifestFiles(paths, stdin))
+  const { objects, warnings } = requireObjects(parseManifests(readManifestFiles(paths, stdin)), paths)
   const cluster = deriveCluster(objects)
   return { objects, cluster, warnings: [...warnings, ...cluster.warnings] }
 }

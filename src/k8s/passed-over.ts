@@ -73,6 +73,7 @@ export interface PassedOver {
   readonly kind: string
   readonly namespace: string
   readonly name: string
+  readonly file: string
   readonly where: string
 }
 

@@ -7,24 +7,29 @@
  * kubectl applied last.
  */
 import { controllerSettings, isControllerConfig } from './controller-config.ts'
-import { type ManifestFile, parseManifests } from './load.ts'
+import type { ManifestFile, ParsedManifests } from './load.ts'
 import type { KubeObject, PodSpec } from './types.ts'
 
 const ANNOTATION_DOMAIN =
   /^([^/]+\.)?(kubernetes\.io|k8s\.io|cattle\.io|kube-vip\.io|metallb\.(io|universe\.tf)|google\.com|gke\.io|hetzner\.cloud|openstack\.org|oraclecloud\.com|civo\.com)\//
 const ANNOTATION_PRIVATE = /^kubectl\.kubernetes\.io\/|snippet|secret/i
 
-/** The same objects in the same files, each file a `kind: List`; files without any are left out. */
-export function reduceManifests(files: readonly ManifestFile[]): ManifestFile[] {
-  return files.flatMap(({ name, text }) => {
-    const { objects, passedOver } = parseManifests([{ name, text }])
-    const left = passedOver.map(({ apiVersion, kind, namespace, name: title }) => ({
-      ...{ apiVersion, kind },
-      metadata: { name: title, ...(namespace === '' ? {} : { namespace }) },
-    }))
-    const items = [...objects.map(reduceObject), ...left]
-    return items.length === 0 ? [] : [{ name, text: JSON.stringify({ apiVersion: 'v1', kind: 'List', items }) }]
-  })
+/**
+ * The same objects in the same files, each file a `kind: List`; files without any are left out.
+ *
+ * @param files   what was read, in its order
+ * @param parsed  what parseManifests made of them
+ */
+export function reduceManifests(files: readonly ManifestFile[], parsed: ParsedManifests): ManifestFile[] {
+  const items = new Map<string, object[]>(files.map(({ name }) => [name, []]))
+  for (const object of parsed.objects) items.get(object.origin.file)?.push(reduceObject(object))
+  for (const { apiVersion, kind, namespace, name, file } of parsed.passedOver) {
+    const metadata = { name, ...(namespace === '' ? {} : { namespace }) }
+    items.get(file)?.push({ apiVersion, kind, metadata })
+  }
+  return [...items].flatMap(([name, own]) =>
+    own.length === 0 ? [] : [{ name, text: JSON.stringify({ apiVersion: 'v1', kind: 'List', items: own }) }],
+  )
 }
 
 function reduceObject({ origin: _, ...object }: KubeObject): object {

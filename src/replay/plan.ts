@@ -23,7 +23,7 @@ import type { IngressPath } from '../ingress/index.ts'
 import { applyChange } from '../k8s/change.ts'
 import type { Cluster } from '../k8s/cluster.ts'
 import { deriveCluster } from '../k8s/derive.ts'
-import { parseManifests, readManifestFiles } from '../k8s/load.ts'
+import { parseManifests, readManifestFiles, requireObjects } from '../k8s/load.ts'
 import type { KubeObject } from '../k8s/types.ts'
 import { TICKS_PER_SECOND } from '../trace/format.ts'
 import type { TraceFile } from '../trace/read.ts'
@@ -88,13 +88,15 @@ export const MOST_HOPS = 3
 export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () => string): ReplayPlan {
   const { header, totals } = trace
   const files = options.manifests.length > 0 ? readManifestFiles(options.manifests, stdin) : header.manifests
-  const parsed = parseManifests(files)
+  const parsed = requireObjects(parseManifests(files), options.manifests)
+  // Of what a trace holds, only its writer saw what was left out and misspelt.
+  const loadWarnings = options.manifests.length > 0 ? parsed.warnings : (header.warnings ?? parsed.warnings)
   const cluster = deriveCluster(parsed.objects)
   const model = options.model === null ? DEFAULT_MODEL : readModel(options.model)
   const registry = new Registry()
   registry.preload(header.addresses.v4, header.addresses.v6)
   const binding = bindTrace(header, cluster, registry)
-  const warnings: Warning[] = [...parsed.warnings, ...cluster.warnings, ...binding.warnings]
+  const warnings: Warning[] = [...loadWarnings, ...cluster.warnings, ...binding.warnings]
   const durationSeconds = totals.durationTicks / TICKS_PER_SECOND
   const endMs = Math.ceil(durationSeconds * 1000)
   const gcSeconds = model.gcIntervalSeconds || Math.min(60, Math.max(1, durationSeconds / 1024))

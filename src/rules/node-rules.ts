@@ -71,6 +71,8 @@ export type DetectorRule = { readonly cidr: string } | { readonly interface: str
 
 export interface NodeRules {
   readonly node: string
+  /** The node's own, of this family. */
+  readonly addresses: readonly string[]
   readonly family: Family
   readonly settings: ProxySettings
   readonly detector: DetectorRule
@@ -87,7 +89,7 @@ export interface NodeRules {
   readonly ports: readonly PortRules[]
 }
 
-interface Slot {
+export interface Slot {
   readonly address: number
   readonly port: number
   readonly protocol: number
@@ -147,6 +149,7 @@ export function nodeRules(
   }
   return {
     node: nodeName,
+    addresses: known.addresses.filter((address) => ipFamily(address) === family),
     family,
     settings,
     detector: detectorOf(cluster, compiled, known.podCidrs, family),
@@ -165,7 +168,7 @@ export function nodeRules(
 }
 
 /** Occupied slots of the frontend table. */
-function slots({ frontendTable: table }: RuleColumns): Slot[] {
+export function slots({ frontendTable: table }: RuleColumns): Slot[] {
   const found: Slot[] = []
   for (let base = 0; base < table.length; base += 4) {
     if (table[base + 3] === 0) continue

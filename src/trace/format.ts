@@ -16,6 +16,7 @@
  * Only little-endian hosts read and write traces; that is every platform of Node.js but s390x.
  */
 import ipaddr from 'ipaddr.js'
+import type { Warning } from '../errors.ts'
 import type { IngressPath } from '../ingress-path.ts'
 
 export const TRACE_FORMAT = 'dpemu-trace'
@@ -149,6 +150,8 @@ export interface TraceContent {
   readonly name: string
   readonly provenance: TraceProvenance
   readonly manifests: readonly TraceManifest[]
+  /** What the writer found wrong with the manifests that these are cut down from; left out where it found nothing. */
+  readonly warnings?: readonly Warning[]
   /** 4 and 16 bytes an address, in network order. */
   readonly addresses: { readonly v4: Uint8Array; readonly v6: Uint8Array }
   /** Clients that are pods of the manifests: address id and `pod/namespace/name`. */

@@ -9,11 +9,11 @@ import { setImmediate } from 'node:timers/promises'
 import { UserError, type Warning } from '../errors.ts'
 import { applyChange } from '../k8s/change.ts'
 import { deriveCluster } from '../k8s/derive.ts'
-import { parseManifests, readManifestFiles } from '../k8s/load.ts'
+import { type ManifestFile, parseManifests, readManifestFiles, requireObjects } from '../k8s/load.ts'
 import { reduceManifests } from '../k8s/reduce.ts'
 import type { KubeObject } from '../k8s/types.ts'
 import { TrafficGenerator } from './flows.ts'
-import { TICKS_PER_SECOND, type TraceManifest, type TraceTotals } from './format.ts'
+import { TICKS_PER_SECOND, type TraceTotals } from './format.ts'
 import { planTraffic } from './plan.ts'
 import { readScenario, type Scenario } from './scenario.ts'
 import { TraceWriter } from './write.ts'
@@ -55,8 +55,8 @@ export async function generateTrace(options: GenerateOptions): Promise<GenerateR
   const { scenarioPath, output, onProgress, signal } = options
   const scenario = readScenario(scenarioPath)
   const seed = options.seed ?? scenario.seed
-  const manifests = readManifests(scenario, options)
-  const parsed = parseManifests(manifests)
+  const { files, paths } = readManifests(scenario, options)
+  const parsed = requireObjects(parseManifests(files), paths)
   const cluster = deriveCluster(parsed.objects)
   // Found wrong now rather than by every replay.
   let changed: readonly KubeObject[] = parsed.objects
@@ -68,7 +68,8 @@ export async function generateTrace(options: GenerateOptions): Promise<GenerateR
   const writer = new TraceWriter(output, {
     name: scenario.name,
     provenance: { generator: GENERATOR, seed, scenario: scenario.text },
-    manifests: reduceManifests(manifests),
+    manifests: reduceManifests(files, parsed),
+    warnings: parsed.warnings,
     addresses: plan.addresses,
     clientNames: plan.clientNames,
     destinations: plan.destinations,
@@ -108,13 +109,17 @@ export async function generateTrace(options: GenerateOptions): Promise<GenerateR
 }
 
 /** The manifests, with names that do not depend on where the scenario lies. */
-function readManifests(scenario: Scenario, options: GenerateOptions): TraceManifest[] {
+function readManifests(
+  scenario: Scenario,
+  options: GenerateOptions,
+): { files: ManifestFile[]; paths: readonly string[] } {
   const folder = dirname(resolve(options.scenarioPath))
   const own = scenario.manifests.map((path) => resolve(folder, path))
   const paths = options.manifests?.length ? options.manifests : own
-  return readManifestFiles(paths).map(({ name, text }) => {
-    return { name: relative(folder, resolve(name)).split(sep).join('/'), text }
+  const files = readManifestFiles(paths).map((file) => {
+    return { ...file, name: relative(folder, resolve(file.name)).split(sep).join('/') }
   })
+  return { files, paths }
 }
 
 function fractionDone(scenario: Scenario, generator: TrafficGenerator): number {

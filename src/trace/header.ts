@@ -1,5 +1,5 @@
 /** Checks a trace's header map, so that everything behind it may rely on the types in format.ts. */
-import { UserError } from '../errors.ts'
+import { UserError, type Warning } from '../errors.ts'
 import { INGRESS_PATHS } from '../ingress-path.ts'
 import {
   ADDRESS_TYPES,
@@ -59,6 +59,15 @@ export function parseHeader(object: unknown, path: string): TraceHeader {
     const field = `manifests[${i}]`
     const { name, text: content } = map(value, field)
     return { name: text(name, `${field}.name`), text: text(content, `${field}.text`) }
+  }
+  const warning = (value: unknown, i: number): Warning => {
+    const field = `warnings[${i}]`
+    const { code, where, message } = map(value, field)
+    return {
+      code: text(code, `${field}.code`),
+      where: text(where, `${field}.where`),
+      message: text(message, `${field}.message`),
+    }
   }
   const clientName = (value: unknown, i: number): readonly [number, string] => {
     const field = `clientNames[${i}]`
@@ -122,6 +131,7 @@ export function parseHeader(object: unknown, path: string): TraceHeader {
       scenario: orNull(provenance['scenario'], (scenario) => text(scenario, 'provenance.scenario')),
     },
     manifests: list(fields['manifests'], 'manifests').map(manifest),
+    ...(fields['warnings'] === undefined ? {} : { warnings: list(fields['warnings'], 'warnings').map(warning) }),
     addresses,
     clientNames: list(fields['clientNames'], 'clientNames').map(clientName),
     destinations: list(fields['destinations'], 'destinations').map(destination),

@@ -124,6 +124,7 @@ export class TraceWriter {
       name: content.name,
       provenance: content.provenance,
       manifests: content.manifests,
+      ...((content.warnings ?? []).length === 0 ? {} : { warnings: content.warnings }),
       addresses: { v4: asBuffer(content.addresses.v4), v6: asBuffer(content.addresses.v6) },
       clientNames: content.clientNames,
       destinations: content.destinations,

@@ -73,7 +73,7 @@ spec: {cidrs: [10.0.0.0/16]}`
     const ports = Array.from({ length: 20 }, (_, i) => `{name: p${i}, port: ${i + 1}, targetport: 1}`)
     const { warnings } = load(`${header.Service}spec: {ports: [${ports}]}`)
     expect(warnings).toHaveLength(6)
-    expect(warnings[5]!.message).toMatch(/^and 15 more like it: spec.ports\[0\].targetport is not a field/)
+    expect(warnings[5]!.message).toMatch(/^15 more like the one at test.yaml, document 1, spec.ports\[0\].targetport$/)
   })
 })
 

@@ -2,10 +2,15 @@
 import type { UserError } from '../../src/errors.ts'
 import type { Cluster, ClusterPod, ClusterService } from '../../src/k8s/cluster.ts'
 import { deriveCluster } from '../../src/k8s/derive.ts'
-import { type ParsedManifests, parseManifests } from '../../src/k8s/load.ts'
+import { type ManifestFile, type ParsedManifests, parseManifests } from '../../src/k8s/load.ts'
+import { reduceManifests } from '../../src/k8s/reduce.ts'
 
 export function load(text: string, name = 'test.yaml'): ParsedManifests {
   return parseManifests([{ name, text }])
+}
+
+export function reduce(files: readonly ManifestFile[]): ManifestFile[] {
+  return reduceManifests(files, parseManifests(files))
 }
 
 export function clusterOf(text: string, previous?: Cluster): Cluster {

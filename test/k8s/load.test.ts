@@ -125,7 +125,7 @@ describe('files that cannot be read', () => {
     ['a: 1\n---\nb: [', 'E_MANIFEST_YAML', 'document 2, line 3', 'flow collection'],
     ['---\na: 1\n a: 2', 'E_MANIFEST_YAML', 'document 1, line 3', 'not valid YAML'],
     ['name: {{ .Values.name }}', 'E_MANIFEST_YAML', 'document 1, line 1', 'not valid YAML'],
-    ['a: 1\na: 2', 'E_MANIFEST_YAML', 'line 2', 'duplicated mapping key'],
+    ['a: {b: 1\n---\nb: {b: 1}', 'E_MANIFEST_YAML', 'document 1, line 2', 'flow collection'],
     ['just text', 'E_MANIFEST_KIND', 'document 1', 'not a Kubernetes object'],
     ['metadata: {name: x}', 'E_MANIFEST_KIND', 'document 1', 'kind is missing'],
     ['[]', 'E_MANIFEST_KIND', 'document 1', 'not a Kubernetes object'],

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { proxySettings } from '../../src/compile/kube-proxy.ts'
 import { deriveCluster } from '../../src/k8s/derive.ts'
 import { parseManifests } from '../../src/k8s/load.ts'
-import { reduceManifests } from '../../src/k8s/reduce.ts'
+import { reduce } from './helpers.ts'
 
 function load(...objects: object[]) {
   return parseManifests([
@@ -60,7 +60,7 @@ describe('kinds that are passed over', () => {
 
   test('a trace warns of them too', () => {
     const text = JSON.stringify({ ...object('networking.k8s.io/v1', 'NetworkPolicy'), spec: { podSelector: {} } })
-    const [kept] = reduceManifests([{ name: 'deny.json', text }])
+    const [kept] = reduce([{ name: 'deny.json', text }])
     expect(kept!.text).not.toContain('podSelector')
     expect(parseManifests([kept!]).warnings.map(({ code }) => code)).toEqual(['W_NOT_MODELLED'])
   })

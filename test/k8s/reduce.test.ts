@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { deriveCluster } from '../../src/k8s/derive.ts'
 import { parseManifests } from '../../src/k8s/load.ts'
-import { reduceManifests } from '../../src/k8s/reduce.ts'
+import { reduce } from './helpers.ts'
 
 const folder = fileURLToPath(new URL('manifests/', import.meta.url))
 const files = readdirSync(folder, { recursive: true })
@@ -22,10 +22,10 @@ function clusterOf(manifests: readonly { name: string; text: string }[]): string
 
 test.each(files)('%s gives the same cluster, whole or reduced, and reduced again the same objects', (name) => {
   const whole = [{ name, text: readFileSync(join(folder, name), 'utf8') }]
-  const reduced = reduceManifests(whole)
+  const reduced = reduce(whole)
   expect(clusterOf(reduced)).toBe(clusterOf(whole))
   const items = (files: typeof reduced): unknown => files.map(({ text }) => JSON.parse(text))
-  expect(items(reduceManifests(reduced))).toEqual(items(reduced))
+  expect(items(reduce(reduced))).toEqual(items(reduced))
 })
 
 test('secrets, environment, commands and what kubectl applied last are left out', () => {
@@ -52,7 +52,7 @@ spec:
       containers:
         - { name: web, image: web, env: [{ name: P, value: HIDDEN }], command: [HIDDEN], args: [--db-password, HIDDEN] }
 `
-  const [file] = reduceManifests([{ name: 'a.yaml', text }])
+  const [file] = reduce([{ name: 'a.yaml', text }])
   expect(file!.text).toContain('"app":"web"')
   expect(file!.text).not.toContain('HIDDEN')
 })
