@@ -7,7 +7,7 @@
 import { AddressPool, type Network, parseAll } from './addresses.ts'
 import type { Cluster, ClusterNode } from './cluster.ts'
 import { type Inventory, type Notes, titleOf } from './inventory.ts'
-import { type Cidr, cidrContains, cidrsOverlap } from './ip.ts'
+import { type Cidr, cidrContains, cidrsOverlap, ipFamily } from './ip.ts'
 import { PodCidrs, writtenPodCidrs } from './podcidrs.ts'
 import type { IpFamily, NodeObject } from './types.ts'
 
@@ -35,18 +35,24 @@ export function deriveNodes(
   previous: Cluster | undefined,
   notes: Notes,
 ): PlannedNode[] {
-  const written = inventory.nodes.length > 0 ? inventory.nodes : defaultNodes(inventory)
+  const hostIps = hostIpsOf(inventory)
+  const written = inventory.nodes.length > 0 ? inventory.nodes : defaultNodes(inventory, notes)
   const earlier = new Map(previous?.nodes.map((node) => [node.name, node]))
   const addresses = nodeAddressPools(inventory, network)
-  const kept = keepAddresses(written, earlier, network)
+  const kept = keepAddresses(
+    written.filter(({ metadata }) => !hostIps.has(metadata.name)),
+    earlier,
+    network,
+  )
   const podCidrs = new PodCidrs(inventory, network, earlier)
   return written.map((object) => {
     const title = titleOf(object)
     const filled: string[] = []
     let ips: readonly string[] = writtenNodeAddresses(object)
     if (ips.length === 0) {
-      ips = kept.get(object.metadata.name) ?? addresses.flatMap((pool) => pool.takeNext() ?? [])
-      filled.push(`address ${ips.join(' and ')}`)
+      const ofPods = hostIps.get(object.metadata.name)
+      ips = ofPods ?? kept.get(object.metadata.name) ?? addresses.flatMap((pool) => pool.takeNext() ?? [])
+      filled.push(`address ${ips.join(' and ')}${ofPods === undefined ? '' : ' by status.hostIP of its pods'}`)
     }
     let blocks = writtenPodCidrs(object)
     if (blocks.length === 0) {
@@ -76,10 +82,29 @@ export function deriveNodes(
   })
 }
 
-/** Nodes that written pods and endpoints name, filled up to three with node-1, node-2, … */
-function defaultNodes(inventory: Inventory): NodeObject[] {
+/** Node name → the addresses that its pods' status.hostIP gives, one a family. */
+function hostIpsOf({ pods }: Inventory): ReadonlyMap<string, readonly string[]> {
+  const found = new Map<string, string[]>()
+  for (const { spec, status } of pods) {
+    const name = spec.nodeName ?? ''
+    const ip = status?.hostIP ?? ''
+    if (name === '' || ip === '') continue
+    const known = found.get(name)
+    if (known === undefined) found.set(name, [ip])
+    else if (!known.some((other) => ipFamily(other) === ipFamily(ip))) known.push(ip)
+  }
+  return found
+}
+
+/**
+ * Nodes that written pods and endpoints name. Where pods name some, those are all there are; otherwise they are filled up
+ * to three with node-1, node-2, …
+ */
+function defaultNodes(inventory: Inventory, notes: Notes): NodeObject[] {
   const names = new Set<string>()
   for (const { spec } of inventory.pods) names.add(spec.nodeName ?? '')
+  names.delete('')
+  const named = names.size
   for (const { endpoints } of inventory.slices) for (const { nodeName } of endpoints) names.add(nodeName ?? '')
   for (const { subsets = [] } of inventory.endpoints) {
     for (const { addresses = [], notReadyAddresses = [] } of subsets) {
@@ -87,7 +112,12 @@ function defaultNodes(inventory: Inventory): NodeObject[] {
     }
   }
   names.delete('')
-  for (let i = 1; names.size < DEFAULT_NODE_COUNT; i++) names.add(`node-${i}`)
+  if (named > 0) {
+    const nodes =
+      names.size === 1 ? 'the one node that pods name is' : `the ${names.size} nodes that pods and endpoints name are`
+    const message = `the manifests hold no Node: ${nodes} taken for all there are; add the output of kubectl get nodes -o yaml`
+    notes.warn('W_NODES_ASSUMED', 'Nodes', message)
+  } else for (let i = 1; names.size < DEFAULT_NODE_COUNT; i++) names.add(`node-${i}`)
   return [...names].sort(byNumber).map((name) => ({
     apiVersion: 'v1',
     kind: 'Node',
