@@ -6,6 +6,7 @@
  * Source: the API reference and the validation of kubernetes/kubernetes pkg/apis/{core,discovery,apps,networking}.
  */
 import { parseRange } from './announce.ts'
+import { specialRange } from './ip.ts'
 import {
   at,
   boolean,
@@ -180,7 +181,17 @@ function duplicate(index: number, found: string, expected: string): FieldProblem
 
 const service = object<Body<Service>>({ spec: serviceSpec, status: loadBalancerStatus }, ['spec'])
 
-const endpointAddress = object<EndpointAddress>({ ip, hostname: string, nodeName: string, targetRef }, ['ip'])
+/** Source: ValidateNonSpecialIP in pkg/apis/core/validation: the API server refuses the whole object. */
+const endpointIp: Reader<string> = (value) => {
+  const address = ip(value)
+  const kind = specialRange(address)
+  if (kind === null) return address
+  throw new FieldProblem(`${kind} address ${address}`, 'an address that other machines can reach')
+}
+
+const endpointAddress = object<EndpointAddress>({ ip: endpointIp, hostname: string, nodeName: string, targetRef }, [
+  'ip',
+])
 const endpoints = object<Body<Endpoints>>({
   subsets: list(
     object({
@@ -214,7 +225,7 @@ const sliceOf = (address: Reader<string>): Reader<Body<EndpointSlice>> =>
     },
     ['addressType'],
   )
-const ipSlice = sliceOf(ip)
+const ipSlice = sliceOf(endpointIp)
 const nameSlice = sliceOf(string)
 const endpointSlice: Reader<Body<EndpointSlice>> = (value) => {
   const slice = isMap(value) && value['addressType'] === 'FQDN' ? nameSlice(value) : ipSlice(value)
