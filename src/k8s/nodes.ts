@@ -8,6 +8,8 @@ import { AddressPool, type Network, parseAll } from './addresses.ts'
 import type { Cluster, ClusterNode } from './cluster.ts'
 import { type Inventory, type Notes, titleOf } from './inventory.ts'
 import { type Cidr, cidrContains, cidrsOverlap, ipFamily } from './ip.ts'
+import { kubeletLabels } from './labels.ts'
+import { madeUpNodes } from './made-up-nodes.ts'
 import { PodCidrs, writtenPodCidrs } from './podcidrs.ts'
 import type { IpFamily, NodeObject } from './types.ts'
 
@@ -20,7 +22,6 @@ export interface PlannedNode {
 }
 
 const DEFAULT_CPUS = 4
-const DEFAULT_NODE_COUNT = 3
 const ZONE_LABELS = ['topology.kubernetes.io/zone', 'failure-domain.beta.kubernetes.io/zone']
 /** Node addresses come from the first of these blocks that nothing written is in. */
 const NODE_CIDRS: Readonly<Record<IpFamily, readonly string[]>> = {
@@ -36,7 +37,7 @@ export function deriveNodes(
   notes: Notes,
 ): PlannedNode[] {
   const hostIps = hostIpsOf(inventory)
-  const written = inventory.nodes.length > 0 ? inventory.nodes : defaultNodes(inventory, notes)
+  const written = inventory.nodes.length > 0 ? inventory.nodes : madeUpNodes(inventory, notes)
   const earlier = new Map(previous?.nodes.map((node) => [node.name, node]))
   const addresses = nodeAddressPools(inventory, network)
   const kept = keepAddresses(
@@ -62,7 +63,11 @@ export function deriveNodes(
     const cpus = cpusOf(object, filled, notes)
     const ready = object.status?.conditions?.find(({ type }) => type === 'Ready')?.status ?? 'True'
     const labels = { ...kubeletLabels(object.metadata.name), ...object.metadata.labels }
-    if (inventory.nodes.length === 0) filled.unshift('not in the manifests')
+    if (inventory.nodes.length === 0) {
+      filled.unshift('not in the manifests')
+      const asked = Object.entries(object.metadata.labels ?? {}).map(([key, value]) => `${key}=${value}`)
+      if (asked.length > 0) filled.push(`labels that pods ask for: ${asked.join(', ')}`)
+    }
     if (filled.length > 0) notes.derive(title, filled.join(', '))
     return {
       node: {
@@ -94,49 +99,6 @@ function hostIpsOf({ pods }: Inventory): ReadonlyMap<string, readonly string[]> 
     else if (!known.some((other) => ipFamily(other) === ipFamily(ip))) known.push(ip)
   }
   return found
-}
-
-/**
- * Nodes that written pods and endpoints name. Where pods name some, those are all there are; otherwise they are filled up
- * to three with node-1, node-2, …
- */
-function defaultNodes(inventory: Inventory, notes: Notes): NodeObject[] {
-  const names = new Set<string>()
-  for (const { spec } of inventory.pods) names.add(spec.nodeName ?? '')
-  names.delete('')
-  const named = names.size
-  for (const { endpoints } of inventory.slices) for (const { nodeName } of endpoints) names.add(nodeName ?? '')
-  for (const { subsets = [] } of inventory.endpoints) {
-    for (const { addresses = [], notReadyAddresses = [] } of subsets) {
-      for (const { nodeName } of [...addresses, ...notReadyAddresses]) names.add(nodeName ?? '')
-    }
-  }
-  names.delete('')
-  if (named > 0) {
-    const nodes =
-      names.size === 1 ? 'the one node that pods name is' : `the ${names.size} nodes that pods and endpoints name are`
-    const message = `the manifests hold no Node: ${nodes} taken for all there are; add the output of kubectl get nodes -o yaml`
-    notes.warn('W_NODES_ASSUMED', 'Nodes', message)
-  } else for (let i = 1; names.size < DEFAULT_NODE_COUNT; i++) names.add(`node-${i}`)
-  return [...names].sort(byNumber).map((name) => ({
-    apiVersion: 'v1',
-    kind: 'Node',
-    metadata: { name },
-    origin: { file: '', document: 0, item: -1 },
-  }))
-}
-
-const { compare: byNumber } = new Intl.Collator('en', { numeric: true })
-
-function kubeletLabels(name: string): Record<string, string> {
-  return {
-    'kubernetes.io/hostname': name,
-    'kubernetes.io/os': 'linux',
-    'kubernetes.io/arch': 'amd64',
-    // Deprecated since 1.14, and the kubelet still sets them.
-    'beta.kubernetes.io/os': 'linux',
-    'beta.kubernetes.io/arch': 'amd64',
-  }
 }
 
 /** InternalIPs first, then ExternalIPs; host names are no addresses. */
