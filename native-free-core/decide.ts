@@ -11,6 +11,7 @@
 import {
   ADDRESS_CLUSTER_IP,
   ADDRESS_DETECTED,
+  ADDRESS_EXTERNAL_FRONTEND,
   ADDRESS_IN_SERVICE_CIDR,
   ADDRESS_LOOPBACK,
   ADDRESS_NODE,
@@ -45,6 +46,8 @@ import {
   SETTING_MODE,
 } from './ruleset.ts'
 import {
+  REASON_ENDPOINT_IS_SERVICE,
+  REASON_ENDPOINT_NOT_ROUTED,
   REASON_NO_ENDPOINT,
   REASON_NO_LOCAL_ENDPOINT,
   REASON_NO_SUCH_PORT,
@@ -141,7 +144,35 @@ export function classifySource(rules: RuleColumns, node: number, source: number)
   if (isDetected(rules, node, source)) return SOURCE_POD
   const flags = rules.addressFlags[source]
   const own = (flags & ADDRESS_NODE) !== 0 && rules.addressNode[source] === node
-  return own || (flags & ADDRESS_LOOPBACK) !== 0 ? SOURCE_NODE : SOURCE_EXTERNAL
+  if (own || (flags & ADDRESS_LOOPBACK) !== 0) return SOURCE_NODE
+  return isBoundVip(rules, source) ? SOURCE_NODE : SOURCE_EXTERNAL
+}
+
+/** An address that ipvs has on kube-ipvs0 of every node: as a source it is the node's own. */
+function isBoundVip(rules: RuleColumns, address: number): boolean {
+  return (
+    rules.settings[SETTING_MODE] === MODE_IPVS &&
+    (rules.addressFlags[address] & (ADDRESS_CLUSTER_IP | ADDRESS_EXTERNAL_FRONTEND)) !== 0
+  )
+}
+
+/**
+ * Whether a process of the node that dials an address has that address as its source as well: ipvs has those of Services on
+ * kube-ipvs0, and the kernel takes for a destination of its own the same address as source (ip_route_output, ip_vs dummy device).
+ *
+ * @param frontend  at the address and port dialled, or -1
+ */
+export function dialsFromVip(
+  rules: RuleColumns,
+  node: number,
+  source: number,
+  destination: number,
+  frontend: number,
+): boolean {
+  if (frontend < 0 || rules.settings[SETTING_MODE] !== MODE_IPVS || !isOwnAddress(rules, node, source)) return false
+  const kind = rules.frontendKind[frontend]
+  const bound = kind === FRONTEND_CLUSTER_IP || kind === FRONTEND_EXTERNAL_IP || kind === FRONTEND_LOAD_BALANCER_IP
+  return bound && (rules.addressFlags[destination] & ADDRESS_NODE) === 0
 }
 
 /** Whether the local-traffic detector takes a source for a pod; a node's address in the cluster CIDR counts too. */
@@ -186,15 +217,23 @@ export function masqueradeTowards(
   backend: number,
   marks: number,
 ): number {
-  if (isOwnAddress(rules, node, backend)) return isOwnAddress(rules, node, source) ? marks : 0
-  if (marks !== 0 || rules.settings[SETTING_EGRESS_MASQUERADE] === 0) return marks
+  if (isOwnAddress(rules, node, backend)) {
+    return isOwnAddress(rules, node, source) || isBoundVip(rules, source) ? marks : 0
+  }
+  if (marks !== 0) return marks
+  return leavesCluster(rules, source, backend) ? MASQUERADE_EGRESS : 0
+}
+
+/** Whether the network plugin masquerades a packet: a pod's, for what is neither in the pods' range nor a known pod elsewhere. */
+export function leavesCluster(rules: RuleColumns, source: number, destination: number): boolean {
   const from = rules.addressFlags[source]
-  const to = rules.addressFlags[backend]
-  const leaves =
+  const to = rules.addressFlags[destination]
+  return (
+    rules.settings[SETTING_EGRESS_MASQUERADE] !== 0 &&
     (from & (ADDRESS_POD | ADDRESS_NODE)) === ADDRESS_POD &&
     (to & ADDRESS_POD_RANGE) === 0 &&
-    ((to & ADDRESS_NODE) !== 0 || rules.addressNode[backend] < 0)
-  return leaves ? MASQUERADE_EGRESS : 0
+    ((to & ADDRESS_NODE) !== 0 || rules.addressNode[destination] < 0)
+  )
 }
 
 /** The address that masquerading takes on a node: that of the interface towards the endpoint. */
@@ -202,6 +241,49 @@ export function masqueradeAddress(rules: RuleColumns, node: number, endpoint: nu
   const overBridge =
     rules.endpointNode[endpoint] === node && !isOwnAddress(rules, node, rules.endpointAddress[endpoint])
   return (overBridge ? rules.nodeLocalEgress : rules.nodeRemoteEgress)[node * 2 + family]
+}
+
+/** An endpoint at such an address may not be reached: `endpointFate` tells. */
+export const ADDRESS_DOUBTFUL: number =
+  ADDRESS_CLUSTER_IP | ADDRESS_IN_SERVICE_CIDR | ADDRESS_EXTERNAL_FRONTEND | ADDRESS_NODE
+
+/**
+ * What becomes of a packet on the node that has translated it to an endpoint that is an address of a Service itself: NAT rules
+ * see a connection once, so that Service's are not asked.
+ *
+ * nftables refuses cluster IPs after translation (chain cluster-ips-check), ipvs has them and load balancers' addresses on
+ * kube-ipvs0, where nobody listens; iptables refuses those of Services without endpoints in its filter table and lets others go
+ * by the node's routes, which lead nowhere. On a node's own address nobody listens at a node port.
+ *
+ * @returns REASON_NONE where the packet gets to the endpoint's address
+ */
+export function endpointFate(rules: RuleColumns, node: number, endpoint: number, protocol: number): number {
+  const address = rules.endpointAddress[endpoint]
+  const port = rules.endpointPort[endpoint]
+  const flags = rules.addressFlags[address]
+  const mode = rules.settings[SETTING_MODE]
+  if ((flags & ADDRESS_CLUSTER_IP) !== 0) {
+    if (mode !== MODE_IPTABLES) return REASON_ENDPOINT_IS_SERVICE
+    const frontend = findFrontend(rules, address, port, protocol)
+    const refused = frontend >= 0 && (rules.serviceFlags[rules.frontendServicePort[frontend]] & SERVICE_HAS_ANY) === 0
+    return refused ? REASON_ENDPOINT_IS_SERVICE : REASON_ENDPOINT_NOT_ROUTED
+  }
+  if (isOwnAddress(rules, node, address)) {
+    return isNodePort(rules, address, port, protocol) ? REASON_ENDPOINT_IS_SERVICE : REASON_NONE
+  }
+  // A range that was only assumed may well hold real machines.
+  if ((flags & ADDRESS_IN_SERVICE_CIDR) !== 0 && rules.settings[SETTING_DROP_UNALLOCATED] !== 0) {
+    return REASON_ENDPOINT_NOT_ROUTED
+  }
+  const isVip = (flags & (ADDRESS_EXTERNAL_FRONTEND | ADDRESS_NODE)) === ADDRESS_EXTERNAL_FRONTEND
+  return isVip && mode === MODE_IPVS ? REASON_ENDPOINT_IS_SERVICE : REASON_NONE
+}
+
+/** Whether a Service has this node port at a node's address. */
+export function isNodePort(rules: RuleColumns, address: number, port: number, protocol: number): boolean {
+  if ((rules.addressFlags[address] & ADDRESS_NODE_PORTS) === 0) return false
+  const found = findFrontend(rules, nodePortAddress(rules, address), port, protocol)
+  return found >= 0 && rules.frontendKind[found] !== FRONTEND_HEALTH_CHECK
 }
 
 /** Endpoint set of a service port on a node: the run's entry for the node, or the default. */
@@ -438,7 +520,9 @@ function use(rules: RuleColumns, set: number, used: number, out: Decision): void
 function masqueradeOf(rules: RuleColumns, mode: number, kind: number, flags: number, out: Decision): number {
   if (kind === FRONTEND_CLUSTER_IP) {
     if (rules.settings[SETTING_MASQUERADE_ALL] !== 0) return MASQUERADE_ALL
-    return hasDetector(rules) && out.source !== SOURCE_POD ? MASQUERADE_OFF_CLUSTER : 0
+    // Without a detector ipvs still masquerades what a node dials from a cluster IP (set match "src,dst").
+    const isForeign = hasDetector(rules) ? out.source !== SOURCE_POD : mode === MODE_IPVS && out.source === SOURCE_NODE
+    return isForeign ? MASQUERADE_OFF_CLUSTER : 0
   }
   if ((flags & SERVICE_EXTERNAL_LOCAL) === 0) return MASQUERADE_EXTERNAL
   return out.used === USED_SHORT_CIRCUIT && out.source === SOURCE_NODE && mode !== MODE_IPVS ? MASQUERADE_NODE : 0

@@ -6,15 +6,21 @@
  * `express.ts` does the ordinary cases in one run, with the same result.
  * Cost: 0.5 to 0.9 µs for a connection on one node, by the size of its table; allocates nothing.
  */
-import { LINE_CLIENT, LINE_DESTINATION, LINE_PORTS, LINE_SHIFT } from './connection.ts'
+import { type Lanes, LINE_CLIENT, LINE_DESTINATION, LINE_PORTS } from './connection.ts'
 import { CLASS_NONE, CLASS_SYN, ESTABLISHED, INVALID, initialState, REOPEN } from './conntrack.ts'
+import { Cores } from './cores.ts'
 import {
   ACTION_DNAT,
   ACTION_NONE,
+  ADDRESS_DOUBTFUL,
   createDecision,
   type Decision,
   decide,
+  dialsFromVip,
+  endpointFate,
   findFrontend,
+  isNodePort,
+  leavesCluster,
   MASQUERADE_EGRESS,
   MASQUERADE_HAIRPIN,
   masqueradeAddress,
@@ -61,7 +67,6 @@ import {
   ADDRESS_DETECTED,
   ADDRESS_IN_SERVICE_CIDR,
   ADDRESS_NODE,
-  ADDRESS_POD,
   ADDRESS_POD_RANGE,
   DESTINATION_NAME,
   DESTINATION_SERVICE,
@@ -72,7 +77,6 @@ import {
   type RuleColumns,
   SETTING_BALANCER_NANOS,
   SETTING_CLIENT_NANOS,
-  SETTING_EGRESS_MASQUERADE,
   SETTING_LOCAL_DELIVERY_NANOS,
   SETTING_MODE,
   SETTING_NODES,
@@ -84,6 +88,7 @@ import { Tracker, type TrackerParts } from './tracker.ts'
 import {
   REASON_BACKEND_GONE,
   REASON_CONNTRACK_FULL,
+  REASON_ENDPOINT_IS_SERVICE,
   REASON_INSERT_FAILED,
   REASON_INVALID_STATE,
   REASON_NO_HEALTHY_NODE,
@@ -94,15 +99,6 @@ import {
   REASON_REPLY_BYPASSES_NAT,
   REASON_SNAT_PORTS_EXHAUSTED,
 } from './verdict.ts'
-
-/** Lanes of a trace that hold flows dealt out one by one, as receive-side scaling deals them out to cores. */
-export interface Lanes {
-  /** Of the whole trace: a power of two. */
-  readonly count: number
-  /** Numbers of the lanes here; by their place the first line of each, and the number of lines at the end. */
-  readonly lane: Int32Array
-  readonly firstLine: Int32Array
-}
 
 const UNKNOWN = -2
 
@@ -115,15 +111,12 @@ export interface JourneyParts extends TrackerParts {
 }
 
 export class Journey implements Carrier {
-  private readonly parts: JourneyParts
   rules!: RuleColumns
   result: Float64Array = new Float64Array(0)
   layout!: ResultLayout
   seed = 0
   wire: Wire = NO_WIRE
-  /** By node: receive-side scaling spreads flows by lane over so many cores (a power of two), less 1; and from there on by hash. */
-  private readonly laneCores: Int32Array
-  private readonly hashCores: Int32Array
+  private readonly cores: Cores
   readonly tracker: Tracker
   readonly selector: Selector
   /** Where packets come in, whatever their addresses say: for `explain --node`; -1 for the model's own choice. */
@@ -157,14 +150,12 @@ export class Journey implements Carrier {
   protected staysOn = -1
 
   constructor(parts: JourneyParts) {
-    this.parts = parts
     this.tracker = new Tracker(parts)
     this.selector = new Selector(this.tracker, parts.shards, parts.nodes)
     this.entries = parts.table.entries
     this.lines = parts.lines
     this.third = parts.thirdEntries
-    this.laneCores = new Int32Array(parts.nodes)
-    this.hashCores = new Int32Array(parts.nodes).fill(1)
+    this.cores = new Cores(parts.lanes, parts.nodes)
   }
 
   /** Takes up a rule set: at the start of a run, and when the cluster has changed. */
@@ -172,38 +163,12 @@ export class Journey implements Carrier {
     this.rules = rules
     this.tracker.rules = rules
     this.selector.rules = rules
-    this.spread()
-  }
-
-  /**
-   * Which flows share a core. By hash alone where lanes say nothing about flows; else also by lane, as far as the numbers of
-   * lanes and cores have a power of two in common: then a core has its flows from few lanes, and threads need not wait for each other.
-   */
-  private spread(): void {
-    const { lanes } = this.parts
-    this.rules.nodeCores.forEach((cores, node) => {
-      let common = 1
-      while (lanes !== null && cores % (common * 2) === 0 && lanes.count % (common * 2) === 0) common *= 2
-      this.laneCores[node] = common - 1
-      this.hashCores[node] = cores / common
-    })
+    this.cores.take(rules)
   }
 
   /** The core of a node that takes a flow. @param hash any word; its low 8 bits count */
   core(node: number, hash: number, line: number): number {
-    const own = this.laneCores[node]
-    const byHash = ((hash & 255) * this.hashCores[node]) >> 8
-    return own === 0 ? byHash : (this.laneOf(line) & own) + (own + 1) * byHash
-  }
-
-  /** The lane that a line is in; a line behind those of the trace is of its shard's. */
-  private laneOf(line: number): number {
-    const { firstLine, lane } = this.parts.lanes!
-    const number = line >> LINE_SHIFT
-    if (number >= firstLine[firstLine.length - 1]) return this.tracker.shard
-    let i = 0
-    while (firstLine[i + 1] <= number) i++
-    return lane[i]
+    return this.cores.of(node, hash, line, this.tracker.shard)
   }
 
   /** A packet sets out: what it looks like, and the random word of its connection. */
@@ -244,7 +209,7 @@ export class Journey implements Carrier {
   protected travel(line: number, meant: number): number {
     const { rules } = this
     const wantsService = this.meansService(meant)
-    const home = this.entryOverride >= 0 ? this.entryOverride : rules.addressNode[this.source]
+    const home = this.homeOf(line)
     this.clientNode = this.clientNodeOf(home)
     const { settings } = rules
     let node = home
@@ -266,7 +231,7 @@ export class Journey implements Carrier {
     // No rule here. The address may belong to another node, which then sees a packet from a pod or node of the cluster.
     const owner = rules.addressNode[this.destination]
     if (owner >= 0 && owner !== node && (rules.addressFlags[this.destination] & ADDRESS_NODE) !== 0) {
-      reason = this.passPlain(node, this.leavesCluster())
+      reason = this.passPlain(node, leavesCluster(rules, this.source, this.destination))
       if (reason !== REASON_NONE) return reason
       this.path.forwardNanos += propagationBetween(rules, node, owner)
       reason = this.translate(owner)
@@ -277,7 +242,7 @@ export class Journey implements Carrier {
     if (wantsService) return REASON_NO_SERVICE
     // Straight to a pod, to this node itself, or out of the cluster.
     const away = owner >= 0 && owner !== node
-    reason = this.passPlain(node, owner < 0 && this.leavesCluster())
+    reason = this.passPlain(node, owner < 0 && leavesCluster(rules, this.source, this.destination))
     if (reason !== REASON_NONE) return reason
     if (meant === DESTINATION_NAME && nobodyAt(rules, this.destination, this.endpoint)) return REASON_BACKEND_GONE
     if (away) {
@@ -287,6 +252,21 @@ export class Journey implements Carrier {
     }
     this.path.forwardNanos += owner >= 0 ? settings[SETTING_LOCAL_DELIVERY_NANOS] : settings[SETTING_CLIENT_NANOS]
     return REASON_NONE
+  }
+
+  /** The node that the source is on, -1 outside the cluster. A node's own process may get an address of ipvs as its source there. */
+  private homeOf(line: number): number {
+    const { rules, entryOverride } = this
+    // Of a connection under way that has such a source the node is no longer told by it.
+    const owner = this.source === this.destination ? this.staysOn : -1
+    const home = entryOverride >= 0 ? entryOverride : Math.max(rules.addressNode[this.source], owner)
+    if (home < 0) return home
+    this.frontend = findFrontend(rules, this.destination, this.packetPorts & 0xffff, this.protocol)
+    if (dialsFromVip(rules, home, this.source, this.destination, this.frontend)) {
+      this.source = this.destination
+      if (line >= 0) this.lines[line + LINE_CLIENT] = this.source
+    }
+    return home
   }
 
   /** Whether it is addressed to a balancer outside the cluster that ends connections. */
@@ -361,17 +341,6 @@ export class Journey implements Carrier {
     lines[line + LINE_PORTS] = this.packetPorts
   }
 
-  /** A pod's traffic to the outside is masqueraded by the network plugin where that is modelled. */
-  private leavesCluster(): boolean {
-    const { rules } = this
-    return (
-      rules.settings[SETTING_EGRESS_MASQUERADE] !== 0 &&
-      (rules.addressFlags[this.source] & ADDRESS_POD) !== 0 &&
-      (rules.addressFlags[this.source] & ADDRESS_NODE) === 0 &&
-      (rules.addressFlags[this.destination] & ADDRESS_POD_RANGE) === 0
-    )
-  }
-
   /**
    * The packet meets a node's rules.
    * @returns -1 when no rule is for it, else a reason (REASON_NONE: translated and on its way to the endpoint's node)
@@ -405,8 +374,12 @@ export class Journey implements Carrier {
     const backendNode = rules.endpointNode[endpoint]
     const marks = decision.masquerade | (backend === this.source ? MASQUERADE_HAIRPIN : 0)
     const masquerade = masqueradeTowards(rules, node, this.source, backend, marks)
+    const doubtful = (rules.addressFlags[backend] & ADDRESS_DOUBTFUL) !== 0
+    const fate = doubtful ? endpointFate(rules, node, endpoint, this.protocol) : REASON_NONE
+    // What is refused leaves no entry behind; what is sent into the void does.
+    if (fate === REASON_ENDPOINT_IS_SERVICE) return fate
     const reason = this.insertTranslated(node, nodeProtocol, hash, endpoint, masquerade !== 0)
-    if (reason !== REASON_NONE) return reason
+    if (reason !== REASON_NONE || fate !== REASON_NONE) return reason || fate
     this.path.masqueraded |= masquerade
     this.endpoint = endpoint
     return this.reachBackend(node, backendNode, masquerade !== 0)
@@ -417,7 +390,7 @@ export class Journey implements Carrier {
     const { rules } = this
     if (backendNode >= 0 && backendNode !== node) {
       this.path.forwardNanos += propagationBetween(rules, node, backendNode)
-      const reason = this.passPlain(backendNode, false)
+      const reason = this.arriveAt(backendNode)
       if (reason !== REASON_NONE) return reason
       // Unmasqueraded, the pod answers to the client itself; the answer passes this node only if the client sits on it.
       if (!masqueraded && this.clientNode !== node) return REASON_REPLY_BYPASSES_NAT
@@ -425,6 +398,16 @@ export class Journey implements Carrier {
     this.path.forwardNanos +=
       backendNode >= 0 ? rules.settings[SETTING_LOCAL_DELIVERY_NANOS] : rules.settings[SETTING_CLIENT_NANOS]
     return REASON_NONE
+  }
+
+  /** The endpoint's node: a pod's only forwards, but at a node port of its own its rules translate once more. */
+  private arriveAt(node: number): number {
+    const again =
+      this.path.hops < 2 && isNodePort(this.rules, this.destination, this.packetPorts & 0xffff, this.protocol)
+    if (!again) return this.passPlain(node, false)
+    this.frontend = UNKNOWN
+    const reason = this.translate(node)
+    return reason >= 0 ? reason : this.passPlain(node, false)
   }
 
   /** Makes the entry of the node that translates, and rewrites the packet. */

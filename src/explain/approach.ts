@@ -15,20 +15,20 @@ import {
   ADDRESS_IN_SERVICE_CIDR,
   ADDRESS_LOOPBACK,
   ADDRESS_NODE,
-  ADDRESS_POD,
   ADDRESS_POD_RANGE,
   createDecision,
   type Decision,
   decide,
+  dialsFromVip,
   FRONTEND_BALANCER_PROXY,
   FRONTEND_LOAD_BALANCER_IP,
   familyOf,
   findFrontend,
+  leavesCluster,
   REASON_NO_HEALTHY_NODE,
   REASON_NO_ROUTE,
   REASON_NONE,
   type RuleColumns,
-  SETTING_EGRESS_MASQUERADE,
 } from '../../native-free-core/index.ts'
 import type { Announced } from '../k8s/cluster.ts'
 import type { ExplainContext } from './context.ts'
@@ -70,23 +70,12 @@ export interface Approach {
   readonly steps: readonly Step[]
 }
 
-/** A pod's traffic to the outside is masqueraded by the network plugin. */
-export function leavesCluster(rules: RuleColumns, source: number, destination: number): boolean {
-  const flags = rules.addressFlags[source]!
-  return (
-    rules.settings[SETTING_EGRESS_MASQUERADE] !== 0 &&
-    (flags & ADDRESS_POD) !== 0 &&
-    (flags & ADDRESS_NODE) === 0 &&
-    (rules.addressFlags[destination]! & ADDRESS_POD_RANGE) === 0
-  )
-}
-
 export function approach(context: ExplainContext, question: PacketQuestion): Approach {
   const { rules } = context
   const steps: Step[] = []
   const decision = createDecision()
   const packet = { ...question }
-  const clientNode = clientNodeOf(rules, question)
+  let clientNode = clientNodeOf(rules, question)
   let balanced = false
   const end = (node: number, lost = REASON_NONE): Approach => ({
     ...packet,
@@ -100,6 +89,13 @@ export function approach(context: ExplainContext, question: PacketQuestion): App
     node = entry.node
     balanced = entry.balanced
   }
+  const dialled = findFrontend(rules, packet.destination, packet.port, packet.protocol)
+  if (dialsFromVip(rules, node, packet.source, packet.destination, dialled)) {
+    steps.push(fromVip(context, node, packet))
+    packet.source = packet.destination
+    // Other nodes have the address too, and keep answers to it.
+    clientNode = -1
+  }
   decide(rules, node, packet.source, packet.destination, packet.port, packet.protocol, decision)
   const owner = rules.addressNode[packet.destination]!
   const goesOn =
@@ -112,6 +108,17 @@ export function approach(context: ExplainContext, question: PacketQuestion): App
   steps.push(onward(context, packet, node, owner))
   decide(rules, owner, packet.source, packet.destination, packet.port, packet.protocol, decision)
   return end(owner)
+}
+
+function fromVip(
+  context: ExplainContext,
+  node: number,
+  packet: { readonly source: number; readonly destination: number },
+): Step {
+  const { registry } = context
+  const address = registry.addressText(packet.destination)
+  const detail = `ipvs has ${address} on kube-ipvs0: a process of the node that dials it gets it as its source too, in place of ${registry.addressText(packet.source)}`
+  return { at: `node ${context.nodeName(node)}`, stage: 'route', detail }
 }
 
 /** Its own node, or the one where a packet with a pod's source is said to be seen. */

@@ -3,8 +3,12 @@
  * endpoint's node, and what the pod sees.
  */
 import {
+  ADDRESS_EXTERNAL_FRONTEND,
+  ADDRESS_NODE,
+  endpointFate,
   FRONTEND_CLUSTER_IP,
   familyOf,
+  isNodePort,
   isOwnAddress,
   MASQUERADE_ALL,
   MASQUERADE_EGRESS,
@@ -14,6 +18,8 @@ import {
   MASQUERADE_OFF_CLUSTER,
   masqueradeAddress,
   masqueradeTowards,
+  REASON_NONE,
+  REASONS,
   SETTING_MASQUERADE_ALL,
 } from '../../native-free-core/index.ts'
 import type { Approach } from './approach.ts'
@@ -84,11 +90,48 @@ export function losesReply(scene: Scene, endpoint: number): boolean {
 
 /** @param done  what really happened; null: any endpoint of the set may be taken */
 export function translationSteps(scene: Scene, done: Done | null): Step[] {
-  return [dnatStep(scene, done), masqueradeStep(scene, done), ...hopSteps(scene, done), deliverStep(scene, done)]
+  const reached = endpointsOf(scene, done).some((endpoint) => fateOf(scene, endpoint) === REASON_NONE)
+  const lost = fateSteps(scene, done)
+  if (!reached) return [dnatStep(scene, done), ...lost]
+  return [
+    dnatStep(scene, done),
+    ...lost,
+    masqueradeStep(scene, done),
+    ...hopSteps(scene, done),
+    deliverStep(scene, done),
+  ]
 }
 
 function endpointsOf(scene: Scene, done: Done | null): readonly number[] {
   return done === null ? scene.members : [done.endpoint]
+}
+
+function fateOf({ context, way }: Scene, endpoint: number): number {
+  return endpointFate(context.rules, way.node, endpoint, way.protocol)
+}
+
+/** Endpoints that are addresses of Services themselves. */
+function fateSteps(scene: Scene, done: Done | null): Step[] {
+  const { context, way } = scene
+  const { rules, registry, directory } = context
+  return endpointsOf(scene, done).flatMap((endpoint): Step[] => {
+    const address = registry.addressText(rules.endpointAddress[endpoint]!)
+    const service = directory.serviceAt(address)
+    const whose = service === undefined ? '' : ` (of Service ${service.namespace}/${service.name})`
+    const fate = fateOf(scene, endpoint)
+    const at = `node ${context.nodeName(way.node)}`
+    if (fate !== REASON_NONE)
+      return [{ at, stage: 'route', detail: `${registry.endpointText(endpoint)}${whose}: ${REASONS[fate]!.sentence}` }]
+    const flags = rules.addressFlags[rules.endpointAddress[endpoint]!]!
+    if ((flags & (ADDRESS_EXTERNAL_FRONTEND | ADDRESS_NODE)) === ADDRESS_EXTERNAL_FRONTEND) {
+      const detail = `${address}${whose} is where a load balancer or router takes packets in: what has been translated to it leaves for there, and is not followed back`
+      return [{ at, stage: 'route', detail }]
+    }
+    const port = rules.endpointPort[endpoint]!
+    if (!isNodePort(rules, rules.endpointAddress[endpoint]!, port, way.protocol)) return []
+    const owner = context.nodeName(rules.addressNode[rules.endpointAddress[endpoint]!]!)
+    return [{ at, stage: 'route', detail: `${port} is a node port: node ${owner} translates the packet once more` }]
+  })
 }
 
 function dnatStep(scene: Scene, done: Done | null): Step {

@@ -12,13 +12,14 @@ import {
   FRONTEND_BALANCER_PROXY,
   familyOf,
   findFrontend,
+  leavesCluster,
   MODE_IPTABLES,
   nodePortAddress,
   REASON_NONE,
   REASONS,
   SETTING_MODE,
 } from '../../native-free-core/index.ts'
-import { type Approach, leavesCluster } from './approach.ts'
+import type { Approach } from './approach.ts'
 import type { ExplainContext } from './context.ts'
 import { joinPort } from './names.ts'
 import { protocolText } from './narrate.ts'
