@@ -204,11 +204,11 @@ const COMMANDS: readonly Command[] = [
     describe: "Say who fills a node's conntrack table, and which entries lead to endpoints that are gone",
     flags: CONNTRACK_FLAGS,
     examples: [
-      ['conntrack -L | dpemu conntrack -f k8s/ --node worker-1 --against -', 'a real table beside the manifests'],
       [
         'dpemu conntrack -f k8s/ --node worker-1 --against table.txt --rate 500/s',
-        'what would be left of nf_conntrack_max',
+        'a real table beside the manifests, and what would be left of nf_conntrack_max',
       ],
+      ['conntrack -L | dpemu conntrack -f k8s/ --node worker-1 --against -', 'the same as a pipe'],
     ],
     run: async (args, io) => {
       const { runConntrack } = await import('./commands/conntrack.ts')
