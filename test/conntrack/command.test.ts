@@ -68,7 +68,9 @@ describe('replay --dump-conntrack', () => {
     expect(Math.max(...closed)).toBeLessThanOrEqual(120)
     const open = late.filter(({ state }) => state === 'ESTABLISHED').map(({ seconds }) => seconds!)
     expect(open.length).toBeGreaterThan(0)
-    expect(Math.min(...open)).toBeGreaterThan(86_000)
+    // Data that nobody has acknowledged yet: five minutes.
+    expect(open.filter((seconds) => seconds < 86_000 && seconds !== 299 && seconds !== 300)).toEqual([])
+    expect(Math.max(...open)).toBeGreaterThan(86_000)
   })
 
   test('and the reader of real tables finds every entry a Service’s or on its way to a pod', () => {
