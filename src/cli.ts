@@ -289,7 +289,7 @@ export async function main(argv: readonly string[]): Promise<void> {
 async function runCommandLine(argv: readonly string[], io: Io): Promise<number> {
   let exitCode = 0
   const parser = commandLine(argv, async (command, args) => {
-    exitCode = await command.run(args, io)
+    exitCode = await command.run(args, await withDisabled(io, command, args))
   })
   if (argv.length === 0) {
     io.stderr(`${await parser.getHelp()}\n\n`)
@@ -302,6 +302,15 @@ async function runCommandLine(argv: readonly string[], io: Io): Promise<number> 
   })
   if (printed !== '') io.stdout(`${printed}\n`)
   return exitCode
+}
+
+/** `io` that knows which warnings are not wanted. */
+async function withDisabled(io: Io, { flags }: Command, args: Values): Promise<Io> {
+  const always = process.env['DPEMU_DISABLE_WARNING'] ?? ''
+  const given = [...listOf(args, 'disable-warning'), always].filter((value) => value !== '')
+  if (given.length === 0 || !('disable-warning' in flags)) return io
+  const { disabledWarnings } = await import('./commands/disabled-warnings.ts')
+  return { ...io, disabledWarnings: disabledWarnings(given) }
 }
 
 /** `replay <trace>` */

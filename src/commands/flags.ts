@@ -36,6 +36,9 @@ const NAMING: Flags = {
   resolver: value('who looks names up in pods: glibc (default), musl, musl-1.1 (before 1.2.4: no TCP) or go'),
   'node-resolv-conf': value("the nodes' resolv.conf: its search domains are the pods' too"),
 }
+const DISABLE_WARNING = value(
+  'warnings that are not wanted, by the code behind them: CODE or CODE:TEXT (only those with this text in them), comma separated; repeatable. DPEMU_DISABLE_WARNING does so for good',
+)
 const QUIET = toggle('no progress and no warnings on standard error', { alias: 'q' })
 
 export const REPLAY_FLAGS: Flags = {
@@ -56,6 +59,7 @@ export const REPLAY_FLAGS: Flags = {
     'text, json, markdown, junit (thresholds as test cases), gha or gha-bigger (github-action-benchmark), or FORMAT=FILE; repeatable (default text)',
     { alias: 'o' },
   ),
+  'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
 }
 
@@ -63,6 +67,7 @@ export const GENERATE_FLAGS: Flags = {
   manifests: { ...MANIFESTS, describe: `${MANIFESTS.describe} (instead of the scenario's)` },
   output: value('the trace to write', { alias: 'o', demandOption: 'generate needs -o TRACE, the file to write' }),
   seed: value("overrides the scenario's seed"),
+  'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
 }
 
@@ -84,6 +89,7 @@ export const EXPLAIN_FLAGS: Flags = {
   output: value('text, json or ndjson, or FORMAT=FILE; repeatable (default text; ndjson with --packets)', {
     alias: 'o',
   }),
+  'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
 }
 
@@ -98,6 +104,7 @@ export const DIG_FLAGS: Flags = {
   output: value('text, json or ndjson, or FORMAT=FILE; repeatable (default text; ndjson with --queries)', {
     alias: 'o',
   }),
+  'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
 }
 
@@ -113,6 +120,7 @@ export const RULES_FLAGS: Flags = {
     'native (what nft, iptables-restore, ipvsadm and ipset load) or json, with --against text or json, or FORMAT=FILE; repeatable',
     { alias: 'o' },
   ),
+  'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
 }
 
@@ -143,6 +151,7 @@ export const CAPACITY_FLAGS: Flags = {
   output: value('text, json, csv, markdown, junit, gha or gha-bigger, or FORMAT=FILE; repeatable (default text)', {
     alias: 'o',
   }),
+  'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
 }
 

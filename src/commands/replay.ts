@@ -11,6 +11,7 @@ import type { ReplayFormat } from '../report/render.ts'
 import { evaluateThresholds, parseThreshold } from '../report/threshold.ts'
 import type { ReplayReport } from '../report/types.ts'
 import { commaList, usageError, wholeNumber } from './arguments.ts'
+import { withoutDisabled } from './disabled-warnings.ts'
 import { EXIT_THRESHOLD } from './exit.ts'
 import { type Io, interruptionOf } from './io.ts'
 import { parseOutputs, stdoutFormat, writeOutputs } from './outputs.ts'
@@ -86,6 +87,7 @@ export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<
     warnings.finish()
   }
   if (interruption.signal.aborted) return interruption.exitCode
+  report = { ...report, warnings: withoutDisabled(report.warnings, io.disabledWarnings) }
 
   const { renderReplay, renderThresholds } = await views
   const results = evaluateThresholds(thresholds, report)

@@ -27,7 +27,7 @@ const SYSTEM_NAMESPACES = ['default', 'kube-system']
  */
 export function deriveCluster(objects: readonly KubeObject[], previous?: Cluster): Cluster {
   const inventory = takeInventory(objects)
-  const notes = new Notes()
+  const notes = new Notes(objects)
   const network = surveyNetwork(inventory)
   const plannedNodes = deriveNodes(inventory, network, previous, notes)
   const nodes = plannedNodes.map(({ node }) => node)

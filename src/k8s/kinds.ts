@@ -56,12 +56,14 @@ import type {
   ObjectMeta,
   Origin,
   Pod,
+  PodAffinityTerm,
   PodSpec,
   PodTemplate,
   Service,
   ServiceCidr,
   ServicePort,
   ServiceSpec,
+  SpreadConstraint,
   Workload,
 } from './types.ts'
 
@@ -262,7 +264,25 @@ const containerPort = object<ContainerPort>({ name: string, containerPort: port,
 const requirements = list(
   object<NodeSelectorRequirement>({ key: string, operator: string, values: list(string) }, ['key', 'operator']),
 )
-const others = object({ requiredDuringSchedulingIgnoredDuringExecution: list(anything) })
+const labelSelector = object<LabelSelector>({
+  matchLabels: labels,
+  matchExpressions: list(
+    object({ key: string, operator: oneOf('In', 'NotIn', 'Exists', 'DoesNotExist'), values: list(string) }, [
+      'key',
+      'operator',
+    ]),
+  ),
+})
+const others = object({
+  requiredDuringSchedulingIgnoredDuringExecution: list(
+    object<PodAffinityTerm>({
+      labelSelector,
+      topologyKey: string,
+      namespaces: list(string),
+      namespaceSelector: labelSelector,
+    }),
+  ),
+})
 
 const resources = object({ limits: mapOf(anyNumber) })
 const podSpec = object<PodSpec>({
@@ -291,7 +311,9 @@ const podSpec = object<PodSpec>({
     podAffinity: others,
     podAntiAffinity: others,
   }),
-  topologySpreadConstraints: list(object({ topologyKey: string, whenUnsatisfiable: string })),
+  topologySpreadConstraints: list(
+    object<SpreadConstraint>({ topologyKey: string, whenUnsatisfiable: string, maxSkew: count, labelSelector }),
+  ),
 })
 
 const podIp: Reader<string | undefined> = (value) => (value === '' ? undefined : ip(value))
@@ -309,15 +331,6 @@ const pod = object<Body<Pod>>(
   ['spec'],
 )
 
-const labelSelector = object<LabelSelector>({
-  matchLabels: labels,
-  matchExpressions: list(
-    object({ key: string, operator: oneOf('In', 'NotIn', 'Exists', 'DoesNotExist'), values: list(string) }, [
-      'key',
-      'operator',
-    ]),
-  ),
-})
 const podTemplate = object<PodTemplate>({ metadata: object({ labels, annotations: labels }), spec: podSpec }, ['spec'])
 const workload = object<Body<Workload>>(
   {
@@ -328,9 +341,14 @@ const workload = object<Body<Workload>>(
         selector: labelSelector,
         template: podTemplate,
         ordinals: object({ start: count }),
+        parallelism: count,
+        completions: count,
+        completionMode: oneOfOrEmpty('NonIndexed', 'Indexed'),
+        suspend: boolean,
       },
       ['template'],
     ),
+    status: object({ succeeded: count, conditions }),
   },
   ['spec'],
 )
@@ -434,6 +452,7 @@ const definitions: Readonly<Record<KubeObject['kind'], KindDefinition>> = {
   ReplicaSet: apps,
   StatefulSet: apps,
   DaemonSet: apps,
+  Job: { apiVersions: ['batch/v1'], namespaced: true, body: workload },
   ReplicationController: { apiVersions: ['v1'], namespaced: true, body: replicationController },
   HorizontalPodAutoscaler: {
     apiVersions: ['autoscaling/v2', 'autoscaling/v1', 'autoscaling/v2beta2', 'autoscaling/v2beta1'],

@@ -7,7 +7,9 @@
 import { AddressPool, type Network, parseAll } from './addresses.ts'
 import type { Cluster, ClusterNode } from './cluster.ts'
 import { type Inventory, type Notes, titleOf } from './inventory.ts'
-import { type Cidr, cidrContains, cidrsOverlap } from './ip.ts'
+import { type Cidr, cidrContains, cidrsOverlap, ipFamily } from './ip.ts'
+import { kubeletLabels } from './labels.ts'
+import { madeUpNodes } from './made-up-nodes.ts'
 import { PodCidrs, writtenPodCidrs } from './podcidrs.ts'
 import type { IpFamily, NodeObject } from './types.ts'
 
@@ -20,7 +22,6 @@ export interface PlannedNode {
 }
 
 const DEFAULT_CPUS = 4
-const DEFAULT_NODE_COUNT = 3
 const ZONE_LABELS = ['topology.kubernetes.io/zone', 'failure-domain.beta.kubernetes.io/zone']
 /** Node addresses come from the first of these blocks that nothing written is in. */
 const NODE_CIDRS: Readonly<Record<IpFamily, readonly string[]>> = {
@@ -35,18 +36,24 @@ export function deriveNodes(
   previous: Cluster | undefined,
   notes: Notes,
 ): PlannedNode[] {
-  const written = inventory.nodes.length > 0 ? inventory.nodes : defaultNodes(inventory)
+  const hostIps = hostIpsOf(inventory)
+  const written = inventory.nodes.length > 0 ? inventory.nodes : madeUpNodes(inventory, notes)
   const earlier = new Map(previous?.nodes.map((node) => [node.name, node]))
   const addresses = nodeAddressPools(inventory, network)
-  const kept = keepAddresses(written, earlier, network)
+  const kept = keepAddresses(
+    written.filter(({ metadata }) => !hostIps.has(metadata.name)),
+    earlier,
+    network,
+  )
   const podCidrs = new PodCidrs(inventory, network, earlier)
   return written.map((object) => {
     const title = titleOf(object)
     const filled: string[] = []
     let ips: readonly string[] = writtenNodeAddresses(object)
     if (ips.length === 0) {
-      ips = kept.get(object.metadata.name) ?? addresses.flatMap((pool) => pool.takeNext() ?? [])
-      filled.push(`address ${ips.join(' and ')}`)
+      const ofPods = hostIps.get(object.metadata.name)
+      ips = ofPods ?? kept.get(object.metadata.name) ?? addresses.flatMap((pool) => pool.takeNext() ?? [])
+      filled.push(`address ${ips.join(' and ')}${ofPods === undefined ? '' : ' by status.hostIP of its pods'}`)
     }
     let blocks = writtenPodCidrs(object)
     if (blocks.length === 0) {
@@ -56,7 +63,11 @@ export function deriveNodes(
     const cpus = cpusOf(object, filled, notes)
     const ready = object.status?.conditions?.find(({ type }) => type === 'Ready')?.status ?? 'True'
     const labels = { ...kubeletLabels(object.metadata.name), ...object.metadata.labels }
-    if (inventory.nodes.length === 0) filled.unshift('not in the manifests')
+    if (inventory.nodes.length === 0) {
+      filled.unshift('not in the manifests')
+      const asked = Object.entries(object.metadata.labels ?? {}).map(([key, value]) => `${key}=${value}`)
+      if (asked.length > 0) filled.push(`labels that pods ask for: ${asked.join(', ')}`)
+    }
     if (filled.length > 0) notes.derive(title, filled.join(', '))
     return {
       node: {
@@ -76,37 +87,18 @@ export function deriveNodes(
   })
 }
 
-/** Nodes that written pods and endpoints name, filled up to three with node-1, node-2, … */
-function defaultNodes(inventory: Inventory): NodeObject[] {
-  const names = new Set<string>()
-  for (const { spec } of inventory.pods) names.add(spec.nodeName ?? '')
-  for (const { endpoints } of inventory.slices) for (const { nodeName } of endpoints) names.add(nodeName ?? '')
-  for (const { subsets = [] } of inventory.endpoints) {
-    for (const { addresses = [], notReadyAddresses = [] } of subsets) {
-      for (const { nodeName } of [...addresses, ...notReadyAddresses]) names.add(nodeName ?? '')
-    }
+/** Node name → the addresses that its pods' status.hostIP gives, one a family. */
+function hostIpsOf({ pods }: Inventory): ReadonlyMap<string, readonly string[]> {
+  const found = new Map<string, string[]>()
+  for (const { spec, status } of pods) {
+    const name = spec.nodeName ?? ''
+    const ip = status?.hostIP ?? ''
+    if (name === '' || ip === '') continue
+    const known = found.get(name)
+    if (known === undefined) found.set(name, [ip])
+    else if (!known.some((other) => ipFamily(other) === ipFamily(ip))) known.push(ip)
   }
-  names.delete('')
-  for (let i = 1; names.size < DEFAULT_NODE_COUNT; i++) names.add(`node-${i}`)
-  return [...names].sort(byNumber).map((name) => ({
-    apiVersion: 'v1',
-    kind: 'Node',
-    metadata: { name },
-    origin: { file: '', document: 0, item: -1 },
-  }))
-}
-
-const { compare: byNumber } = new Intl.Collator('en', { numeric: true })
-
-function kubeletLabels(name: string): Record<string, string> {
-  return {
-    'kubernetes.io/hostname': name,
-    'kubernetes.io/os': 'linux',
-    'kubernetes.io/arch': 'amd64',
-    // Deprecated since 1.14, and the kubelet still sets them.
-    'beta.kubernetes.io/os': 'linux',
-    'beta.kubernetes.io/arch': 'amd64',
-  }
+  return found
 }
 
 /** InternalIPs first, then ExternalIPs; host names are no addresses. */

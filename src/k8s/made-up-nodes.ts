@@ -1,0 +1,111 @@
+/**
+ * Nodes for manifests that have none: those that pods name, or at least three, with the labels that the pods ask for.
+ *
+ * A cluster that such manifests are for has nodes that suit them; where nothing says which, all of ours do.
+ */
+import type { Inventory, Notes } from './inventory.ts'
+import { kubeletLabels } from './labels.ts'
+import type { NodeObject, PodSpec } from './types.ts'
+import { podMakers, replicasOf } from './workloads.ts'
+
+const DEFAULT_NODE_COUNT = 3
+const HOSTNAME = 'kubernetes.io/hostname'
+const OS = ['kubernetes.io/os', 'beta.kubernetes.io/os']
+
+type Wanted = Readonly<Record<string, string>>
+
+/** Pods that one node takes, by the kubelet's default. */
+const PODS_OF_NODE = 110
+
+/**
+ * Nodes that written pods, endpoints and selectors name. Where pods run on some those are all there are, and a warning says so;
+ * else they are filled up to three, or to as many as the workloads need, with node-1, node-2, …
+ */
+export function madeUpNodes(inventory: Inventory, notes: Notes): NodeObject[] {
+  const wanted = labelsAsked(inventory)
+  const names = namesWritten(inventory)
+  const isDump = inventory.pods.some(({ spec }) => (spec.nodeName ?? '') !== '')
+  if (isDump) {
+    const nodes =
+      names.size === 1 ? 'the one node that pods name is' : `the ${names.size} nodes that pods and endpoints name are`
+    const message = `the manifests hold no Node: ${nodes} taken for all there are; add the output of kubectl get nodes -o yaml`
+    notes.warn('W_NODES_ASSUMED', 'Nodes', message)
+  }
+  for (const one of wanted) if (one[HOSTNAME] !== undefined) names.add(one[HOSTNAME])
+  const count = isDump ? 1 : Math.max(DEFAULT_NODE_COUNT, Math.ceil(podsAsked(inventory) / PODS_OF_NODE))
+  for (let i = 1; names.size < count; i++) names.add(`node-${i}`)
+  const labels = new Map<string, Record<string, string>>([...names].map((name) => [name, {}]))
+  for (const one of wanted) suit(labels, one, wanted)
+  return [...labels.keys()].sort(byNumber).map((name) => ({
+    apiVersion: 'v1',
+    kind: 'Node',
+    metadata: { name, labels: labels.get(name)! },
+    origin: { file: '', document: 0, item: -1 },
+  }))
+}
+
+/** Of workloads but DaemonSets, which have a pod on each node whatever their number. */
+function podsAsked(inventory: Inventory): number {
+  return podMakers(inventory)
+    .filter(({ kind }) => kind !== 'DaemonSet')
+    .reduce((sum, workload) => sum + replicasOf(workload, inventory).count, 0)
+}
+
+const { compare: byNumber } = new Intl.Collator('en', { numeric: true })
+
+function namesWritten(inventory: Inventory): Set<string> {
+  const names = new Set<string>()
+  for (const { spec } of inventory.pods) names.add(spec.nodeName ?? '')
+  for (const { endpoints } of inventory.slices) for (const { nodeName } of endpoints) names.add(nodeName ?? '')
+  for (const { subsets = [] } of inventory.endpoints) {
+    for (const { addresses = [], notReadyAddresses = [] } of subsets) {
+      for (const { nodeName } of [...addresses, ...notReadyAddresses]) names.add(nodeName ?? '')
+    }
+  }
+  names.delete('')
+  return names
+}
+
+/** Gives `wanted` to every node that nothing speaks against: to one where others ask for another value, to a new one where none is left. */
+function suit(labels: Map<string, Record<string, string>>, wanted: Wanted, all: readonly Wanted[]): void {
+  const entries = Object.entries(wanted)
+  const labelOf = (name: string, key: string): string | undefined => labels.get(name)![key] ?? kubeletLabels(name)[key]
+  const names = [...labels.keys()].sort(byNumber)
+  if (names.some((name) => entries.every(([key, value]) => labelOf(name, key) === value))) return
+  const free = names.filter((name) => entries.every(([key, value]) => (labelOf(name, key) ?? value) === value))
+  const isDisputed = entries.some(([key, value]) => all.some((other) => (other[key] ?? value) !== value))
+  if (free.length === 0) {
+    let number = labels.size + 1
+    while (labels.has(`node-${number}`)) number++
+    free.push(`node-${number}`)
+    labels.set(`node-${number}`, {})
+  }
+  for (const name of isDisputed ? free.slice(0, 1) : free) Object.assign(labels.get(name)!, wanted)
+}
+
+/** Each set of labels that pods ask for once, in an order that no file decides; what asks for Windows finds no node here. */
+function labelsAsked({ pods, workloads }: Inventory): Wanted[] {
+  const specs = [
+    ...pods.map(({ spec }) => spec).filter(({ nodeName = '' }) => nodeName === ''),
+    ...workloads.map(({ spec }) => spec.template.spec),
+  ]
+  const sets = new Map<string, Wanted>()
+  for (const spec of specs) {
+    const wanted = labelsOf(spec)
+    if (OS.some((key) => (wanted[key] ?? 'linux') !== 'linux')) continue
+    const entries = Object.entries(wanted).sort(([a], [b]) => (a < b ? -1 : 1))
+    if (entries.length > 0) sets.set(JSON.stringify(entries), Object.fromEntries(entries))
+  }
+  return [...sets.keys()].sort().map((key) => sets.get(key)!)
+}
+
+/** nodeSelector, and of required node affinity the first way to meet it. */
+function labelsOf({ nodeSelector, affinity }: PodSpec): Wanted {
+  const [term] = affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms ?? []
+  const required = (term?.matchExpressions ?? []).flatMap(({ key, operator, values = [] }): [string, string][] => {
+    if (operator === 'In' && values[0] !== undefined) return [[key, values[0]]]
+    return operator === 'Exists' ? [[key, '']] : []
+  })
+  // Exists takes any value, so that of another selector as well; a selector's own value counts.
+  return { ...Object.fromEntries(required), ...nodeSelector }
+}
