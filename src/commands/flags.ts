@@ -55,6 +55,9 @@ export const REPLAY_FLAGS: Flags = {
   seed: value("what every random choice is a function of (default: the trace's)"),
   model: value('constants of the path-latency model, a JSON or YAML file'),
   threshold: value("a condition on the report, such as 'runs[policy=local].connections.failed == 0'; repeatable"),
+  'dump-conntrack': value(
+    'NODE@SECONDS: the conntrack table of a node at that time of the trace, as conntrack -L prints it; =FILE writes it there',
+  ),
   output: value(
     'text, json, markdown, junit (thresholds as test cases), gha or gha-bigger (github-action-benchmark), or FORMAT=FILE; repeatable (default text)',
     { alias: 'o' },
@@ -121,6 +124,19 @@ export const RULES_FLAGS: Flags = {
     { alias: 'o' },
   ),
   'disable-warning': DISABLE_WARNING,
+  quiet: QUIET,
+}
+
+export const CONNTRACK_FLAGS: Flags = {
+  manifests: { ...MANIFESTS, demandOption: 'conntrack needs -f MANIFESTS' },
+  against: value(
+    'what conntrack -L printed (with or without -o extended), or /proc/net/nf_conntrack; - for standard input; repeatable',
+    { demandOption: 'conntrack needs --against FILE, what conntrack -L printed' },
+  ),
+  node: value('the node whose table it is (default: the only one)'),
+  max: value('nf_conntrack_max of the node (default: what kube-proxy sets there)'),
+  rate: value('what would be left at so many connections a second more, such as 500/s'),
+  output: value('text or json, or FORMAT=FILE; repeatable (default text)', { alias: 'o' }),
   quiet: QUIET,
 }
 
