@@ -12,9 +12,11 @@ import {
   ADDRESS_CLUSTER_IP,
   ADDRESS_DETECTED,
   ADDRESS_IN_SERVICE_CIDR,
+  ADDRESS_KEEPS_SOURCE,
   ADDRESS_LOOPBACK,
   ADDRESS_NODE,
   ADDRESS_NODE_PORTS,
+  ADDRESS_ON_EVERY_NODE,
   ADDRESS_POD,
   ADDRESS_POD_RANGE,
   DETECTOR_CLUSTER_CIDR,
@@ -26,6 +28,7 @@ import {
   FRONTEND_EXTERNAL_IP,
   FRONTEND_HEALTH_CHECK,
   FRONTEND_LOAD_BALANCER_IP,
+  FRONTEND_NODE_PORT,
   familyOf,
   frontendHash,
   MODE_IPTABLES,
@@ -139,9 +142,7 @@ export function findFrontend(rules: RuleColumns, address: number, port: number, 
 /** How the source looks from a node: the detector's word comes first, as its rule does. */
 export function classifySource(rules: RuleColumns, node: number, source: number): number {
   if (isDetected(rules, node, source)) return SOURCE_POD
-  const flags = rules.addressFlags[source]
-  const own = (flags & ADDRESS_NODE) !== 0 && rules.addressNode[source] === node
-  return own || (flags & ADDRESS_LOOPBACK) !== 0 ? SOURCE_NODE : SOURCE_EXTERNAL
+  return isOwnAddress(rules, node, source) ? SOURCE_NODE : SOURCE_EXTERNAL
 }
 
 /** Whether the local-traffic detector takes a source for a pod; a node's address in the cluster CIDR counts too. */
@@ -166,7 +167,60 @@ function hasDetector(rules: RuleColumns): boolean {
 /** Whether a packet to this address is delivered on the node itself (INPUT) and is not sent on. */
 export function isOwnAddress(rules: RuleColumns, node: number, address: number): boolean {
   const flags = rules.addressFlags[address]
-  return ((flags & ADDRESS_NODE) !== 0 && rules.addressNode[address] === node) || (flags & ADDRESS_LOOPBACK) !== 0
+  return (flags & (ADDRESS_LOOPBACK | ADDRESS_ON_EVERY_NODE)) !== 0 || isNodesAddress(rules, node, address)
+}
+
+/** Whether an interface of the node's own has it, kube-ipvs0 apart. */
+function isNodesAddress(rules: RuleColumns, node: number, address: number): boolean {
+  return (rules.addressFlags[address] & ADDRESS_NODE) !== 0 && rules.addressNode[address] === node
+}
+
+/**
+ * The source that a socket of the node itself has which nobody bound: to an address on kube-ipvs0 it is that very address, as the
+ * local routing table says. Other destinations leave it.
+ * Source: kube-proxy binds what it serves to a dummy device unless another interface has it (pkg/proxy/ipvs/proxier.go).
+ */
+export function sourceOfSocket(rules: RuleColumns, node: number, source: number, destination: number): number {
+  const isBound =
+    (rules.addressFlags[destination] & ADDRESS_ON_EVERY_NODE) !== 0 && !isNodesAddress(rules, node, destination)
+  return isBound && isNodesAddress(rules, node, source) ? destination : source
+}
+
+/** The network plugin's masquerade: pods' packets to what no pod has, unless it is told to leave them. */
+export function leavesPods(rules: RuleColumns, source: number, destination: number): boolean {
+  return (
+    rules.settings[SETTING_EGRESS_MASQUERADE] !== 0 &&
+    (rules.addressFlags[source] & (ADDRESS_POD | ADDRESS_NODE | ADDRESS_KEEPS_SOURCE)) === ADDRESS_POD &&
+    (rules.addressFlags[destination] & ADDRESS_POD_RANGE) === 0
+  )
+}
+
+/** MASQUERADE_HAIRPIN where the endpoint is the client itself; ipvs looks for that among the node's own endpoints alone. */
+export function hairpinMark(rules: RuleColumns, node: number, source: number, endpoint: number): number {
+  const isItself = rules.endpointAddress[endpoint] === source
+  const isMarked = rules.settings[SETTING_MODE] !== MODE_IPVS || rules.endpointNode[endpoint] === node
+  return isItself && isMarked ? MASQUERADE_HAIRPIN : 0
+}
+
+/** What a translated packet meets at its endpoint: whoever has the address; */
+export const MEETS_ENDPOINT = 0
+/** a node port of the node that translated, where nobody listens; */
+export const MEETS_NOBODY = 1
+/** the node port rules of another node; */
+export const MEETS_NODE_PORT = 2
+/** nobody, since the address is a Service's. */
+export const MEETS_SERVICE = 3
+
+/** A packet is translated once on a node. Cost: one look at the flags for pods; one probe for addresses of nodes. */
+export function whatItMeets(rules: RuleColumns, node: number, endpoint: number, protocol: number): number {
+  const address = rules.endpointAddress[endpoint]
+  const flags = rules.addressFlags[address]
+  if ((flags & (ADDRESS_NODE | ADDRESS_CLUSTER_IP | ADDRESS_ON_EVERY_NODE)) === 0) return MEETS_ENDPOINT
+  if ((flags & ADDRESS_NODE) === 0) return MEETS_SERVICE
+  if ((flags & ADDRESS_NODE_PORTS) === 0) return MEETS_ENDPOINT
+  const frontend = findFrontend(rules, nodePortAddress(rules, address), rules.endpointPort[endpoint], protocol)
+  if (frontend < 0 || rules.frontendKind[frontend] !== FRONTEND_NODE_PORT) return MEETS_ENDPOINT
+  return rules.addressNode[address] === node ? MEETS_NOBODY : MEETS_NODE_PORT
 }
 
 /**
@@ -187,20 +241,15 @@ export function masqueradeTowards(
   marks: number,
 ): number {
   if (isOwnAddress(rules, node, backend)) return isOwnAddress(rules, node, source) ? marks : 0
-  if (marks !== 0 || rules.settings[SETTING_EGRESS_MASQUERADE] === 0) return marks
-  const from = rules.addressFlags[source]
-  const to = rules.addressFlags[backend]
-  const leaves =
-    (from & (ADDRESS_POD | ADDRESS_NODE)) === ADDRESS_POD &&
-    (to & ADDRESS_POD_RANGE) === 0 &&
-    ((to & ADDRESS_NODE) !== 0 || rules.addressNode[backend] < 0)
-  return leaves ? MASQUERADE_EGRESS : 0
+  if (marks !== 0 || !leavesPods(rules, source, backend)) return marks
+  const isPods = (rules.addressFlags[backend] & ADDRESS_NODE) === 0 && rules.addressNode[backend] >= 0
+  return isPods ? 0 : MASQUERADE_EGRESS
 }
 
 /** The address that masquerading takes on a node: that of the interface towards the endpoint. */
 export function masqueradeAddress(rules: RuleColumns, node: number, endpoint: number, family: number): number {
-  const overBridge =
-    rules.endpointNode[endpoint] === node && !isOwnAddress(rules, node, rules.endpointAddress[endpoint])
+  const backend = rules.endpointAddress[endpoint]
+  const overBridge = rules.addressNode[backend] === node && !isOwnAddress(rules, node, backend)
   return (overBridge ? rules.nodeLocalEgress : rules.nodeRemoteEgress)[node * 2 + family]
 }
 
@@ -281,7 +330,7 @@ export function decide(
   out.servicePort = -1
   out.frontend = frontendAt(rules, node, destination, port, protocol, exact)
   if (out.frontend < 0) {
-    undecided(rules, mode, destination, out)
+    undecided(rules, mode, node, destination, out)
     return
   }
   const kind = rules.frontendKind[out.frontend]
@@ -357,9 +406,14 @@ function frontendAt(
 }
 
 /** No Service at this address and port. */
-function undecided(rules: RuleColumns, mode: number, destination: number, out: Decision): void {
+function undecided(rules: RuleColumns, mode: number, node: number, destination: number, out: Decision): void {
   const flags = rules.addressFlags[destination]
-  if ((flags & ADDRESS_CLUSTER_IP) !== 0 && mode !== MODE_IPTABLES) {
+  // ipvs refuses what it does not serve at all addresses that it has bound, nftables at cluster IPs.
+  const isGuarded =
+    mode === MODE_NFTABLES
+      ? (flags & ADDRESS_CLUSTER_IP) !== 0
+      : (flags & ADDRESS_ON_EVERY_NODE) !== 0 && !isNodesAddress(rules, node, destination)
+  if (isGuarded) {
     out.action = ACTION_REJECT
     out.reason = REASON_NO_SUCH_PORT
   } else if (

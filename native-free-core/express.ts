@@ -46,9 +46,11 @@ import {
   createDecision,
   decide,
   findFrontend,
-  MASQUERADE_HAIRPIN,
+  hairpinMark,
+  MEETS_ENDPOINT,
   masqueradeAddress,
   masqueradeTowards,
+  whatItMeets,
 } from './decide.ts'
 import {
   alignedWords,
@@ -364,7 +366,8 @@ export function createExpress(parts: ExpressParts): Express {
     const { seed } = slowPath
     const word = plans[p + PLAN_WORD]
     const backend = rules.endpointAddress[endpoint]
-    const marks = plans[p + PLAN_MASQUERADE] | (backend === source ? MASQUERADE_HAIRPIN : 0)
+    const marks = plans[p + PLAN_MASQUERADE] | hairpinMark(rules, node, source, endpoint)
+    if (whatItMeets(rules, node, endpoint, protocol) !== MEETS_ENDPOINT) plans[p + PLAN_STATE] = REFUSED
     const masquerade = masqueradeTowards(rules, node, source, backend, marks)
     let seen = source
     let seenPort = ports >>> 16
@@ -408,7 +411,7 @@ export function createExpress(parts: ExpressParts): Express {
     const replyHash = plans[p + PLAN_REPLY_HASH]
     const endpoint = plans[p + PLAN_ENDPOINT]
     const backend = rules.endpointAddress[endpoint]
-    const backendNode = rules.endpointNode[endpoint]
+    const backendNode = rules.addressNode[backend]
     const seen = plans[p + PLAN_SEEN]
     const masquerade = plans[p + PLAN_MASQUERADE]
     const masquerades = masquerade !== 0

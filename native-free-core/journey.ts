@@ -6,8 +6,9 @@
  * `express.ts` does the ordinary cases in one run, with the same result.
  * Cost: 0.5 to 0.9 µs for a connection on one node, by the size of its table; allocates nothing.
  */
-import { LINE_CLIENT, LINE_DESTINATION, LINE_PORTS, LINE_SHIFT } from './connection.ts'
+import { LINE_CLIENT, LINE_DESTINATION, LINE_PORTS } from './connection.ts'
 import { CLASS_NONE, CLASS_SYN, ESTABLISHED, INVALID, initialState, REOPEN } from './conntrack.ts'
+import { Cores, type Lanes } from './cores.ts'
 import {
   ACTION_DNAT,
   ACTION_NONE,
@@ -15,10 +16,16 @@ import {
   type Decision,
   decide,
   findFrontend,
+  hairpinMark,
+  leavesPods,
   MASQUERADE_EGRESS,
-  MASQUERADE_HAIRPIN,
+  MEETS_NOBODY,
+  MEETS_NODE_PORT,
+  MEETS_SERVICE,
   masqueradeAddress,
   masqueradeTowards,
+  sourceOfSocket,
+  whatItMeets,
 } from './decide.ts'
 import {
   ENTRY_ENDPOINT,
@@ -61,7 +68,7 @@ import {
   ADDRESS_DETECTED,
   ADDRESS_IN_SERVICE_CIDR,
   ADDRESS_NODE,
-  ADDRESS_POD,
+  ADDRESS_ON_EVERY_NODE,
   ADDRESS_POD_RANGE,
   DESTINATION_NAME,
   DESTINATION_SERVICE,
@@ -72,7 +79,6 @@ import {
   type RuleColumns,
   SETTING_BALANCER_NANOS,
   SETTING_CLIENT_NANOS,
-  SETTING_EGRESS_MASQUERADE,
   SETTING_LOCAL_DELIVERY_NANOS,
   SETTING_MODE,
   SETTING_NODES,
@@ -84,25 +90,18 @@ import { Tracker, type TrackerParts } from './tracker.ts'
 import {
   REASON_BACKEND_GONE,
   REASON_CONNTRACK_FULL,
+  REASON_ENDPOINT_IS_SERVICE,
   REASON_INSERT_FAILED,
   REASON_INVALID_STATE,
   REASON_NO_HEALTHY_NODE,
   REASON_NO_IPVS_CONNECTION,
   REASON_NO_ROUTE,
   REASON_NO_SERVICE,
+  REASON_NOBODY_LISTENS,
   REASON_NONE,
   REASON_REPLY_BYPASSES_NAT,
   REASON_SNAT_PORTS_EXHAUSTED,
 } from './verdict.ts'
-
-/** Lanes of a trace that hold flows dealt out one by one, as receive-side scaling deals them out to cores. */
-export interface Lanes {
-  /** Of the whole trace: a power of two. */
-  readonly count: number
-  /** Numbers of the lanes here; by their place the first line of each, and the number of lines at the end. */
-  readonly lane: Int32Array
-  readonly firstLine: Int32Array
-}
 
 const UNKNOWN = -2
 
@@ -115,15 +114,12 @@ export interface JourneyParts extends TrackerParts {
 }
 
 export class Journey implements Carrier {
-  private readonly parts: JourneyParts
   rules!: RuleColumns
   result: Float64Array = new Float64Array(0)
   layout!: ResultLayout
   seed = 0
   wire: Wire = NO_WIRE
-  /** By node: receive-side scaling spreads flows by lane over so many cores (a power of two), less 1; and from there on by hash. */
-  private readonly laneCores: Int32Array
-  private readonly hashCores: Int32Array
+  private readonly cores: Cores
   readonly tracker: Tracker
   readonly selector: Selector
   /** Where packets come in, whatever their addresses say: for `explain --node`; -1 for the model's own choice. */
@@ -157,14 +153,12 @@ export class Journey implements Carrier {
   protected staysOn = -1
 
   constructor(parts: JourneyParts) {
-    this.parts = parts
     this.tracker = new Tracker(parts)
     this.selector = new Selector(this.tracker, parts.shards, parts.nodes)
     this.entries = parts.table.entries
     this.lines = parts.lines
     this.third = parts.thirdEntries
-    this.laneCores = new Int32Array(parts.nodes)
-    this.hashCores = new Int32Array(parts.nodes).fill(1)
+    this.cores = new Cores(parts.lanes, parts.nodes)
   }
 
   /** Takes up a rule set: at the start of a run, and when the cluster has changed. */
@@ -172,38 +166,12 @@ export class Journey implements Carrier {
     this.rules = rules
     this.tracker.rules = rules
     this.selector.rules = rules
-    this.spread()
-  }
-
-  /**
-   * Which flows share a core. By hash alone where lanes say nothing about flows; else also by lane, as far as the numbers of
-   * lanes and cores have a power of two in common: then a core has its flows from few lanes, and threads need not wait for each other.
-   */
-  private spread(): void {
-    const { lanes } = this.parts
-    this.rules.nodeCores.forEach((cores, node) => {
-      let common = 1
-      while (lanes !== null && cores % (common * 2) === 0 && lanes.count % (common * 2) === 0) common *= 2
-      this.laneCores[node] = common - 1
-      this.hashCores[node] = cores / common
-    })
+    this.cores.take(rules)
   }
 
   /** The core of a node that takes a flow. @param hash any word; its low 8 bits count */
   core(node: number, hash: number, line: number): number {
-    const own = this.laneCores[node]
-    const byHash = ((hash & 255) * this.hashCores[node]) >> 8
-    return own === 0 ? byHash : (this.laneOf(line) & own) + (own + 1) * byHash
-  }
-
-  /** The lane that a line is in; a line behind those of the trace is of its shard's. */
-  private laneOf(line: number): number {
-    const { firstLine, lane } = this.parts.lanes!
-    const number = line >> LINE_SHIFT
-    if (number >= firstLine[firstLine.length - 1]) return this.tracker.shard
-    let i = 0
-    while (firstLine[i + 1] <= number) i++
-    return lane[i]
+    return this.cores.of(node, hash, line, this.tracker.shard)
   }
 
   /** A packet sets out: what it looks like, and the random word of its connection. */
@@ -244,7 +212,7 @@ export class Journey implements Carrier {
   protected travel(line: number, meant: number): number {
     const { rules } = this
     const wantsService = this.meansService(meant)
-    const home = this.entryOverride >= 0 ? this.entryOverride : rules.addressNode[this.source]
+    const home = this.homeOfSource()
     this.clientNode = this.clientNodeOf(home)
     const { settings } = rules
     let node = home
@@ -261,12 +229,13 @@ export class Journey implements Carrier {
       }
     }
     this.entered = node
+    if (home >= 0) this.leaveSocket(line, home)
     let reason = this.translate(node)
     if (reason >= 0) return reason
     // No rule here. The address may belong to another node, which then sees a packet from a pod or node of the cluster.
     const owner = rules.addressNode[this.destination]
     if (owner >= 0 && owner !== node && (rules.addressFlags[this.destination] & ADDRESS_NODE) !== 0) {
-      reason = this.passPlain(node, this.leavesCluster())
+      reason = this.passPlain(node, leavesPods(rules, this.source, this.destination))
       if (reason !== REASON_NONE) return reason
       this.path.forwardNanos += propagationBetween(rules, node, owner)
       reason = this.translate(owner)
@@ -277,7 +246,7 @@ export class Journey implements Carrier {
     if (wantsService) return REASON_NO_SERVICE
     // Straight to a pod, to this node itself, or out of the cluster.
     const away = owner >= 0 && owner !== node
-    reason = this.passPlain(node, owner < 0 && this.leavesCluster())
+    reason = this.passPlain(node, owner < 0 && leavesPods(rules, this.source, this.destination))
     if (reason !== REASON_NONE) return reason
     if (meant === DESTINATION_NAME && nobodyAt(rules, this.destination, this.endpoint)) return REASON_BACKEND_GONE
     if (away) {
@@ -287,6 +256,25 @@ export class Journey implements Carrier {
     }
     this.path.forwardNanos += owner >= 0 ? settings[SETTING_LOCAL_DELIVERY_NANOS] : settings[SETTING_CLIENT_NANOS]
     return REASON_NONE
+  }
+
+  /** Where the packet begins: with `entryOverride` there, a pod's or node's on its node, -1 outside. */
+  private homeOfSource(): number {
+    if (this.entryOverride >= 0) return this.entryOverride
+    const { addressFlags, addressNode } = this.rules
+    // A socket of the host with an address that every node has is where its connection was.
+    const isHosts = this.staysOn >= 0 && (addressFlags[this.source] & ADDRESS_ON_EVERY_NODE) !== 0
+    return isHosts ? this.staysOn : addressNode[this.source]
+  }
+
+  /** A packet of the node's own has the source that its socket was given; the line is a connection from there. */
+  private leaveSocket(line: number, node: number): void {
+    const source = sourceOfSocket(this.rules, node, this.source, this.destination)
+    if (source === this.source) return
+    this.source = source
+    // Answers come back to the node only from its own pods: every other node has the address too.
+    this.clientNode = -1
+    if (line >= 0) this.lines[line + LINE_CLIENT] = source
   }
 
   /** Whether it is addressed to a balancer outside the cluster that ends connections. */
@@ -361,17 +349,6 @@ export class Journey implements Carrier {
     lines[line + LINE_PORTS] = this.packetPorts
   }
 
-  /** A pod's traffic to the outside is masqueraded by the network plugin where that is modelled. */
-  private leavesCluster(): boolean {
-    const { rules } = this
-    return (
-      rules.settings[SETTING_EGRESS_MASQUERADE] !== 0 &&
-      (rules.addressFlags[this.source] & ADDRESS_POD) !== 0 &&
-      (rules.addressFlags[this.source] & ADDRESS_NODE) === 0 &&
-      (rules.addressFlags[this.destination] & ADDRESS_POD_RANGE) === 0
-    )
-  }
-
   /**
    * The packet meets a node's rules.
    * @returns -1 when no rule is for it, else a reason (REASON_NONE: translated and on its way to the endpoint's node)
@@ -402,14 +379,28 @@ export class Journey implements Carrier {
       this.count(node, this.selector.lastAffinity === 0 ? NODE_AFFINITY_MISSES : NODE_AFFINITY_HITS, 1)
     }
     const backend = rules.endpointAddress[endpoint]
-    const backendNode = rules.endpointNode[endpoint]
-    const marks = decision.masquerade | (backend === this.source ? MASQUERADE_HAIRPIN : 0)
+    const meets = whatItMeets(rules, node, endpoint, this.protocol)
+    if (meets === MEETS_NOBODY) return REASON_NOBODY_LISTENS
+    if (meets === MEETS_SERVICE || (meets === MEETS_NODE_PORT && this.path.hops > 0)) return REASON_ENDPOINT_IS_SERVICE
+    const marks = decision.masquerade | hairpinMark(rules, node, this.source, endpoint)
     const masquerade = masqueradeTowards(rules, node, this.source, backend, marks)
+    const toItself = backend === this.source && masquerade === 0 && rules.addressNode[backend] === node
     const reason = this.insertTranslated(node, nodeProtocol, hash, endpoint, masquerade !== 0)
     if (reason !== REASON_NONE) return reason
     this.path.masqueraded |= masquerade
     this.endpoint = endpoint
-    return this.reachBackend(node, backendNode, masquerade !== 0)
+    // A pod answers a packet from its own address to itself.
+    if (toItself) return REASON_REPLY_BYPASSES_NAT
+    if (meets === MEETS_NODE_PORT) return this.translateAgain(node, rules.addressNode[backend])
+    return this.reachBackend(node, rules.addressNode[backend], masquerade !== 0)
+  }
+
+  /** The endpoint is a node port of another node, whose rules take the packet as one from outside. */
+  private translateAgain(node: number, owner: number): number {
+    this.path.forwardNanos += propagationBetween(this.rules, node, owner)
+    this.frontend = UNKNOWN
+    const reason = this.translate(owner)
+    return reason < 0 ? this.passPlain(owner, false) : reason
   }
 
   /** From the node that translated to the endpoint's own. */

@@ -151,6 +151,10 @@ export const ADDRESS_POD_RANGE = 512
 export const ADDRESS_IPV6 = 1024
 /** Some pod or endpoint has it: packets to it are answered. */
 export const ADDRESS_LIVE = 2048
+/** ipvs: bound to kube-ipvs0, so that every node takes it for its own; of a node's own address every other node does. */
+export const ADDRESS_ON_EVERY_NODE = 4096
+/** Of a pod: the network plugin leaves its packets to the outside as they are. */
+export const ADDRESS_KEEPS_SOURCE = 8192
 
 /** Stand for "any address of this node that serves node ports" in the frontend table; each family has rules of its own. */
 export const NODE_PORT_ADDRESS = -2

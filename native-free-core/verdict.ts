@@ -38,6 +38,8 @@ export const REASON_NAME_NOT_RESOLVED = 19
 export const REASON_DNS_LOST = 20
 export const REASON_POD_QUEUE_FULL = 21
 export const REASON_NO_IPVS_CONNECTION = 22
+export const REASON_NOBODY_LISTENS = 23
+export const REASON_ENDPOINT_IS_SERVICE = 24
 
 export interface Reason {
   readonly code: number
@@ -95,7 +97,7 @@ export const REASONS: readonly Reason[] = [
     code: REASON_NO_SUCH_PORT,
     name: 'no-such-port',
     verdict: REJECT,
-    sentence: 'the cluster IP exists but no Service uses this port and protocol',
+    sentence: 'the address is a Service’s, but no Service uses this port and protocol',
   },
   {
     code: REASON_UNALLOCATED_CLUSTER_IP,
@@ -180,6 +182,19 @@ export const REASONS: readonly Reason[] = [
     name: 'no-ipvs-connection',
     verdict: REJECT,
     sentence: 'ipvs has forgotten the connection and makes a new one for a SYN only; the node answers with a RST',
+  },
+  {
+    code: REASON_NOBODY_LISTENS,
+    name: 'nobody-listens',
+    verdict: REJECT,
+    sentence:
+      'the endpoint is a node port of the node that translates: a packet is translated once, and nobody listens on the port itself',
+  },
+  {
+    code: REASON_ENDPOINT_IS_SERVICE,
+    name: 'endpoint-is-service',
+    verdict: DROP,
+    sentence: 'the endpoint is itself an address of a Service: a packet is translated once, and nobody has the address',
   },
 ]
 

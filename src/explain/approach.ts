@@ -15,7 +15,6 @@ import {
   ADDRESS_IN_SERVICE_CIDR,
   ADDRESS_LOOPBACK,
   ADDRESS_NODE,
-  ADDRESS_POD,
   ADDRESS_POD_RANGE,
   createDecision,
   type Decision,
@@ -24,11 +23,12 @@ import {
   FRONTEND_LOAD_BALANCER_IP,
   familyOf,
   findFrontend,
+  leavesPods,
   REASON_NO_HEALTHY_NODE,
   REASON_NO_ROUTE,
   REASON_NONE,
   type RuleColumns,
-  SETTING_EGRESS_MASQUERADE,
+  sourceOfSocket,
 } from '../../native-free-core/index.ts'
 import type { Announced } from '../k8s/cluster.ts'
 import type { ExplainContext } from './context.ts'
@@ -70,23 +70,12 @@ export interface Approach {
   readonly steps: readonly Step[]
 }
 
-/** A pod's traffic to the outside is masqueraded by the network plugin. */
-export function leavesCluster(rules: RuleColumns, source: number, destination: number): boolean {
-  const flags = rules.addressFlags[source]!
-  return (
-    rules.settings[SETTING_EGRESS_MASQUERADE] !== 0 &&
-    (flags & ADDRESS_POD) !== 0 &&
-    (flags & ADDRESS_NODE) === 0 &&
-    (rules.addressFlags[destination]! & ADDRESS_POD_RANGE) === 0
-  )
-}
-
 export function approach(context: ExplainContext, question: PacketQuestion): Approach {
   const { rules } = context
   const steps: Step[] = []
   const decision = createDecision()
   const packet = { ...question }
-  const clientNode = clientNodeOf(rules, question)
+  let clientNode = clientNodeOf(rules, question)
   let balanced = false
   const end = (node: number, lost = REASON_NONE): Approach => ({
     ...packet,
@@ -99,6 +88,13 @@ export function approach(context: ExplainContext, question: PacketQuestion): App
     if (entry.node < 0) return end(-1, entry.lost)
     node = entry.node
     balanced = entry.balanced
+  } else {
+    const step = leaveSocket(context, packet, node)
+    if (step !== null) {
+      steps.push(step)
+      // Answers come back to the node only from its own pods.
+      clientNode = -1
+    }
   }
   decide(rules, node, packet.source, packet.destination, packet.port, packet.protocol, decision)
   const owner = rules.addressNode[packet.destination]!
@@ -112,6 +108,22 @@ export function approach(context: ExplainContext, question: PacketQuestion): App
   steps.push(onward(context, packet, node, owner))
   decide(rules, owner, packet.source, packet.destination, packet.port, packet.protocol, decision)
   return end(owner)
+}
+
+/** The host's own socket in ipvs mode. @returns null where the source stays what it is */
+function leaveSocket(
+  context: ExplainContext,
+  packet: { source: number; readonly destination: number },
+  node: number,
+): Step | null {
+  const { rules, registry } = context
+  const source = sourceOfSocket(rules, node, packet.source, packet.destination)
+  if (source === packet.source) return null
+  const address = registry.addressText(packet.destination)
+  const before = registry.addressText(packet.source)
+  packet.source = source
+  const detail = `ipvs: ${address} is bound to kube-ipvs0 here as on every node, so a socket that nobody bound has it as its source, in place of ${before}`
+  return { at: `node ${context.nodeName(node)}`, stage: 'route', detail }
 }
 
 /** Its own node, or the one where a packet with a pod's source is said to be seen. */
@@ -131,7 +143,7 @@ function onward(
   const { rules, registry } = context
   const address = registry.addressText(packet.destination)
   let detail = `${address} is an address of node ${context.nodeName(owner)}: the packet goes there untranslated and is decided there`
-  if (leavesCluster(rules, packet.source, packet.destination)) {
+  if (leavesPods(rules, packet.source, packet.destination)) {
     const before = registry.addressText(packet.source)
     packet.source = rules.nodeRemoteEgress[node * 2 + familyOf(rules, packet.destination)]!
     detail += `; the network plugin masquerades pod traffic out of the pod range, so ${before} arrives there as ${registry.addressText(packet.source)}`

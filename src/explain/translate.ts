@@ -3,8 +3,10 @@
  * endpoint's node, and what the pod sees.
  */
 import {
+  ADDRESS_ON_EVERY_NODE,
   FRONTEND_CLUSTER_IP,
   familyOf,
+  hairpinMark,
   isOwnAddress,
   MASQUERADE_ALL,
   MASQUERADE_EGRESS,
@@ -12,9 +14,13 @@ import {
   MASQUERADE_HAIRPIN,
   MASQUERADE_NODE,
   MASQUERADE_OFF_CLUSTER,
+  MEETS_ENDPOINT,
+  MEETS_NOBODY,
+  MEETS_NODE_PORT,
   masqueradeAddress,
   masqueradeTowards,
   SETTING_MASQUERADE_ALL,
+  whatItMeets,
 } from '../../native-free-core/index.ts'
 import type { Approach } from './approach.ts'
 import type { ExplainContext } from './context.ts'
@@ -62,7 +68,7 @@ export function isHairpin({ context, way }: Scene, endpoint: number): boolean {
 /** MASQUERADE_* bits that count towards an endpoint. */
 function masqueradeBits(scene: Scene, endpoint: number): number {
   const { context, way } = scene
-  const marks = way.decision.masquerade | (isHairpin(scene, endpoint) ? MASQUERADE_HAIRPIN : 0)
+  const marks = way.decision.masquerade | hairpinMark(context.rules, way.node, way.source, endpoint)
   return masqueradeTowards(context.rules, way.node, way.source, context.rules.endpointAddress[endpoint]!, marks)
 }
 
@@ -75,11 +81,43 @@ function isDeliveredHere({ context, way }: Scene, endpoint: number): boolean {
   return isOwnAddress(context.rules, way.node, context.rules.endpointAddress[endpoint]!)
 }
 
+/** The node that has the endpoint's address, whatever its EndpointSlice says; -1 for none. */
+function nodeOf({ context: { rules } }: Scene, endpoint: number): number {
+  return rules.addressNode[rules.endpointAddress[endpoint]!]!
+}
+
+function whatMeets({ context, way }: Scene, endpoint: number): number {
+  return whatItMeets(context.rules, way.node, endpoint, way.protocol)
+}
+
+/** Whether the connection fails at this endpoint for what its address is. */
+export function isDeadEnd(scene: Scene, endpoint: number): boolean {
+  const meets = whatMeets(scene, endpoint)
+  return meets !== MEETS_ENDPOINT && meets !== MEETS_NODE_PORT
+}
+
+/** What an endpoint's address is besides, where that is of consequence; '' where it is not. */
+function meetingText(scene: Scene, endpoint: number): string {
+  const { context } = scene
+  const text = context.registry.endpointText(endpoint)
+  switch (whatMeets(scene, endpoint)) {
+    case MEETS_ENDPOINT:
+      return ''
+    case MEETS_NOBODY:
+      return `${text} is a node port of this node itself, but a packet is translated once: nobody listens on the port, and it is refused`
+    case MEETS_NODE_PORT:
+      return `${text} is a node port of node ${context.nodeName(nodeOf(scene, endpoint))}, whose rules translate it once more`
+    default:
+      return `${text} is itself an address of a Service: nothing translates it a second time, and the packet is lost`
+  }
+}
+
 /** The reply of an endpoint on another node does not come back through this one, so nobody translates it back. */
 export function losesReply(scene: Scene, endpoint: number): boolean {
-  const { context, way } = scene
-  const node = context.rules.endpointNode[endpoint]!
-  return node >= 0 && node !== way.node && !isMasqueraded(scene, endpoint) && way.clientNode !== way.node
+  const { way } = scene
+  if (isMasqueraded(scene, endpoint) || whatMeets(scene, endpoint) !== MEETS_ENDPOINT) return false
+  const node = nodeOf(scene, endpoint)
+  return isHairpin(scene, endpoint) || (node >= 0 && node !== way.node && way.clientNode !== way.node)
 }
 
 /** @param done  what really happened; null: any endpoint of the set may be taken */
@@ -132,9 +170,8 @@ function seenText(context: ExplainContext, done: Done): string {
 
 /** The node's addresses towards a set of endpoints: one for its own pods, one for everything else. */
 function egressText(scene: Scene, endpoints: readonly number[]): string {
-  const { registry, rules } = scene.context
-  const overBridge = (one: number): boolean =>
-    rules.endpointNode[one] === scene.way.node && !isDeliveredHere(scene, one)
+  const { registry } = scene.context
+  const overBridge = (one: number): boolean => nodeOf(scene, one) === scene.way.node && !isDeliveredHere(scene, one)
   const local = endpoints.find(overBridge)
   const remote = endpoints.find((one) => !overBridge(one))
   const texts = [local, remote].flatMap((one) =>
@@ -188,10 +225,10 @@ function whyNot(scene: Scene, kept: readonly number[]): string {
 /** Endpoints by the node they are on, as hops. */
 function hopSteps(scene: Scene, done: Done | null): Step[] {
   const { context, way } = scene
-  const { rules, registry } = context
+  const { registry } = context
   const byNode = new Map<number, string[]>()
   for (const endpoint of endpointsOf(scene, done)) {
-    const node = rules.endpointNode[endpoint]!
+    const node = nodeOf(scene, endpoint)
     byNode.set(node, [...(byNode.get(node) ?? []), registry.endpointText(endpoint)])
   }
   const own = byNode.get(way.node) ?? []
@@ -201,6 +238,7 @@ function hopSteps(scene: Scene, done: Done | null): Step[] {
     const where = node < 0 ? 'on no known node, straight to its address' : `one hop to node ${context.nodeName(node)}`
     parts.push(`${listed(endpoints)}: ${where}`)
   }
+  parts.push(...endpointsOf(scene, done).flatMap((endpoint) => meetingText(scene, endpoint) || []))
   return [{ at: `node ${context.nodeName(way.node)}`, stage: 'route', detail: parts.join('; ') }]
 }
 
@@ -229,10 +267,21 @@ function deliverStep(scene: Scene, done: Done | null): Step {
       : masqueraded.length < endpoints.length
         ? `sees the client as ${client}, or as ${egressText(scene, masqueraded)} where it is ${masqueraded.every((one) => masqueradeBits(scene, one) === MASQUERADE_HAIRPIN) ? 'the client itself' : 'masqueraded'}`
         : `sees ${seenInstead(done === null ? egressText(scene, endpoints) : seenText(context, done), client)}`
+  return { at, stage: 'deliver', detail: `${sees}${lostText(scene, endpoints, client)}` }
+}
+
+/** Endpoints whose answers do not come back translated, and why; '' where all do. */
+function lostText(scene: Scene, endpoints: readonly number[], client: string): string {
+  const { context, way } = scene
   const lost = endpoints.filter((one) => losesReply(scene, one))
-  const warning =
-    lost.length === 0
-      ? ''
-      : `; but the answers of ${count(lost.length, 'endpoint')} on other nodes (${listed(lost.map((one) => context.registry.endpointText(one)))}) go to the client without passing this node: it does not recognise them and the connection fails`
-  return { at, stage: 'deliver', detail: `${sees}${warning}` }
+  const itself = lost.find((one) => isHairpin(scene, one))
+  if (itself !== undefined) {
+    const text = context.registry.endpointText(itself)
+    return `; but ${text} is the client itself, and ipvs masquerades that for endpoints of its own node only, which this is not by its nodeName: a pod answers a packet from its own address to itself, and the connection fails`
+  }
+  if (lost.length === 0) return ''
+  const whose = `; but the answers of ${count(lost.length, 'endpoint')} on other nodes (${endpointTexts(scene, lost)})`
+  return (context.rules.addressFlags[way.source]! & ADDRESS_ON_EVERY_NODE) !== 0
+    ? `${whose} go to ${client}, which their own node has on kube-ipvs0 too: they stay there and the connection fails`
+    : `${whose} go to the client without passing this node: it does not recognise them and the connection fails`
 }

@@ -8,17 +8,19 @@ import {
   ADDRESS_LOOPBACK,
   ADDRESS_NODE,
   ADDRESS_NODE_PORTS,
+  ADDRESS_ON_EVERY_NODE,
   ADDRESS_POD_RANGE,
   FRONTEND_BALANCER_PROXY,
   familyOf,
   findFrontend,
+  leavesPods,
   MODE_IPTABLES,
   nodePortAddress,
   REASON_NONE,
   REASONS,
   SETTING_MODE,
 } from '../../native-free-core/index.ts'
-import { type Approach, leavesCluster } from './approach.ts'
+import type { Approach } from './approach.ts'
 import type { ExplainContext } from './context.ts'
 import { joinPort } from './names.ts'
 import { protocolText } from './narrate.ts'
@@ -32,7 +34,7 @@ export function untouchedSeen(context: ExplainContext, way: Approach): string[] 
   const isServices = (rules.addressFlags[way.destination]! & (ADDRESS_CLUSTER_IP | ADDRESS_IN_SERVICE_CIDR)) !== 0
   const isVacant = owner < 0 && (rules.addressFlags[way.destination]! & ADDRESS_POD_RANGE) !== 0
   if (way.decision.reason !== REASON_NONE || isServices || isVacant) return []
-  const leaves = owner < 0 && leavesCluster(rules, way.source, way.destination)
+  const leaves = owner < 0 && leavesPods(rules, way.source, way.destination)
   return [registry.addressText(leaves ? egressAddress(context, way) : way.source)]
 }
 
@@ -67,6 +69,11 @@ function whyNoFrontend(context: ExplainContext, way: Approach): string {
     const ports = service.ports.map(({ port, protocol }) => `${port}/${protocol.toLowerCase()}`).join(', ')
     const quiet = rules.settings[SETTING_MODE] === MODE_IPTABLES ? '; iptables has no rule for its other ports' : ''
     return `${address} is the cluster IP of Service ${service.namespace}/${service.name}, which has ${ports} and not ${way.port}/${protocolText(way.protocol)}${quiet}`
+  }
+  if ((flags & ADDRESS_ON_EVERY_NODE) !== 0 && way.decision.reason !== REASON_NONE) {
+    const owner = rules.addressNode[way.destination]!
+    const whose = (flags & ADDRESS_NODE) !== 0 ? `, though it is an address of node ${context.nodeName(owner)}` : ''
+    return `${address} is an address of a Service, and ipvs has it bound to kube-ipvs0: the packet is for this node itself${whose}, and KUBE-IPVS-FILTER refuses ports that no Service has`
   }
   if ((flags & ADDRESS_IN_SERVICE_CIDR) !== 0) {
     const quiet =
@@ -131,7 +138,7 @@ function onItsWay(context: ExplainContext, way: Approach, at: string): Step[] {
   if ((flags & ADDRESS_POD_RANGE) !== 0) {
     return [{ at, stage: 'route', detail: `${address} is in the pods' range, but no pod or endpoint has it` }]
   }
-  if (!leavesCluster(rules, way.source, way.destination)) {
+  if (!leavesPods(rules, way.source, way.destination)) {
     return [{ at, stage: 'route', detail: `${address} is not in the cluster: the packet leaves by the node's routes` }]
   }
   const egress = registry.addressText(egressAddress(context, way))

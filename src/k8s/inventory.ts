@@ -5,6 +5,7 @@ import type { Warning } from '../errors.ts'
 import type { DerivedNote } from './cluster.ts'
 import type {
   Advertisement,
+  CalicoPool,
   ConfigMap,
   EndpointSlice,
   Endpoints,
@@ -39,6 +40,7 @@ export interface Inventory {
   readonly configMaps: ConfigMap[]
   readonly addressPools: IpAddressPool[]
   readonly advertisements: Advertisement[]
+  readonly calicoPools: CalicoPool[]
   kubeProxy: KubeProxyConfiguration | null
 }
 
@@ -58,6 +60,7 @@ export function takeInventory(objects: readonly KubeObject[]): Inventory {
     configMaps: [],
     addressPools: [],
     advertisements: [],
+    calicoPools: [],
     kubeProxy: null,
   }
   for (const object of objects) {
@@ -108,6 +111,9 @@ export function takeInventory(objects: readonly KubeObject[]): Inventory {
       case 'L2Advertisement':
       case 'BGPAdvertisement':
         inventory.advertisements.push(object)
+        break
+      case 'IPPool':
+        inventory.calicoPools.push(object)
         break
       case 'KubeProxyConfiguration':
         inventory.kubeProxy = object

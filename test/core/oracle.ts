@@ -10,6 +10,7 @@ import {
   ACTION_NONE,
   ADDRESS_BALANCER,
   ADDRESS_NODE,
+  ADDRESS_ON_EVERY_NODE,
   ADDRESS_POD,
   ADDRESS_POD_RANGE,
   below,
@@ -316,6 +317,9 @@ export class Oracle {
     const { rules } = this
     const { forService } = travel.connection
     let node = rules.addressNode[travel.at.source]
+    // The host's own socket, once it has an address of kube-ipvs0, is where it was.
+    if (this.has(travel.at.source, ADDRESS_ON_EVERY_NODE) && cameInOn >= 0) node = cameInOn
+    else if (node >= 0) this.leaveHost(node, travel)
     if (node < 0) {
       const entry = this.entryNode(travel, cameInOn)
       if (entry === 'unhealthy') return 'no-healthy-node'
@@ -366,6 +370,16 @@ export class Oracle {
     return node
   }
 
+  /** In ipvs mode the host sends from the Service's address: it is its own. */
+  private leaveHost(node: number, travel: Travel): void {
+    const { at, connection } = travel
+    const isHosts = (address: number): boolean =>
+      this.has(address, ADDRESS_NODE) && this.rules.addressNode[address] === node
+    if (!isHosts(at.source) || isHosts(at.destination) || !this.has(at.destination, ADDRESS_ON_EVERY_NODE)) return
+    connection.client = at.destination
+    travel.at = this.clientTuple(connection)
+  }
+
   private has(address: number, flag: number): boolean {
     return (this.rules.addressFlags[address] & flag) !== 0
   }
@@ -396,9 +410,12 @@ export class Oracle {
     const set = [...rules.members.subarray(decision.setStart, decision.setStart + decision.setCount)]
     const endpoint = this.choose(node, decision.servicePort, decision.frontend, set, travel)
     const backend = rules.endpointAddress[endpoint]
-    const backendNode = rules.endpointNode[endpoint]
-    const here = (address: number): boolean => this.has(address, ADDRESS_NODE) && rules.addressNode[address] === node
-    const marked = decision.masquerade !== 0 || backend === at.source
+    const backendNode = rules.addressNode[backend]
+    const here = (address: number): boolean =>
+      this.has(address, ADDRESS_ON_EVERY_NODE) ||
+      (this.has(address, ADDRESS_NODE) && rules.addressNode[address] === node)
+    const loops = backend === at.source && (this.options.mode !== 'ipvs' || rules.endpointNode[endpoint] === node)
+    const marked = decision.masquerade !== 0 || loops
     const leaves = this.has(backend, ADDRESS_NODE) || rules.addressNode[backend] < 0
     const masquerade = here(backend)
       ? marked && here(at.source)
@@ -408,6 +425,7 @@ export class Oracle {
     const made = this.make(node, travel, backend, rules.endpointPort[endpoint], masquerade ? egress : null, endpoint)
     if (made !== 'accept') return made
     travel.endpoint = endpoint
+    if (backend === at.source && !masquerade && backendNode === node) return 'reply-bypasses-nat'
     return this.toBackend(node, backendNode, masquerade, travel)
   }
 
