@@ -68,3 +68,12 @@ export const LINE_FAILED = 4
 export const LINE_ORPHANED = 5
 /** It ends at a balancer outside the cluster: no node sees it. */
 export const LINE_EDGE = 6
+
+/** Lanes of a trace that hold flows dealt out one by one, as receive-side scaling deals them out to cores. */
+export interface Lanes {
+  /** Of the whole trace: a power of two. */
+  readonly count: number
+  /** Numbers of the lanes here; by their place the first line of each, and the number of lines at the end. */
+  readonly lane: Int32Array
+  readonly firstLine: Int32Array
+}

@@ -11,6 +11,7 @@
 import {
   ADDRESS_CLUSTER_IP,
   ADDRESS_DETECTED,
+  ADDRESS_EXTERNAL_FRONTEND,
   ADDRESS_IN_SERVICE_CIDR,
   ADDRESS_KEEPS_SOURCE,
   ADDRESS_LOOPBACK,
@@ -28,7 +29,6 @@ import {
   FRONTEND_EXTERNAL_IP,
   FRONTEND_HEALTH_CHECK,
   FRONTEND_LOAD_BALANCER_IP,
-  FRONTEND_NODE_PORT,
   familyOf,
   frontendHash,
   MODE_IPTABLES,
@@ -48,6 +48,8 @@ import {
   SETTING_MODE,
 } from './ruleset.ts'
 import {
+  REASON_ENDPOINT_IS_SERVICE,
+  REASON_ENDPOINT_NOT_ROUTED,
   REASON_NO_ENDPOINT,
   REASON_NO_LOCAL_ENDPOINT,
   REASON_NO_SUCH_PORT,
@@ -142,7 +144,34 @@ export function findFrontend(rules: RuleColumns, address: number, port: number, 
 /** How the source looks from a node: the detector's word comes first, as its rule does. */
 export function classifySource(rules: RuleColumns, node: number, source: number): number {
   if (isDetected(rules, node, source)) return SOURCE_POD
-  return isOwnAddress(rules, node, source) ? SOURCE_NODE : SOURCE_EXTERNAL
+  const flags = rules.addressFlags[source]
+  const own = (flags & ADDRESS_NODE) !== 0 && rules.addressNode[source] === node
+  if (own || (flags & ADDRESS_LOOPBACK) !== 0) return SOURCE_NODE
+  return isBoundVip(rules, source) ? SOURCE_NODE : SOURCE_EXTERNAL
+}
+
+/** An address that ipvs has on kube-ipvs0 of every node: as a source it is the node's own. */
+function isBoundVip(rules: RuleColumns, address: number): boolean {
+  return (rules.addressFlags[address] & ADDRESS_ON_EVERY_NODE) !== 0
+}
+
+/**
+ * Whether a process of the node that dials an address has that address as its source as well: ipvs has those of Services on
+ * kube-ipvs0, and the kernel takes for a destination of its own the same address as source (ip_route_output, ip_vs dummy device).
+ *
+ * @param frontend  at the address and port dialled, or -1
+ */
+export function dialsFromVip(
+  rules: RuleColumns,
+  node: number,
+  source: number,
+  destination: number,
+  frontend: number,
+): boolean {
+  if (frontend < 0 || rules.settings[SETTING_MODE] !== MODE_IPVS || !isOwnAddress(rules, node, source)) return false
+  const kind = rules.frontendKind[frontend]
+  const bound = kind === FRONTEND_CLUSTER_IP || kind === FRONTEND_EXTERNAL_IP || kind === FRONTEND_LOAD_BALANCER_IP
+  return bound && (rules.addressFlags[destination] & ADDRESS_NODE) === 0
 }
 
 /** Whether the local-traffic detector takes a source for a pod; a node's address in the cluster CIDR counts too. */
@@ -167,60 +196,7 @@ function hasDetector(rules: RuleColumns): boolean {
 /** Whether a packet to this address is delivered on the node itself (INPUT) and is not sent on. */
 export function isOwnAddress(rules: RuleColumns, node: number, address: number): boolean {
   const flags = rules.addressFlags[address]
-  return (flags & (ADDRESS_LOOPBACK | ADDRESS_ON_EVERY_NODE)) !== 0 || isNodesAddress(rules, node, address)
-}
-
-/** Whether an interface of the node's own has it, kube-ipvs0 apart. */
-function isNodesAddress(rules: RuleColumns, node: number, address: number): boolean {
-  return (rules.addressFlags[address] & ADDRESS_NODE) !== 0 && rules.addressNode[address] === node
-}
-
-/**
- * The source that a socket of the node itself has which nobody bound: to an address on kube-ipvs0 it is that very address, as the
- * local routing table says. Other destinations leave it.
- * Source: kube-proxy binds what it serves to a dummy device unless another interface has it (pkg/proxy/ipvs/proxier.go).
- */
-export function sourceOfSocket(rules: RuleColumns, node: number, source: number, destination: number): number {
-  const isBound =
-    (rules.addressFlags[destination] & ADDRESS_ON_EVERY_NODE) !== 0 && !isNodesAddress(rules, node, destination)
-  return isBound && isNodesAddress(rules, node, source) ? destination : source
-}
-
-/** The network plugin's masquerade: pods' packets to what no pod has, unless it is told to leave them. */
-export function leavesPods(rules: RuleColumns, source: number, destination: number): boolean {
-  return (
-    rules.settings[SETTING_EGRESS_MASQUERADE] !== 0 &&
-    (rules.addressFlags[source] & (ADDRESS_POD | ADDRESS_NODE | ADDRESS_KEEPS_SOURCE)) === ADDRESS_POD &&
-    (rules.addressFlags[destination] & ADDRESS_POD_RANGE) === 0
-  )
-}
-
-/** MASQUERADE_HAIRPIN where the endpoint is the client itself; ipvs looks for that among the node's own endpoints alone. */
-export function hairpinMark(rules: RuleColumns, node: number, source: number, endpoint: number): number {
-  const isItself = rules.endpointAddress[endpoint] === source
-  const isMarked = rules.settings[SETTING_MODE] !== MODE_IPVS || rules.endpointNode[endpoint] === node
-  return isItself && isMarked ? MASQUERADE_HAIRPIN : 0
-}
-
-/** What a translated packet meets at its endpoint: whoever has the address; */
-export const MEETS_ENDPOINT = 0
-/** a node port of the node that translated, where nobody listens; */
-export const MEETS_NOBODY = 1
-/** the node port rules of another node; */
-export const MEETS_NODE_PORT = 2
-/** nobody, since the address is a Service's. */
-export const MEETS_SERVICE = 3
-
-/** A packet is translated once on a node. Cost: one look at the flags for pods; one probe for addresses of nodes. */
-export function whatItMeets(rules: RuleColumns, node: number, endpoint: number, protocol: number): number {
-  const address = rules.endpointAddress[endpoint]
-  const flags = rules.addressFlags[address]
-  if ((flags & (ADDRESS_NODE | ADDRESS_CLUSTER_IP | ADDRESS_ON_EVERY_NODE)) === 0) return MEETS_ENDPOINT
-  if ((flags & ADDRESS_NODE) === 0) return MEETS_SERVICE
-  if ((flags & ADDRESS_NODE_PORTS) === 0) return MEETS_ENDPOINT
-  const frontend = findFrontend(rules, nodePortAddress(rules, address), rules.endpointPort[endpoint], protocol)
-  if (frontend < 0 || rules.frontendKind[frontend] !== FRONTEND_NODE_PORT) return MEETS_ENDPOINT
-  return rules.addressNode[address] === node ? MEETS_NOBODY : MEETS_NODE_PORT
+  return ((flags & ADDRESS_NODE) !== 0 && rules.addressNode[address] === node) || (flags & ADDRESS_LOOPBACK) !== 0
 }
 
 /**
@@ -240,10 +216,30 @@ export function masqueradeTowards(
   backend: number,
   marks: number,
 ): number {
-  if (isOwnAddress(rules, node, backend)) return isOwnAddress(rules, node, source) ? marks : 0
-  if (marks !== 0 || !leavesPods(rules, source, backend)) return marks
-  const isPods = (rules.addressFlags[backend] & ADDRESS_NODE) === 0 && rules.addressNode[backend] >= 0
-  return isPods ? 0 : MASQUERADE_EGRESS
+  if (isOwnAddress(rules, node, backend)) {
+    return isOwnAddress(rules, node, source) || isBoundVip(rules, source) ? marks : 0
+  }
+  if (marks !== 0) return marks
+  return leavesCluster(rules, source, backend) ? MASQUERADE_EGRESS : 0
+}
+
+/** Whether the network plugin masquerades a packet: a pod's, for what is neither in the pods' range nor a known pod elsewhere. */
+export function leavesCluster(rules: RuleColumns, source: number, destination: number): boolean {
+  const from = rules.addressFlags[source]
+  const to = rules.addressFlags[destination]
+  return (
+    rules.settings[SETTING_EGRESS_MASQUERADE] !== 0 &&
+    (from & (ADDRESS_POD | ADDRESS_NODE | ADDRESS_KEEPS_SOURCE)) === ADDRESS_POD &&
+    (to & ADDRESS_POD_RANGE) === 0 &&
+    ((to & ADDRESS_NODE) !== 0 || rules.addressNode[destination] < 0)
+  )
+}
+
+/** MASQUERADE_HAIRPIN where the endpoint is the client itself; ipvs looks for that among the node's own endpoints alone (KUBE-LOOP-BACK). */
+export function hairpinMark(rules: RuleColumns, node: number, source: number, endpoint: number): number {
+  const isItself = rules.endpointAddress[endpoint] === source
+  const isMarked = rules.settings[SETTING_MODE] !== MODE_IPVS || rules.endpointNode[endpoint] === node
+  return isItself && isMarked ? MASQUERADE_HAIRPIN : 0
 }
 
 /** The address that masquerading takes on a node: that of the interface towards the endpoint. */
@@ -251,6 +247,49 @@ export function masqueradeAddress(rules: RuleColumns, node: number, endpoint: nu
   const backend = rules.endpointAddress[endpoint]
   const overBridge = rules.addressNode[backend] === node && !isOwnAddress(rules, node, backend)
   return (overBridge ? rules.nodeLocalEgress : rules.nodeRemoteEgress)[node * 2 + family]
+}
+
+/** An endpoint at such an address may not be reached: `endpointFate` tells. */
+export const ADDRESS_DOUBTFUL: number =
+  ADDRESS_CLUSTER_IP | ADDRESS_IN_SERVICE_CIDR | ADDRESS_EXTERNAL_FRONTEND | ADDRESS_NODE
+
+/**
+ * What becomes of a packet on the node that has translated it to an endpoint that is an address of a Service itself: NAT rules
+ * see a connection once, so that Service's are not asked.
+ *
+ * nftables refuses cluster IPs after translation (chain cluster-ips-check), ipvs has them and load balancers' addresses on
+ * kube-ipvs0, where nobody listens; iptables refuses those of Services without endpoints in its filter table and lets others go
+ * by the node's routes, which lead nowhere. On a node's own address nobody listens at a node port.
+ *
+ * @returns REASON_NONE where the packet gets to the endpoint's address
+ */
+export function endpointFate(rules: RuleColumns, node: number, endpoint: number, protocol: number): number {
+  const address = rules.endpointAddress[endpoint]
+  const port = rules.endpointPort[endpoint]
+  const flags = rules.addressFlags[address]
+  const mode = rules.settings[SETTING_MODE]
+  if ((flags & ADDRESS_CLUSTER_IP) !== 0) {
+    if (mode !== MODE_IPTABLES) return REASON_ENDPOINT_IS_SERVICE
+    const frontend = findFrontend(rules, address, port, protocol)
+    const refused = frontend >= 0 && (rules.serviceFlags[rules.frontendServicePort[frontend]] & SERVICE_HAS_ANY) === 0
+    return refused ? REASON_ENDPOINT_IS_SERVICE : REASON_ENDPOINT_NOT_ROUTED
+  }
+  if (isOwnAddress(rules, node, address)) {
+    return isNodePort(rules, address, port, protocol) ? REASON_ENDPOINT_IS_SERVICE : REASON_NONE
+  }
+  // A range that was only assumed may well hold real machines.
+  if ((flags & ADDRESS_IN_SERVICE_CIDR) !== 0 && rules.settings[SETTING_DROP_UNALLOCATED] !== 0) {
+    return REASON_ENDPOINT_NOT_ROUTED
+  }
+  const isVip = (flags & (ADDRESS_EXTERNAL_FRONTEND | ADDRESS_NODE)) === ADDRESS_EXTERNAL_FRONTEND
+  return isVip && mode === MODE_IPVS ? REASON_ENDPOINT_IS_SERVICE : REASON_NONE
+}
+
+/** Whether a Service has this node port at a node's address. */
+export function isNodePort(rules: RuleColumns, address: number, port: number, protocol: number): boolean {
+  if ((rules.addressFlags[address] & ADDRESS_NODE_PORTS) === 0) return false
+  const found = findFrontend(rules, nodePortAddress(rules, address), port, protocol)
+  return found >= 0 && rules.frontendKind[found] !== FRONTEND_HEALTH_CHECK
 }
 
 /** Endpoint set of a service port on a node: the run's entry for the node, or the default. */
@@ -376,7 +415,12 @@ export function decide(
     return
   }
   out.action = ACTION_DNAT
-  out.masquerade = masqueradeOf(rules, mode, kind, flags, out)
+  out.masquerade = masqueradeOf(rules, kind, flags, out)
+  // Without a detector ipvs still masquerades what a node dials from a cluster IP: set match "src,dst" of KUBE-CLUSTER-IP.
+  if (kind === FRONTEND_CLUSTER_IP && mode === MODE_IPVS && !hasDetector(rules)) {
+    const own = findFrontend(rules, source, port, protocol)
+    if (own >= 0 && rules.frontendKind[own] === FRONTEND_CLUSTER_IP) out.masquerade |= MASQUERADE_OFF_CLUSTER
+  }
 }
 
 /** Frontend as this node sees it: VIPs anywhere, node ports and health check ports on its own serving addresses. */
@@ -408,11 +452,11 @@ function frontendAt(
 /** No Service at this address and port. */
 function undecided(rules: RuleColumns, mode: number, node: number, destination: number, out: Decision): void {
   const flags = rules.addressFlags[destination]
-  // ipvs refuses what it does not serve at all addresses that it has bound, nftables at cluster IPs.
+  // ipvs refuses what it does not serve at all addresses that it has bound, which are not those of the node's other interfaces.
   const isGuarded =
-    mode === MODE_NFTABLES
-      ? (flags & ADDRESS_CLUSTER_IP) !== 0
-      : (flags & ADDRESS_ON_EVERY_NODE) !== 0 && !isNodesAddress(rules, node, destination)
+    mode === MODE_IPVS
+      ? isBoundVip(rules, destination) && !isOwnAddress(rules, node, destination)
+      : mode === MODE_NFTABLES && (flags & ADDRESS_CLUSTER_IP) !== 0
   if (isGuarded) {
     out.action = ACTION_REJECT
     out.reason = REASON_NO_SUCH_PORT
@@ -489,11 +533,11 @@ function use(rules: RuleColumns, set: number, used: number, out: Decision): void
   out.setCount = rules.setCount[set]
 }
 
-function masqueradeOf(rules: RuleColumns, mode: number, kind: number, flags: number, out: Decision): number {
+function masqueradeOf(rules: RuleColumns, kind: number, flags: number, out: Decision): number {
   if (kind === FRONTEND_CLUSTER_IP) {
     if (rules.settings[SETTING_MASQUERADE_ALL] !== 0) return MASQUERADE_ALL
     return hasDetector(rules) && out.source !== SOURCE_POD ? MASQUERADE_OFF_CLUSTER : 0
   }
   if ((flags & SERVICE_EXTERNAL_LOCAL) === 0) return MASQUERADE_EXTERNAL
-  return out.used === USED_SHORT_CIRCUIT && out.source === SOURCE_NODE && mode !== MODE_IPVS ? MASQUERADE_NODE : 0
+  return out.used === USED_SHORT_CIRCUIT && out.source === SOURCE_NODE ? MASQUERADE_NODE : 0
 }

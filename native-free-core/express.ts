@@ -42,15 +42,16 @@ import {
 import { CLASS_NONE, CLASS_SYN, FLAG_CLASS, initialState } from './conntrack.ts'
 import {
   ACTION_DNAT,
+  ADDRESS_DOUBTFUL,
   classifySource,
   createDecision,
   decide,
+  endpointFate,
   findFrontend,
   hairpinMark,
-  MEETS_ENDPOINT,
+  isNodePort,
   masqueradeAddress,
   masqueradeTowards,
-  whatItMeets,
 } from './decide.ts'
 import {
   alignedWords,
@@ -92,6 +93,7 @@ import {
 } from './ruleset.ts'
 import type { SlowPath } from './slowpath.ts'
 import { firstTry } from './snat.ts'
+import { REASON_NONE } from './verdict.ts'
 
 /** Answers of `decide`, by frontend, node and `SOURCE_*`: an answer has one place, which the last one asked for gets. */
 const ANSWERS = 1 << 13
@@ -366,8 +368,11 @@ export function createExpress(parts: ExpressParts): Express {
     const { seed } = slowPath
     const word = plans[p + PLAN_WORD]
     const backend = rules.endpointAddress[endpoint]
+    if ((rules.addressFlags[backend] & ADDRESS_DOUBTFUL) !== 0 && !isPlain(node, endpoint, backend, protocol)) {
+      plans[p + PLAN_STATE] = REFUSED
+      return
+    }
     const marks = plans[p + PLAN_MASQUERADE] | hairpinMark(rules, node, source, endpoint)
-    if (whatItMeets(rules, node, endpoint, protocol) !== MEETS_ENDPOINT) plans[p + PLAN_STATE] = REFUSED
     const masquerade = masqueradeTowards(rules, node, source, backend, marks)
     let seen = source
     let seenPort = ports >>> 16
@@ -388,6 +393,14 @@ export function createExpress(parts: ExpressParts): Express {
       plans[p + PLAN_SERVICE_PORT],
       masquerade !== 0,
       draw(seed, word, node, PURPOSE_COST),
+    )
+  }
+
+  /** Nothing more is in the way to an endpoint at an address of a node or a Service. */
+  function isPlain(node: number, endpoint: number, backend: number, protocol: number): boolean {
+    return (
+      endpointFate(rules, node, endpoint, protocol) === REASON_NONE &&
+      !isNodePort(rules, backend, rules.endpointPort[endpoint], protocol)
     )
   }
 

@@ -1,6 +1,6 @@
 /** What one worker's dataplane is made with, what a run of it is given, and what it can be asked; `dataplane.ts` makes it. */
 
-import type { Lanes } from './cores.ts'
+import type { Lanes } from './connection.ts'
 import type { FlowTable } from './flowtable.ts'
 import type { ConnectionColumns, PacketColumns, RequestColumns } from './packet.ts'
 import type { HopColumns } from './queue.ts'

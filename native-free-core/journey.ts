@@ -6,26 +6,25 @@
  * `express.ts` does the ordinary cases in one run, with the same result.
  * Cost: 0.5 to 0.9 µs for a connection on one node, by the size of its table; allocates nothing.
  */
-import { LINE_CLIENT, LINE_DESTINATION, LINE_PORTS } from './connection.ts'
+import { type Lanes, LINE_CLIENT, LINE_DESTINATION, LINE_PORTS } from './connection.ts'
 import { CLASS_NONE, CLASS_SYN, ESTABLISHED, INVALID, initialState, REOPEN } from './conntrack.ts'
-import { Cores, type Lanes } from './cores.ts'
+import { Cores } from './cores.ts'
 import {
   ACTION_DNAT,
   ACTION_NONE,
+  ADDRESS_DOUBTFUL,
   createDecision,
   type Decision,
   decide,
+  dialsFromVip,
+  endpointFate,
   findFrontend,
   hairpinMark,
-  leavesPods,
+  isNodePort,
+  leavesCluster,
   MASQUERADE_EGRESS,
-  MEETS_NOBODY,
-  MEETS_NODE_PORT,
-  MEETS_SERVICE,
   masqueradeAddress,
   masqueradeTowards,
-  sourceOfSocket,
-  whatItMeets,
 } from './decide.ts'
 import {
   ENTRY_ENDPOINT,
@@ -68,7 +67,6 @@ import {
   ADDRESS_DETECTED,
   ADDRESS_IN_SERVICE_CIDR,
   ADDRESS_NODE,
-  ADDRESS_ON_EVERY_NODE,
   ADDRESS_POD_RANGE,
   DESTINATION_NAME,
   DESTINATION_SERVICE,
@@ -97,7 +95,6 @@ import {
   REASON_NO_IPVS_CONNECTION,
   REASON_NO_ROUTE,
   REASON_NO_SERVICE,
-  REASON_NOBODY_LISTENS,
   REASON_NONE,
   REASON_REPLY_BYPASSES_NAT,
   REASON_SNAT_PORTS_EXHAUSTED,
@@ -212,7 +209,7 @@ export class Journey implements Carrier {
   protected travel(line: number, meant: number): number {
     const { rules } = this
     const wantsService = this.meansService(meant)
-    const home = this.homeOfSource()
+    const home = this.homeOf(line)
     this.clientNode = this.clientNodeOf(home)
     const { settings } = rules
     let node = home
@@ -229,13 +226,12 @@ export class Journey implements Carrier {
       }
     }
     this.entered = node
-    if (home >= 0) this.leaveSocket(line, home)
     let reason = this.translate(node)
     if (reason >= 0) return reason
     // No rule here. The address may belong to another node, which then sees a packet from a pod or node of the cluster.
     const owner = rules.addressNode[this.destination]
     if (owner >= 0 && owner !== node && (rules.addressFlags[this.destination] & ADDRESS_NODE) !== 0) {
-      reason = this.passPlain(node, leavesPods(rules, this.source, this.destination))
+      reason = this.passPlain(node, leavesCluster(rules, this.source, this.destination))
       if (reason !== REASON_NONE) return reason
       this.path.forwardNanos += propagationBetween(rules, node, owner)
       reason = this.translate(owner)
@@ -246,7 +242,7 @@ export class Journey implements Carrier {
     if (wantsService) return REASON_NO_SERVICE
     // Straight to a pod, to this node itself, or out of the cluster.
     const away = owner >= 0 && owner !== node
-    reason = this.passPlain(node, owner < 0 && leavesPods(rules, this.source, this.destination))
+    reason = this.passPlain(node, owner < 0 && leavesCluster(rules, this.source, this.destination))
     if (reason !== REASON_NONE) return reason
     if (meant === DESTINATION_NAME && nobodyAt(rules, this.destination, this.endpoint)) return REASON_BACKEND_GONE
     if (away) {
@@ -258,23 +254,19 @@ export class Journey implements Carrier {
     return REASON_NONE
   }
 
-  /** Where the packet begins: with `entryOverride` there, a pod's or node's on its node, -1 outside. */
-  private homeOfSource(): number {
-    if (this.entryOverride >= 0) return this.entryOverride
-    const { addressFlags, addressNode } = this.rules
-    // A socket of the host with an address that every node has is where its connection was.
-    const isHosts = this.staysOn >= 0 && (addressFlags[this.source] & ADDRESS_ON_EVERY_NODE) !== 0
-    return isHosts ? this.staysOn : addressNode[this.source]
-  }
-
-  /** A packet of the node's own has the source that its socket was given; the line is a connection from there. */
-  private leaveSocket(line: number, node: number): void {
-    const source = sourceOfSocket(this.rules, node, this.source, this.destination)
-    if (source === this.source) return
-    this.source = source
-    // Answers come back to the node only from its own pods: every other node has the address too.
-    this.clientNode = -1
-    if (line >= 0) this.lines[line + LINE_CLIENT] = source
+  /** The node that the source is on, -1 outside the cluster. A node's own process may get an address of ipvs as its source there. */
+  private homeOf(line: number): number {
+    const { rules, entryOverride } = this
+    // Of a connection under way that has such a source the node is no longer told by it.
+    const owner = this.source === this.destination ? this.staysOn : -1
+    const home = entryOverride >= 0 ? entryOverride : Math.max(rules.addressNode[this.source], owner)
+    if (home < 0) return home
+    this.frontend = findFrontend(rules, this.destination, this.packetPorts & 0xffff, this.protocol)
+    if (dialsFromVip(rules, home, this.source, this.destination, this.frontend)) {
+      this.source = this.destination
+      if (line >= 0) this.lines[line + LINE_CLIENT] = this.source
+    }
+    return home
   }
 
   /** Whether it is addressed to a balancer outside the cluster that ends connections. */
@@ -379,28 +371,21 @@ export class Journey implements Carrier {
       this.count(node, this.selector.lastAffinity === 0 ? NODE_AFFINITY_MISSES : NODE_AFFINITY_HITS, 1)
     }
     const backend = rules.endpointAddress[endpoint]
-    const meets = whatItMeets(rules, node, endpoint, this.protocol)
-    if (meets === MEETS_NOBODY) return REASON_NOBODY_LISTENS
-    if (meets === MEETS_SERVICE || (meets === MEETS_NODE_PORT && this.path.hops > 0)) return REASON_ENDPOINT_IS_SERVICE
+    const backendNode = rules.addressNode[backend]
     const marks = decision.masquerade | hairpinMark(rules, node, this.source, endpoint)
     const masquerade = masqueradeTowards(rules, node, this.source, backend, marks)
-    const toItself = backend === this.source && masquerade === 0 && rules.addressNode[backend] === node
+    const toItself = backend === this.source && masquerade === 0 && backendNode === node
+    const doubtful = (rules.addressFlags[backend] & ADDRESS_DOUBTFUL) !== 0
+    const fate = doubtful ? endpointFate(rules, node, endpoint, this.protocol) : REASON_NONE
+    // What is refused leaves no entry behind; what is sent into the void does.
+    if (fate === REASON_ENDPOINT_IS_SERVICE) return fate
     const reason = this.insertTranslated(node, nodeProtocol, hash, endpoint, masquerade !== 0)
-    if (reason !== REASON_NONE) return reason
+    if (reason !== REASON_NONE || fate !== REASON_NONE) return reason || fate
     this.path.masqueraded |= masquerade
     this.endpoint = endpoint
     // A pod answers a packet from its own address to itself.
     if (toItself) return REASON_REPLY_BYPASSES_NAT
-    if (meets === MEETS_NODE_PORT) return this.translateAgain(node, rules.addressNode[backend])
-    return this.reachBackend(node, rules.addressNode[backend], masquerade !== 0)
-  }
-
-  /** The endpoint is a node port of another node, whose rules take the packet as one from outside. */
-  private translateAgain(node: number, owner: number): number {
-    this.path.forwardNanos += propagationBetween(this.rules, node, owner)
-    this.frontend = UNKNOWN
-    const reason = this.translate(owner)
-    return reason < 0 ? this.passPlain(owner, false) : reason
+    return this.reachBackend(node, backendNode, masquerade !== 0)
   }
 
   /** From the node that translated to the endpoint's own. */
@@ -408,7 +393,7 @@ export class Journey implements Carrier {
     const { rules } = this
     if (backendNode >= 0 && backendNode !== node) {
       this.path.forwardNanos += propagationBetween(rules, node, backendNode)
-      const reason = this.passPlain(backendNode, false)
+      const reason = this.arriveAt(backendNode)
       if (reason !== REASON_NONE) return reason
       // Unmasqueraded, the pod answers to the client itself; the answer passes this node only if the client sits on it.
       if (!masqueraded && this.clientNode !== node) return REASON_REPLY_BYPASSES_NAT
@@ -416,6 +401,16 @@ export class Journey implements Carrier {
     this.path.forwardNanos +=
       backendNode >= 0 ? rules.settings[SETTING_LOCAL_DELIVERY_NANOS] : rules.settings[SETTING_CLIENT_NANOS]
     return REASON_NONE
+  }
+
+  /** The endpoint's node: a pod's only forwards, but at a node port of its own its rules translate once more. */
+  private arriveAt(node: number): number {
+    const again =
+      this.path.hops < 2 && isNodePort(this.rules, this.destination, this.packetPorts & 0xffff, this.protocol)
+    if (!again) return this.passPlain(node, false)
+    this.frontend = UNKNOWN
+    const reason = this.translate(node)
+    return reason >= 0 ? reason : this.passPlain(node, false)
   }
 
   /** Makes the entry of the node that translates, and rewrites the packet. */

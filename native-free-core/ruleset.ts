@@ -71,7 +71,7 @@ export const RULE_COLUMNS = [
   'setCount',
   /** Endpoint ids in rule order (the string order of ip:port). */
   'members',
-  /** By endpoint id: address id, port, node or -1, service port id, 1 while the endpoint is in use by any rule. */
+  /** By endpoint id: address id, port, node that its slice names or -1, service port id, 1 while it is in use by any rule. */
   'endpointAddress',
   'endpointPort',
   'endpointNode',

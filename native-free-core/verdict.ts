@@ -38,8 +38,8 @@ export const REASON_NAME_NOT_RESOLVED = 19
 export const REASON_DNS_LOST = 20
 export const REASON_POD_QUEUE_FULL = 21
 export const REASON_NO_IPVS_CONNECTION = 22
-export const REASON_NOBODY_LISTENS = 23
-export const REASON_ENDPOINT_IS_SERVICE = 24
+export const REASON_ENDPOINT_IS_SERVICE = 23
+export const REASON_ENDPOINT_NOT_ROUTED = 24
 
 export interface Reason {
   readonly code: number
@@ -184,17 +184,16 @@ export const REASONS: readonly Reason[] = [
     sentence: 'ipvs has forgotten the connection and makes a new one for a SYN only; the node answers with a RST',
   },
   {
-    code: REASON_NOBODY_LISTENS,
-    name: 'nobody-listens',
-    verdict: REJECT,
-    sentence:
-      'the endpoint is a node port of the node that translates: a packet is translated once, and nobody listens on the port itself',
-  },
-  {
     code: REASON_ENDPOINT_IS_SERVICE,
     name: 'endpoint-is-service',
+    verdict: REJECT,
+    sentence: 'the endpoint is itself an address of a Service; a packet is translated once, and then refused there',
+  },
+  {
+    code: REASON_ENDPOINT_NOT_ROUTED,
+    name: 'endpoint-not-routed',
     verdict: DROP,
-    sentence: 'the endpoint is itself an address of a Service: a packet is translated once, and nobody has the address',
+    sentence: 'the endpoint is an address of the Service network, which no machine has: the translated packet is lost',
   },
 ]
 

@@ -24,6 +24,7 @@ const KINDS = {
   'core/v1': ['Service', 'Endpoints', 'Node', 'Pod', 'Namespace', 'ConfigMap'],
   'discovery/v1': ['EndpointSlice'],
   'apps/v1': ['Deployment', 'ReplicaSet', 'StatefulSet', 'DaemonSet'],
+  'batch/v1': ['Job'],
   'networking/v1': ['Ingress', 'IngressClass'],
 }
 

@@ -170,6 +170,10 @@ class Column {
     this.values[id] = value
   }
 
+  get(id: number): number {
+    return this.values[id] ?? 0
+  }
+
   toArray(length: number): Int32Array {
     const array = new Int32Array(length)
     array.set(this.values)

@@ -19,16 +19,16 @@ import {
   createDecision,
   type Decision,
   decide,
+  dialsFromVip,
   FRONTEND_BALANCER_PROXY,
   FRONTEND_LOAD_BALANCER_IP,
   familyOf,
   findFrontend,
-  leavesPods,
+  leavesCluster,
   REASON_NO_HEALTHY_NODE,
   REASON_NO_ROUTE,
   REASON_NONE,
   type RuleColumns,
-  sourceOfSocket,
 } from '../../native-free-core/index.ts'
 import type { Announced } from '../k8s/cluster.ts'
 import type { ExplainContext } from './context.ts'
@@ -88,13 +88,13 @@ export function approach(context: ExplainContext, question: PacketQuestion): App
     if (entry.node < 0) return end(-1, entry.lost)
     node = entry.node
     balanced = entry.balanced
-  } else {
-    const step = leaveSocket(context, packet, node)
-    if (step !== null) {
-      steps.push(step)
-      // Answers come back to the node only from its own pods.
-      clientNode = -1
-    }
+  }
+  const dialled = findFrontend(rules, packet.destination, packet.port, packet.protocol)
+  if (dialsFromVip(rules, node, packet.source, packet.destination, dialled)) {
+    steps.push(fromVip(context, node, packet))
+    packet.source = packet.destination
+    // Other nodes have the address too, and keep answers to it.
+    clientNode = -1
   }
   decide(rules, node, packet.source, packet.destination, packet.port, packet.protocol, decision)
   const owner = rules.addressNode[packet.destination]!
@@ -110,19 +110,14 @@ export function approach(context: ExplainContext, question: PacketQuestion): App
   return end(owner)
 }
 
-/** The host's own socket in ipvs mode. @returns null where the source stays what it is */
-function leaveSocket(
+function fromVip(
   context: ExplainContext,
-  packet: { source: number; readonly destination: number },
   node: number,
-): Step | null {
-  const { rules, registry } = context
-  const source = sourceOfSocket(rules, node, packet.source, packet.destination)
-  if (source === packet.source) return null
+  packet: { readonly source: number; readonly destination: number },
+): Step {
+  const { registry } = context
   const address = registry.addressText(packet.destination)
-  const before = registry.addressText(packet.source)
-  packet.source = source
-  const detail = `ipvs: ${address} is bound to kube-ipvs0 here as on every node, so a socket that nobody bound has it as its source, in place of ${before}`
+  const detail = `ipvs has ${address} on kube-ipvs0: a process of the node that dials it gets it as its source too, in place of ${registry.addressText(packet.source)}`
   return { at: `node ${context.nodeName(node)}`, stage: 'route', detail }
 }
 
@@ -143,7 +138,7 @@ function onward(
   const { rules, registry } = context
   const address = registry.addressText(packet.destination)
   let detail = `${address} is an address of node ${context.nodeName(owner)}: the packet goes there untranslated and is decided there`
-  if (leavesPods(rules, packet.source, packet.destination)) {
+  if (leavesCluster(rules, packet.source, packet.destination)) {
     const before = registry.addressText(packet.source)
     packet.source = rules.nodeRemoteEgress[node * 2 + familyOf(rules, packet.destination)]!
     detail += `; the network plugin masquerades pod traffic out of the pod range, so ${before} arrives there as ${registry.addressText(packet.source)}`

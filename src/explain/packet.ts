@@ -8,9 +8,11 @@ import {
   ACTION_DNAT,
   ACTION_NAMES,
   ACTION_NONE,
+  ADDRESS_EXTERNAL_FRONTEND,
   ADDRESS_LOOPBACK,
   ADDRESS_NODE,
   ADDRESS_POD,
+  endpointFate,
   FRONTEND_NAMES,
   REASON_NONE,
   REASONS,
@@ -32,7 +34,6 @@ import {
 import {
   type Done,
   egressOf,
-  isDeadEnd,
   isHairpin,
   isMasqueraded,
   losesReply,
@@ -172,19 +173,34 @@ function ofService(scene: Scene, steps: readonly Step[], title: string, done: Do
   const { context, way, members } = scene
   const { decision } = way
   const kind = FRONTEND_NAMES[context.rules.frontendKind[decision.frontend]!]!
-  const verdict = ACTION_NAMES[decision.action] as VerdictName
   const taken = done === null ? members : [done.endpoint]
+  const fate = decision.action === ACTION_DNAT ? commonFate(scene, taken) : REASON_NONE
+  const verdict = (
+    fate === REASON_NONE ? ACTION_NAMES[decision.action] : VERDICT_NAMES[REASONS[fate]!.verdict]
+  ) as VerdictName
   const masquerade = verdict === 'dnat' && taken.some((endpoint) => isMasqueraded(scene, endpoint))
   const explanation: Explanation = {
-    ...plain(verdict, decision.reason, context.nodeName(way.node), steps),
+    ...plain(verdict, fate || decision.reason, context.nodeName(way.node), steps),
     endpoints: members.map((endpoint) => context.registry.endpointText(endpoint)),
     masquerade,
     seen: verdict === 'dnat' ? seenAddresses(scene, taken, done) : [],
     service: servicePortText(scene),
     frontend: FRONTENDS.has(kind) ? (kind as FrontendName) : null,
   }
-  const answer = { title, explanation, conclusion: conclusionOf(scene, explanation, done) }
+  const conclusion = fate === REASON_NONE ? conclusionOf(scene, explanation, done) : fateText(fate)
+  const answer = { title, explanation, conclusion }
   return verdict === 'dnat' ? { ...answer, balanced: way.balanced } : answer
+}
+
+/** Why no endpoint can be reached behind its address; REASON_NONE where one can. */
+function commonFate({ context, way }: Scene, endpoints: readonly number[]): number {
+  const fates = endpoints.map((endpoint) => endpointFate(context.rules, way.node, endpoint, way.protocol))
+  return fates.every((fate) => fate !== REASON_NONE) ? (fates[0] ?? REASON_NONE) : REASON_NONE
+}
+
+function fateText(fate: number): string {
+  const { name, sentence, verdict } = REASONS[fate]!
+  return `${VERDICT_NAMES[verdict]}: ${sentence} [${name}]`
 }
 
 /** @param taken  endpoint ids */
@@ -213,13 +229,17 @@ function conclusionOf(scene: Scene, { verdict, endpoints, masquerade, node }: Ex
       : endpoints.length === 1
         ? `to ${endpoints[0]}`
         : `to one of ${count(endpoints.length, 'endpoint')}: ${listed(endpoints)}`
+  const vip = (endpoint: number): boolean =>
+    (context.rules.addressFlags[context.rules.endpointAddress[endpoint]!]! &
+      (ADDRESS_EXTERNAL_FRONTEND | ADDRESS_NODE)) ===
+    ADDRESS_EXTERNAL_FRONTEND
+  if ((done === null ? members : [done.endpoint]).every(vip))
+    return `dnat ${to}, where a load balancer or router takes packets in; it is not followed back from there`
   if (!masquerade) {
     const taken = done === null ? members : [done.endpoint]
     const lost = taken.every((endpoint) => losesReply(scene, endpoint))
       ? ', but the answer goes past this node and the connection fails'
-      : taken.every((endpoint) => isDeadEnd(scene, endpoint))
-        ? ', but nobody is there and the connection fails'
-        : ''
+      : ''
     return `dnat ${to}; the pod sees the client's address ${client}${lost}`
   }
   if (done !== null)

@@ -3,10 +3,14 @@
  * endpoint's node, and what the pod sees.
  */
 import {
+  ADDRESS_EXTERNAL_FRONTEND,
+  ADDRESS_NODE,
   ADDRESS_ON_EVERY_NODE,
+  endpointFate,
   FRONTEND_CLUSTER_IP,
   familyOf,
   hairpinMark,
+  isNodePort,
   isOwnAddress,
   MASQUERADE_ALL,
   MASQUERADE_EGRESS,
@@ -14,13 +18,11 @@ import {
   MASQUERADE_HAIRPIN,
   MASQUERADE_NODE,
   MASQUERADE_OFF_CLUSTER,
-  MEETS_ENDPOINT,
-  MEETS_NOBODY,
-  MEETS_NODE_PORT,
   masqueradeAddress,
   masqueradeTowards,
+  REASON_NONE,
+  REASONS,
   SETTING_MASQUERADE_ALL,
-  whatItMeets,
 } from '../../native-free-core/index.ts'
 import type { Approach } from './approach.ts'
 import type { ExplainContext } from './context.ts'
@@ -86,47 +88,58 @@ function nodeOf({ context: { rules } }: Scene, endpoint: number): number {
   return rules.addressNode[rules.endpointAddress[endpoint]!]!
 }
 
-function whatMeets({ context, way }: Scene, endpoint: number): number {
-  return whatItMeets(context.rules, way.node, endpoint, way.protocol)
-}
-
-/** Whether the connection fails at this endpoint for what its address is. */
-export function isDeadEnd(scene: Scene, endpoint: number): boolean {
-  const meets = whatMeets(scene, endpoint)
-  return meets !== MEETS_ENDPOINT && meets !== MEETS_NODE_PORT
-}
-
-/** What an endpoint's address is besides, where that is of consequence; '' where it is not. */
-function meetingText(scene: Scene, endpoint: number): string {
-  const { context } = scene
-  const text = context.registry.endpointText(endpoint)
-  switch (whatMeets(scene, endpoint)) {
-    case MEETS_ENDPOINT:
-      return ''
-    case MEETS_NOBODY:
-      return `${text} is a node port of this node itself, but a packet is translated once: nobody listens on the port, and it is refused`
-    case MEETS_NODE_PORT:
-      return `${text} is a node port of node ${context.nodeName(nodeOf(scene, endpoint))}, whose rules translate it once more`
-    default:
-      return `${text} is itself an address of a Service: nothing translates it a second time, and the packet is lost`
-  }
-}
-
-/** The reply of an endpoint on another node does not come back through this one, so nobody translates it back. */
+/** The reply of an endpoint on another node, or of the client to itself, does not come back through this node, which alone could translate it. */
 export function losesReply(scene: Scene, endpoint: number): boolean {
   const { way } = scene
-  if (isMasqueraded(scene, endpoint) || whatMeets(scene, endpoint) !== MEETS_ENDPOINT) return false
+  if (isMasqueraded(scene, endpoint)) return false
   const node = nodeOf(scene, endpoint)
   return isHairpin(scene, endpoint) || (node >= 0 && node !== way.node && way.clientNode !== way.node)
 }
 
 /** @param done  what really happened; null: any endpoint of the set may be taken */
 export function translationSteps(scene: Scene, done: Done | null): Step[] {
-  return [dnatStep(scene, done), masqueradeStep(scene, done), ...hopSteps(scene, done), deliverStep(scene, done)]
+  const reached = endpointsOf(scene, done).some((endpoint) => fateOf(scene, endpoint) === REASON_NONE)
+  const lost = fateSteps(scene, done)
+  if (!reached) return [dnatStep(scene, done), ...lost]
+  return [
+    dnatStep(scene, done),
+    ...lost,
+    masqueradeStep(scene, done),
+    ...hopSteps(scene, done),
+    deliverStep(scene, done),
+  ]
 }
 
 function endpointsOf(scene: Scene, done: Done | null): readonly number[] {
   return done === null ? scene.members : [done.endpoint]
+}
+
+function fateOf({ context, way }: Scene, endpoint: number): number {
+  return endpointFate(context.rules, way.node, endpoint, way.protocol)
+}
+
+/** Endpoints that are addresses of Services themselves. */
+function fateSteps(scene: Scene, done: Done | null): Step[] {
+  const { context, way } = scene
+  const { rules, registry, directory } = context
+  return endpointsOf(scene, done).flatMap((endpoint): Step[] => {
+    const address = registry.addressText(rules.endpointAddress[endpoint]!)
+    const service = directory.serviceAt(address)
+    const whose = service === undefined ? '' : ` (of Service ${service.namespace}/${service.name})`
+    const fate = fateOf(scene, endpoint)
+    const at = `node ${context.nodeName(way.node)}`
+    if (fate !== REASON_NONE)
+      return [{ at, stage: 'route', detail: `${registry.endpointText(endpoint)}${whose}: ${REASONS[fate]!.sentence}` }]
+    const flags = rules.addressFlags[rules.endpointAddress[endpoint]!]!
+    if ((flags & (ADDRESS_EXTERNAL_FRONTEND | ADDRESS_NODE)) === ADDRESS_EXTERNAL_FRONTEND) {
+      const detail = `${address}${whose} is where a load balancer or router takes packets in: what has been translated to it leaves for there, and is not followed back`
+      return [{ at, stage: 'route', detail }]
+    }
+    const port = rules.endpointPort[endpoint]!
+    if (!isNodePort(rules, rules.endpointAddress[endpoint]!, port, way.protocol)) return []
+    const owner = context.nodeName(rules.addressNode[rules.endpointAddress[endpoint]!]!)
+    return [{ at, stage: 'route', detail: `${port} is a node port: node ${owner} translates the packet once more` }]
+  })
 }
 
 function dnatStep(scene: Scene, done: Done | null): Step {
@@ -238,7 +251,6 @@ function hopSteps(scene: Scene, done: Done | null): Step[] {
     const where = node < 0 ? 'on no known node, straight to its address' : `one hop to node ${context.nodeName(node)}`
     parts.push(`${listed(endpoints)}: ${where}`)
   }
-  parts.push(...endpointsOf(scene, done).flatMap((endpoint) => meetingText(scene, endpoint) || []))
   return [{ at: `node ${context.nodeName(way.node)}`, stage: 'route', detail: parts.join('; ') }]
 }
 

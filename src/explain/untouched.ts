@@ -13,7 +13,7 @@ import {
   FRONTEND_BALANCER_PROXY,
   familyOf,
   findFrontend,
-  leavesPods,
+  leavesCluster,
   MODE_IPTABLES,
   nodePortAddress,
   REASON_NONE,
@@ -34,7 +34,7 @@ export function untouchedSeen(context: ExplainContext, way: Approach): string[] 
   const isServices = (rules.addressFlags[way.destination]! & (ADDRESS_CLUSTER_IP | ADDRESS_IN_SERVICE_CIDR)) !== 0
   const isVacant = owner < 0 && (rules.addressFlags[way.destination]! & ADDRESS_POD_RANGE) !== 0
   if (way.decision.reason !== REASON_NONE || isServices || isVacant) return []
-  const leaves = owner < 0 && leavesPods(rules, way.source, way.destination)
+  const leaves = owner < 0 && leavesCluster(rules, way.source, way.destination)
   return [registry.addressText(leaves ? egressAddress(context, way) : way.source)]
 }
 
@@ -138,7 +138,7 @@ function onItsWay(context: ExplainContext, way: Approach, at: string): Step[] {
   if ((flags & ADDRESS_POD_RANGE) !== 0) {
     return [{ at, stage: 'route', detail: `${address} is in the pods' range, but no pod or endpoint has it` }]
   }
-  if (!leavesPods(rules, way.source, way.destination)) {
+  if (!leavesCluster(rules, way.source, way.destination)) {
     return [{ at, stage: 'route', detail: `${address} is not in the cluster: the packet leaves by the node's routes` }]
   }
   const egress = registry.addressText(egressAddress(context, way))

@@ -29,7 +29,7 @@ const SYSTEM_NAMESPACES = ['default', 'kube-system']
  */
 export function deriveCluster(objects: readonly KubeObject[], previous?: Cluster): Cluster {
   const inventory = takeInventory(objects)
-  const notes = new Notes()
+  const notes = new Notes(objects)
   const network = surveyNetwork(inventory)
   const plannedNodes = deriveNodes(inventory, network, previous, notes)
   const nodes = plannedNodes.map(({ node }) => node)
@@ -40,6 +40,7 @@ export function deriveCluster(objects: readonly KubeObject[], previous?: Cluster
   const nodesByName = new Map(nodes.map((node) => [node.name, node]))
   const slices = deriveSlices(inventory, services, plannedPods, nodesByName, notes)
   warnOfUnknownNodes(slices, nodesByName, notes)
+  warnOfServiceAddresses(slices, services, notes)
   for (const ingress of inventory.ingresses) warnOfMissingBackends(ingress, services, notes)
   const corefile = corefileOf(inventory)
   return {
@@ -112,6 +113,26 @@ function warnOfUnknownNodes(
       titleOf(first),
       `an endpoint${rest} is on node ${name}, which is not among the Nodes of the manifests`,
     )
+  }
+}
+
+/** One warning a slice: kube-proxy makes rules for such endpoints, and what they translate to is for nobody. */
+function warnOfServiceAddresses(
+  slices: readonly EndpointSlice[],
+  services: readonly ClusterService[],
+  notes: Notes,
+): void {
+  const owners = new Map<string, string>()
+  for (const { namespace, name, clusterIPs, externalIPs, loadBalancer } of services) {
+    for (const ip of clusterIPs) owners.set(ip, `the cluster IP of Service ${namespace}/${name}`)
+    for (const ip of [...externalIPs, ...loadBalancer.map((one) => one.ip)])
+      if (ip !== '' && !owners.has(ip)) owners.set(ip, `an address of Service ${namespace}/${name} from outside`)
+  }
+  for (const slice of slices) {
+    const found = slice.endpoints.flatMap(({ addresses }) => addresses).find((ip) => owners.has(ip))
+    if (found === undefined) continue
+    const message = `endpoint ${found} is ${owners.get(found)}: a connection is translated once, so that Service's endpoints are not reached through it`
+    notes.warn('W_ENDPOINT_IS_SERVICE', titleOf(slice), message)
   }
 }
 

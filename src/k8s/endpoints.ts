@@ -11,7 +11,7 @@ import type { ClusterNode, ClusterService, ClusterServicePort } from './cluster.
 import { stableSuffix } from './hash.ts'
 import { type Inventory, keyOf, type Notes, SERVICE_NAME_LABEL, titleOf } from './inventory.ts'
 import { ipFamily } from './ip.ts'
-import { LabelIndex } from './labels.ts'
+import { LabelIndex, matchesLabels } from './labels.ts'
 import type { PlannedPod } from './pods.ts'
 import type { Endpoint, EndpointAddress, EndpointSlice, Endpoints, IpFamily } from './types.ts'
 
@@ -55,7 +55,7 @@ export function deriveSlices(
       const mirrored = mirrorEndpoints(service, written)
       slices.push(...mirrored)
       notes.derive(`Service ${key}`, `${count(mirrored)} mirrored from its Endpoints object`)
-    } else warnOfNone(service, notes)
+    } else warnOfNone(service, inventory, notes)
   }
   warnOfMisnamed(services, slices, notes)
   const known = new Set(services.map(({ namespace, name }) => `${namespace}/${name}`))
@@ -123,10 +123,24 @@ function writtenSlices({ slices }: Inventory, notes: Notes): EndpointSlice[] {
   })
 }
 
-function warnOfNone({ namespace, name, selector }: ClusterService, notes: Notes): void {
+function warnOfNone({ namespace, name, selector }: ClusterService, inventory: Inventory, notes: Notes): void {
   const title = `Service ${namespace}/${name}`
   if (selector === null) {
+    // Its endpoints are the API servers, which no dump of workloads shows.
+    if (title === 'Service default/kubernetes') {
+      notes.derive(title, 'no endpoints, for the API servers are not in the manifests')
+      return
+    }
     notes.warn('W_NO_ENDPOINTS', title, 'it has no selector and the manifests hold no endpoints for it: it has none')
+    return
+  }
+  const maker = inventory.workloads.find(
+    (workload) =>
+      (workload.metadata.namespace ?? 'default') === namespace &&
+      matchesLabels(selector, workload.spec.template.metadata?.labels ?? {}),
+  )
+  if (maker !== undefined) {
+    notes.warn('W_NO_ENDPOINTS', title, `${titleOf(maker)}, whose pods it selects, has none: it has no endpoints`)
     return
   }
   const wanted = Object.entries(selector).map(([key, value]) => `${key}=${value}`)

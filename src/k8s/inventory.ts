@@ -17,6 +17,7 @@ import type {
   KubeProxyConfiguration,
   Namespace,
   NodeObject,
+  Origin,
   Pod,
   Service,
   ServiceCidr,
@@ -88,6 +89,7 @@ export function takeInventory(objects: readonly KubeObject[]): Inventory {
       case 'ReplicationController':
       case 'StatefulSet':
       case 'DaemonSet':
+      case 'Job':
         inventory.workloads.push(object)
         break
       case 'HorizontalPodAutoscaler':
@@ -133,10 +135,21 @@ export function titleOf(object: KubeObject): string {
   return namespace === undefined ? `${object.kind} ${name}` : `${object.kind} ${namespace}/${name}`
 }
 
+/** Of an object in a list its name tells more than its position. */
+function placeOf({ file, document, item }: Origin): string {
+  return item >= 0 ? file : `${file}, document ${document}`
+}
+
 /** What was filled in, one note an object, and what the user should know. */
 export class Notes {
   readonly warnings: Warning[] = []
   readonly #derived = new Map<string, string[]>()
+  readonly #places: ReadonlyMap<string, Origin>
+
+  /** @param objects  what the notes will be about: a warning says in which file its object is */
+  constructor(objects: readonly KubeObject[] = []) {
+    this.#places = new Map(objects.map((object) => [titleOf(object), object.origin]))
+  }
 
   derive(object: string, what: string): void {
     const parts = this.#derived.get(object)
@@ -144,8 +157,10 @@ export class Notes {
     else parts.push(what)
   }
 
+  /** @param where  the title of an object */
   warn(code: string, where: string, message: string): void {
-    this.warnings.push({ code, where, message })
+    const origin = this.#places.get(where)
+    this.warnings.push({ code, where: origin === undefined ? where : `${where} (${placeOf(origin)})`, message })
   }
 
   derived(): DerivedNote[] {

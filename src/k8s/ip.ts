@@ -135,3 +135,11 @@ export function commonCidr(cidrs: readonly Cidr[]): Cidr {
 function addressBits(family: IpFamily): number {
   return family === 'IPv4' ? 32 : 128
 }
+
+/** What the API server takes for no endpoint: `loopback`, `link-local`, `unspecified`, `link-local multicast`; null for the rest. */
+export function specialRange(address: string): string | null {
+  const range = ipaddr.parse(address).range()
+  if (range === 'loopback' || range === 'unspecified') return range
+  if (range === 'linkLocal') return 'link-local'
+  return /^224\.0\.0\.|^ff02:/.test(address) ? 'link-local multicast' : null
+}

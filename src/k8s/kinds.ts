@@ -6,6 +6,7 @@
  * Source: the API reference and the validation of kubernetes/kubernetes pkg/apis/{core,discovery,apps,networking}.
  */
 import { parseRange } from './announce.ts'
+import { specialRange } from './ip.ts'
 import {
   at,
   boolean,
@@ -56,12 +57,14 @@ import type {
   ObjectMeta,
   Origin,
   Pod,
+  PodAffinityTerm,
   PodSpec,
   PodTemplate,
   Service,
   ServiceCidr,
   ServicePort,
   ServiceSpec,
+  SpreadConstraint,
   Workload,
 } from './types.ts'
 
@@ -179,7 +182,17 @@ function duplicate(index: number, found: string, expected: string): FieldProblem
 
 const service = object<Body<Service>>({ spec: serviceSpec, status: loadBalancerStatus }, ['spec'])
 
-const endpointAddress = object<EndpointAddress>({ ip, hostname: string, nodeName: string, targetRef }, ['ip'])
+/** Source: ValidateNonSpecialIP in pkg/apis/core/validation: the API server refuses the whole object. */
+const endpointIp: Reader<string> = (value) => {
+  const address = ip(value)
+  const kind = specialRange(address)
+  if (kind === null) return address
+  throw new FieldProblem(`${kind} address ${address}`, 'an address that other machines can reach')
+}
+
+const endpointAddress = object<EndpointAddress>({ ip: endpointIp, hostname: string, nodeName: string, targetRef }, [
+  'ip',
+])
 const endpoints = object<Body<Endpoints>>({
   subsets: list(
     object({
@@ -213,7 +226,7 @@ const sliceOf = (address: Reader<string>): Reader<Body<EndpointSlice>> =>
     },
     ['addressType'],
   )
-const ipSlice = sliceOf(ip)
+const ipSlice = sliceOf(endpointIp)
 const nameSlice = sliceOf(string)
 const endpointSlice: Reader<Body<EndpointSlice>> = (value) => {
   const slice = isMap(value) && value['addressType'] === 'FQDN' ? nameSlice(value) : ipSlice(value)
@@ -252,7 +265,25 @@ const containerPort = object<ContainerPort>({ name: string, containerPort: port,
 const requirements = list(
   object<NodeSelectorRequirement>({ key: string, operator: string, values: list(string) }, ['key', 'operator']),
 )
-const others = object({ requiredDuringSchedulingIgnoredDuringExecution: list(anything) })
+const labelSelector = object<LabelSelector>({
+  matchLabels: labels,
+  matchExpressions: list(
+    object({ key: string, operator: oneOf('In', 'NotIn', 'Exists', 'DoesNotExist'), values: list(string) }, [
+      'key',
+      'operator',
+    ]),
+  ),
+})
+const others = object({
+  requiredDuringSchedulingIgnoredDuringExecution: list(
+    object<PodAffinityTerm>({
+      labelSelector,
+      topologyKey: string,
+      namespaces: list(string),
+      namespaceSelector: labelSelector,
+    }),
+  ),
+})
 
 const resources = object({ limits: mapOf(anyNumber) })
 const podSpec = object<PodSpec>({
@@ -281,7 +312,9 @@ const podSpec = object<PodSpec>({
     podAffinity: others,
     podAntiAffinity: others,
   }),
-  topologySpreadConstraints: list(object({ topologyKey: string, whenUnsatisfiable: string })),
+  topologySpreadConstraints: list(
+    object<SpreadConstraint>({ topologyKey: string, whenUnsatisfiable: string, maxSkew: count, labelSelector }),
+  ),
 })
 
 const podIp: Reader<string | undefined> = (value) => (value === '' ? undefined : ip(value))
@@ -299,15 +332,6 @@ const pod = object<Body<Pod>>(
   ['spec'],
 )
 
-const labelSelector = object<LabelSelector>({
-  matchLabels: labels,
-  matchExpressions: list(
-    object({ key: string, operator: oneOf('In', 'NotIn', 'Exists', 'DoesNotExist'), values: list(string) }, [
-      'key',
-      'operator',
-    ]),
-  ),
-})
 const podTemplate = object<PodTemplate>({ metadata: object({ labels, annotations: labels }), spec: podSpec }, ['spec'])
 const workload = object<Body<Workload>>(
   {
@@ -318,9 +342,14 @@ const workload = object<Body<Workload>>(
         selector: labelSelector,
         template: podTemplate,
         ordinals: object({ start: count }),
+        parallelism: count,
+        completions: count,
+        completionMode: oneOfOrEmpty('NonIndexed', 'Indexed'),
+        suspend: boolean,
       },
       ['template'],
     ),
+    status: object({ succeeded: count, conditions }),
   },
   ['spec'],
 )
@@ -427,6 +456,7 @@ const definitions: Readonly<Record<KubeObject['kind'], KindDefinition>> = {
   ReplicaSet: apps,
   StatefulSet: apps,
   DaemonSet: apps,
+  Job: { apiVersions: ['batch/v1'], namespaced: true, body: workload },
   ReplicationController: { apiVersions: ['v1'], namespaced: true, body: replicationController },
   HorizontalPodAutoscaler: {
     apiVersions: ['autoscaling/v2', 'autoscaling/v1', 'autoscaling/v2beta2', 'autoscaling/v2beta1'],

@@ -78,3 +78,15 @@ function push<T>(map: Map<string, T[]>, key: string, item: T): void {
   if (items === undefined) map.set(key, [item])
   else items.push(item)
 }
+
+/** What the kubelet sets on its node. */
+export function kubeletLabels(name: string): Record<string, string> {
+  return {
+    'kubernetes.io/hostname': name,
+    'kubernetes.io/os': 'linux',
+    'kubernetes.io/arch': 'amd64',
+    // Deprecated since 1.14, and the kubelet still sets them.
+    'beta.kubernetes.io/os': 'linux',
+    'beta.kubernetes.io/arch': 'amd64',
+  }
+}

@@ -12,7 +12,9 @@ import { isControllerConfig } from './controller-config.ts'
 import { unknownFields } from './fields.ts'
 import type { ManifestFile } from './files.ts'
 import { kindDefinition, READ_KINDS, readObject } from './kinds.ts'
+import { convertOld } from './old-versions.ts'
 import { type PassedOver, shapesTraffic, warningsOf } from './passed-over.ts'
+import { withoutRedacted } from './redacted.ts'
 import { FieldProblem, formatPath, isMap } from './schema.ts'
 import { hintFor, Surroundings } from './surroundings.ts'
 import type { KubeObject, Origin } from './types.ts'
@@ -78,14 +80,14 @@ export function parseObject(value: unknown, file: string, document = 1): ParsedM
  * @throws UserError  the first problem where all objects had one, else E_MANIFEST_EMPTY
  */
 export function requireObjects(parsed: ParsedManifests, paths: readonly string[]): ParsedManifests {
-  const { objects, passedOver, kinds, problems, hint } = parsed
-  if (objects.length > 0 || passedOver.length > 0 || paths.length === 0) return parsed
+  const { objects, kinds, problems, hint } = parsed
+  if (objects.length > 0 || paths.length === 0) return parsed
   if (problems[0] !== undefined) throw problems[0]
   const where = paths.map((path) => (path === '-' ? 'standard input' : path)).join(', ')
   if (kinds.size === 0) throw new UserError('E_MANIFEST_EMPTY', 'no Kubernetes object in it', { where, hint })
   const named = [...kinds].slice(0, MAX_NAMED_KINDS).join(', ')
   const rest = kinds.size > MAX_NAMED_KINDS ? ` and ${kinds.size - MAX_NAMED_KINDS} more kinds` : ''
-  throw new UserError('E_MANIFEST_EMPTY', `no object in it has a part in the dataplane, only ${named}${rest}`, {
+  throw new UserError('E_MANIFEST_EMPTY', `no object in it is of a kind that is read, only ${named}${rest}`, {
     where,
     hint,
   })
@@ -263,6 +265,11 @@ class Loader {
       })
       return
     }
+    const old = convertOld(kind, value)
+    if (old !== null) {
+      this.#warn(old.message, { code: 'W_API_VERSION', where: formatPlace(place), message: old.message })
+      value = old.value
+    }
     const apiVersion = value['apiVersion']
     if (typeof apiVersion !== 'string' || apiVersion === '') {
       throw fieldError(place, kind, new FieldProblem('nothing', definition.apiVersions[0]!), 'apiVersion')
@@ -277,8 +284,13 @@ class Loader {
       const where = formatPlace(place, path)
       this.#warn(`${kind} ${pattern}`, { code: 'W_UNKNOWN_FIELD', where, message })
     }
+    const clean = withoutRedacted(kind, value)
+    for (const field of clean.fields) {
+      const message = `${field} of ${nameOf(kind, value)} is blacked out; another one is derived`
+      this.#warn(`${kind} ${field}`, { code: 'W_REDACTED', where: formatPlace(place, field), message })
+    }
     try {
-      this.#keep(readObject(definition, value, place.origin), place)
+      this.#keep(readObject(definition, clean.value, place.origin), place)
     } catch (error) {
       throw error instanceof FieldProblem ? fieldError(place, nameOf(kind, value), error) : error
     }

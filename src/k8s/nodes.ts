@@ -8,6 +8,8 @@ import { AddressPool, type Network, parseAll } from './addresses.ts'
 import type { Cluster, ClusterNode } from './cluster.ts'
 import { type Inventory, type Notes, titleOf } from './inventory.ts'
 import { type Cidr, cidrContains, cidrsOverlap } from './ip.ts'
+import { kubeletLabels } from './labels.ts'
+import { madeUpNodes } from './made-up-nodes.ts'
 import { PodCidrs, writtenPodCidrs } from './podcidrs.ts'
 import type { IpFamily, NodeObject } from './types.ts'
 
@@ -20,7 +22,6 @@ export interface PlannedNode {
 }
 
 const DEFAULT_CPUS = 4
-const DEFAULT_NODE_COUNT = 3
 const ZONE_LABELS = ['topology.kubernetes.io/zone', 'failure-domain.beta.kubernetes.io/zone']
 /** Node addresses come from the first of these blocks that nothing written is in. */
 const NODE_CIDRS: Readonly<Record<IpFamily, readonly string[]>> = {
@@ -35,7 +36,7 @@ export function deriveNodes(
   previous: Cluster | undefined,
   notes: Notes,
 ): PlannedNode[] {
-  const written = inventory.nodes.length > 0 ? inventory.nodes : defaultNodes(inventory)
+  const written = inventory.nodes.length > 0 ? inventory.nodes : madeUpNodes(inventory)
   const earlier = new Map(previous?.nodes.map((node) => [node.name, node]))
   const addresses = nodeAddressPools(inventory, network)
   const kept = keepAddresses(written, earlier, network)
@@ -56,7 +57,11 @@ export function deriveNodes(
     const cpus = cpusOf(object, filled, notes)
     const ready = object.status?.conditions?.find(({ type }) => type === 'Ready')?.status ?? 'True'
     const labels = { ...kubeletLabels(object.metadata.name), ...object.metadata.labels }
-    if (inventory.nodes.length === 0) filled.unshift('not in the manifests')
+    if (inventory.nodes.length === 0) {
+      filled.unshift('not in the manifests')
+      const asked = Object.entries(object.metadata.labels ?? {}).map(([key, value]) => `${key}=${value}`)
+      if (asked.length > 0) filled.push(`labels that pods ask for: ${asked.join(', ')}`)
+    }
     if (filled.length > 0) notes.derive(title, filled.join(', '))
     return {
       node: {
@@ -74,39 +79,6 @@ export function deriveNodes(
       ),
     }
   })
-}
-
-/** Nodes that written pods and endpoints name, filled up to three with node-1, node-2, … */
-function defaultNodes(inventory: Inventory): NodeObject[] {
-  const names = new Set<string>()
-  for (const { spec } of inventory.pods) names.add(spec.nodeName ?? '')
-  for (const { endpoints } of inventory.slices) for (const { nodeName } of endpoints) names.add(nodeName ?? '')
-  for (const { subsets = [] } of inventory.endpoints) {
-    for (const { addresses = [], notReadyAddresses = [] } of subsets) {
-      for (const { nodeName } of [...addresses, ...notReadyAddresses]) names.add(nodeName ?? '')
-    }
-  }
-  names.delete('')
-  for (let i = 1; names.size < DEFAULT_NODE_COUNT; i++) names.add(`node-${i}`)
-  return [...names].sort(byNumber).map((name) => ({
-    apiVersion: 'v1',
-    kind: 'Node',
-    metadata: { name },
-    origin: { file: '', document: 0, item: -1 },
-  }))
-}
-
-const { compare: byNumber } = new Intl.Collator('en', { numeric: true })
-
-function kubeletLabels(name: string): Record<string, string> {
-  return {
-    'kubernetes.io/hostname': name,
-    'kubernetes.io/os': 'linux',
-    'kubernetes.io/arch': 'amd64',
-    // Deprecated since 1.14, and the kubelet still sets them.
-    'beta.kubernetes.io/os': 'linux',
-    'beta.kubernetes.io/arch': 'amd64',
-  }
 }
 
 /** InternalIPs first, then ExternalIPs; host names are no addresses. */

@@ -29,6 +29,7 @@ const SHAPING: readonly (readonly [kind: string, group: RegExp, what: string])[]
   ['IngressRouteUDP', /^traefik\.(io|containo\.us)\//, 'its datagrams are not routed here'],
   ['HTTPProxy', /^projectcontour\.io\//, 'its requests are not routed here'],
   ['Route', /^route\.openshift\.io\//, 'its requests are not routed here'],
+  ['CronJob', /^batch\//, 'none of its pods runs here'],
   ['ServiceImport', /^multicluster\.x-k8s\.io\//, 'its address answers nothing here'],
   [
     'Kustomization',

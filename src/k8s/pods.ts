@@ -9,8 +9,9 @@ import type { Cluster, ClusterNode, ClusterPod } from './cluster.ts'
 import { type Inventory, type Notes, titleOf } from './inventory.ts'
 import { ipFamily } from './ip.ts'
 import { cpusIn, type PlannedNode } from './nodes.ts'
+import { warnOfPlacement } from './placement-rules.ts'
 import { Scheduler } from './schedule.ts'
-import type { Pod, PodSpec } from './types.ts'
+import type { Pod, PodSpec, Workload } from './types.ts'
 import {
   checkPodCount,
   type DesiredPod,
@@ -48,8 +49,9 @@ export function derivePods(
     else own.push(pod)
   }
   const planned = placer.placeAll(written)
-  // In order of names: where a pod goes must not depend on the order of the files.
-  for (const workload of podMakers(inventory).sort((a, b) => (titleOf(a) < titleOf(b) ? -1 : 1))) {
+  // In order of names: where a pod goes must not depend on the order of the files. Jobs come and go, so they come last.
+  const orderOf = (workload: Workload): string => (workload.kind === 'Job' ? '~' : '') + titleOf(workload)
+  for (const workload of podMakers(inventory).sort((a, b) => (orderOf(a) < orderOf(b) ? -1 : 1))) {
     const title = titleOf(workload)
     const own = ofOwner.get(title) ?? []
     const isDaemon = workload.kind === 'DaemonSet'
@@ -59,18 +61,28 @@ export function derivePods(
       replicas === null
         ? daemonPods(workload, own, nodes, placer.scheduler)
         : replicaPods(workload, own, replicas.count)
-    if (desired.length === 0) continue
+    if (desired.length === 0) {
+      if (isDaemon && own.length === 0) {
+        const why = placer.scheduler.whyNone(workload.spec.template.spec, true)
+        notes.warn('W_POD_UNPLACED', title, `it has no pod: ${why}`)
+      }
+      continue
+    }
     const placed = placer.placeAll(desired)
     for (const pod of placed) planned.push(pod)
     if (replicas !== null && replicas.decidedBy !== '')
       notes.derive(title, `${replicas.count} replicas by ${replicas.decidedBy}`)
     notes.derive(title, `${placed.length} ${placed.length === 1 ? 'pod' : 'pods'}: ${describeNodes(placed)}`)
-    warnOfScheduling(title, workload.spec.template.spec, notes)
     const unplaced = placed.filter(({ pod }) => pod.nodeName === '').length
     if (unplaced > 0) {
-      notes.warn('W_POD_UNPLACED', title, `${unplaced} of its ${placed.length} pods fit on no node and have no address`)
+      const pods = placed.length === 1 ? 'its pod fits' : `${unplaced} of its ${placed.length} pods fit`
+      const address = unplaced === 1 ? 'has no address' : 'have no address'
+      const why = placer.scheduler.whyNone(workload.spec.template.spec, false)
+      notes.warn('W_POD_UNPLACED', title, `${pods} on no node and ${address}: ${why}`)
     }
   }
+  const byName = new Map(nodes.map(({ node }) => [node.name, node]))
+  warnOfPlacement(inventory, planned, byName, placer.scheduler, notes)
   return planned
 }
 
@@ -82,25 +94,6 @@ function describeNodes(placed: readonly PlannedPod[]): string {
   }
   if (counts.size > MAX_NAMED_NODES) return `over ${counts.size} nodes`
   return Array.from(counts, ([name, count]) => (count === 1 ? name : `${count} on ${name}`)).join(', ')
-}
-
-function warnOfScheduling(title: string, { affinity, topologySpreadConstraints }: PodSpec, notes: Notes): void {
-  const asked = [
-    ['podAffinity', affinity?.podAffinity?.requiredDuringSchedulingIgnoredDuringExecution],
-    ['podAntiAffinity', affinity?.podAntiAffinity?.requiredDuringSchedulingIgnoredDuringExecution],
-    [
-      'topologySpreadConstraints',
-      topologySpreadConstraints?.filter(({ whenUnsatisfiable }) => whenUnsatisfiable === 'DoNotSchedule'),
-    ],
-  ] as const
-  for (const [field, rules] of asked) {
-    if (rules === undefined || rules.length === 0) continue
-    notes.warn(
-      'W_NOT_MODELLED',
-      title,
-      `${field} is not modelled: its pods are spread over zones and nodes as by default`,
-    )
-  }
 }
 
 class Placer {
@@ -196,7 +189,10 @@ class Placer {
       this.#notes.warn('W_UNKNOWN_NODE', title, message)
     } else if (status?.phase === 'Pending') {
       this.#notes.warn('W_POD_UNPLACED', title, 'it is Pending in the manifests and has no node')
-    } else this.#notes.warn('W_POD_UNPLACED', title, 'it fits on no node and has no address')
+    } else {
+      const why = this.scheduler.whyNone(spec, false)
+      this.#notes.warn('W_POD_UNPLACED', title, `it fits on no node and has no address: ${why}`)
+    }
   }
 
   #takeAddresses({ namespace, name }: DesiredPod, { node }: PlannedNode): string[] {

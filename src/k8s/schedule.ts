@@ -47,6 +47,13 @@ export class Scheduler {
     increment(spread.zones, node.zone)
   }
 
+  /** Whether a pod's selector and required node affinity let it be on the node. */
+  mayHold(name: string, spec: PodSpec): boolean {
+    return this.#nodes.some(
+      (planned) => planned.node.name === name && isSelected(planned, spec) && isLiked(planned, spec),
+    )
+  }
+
   /** Whether a pod may run on the node and there is room for it. */
   fits(planned: PlannedNode, spec: PodSpec, isDaemon: boolean): boolean {
     return (this.#pods.get(planned.node.name) ?? 0) < planned.maxPods && mayRun(planned, spec, isDaemon)
@@ -75,16 +82,52 @@ export class Scheduler {
     }
     return best
   }
+
+  /** Why no node is left for a pod: what its selector, its affinity or its tolerations keep it from, or that there is no room. */
+  whyNone(spec: PodSpec, isDaemon: boolean): string {
+    const selected = this.#nodes.filter((planned) => isSelected(planned, spec))
+    if (selected.length === 0) {
+      const missing = Object.entries(spec.nodeSelector ?? {}).find(
+        ([key, value]) => !this.#nodes.some(({ node }) => node.labels[key] === value),
+      )
+      if (missing !== undefined) return `no node has the label ${missing.join('=')} that its nodeSelector asks for`
+      return 'no node has all labels that its nodeSelector asks for'
+    }
+    const liked = selected.filter((planned) => isLiked(planned, spec))
+    if (liked.length === 0) return 'no node is what its required node affinity asks for'
+    const tolerated = liked.filter((planned) => mayRun(planned, spec, isDaemon))
+    if (tolerated.length === 0) {
+      const { key } = liked[0]!.taints.find((taint) => !isBearable(taint, tolerationsOf(spec, isDaemon)))!
+      return `it does not tolerate the taint ${key}${liked.length === 1 ? '' : ' or others'} of the ${liked.length === 1 ? 'node' : 'nodes'} that it could be on`
+    }
+    const full = tolerated.filter(({ node, maxPods }) => (this.#pods.get(node.name) ?? 0) >= maxPods)
+    if (full.length === tolerated.length) return 'the nodes that it could be on hold as many pods as they take'
+    return 'the nodes that it could be on have no address left'
+  }
+}
+
+function isSelected({ node }: PlannedNode, spec: PodSpec): boolean {
+  return Object.entries(spec.nodeSelector ?? {}).every(([key, value]) => node.labels[key] === value)
+}
+
+function isLiked(planned: PlannedNode, { affinity }: PodSpec): boolean {
+  const terms = affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms
+  return terms === undefined || terms.some((term) => matchesTerm(term, planned))
+}
+
+function tolerationsOf({ tolerations = [] }: PodSpec, isDaemon: boolean): NonNullable<PodSpec['tolerations']> {
+  return isDaemon ? [...tolerations, ...DAEMON_TOLERATIONS] : tolerations
+}
+
+function isBearable(taint: PlannedNode['taints'][number], tolerations: NonNullable<PodSpec['tolerations']>): boolean {
+  return taint.effect === 'PreferNoSchedule' || isTolerated(taint, tolerations)
 }
 
 function mayRun(planned: PlannedNode, spec: PodSpec, isDaemon: boolean): boolean {
-  const { name, labels } = planned.node
-  if (spec.nodeName !== undefined && spec.nodeName !== '') return spec.nodeName === name
-  for (const [key, value] of Object.entries(spec.nodeSelector ?? {})) if (labels[key] !== value) return false
-  const terms = spec.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms
-  if (terms !== undefined && !terms.some((term) => matchesTerm(term, planned))) return false
-  const tolerations = isDaemon ? [...(spec.tolerations ?? []), ...DAEMON_TOLERATIONS] : (spec.tolerations ?? [])
-  return planned.taints.every((taint) => taint.effect === 'PreferNoSchedule' || isTolerated(taint, tolerations))
+  if (spec.nodeName !== undefined && spec.nodeName !== '') return spec.nodeName === planned.node.name
+  if (!isSelected(planned, spec) || !isLiked(planned, spec)) return false
+  const tolerations = tolerationsOf(spec, isDaemon)
+  return planned.taints.every((taint) => isBearable(taint, tolerations))
 }
 
 /** A term without any requirement matches nothing. */

@@ -160,9 +160,22 @@ export interface NodeSelectorTerm {
 
 export interface Affinity {
   nodeAffinity?: { requiredDuringSchedulingIgnoredDuringExecution?: { nodeSelectorTerms?: NodeSelectorTerm[] } }
-  /** Only whether there are any: placing by other pods is not modelled. */
-  podAffinity?: { requiredDuringSchedulingIgnoredDuringExecution?: unknown[] }
-  podAntiAffinity?: { requiredDuringSchedulingIgnoredDuringExecution?: unknown[] }
+  podAffinity?: { requiredDuringSchedulingIgnoredDuringExecution?: PodAffinityTerm[] }
+  podAntiAffinity?: { requiredDuringSchedulingIgnoredDuringExecution?: PodAffinityTerm[] }
+}
+
+export interface PodAffinityTerm {
+  labelSelector?: LabelSelector
+  topologyKey?: string
+  namespaces?: string[]
+  namespaceSelector?: LabelSelector
+}
+
+export interface SpreadConstraint {
+  topologyKey?: string
+  whenUnsatisfiable?: string
+  maxSkew?: number
+  labelSelector?: LabelSelector
 }
 
 export interface PodSpec {
@@ -177,7 +190,7 @@ export interface PodSpec {
   initContainers?: { name?: string; ports?: ContainerPort[]; restartPolicy?: string; resources?: Resources }[]
   tolerations?: { key?: string; operator?: string; value?: string; effect?: string }[]
   affinity?: Affinity
-  topologySpreadConstraints?: { topologyKey?: string; whenUnsatisfiable?: string }[]
+  topologySpreadConstraints?: SpreadConstraint[]
 }
 
 export interface Pod extends KubeObjectOf<'Pod'> {
@@ -197,18 +210,24 @@ export interface PodTemplate {
 }
 
 /**
- * Deployment, ReplicaSet, ReplicationController, StatefulSet and DaemonSet; the last has no `replicas`, only StatefulSet has
+ * Deployment, ReplicaSet, ReplicationController, StatefulSet, DaemonSet and Job; the last two have no `replicas`, only StatefulSet has
  * `serviceName`. A ReplicationController's selector is a map of labels in its manifest and `matchLabels` here.
  */
 export interface Workload
-  extends KubeObjectOf<'Deployment' | 'ReplicaSet' | 'ReplicationController' | 'StatefulSet' | 'DaemonSet'> {
+  extends KubeObjectOf<'Deployment' | 'ReplicaSet' | 'ReplicationController' | 'StatefulSet' | 'DaemonSet' | 'Job'> {
   spec: {
+    /** Of a Job alone, as is all of `status`. */
+    parallelism?: number
+    completions?: number
+    completionMode?: 'NonIndexed' | 'Indexed'
+    suspend?: boolean
     replicas?: number
     serviceName?: string
     selector?: LabelSelector
     template: PodTemplate
     ordinals?: { start?: number }
   }
+  status?: { succeeded?: number; conditions?: { type: string; status: string }[] }
 }
 
 export interface HorizontalPodAutoscaler extends KubeObjectOf<'HorizontalPodAutoscaler'> {

@@ -1,5 +1,5 @@
 /**
- * Pods that the manifests ask for: the written ones, and those that Deployments, ReplicaSets, StatefulSets and DaemonSets
+ * Pods that the manifests ask for: the written ones, and those that Deployments, ReplicaSets, StatefulSets, DaemonSets and Jobs
  * would make, less the written ones that a workload owns.
  *
  * Names are as the controllers make them, with a hash where they have chance, so they are the same in every run.
@@ -61,6 +61,22 @@ export function writtenPods(inventory: Inventory): DesiredPod[] {
 /** Pods that a cluster is tested with at most (Kubernetes, considerations for large clusters). */
 const MAX_PODS = 150_000
 
+/**
+ * Pods of a Job at one time: `parallelism` of them, or as many as there are completions left; none of one that is over.
+ *
+ * Source: kubernetes/kubernetes pkg/controller/job/job_controller.go, manageJob.
+ */
+function jobPods({ spec, status }: Workload): number {
+  const { parallelism = 1, completions, suspend = false } = spec
+  const isOver = status?.conditions?.some(
+    ({ type, status }) => (type === 'Complete' || type === 'Failed') && status === 'True',
+  )
+  if (suspend || isOver === true) return 0
+  const succeeded = status?.succeeded ?? 0
+  if (completions === undefined) return succeeded > 0 ? 0 : parallelism
+  return Math.min(parallelism, Math.max(0, completions - succeeded))
+}
+
 /** How many pods a workload has, and which autoscaler says so: '' for its own `replicas`. */
 export interface Replicas {
   readonly count: number
@@ -81,18 +97,19 @@ export function replicasOf(workload: Workload, { autoscalers }: Inventory): Repl
       scaleTargetRef.name === workload.metadata.name &&
       (metadata.namespace ?? 'default') === namespaceOf(workload),
   )
-  const own = replicas ?? 1
+  const own = workload.kind === 'Job' ? jobPods(workload) : (replicas ?? 1)
   const { minReplicas = 1, maxReplicas = Number.MAX_SAFE_INTEGER } = scaler?.spec ?? {}
   const scaled = scaler === undefined || own === 0 ? own : (scaler.status?.desiredReplicas ?? 0)
   const count = scaler === undefined || scaled > 0 ? scaled : Math.min(maxReplicas, Math.max(minReplicas, own))
   const decided = scaler !== undefined && own !== 0
   if (count > MAX_PODS) {
-    const field = decided && count !== own ? `the replicas that ${titleOf(scaler)} asks for` : 'spec.replicas'
+    const name = workload.kind === 'Job' ? 'spec.parallelism' : 'spec.replicas'
+    const field = decided && count !== own ? `the replicas that ${titleOf(scaler)} asks for` : name
     throw new UserError(
       'E_TOO_MANY_PODS',
       `${field} of ${titleOf(workload)} is ${count}; a cluster has at most ${MAX_PODS} pods`,
       {
-        where: `${workload.origin.file}, document ${workload.origin.document}, spec.replicas`,
+        where: `${workload.origin.file}, document ${workload.origin.document}, ${name}`,
       },
     )
   }
@@ -122,6 +139,9 @@ export function replicaPods(workload: Workload, own: readonly DesiredPod[], repl
     return ordinals
       .filter((ordinal) => !names.has(`${workload.metadata.name}-${ordinal}`))
       .map((ordinal) => statefulPod(workload, ordinal))
+  }
+  if (workload.kind === 'Job' && workload.spec.completionMode === 'Indexed') {
+    return Array.from({ length: Math.max(0, replicas - own.length) }, (_, i) => indexedPod(workload, own.length + i))
   }
   // A pod that is being deleted is replaced at once.
   const running = own.filter(({ written }) => written?.metadata.deletionTimestamp === undefined)
@@ -160,7 +180,8 @@ export function podMakers({ workloads }: Inventory): Workload[] {
   })
 }
 
-function selectorOf({ spec }: Workload): LabelSelector {
+function selectorOf({ kind, spec, metadata }: Workload): LabelSelector {
+  if (kind === 'Job' && spec.selector === undefined) return { matchLabels: { 'job-name': metadata.name } }
   return spec.selector ?? { matchLabels: spec.template.metadata?.labels ?? {} }
 }
 
@@ -205,13 +226,31 @@ function statefulPod(workload: Workload, ordinal: number): DesiredPod {
   }
 }
 
+/** Source: kubernetes/kubernetes pkg/controller/job/indexed_job_utils.go: its host name is the Job's name and the index. */
+function indexedPod(workload: Workload, index: number): DesiredPod {
+  const hostname = `${workload.metadata.name}-${index}`
+  const suffix = stableSuffix(`${keyOf(workload)} index ${index}`, 5)
+  const pod = templatePod(workload, `${hostname.slice(0, MAX_GENERATED_BASE - 1)}-${suffix}`)
+  return {
+    ...pod,
+    labels: { ...pod.labels, 'batch.kubernetes.io/job-completion-index': String(index) },
+    spec: { ...pod.spec, hostname: pod.spec.hostname ?? hostname },
+  }
+}
+
 function templatePod(workload: Workload, name: string): DesiredPod {
   const { template } = workload.spec
-  const hash: Labels = workload.kind === 'Deployment' ? { 'pod-template-hash': templateHash(workload) } : {}
+  const { name: own } = workload.metadata
+  const added: Labels =
+    workload.kind === 'Deployment'
+      ? { 'pod-template-hash': templateHash(workload) }
+      : workload.kind === 'Job'
+        ? { 'batch.kubernetes.io/job-name': own, 'job-name': own }
+        : {}
   return {
     namespace: namespaceOf(workload),
     name,
-    labels: { ...template.metadata?.labels, ...hash },
+    labels: { ...template.metadata?.labels, ...added },
     spec: template.spec,
     owner: titleOf(workload),
     written: null,

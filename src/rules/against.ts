@@ -317,7 +317,7 @@ class Judge {
       else add(frontend.address, frontend.protocol, frontend.port, frontend)
     }
     // What is said of the other ports of cluster IPs, and of addresses that look like one to the node.
-    if (this.dump.mode === 'nftables') {
+    if (this.dump.mode === 'nftables' || (this.dump.mode === 'ipvs' && this.hasSets())) {
       const addresses = new Set(whole)
       for (const { service } of this.compiled.services) for (const ip of service.clusterIPs) addresses.add(ip)
       for (const address of addresses) if (ipFamily(address) === family) add(address, 'tcp', UNUSED_PORT, null)
@@ -336,7 +336,9 @@ class Judge {
     texts.add(OUTSIDERS[family].find((text) => !inBlock(text)) ?? OUTSIDERS[family][0]!)
     for (const one of cluster.nodes) {
       if (one !== this.node && texts.size > 3) continue
-      for (const address of one.addresses) if (ipFamily(address) === family) texts.add(address)
+      const own = one.addresses.filter((address) => ipFamily(address) === family)
+      // ipvs mode bars the node by its primary address.
+      for (const address of this.dump.mode === 'ipvs' ? own.slice(0, 1) : own) texts.add(address)
     }
     let ofNode = 0
     let ofOthers = 0
@@ -423,7 +425,7 @@ class Judge {
     if (raws.length === 0 || proxied) return
     const where = asked.dumped?.where ?? ''
     const label = this.labelOf(known)
-    if (!anyFound && anyExpected) {
+    if (!anyFound && anyExpected && known.frontend >= 0) {
       this.raws.push({
         ...label,
         kind: 'frontend-missing',
@@ -460,11 +462,12 @@ class Judge {
     const rules = this.compiled.columns
     const { mode } = this.dump
     const isHealth = asked.frontend >= 0 && rules.frontendKind[asked.frontend] === FRONTEND_HEALTH_CHECK
-    // A health check's port is let in by a rule of its own in iptables mode only.
-    const action = out.action === ACTION_ACCEPT && !(isHealth && mode === 'iptables') ? ACTION_NONE : out.action
+    // A health check's port is let in by a rule of its own where there are iptables.
+    const showsHealth = mode === 'iptables' || (mode === 'ipvs' && this.hasSets())
+    const action = out.action === ACTION_ACCEPT && !(isHealth && showsHealth) ? ACTION_NONE : out.action
     const members = action === ACTION_DNAT ? [...rules.members.subarray(out.setStart, out.setStart + out.setCount)] : []
     const seconds = out.servicePort >= 0 ? rules.serviceAffinityMs[out.servicePort]! / 1000 : 0
-    const usesIptables = mode !== 'ipvs' || this.dump.programs.size > 0
+    const usesIptables = mode !== 'ipvs' || this.hasSets()
     return compareAnswers(
       {
         action: ACTION_NAMES[action] as 'none' | 'accept' | 'dnat' | 'drop' | 'reject',
@@ -480,11 +483,20 @@ class Judge {
       {
         comparesMasquerade: usesIptables,
         comparesRefusals: usesIptables,
-        /** ipvs looks hairpins up in a set, which only `ipset save` shows. */
-        comparesHairpin: mode !== 'ipvs',
+        // In ipvs mode a set says who may meet itself: endpoints of this node.
+        comparesHairpin: (one) => mode !== 'ipvs' || (this.hasSets() && this.isOfNode(one)),
         whatOf: (endpoint) => this.whatOf(asked.servicePort, endpoint),
       },
     )
+  }
+
+  /** The dump shows what ipvs mode's iptables rules look into. */
+  private hasSets(): boolean {
+    return [...this.dump.programs.values()].some(({ sets }) => sets.size > 0)
+  }
+
+  private isOfNode(address: string): boolean {
+    return this.compiled.columns.addressNode[this.registry.address(address)] === this.registry.node(this.node.name)
   }
 
   /** Why the manifests do not send packets to an endpoint that the node has. */

@@ -33,7 +33,11 @@ export function emitRules(
       const text = iptablesRules(rules)
       return { rules, native: family === 'IPv4' ? { 'iptables-restore': text } : { 'ip6tables-restore': text } }
     }
-    default:
-      return { rules, native: { ...ipvsRules(rules) } }
+    default: {
+      const { ipvsadm, ipset, iptables } = ipvsRules(rules)
+      // The sets come before the rules that look into them.
+      const tool = family === 'IPv4' ? 'iptables-restore' : 'ip6tables-restore'
+      return { rules, native: { ipvsadm, ipset, [tool]: iptables } }
+    }
   }
 }

@@ -3,8 +3,9 @@
  *
  * Each address and port is a virtual server of its own, with every real server at weight 1. Which ones it has does not depend on the
  * client: policy Local means the node's own, and where there are none, the cluster's if the port uses those at all.
- * The fixed iptables rules that look into the sets are not printed. Source: pkg/proxy/ipvs/{proxier,ipset}.go.
+ * The fixed iptables rules that look into the sets are beside this. Source: pkg/proxy/ipvs/{proxier,ipset}.go.
  */
+import { ipvsIptables } from './ipvs-iptables.ts'
 import { joinPort, type NodeRules, type PortRules, type RuleEndpoint } from './node-rules.ts'
 
 /** `--tcp-service` and its like: one letter, and what SCTP has. */
@@ -33,6 +34,8 @@ const HASHES: readonly (readonly [name: string, type: string])[] = [
 export interface IpvsRules {
   readonly ipvsadm: string
   readonly ipset: string
+  /** Of this family: `iptables-restore` or `ip6tables-restore`. */
+  readonly iptables: string
 }
 
 export function ipvsRules(rules: NodeRules): IpvsRules {
@@ -44,27 +47,31 @@ export function ipvsRules(rules: NodeRules): IpvsRules {
   for (const port of rules.ports) {
     const { protocol } = port.name
     const key = (address: string, number = port.port): string => `${address},${protocol}:${number}`
+    // What the node has on another interface is not put on the dummy one.
+    const bind = (address: string): void => {
+      if (!rules.addresses.includes(address)) add('IPVS-IPS', address)
+    }
     const serve = (address: string, number: number, isExternal: boolean): void => {
       servers.push(...virtualServer(rules, port, address, number, isExternal))
     }
-    for (const one of port.usesCluster ? port.cluster : port.local) {
+    for (const one of [...port.cluster, ...port.local]) {
       if (one.local) add('LOOP-BACK', `${one.address},${protocol}:${one.port},${one.address}`)
     }
     for (const address of port.clusterIPs) {
       serve(address, port.port, false)
       add('CLUSTER-IP', key(address))
-      add('IPVS-IPS', address)
+      bind(address)
     }
     const local = port.externalLocal ? '-LOCAL' : ''
     for (const address of port.externalIPs) {
       serve(address, port.port, true)
       add(`EXTERNAL-IP${local}`, key(address))
-      add('IPVS-IPS', address)
+      bind(address)
     }
     for (const address of port.loadBalancerIPs) {
       serve(address, port.port, true)
       add('LOAD-BALANCER', key(address))
-      add('IPVS-IPS', address)
+      bind(address)
       if (port.externalLocal) add('LOAD-BALANCER-LOCAL', key(address))
       if (port.sourceRanges.length === 0) continue
       add('LOAD-BALANCER-FW', key(address))
@@ -89,7 +96,11 @@ export function ipvsRules(rules: NodeRules): IpvsRules {
     const list = [...members.get(name)!].map((member) => `add ${prefix}${name} ${member}`)
     return [`create ${prefix}${name} ${type} ${shape}`, ...list]
   })
-  return { ipvsadm: servers.map((line) => `${line}\n`).join(''), ipset: `${sets.join('\n')}\n` }
+  return {
+    ipvsadm: servers.map((line) => `${line}\n`).join(''),
+    ipset: `${sets.join('\n')}\n`,
+    iptables: ipvsIptables(rules, members),
+  }
 }
 
 function virtualServer(

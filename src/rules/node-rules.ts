@@ -71,6 +71,8 @@ export type DetectorRule = { readonly cidr: string } | { readonly interface: str
 
 export interface NodeRules {
   readonly node: string
+  /** The node's own, of this family. */
+  readonly addresses: readonly string[]
   readonly family: Family
   readonly settings: ProxySettings
   readonly detector: DetectorRule
@@ -147,6 +149,7 @@ export function nodeRules(
   }
   return {
     node: nodeName,
+    addresses: known.addresses.filter((address) => ipFamily(address) === family),
     family,
     settings,
     detector: detectorOf(cluster, compiled, known.podCidrs, family),

@@ -10,7 +10,6 @@ import {
   ACTION_NONE,
   ADDRESS_BALANCER,
   ADDRESS_NODE,
-  ADDRESS_ON_EVERY_NODE,
   ADDRESS_POD,
   ADDRESS_POD_RANGE,
   below,
@@ -18,10 +17,13 @@ import {
   decide,
   draw,
   FRONTEND_BALANCER_PROXY,
+  FRONTEND_CLUSTER_IP,
+  FRONTEND_EXTERNAL_IP,
   FRONTEND_LOAD_BALANCER_IP,
   findFrontend,
   findPort,
   finish,
+  isNodePort,
   mix,
   PURPOSE_ENDPOINT,
   PURPOSE_ENTRY_NODE,
@@ -302,8 +304,12 @@ export class Oracle {
     const tick = (packet.atMs * TICKS_PER_MS) | 0
     const ports = (at.sourcePort << 16) | at.destinationPort
     const word = finish(mix(mix(mix(tick, at.source), at.destination), ports))
-    const travel: Travel = { connection, packet: { ...packet, length: 0 }, word, at, nodes: [], endpoint: -1 }
-    const outcome = this.way(travel, cameInOn)
+    const home = this.rules.addressNode[connection.client]
+    const fromVip = this.dialsFromVip(home, connection)
+    if (fromVip) connection.client = connection.destination
+    const sent = this.clientTuple(connection)
+    const travel: Travel = { connection, packet: { ...packet, length: 0 }, word, at: sent, nodes: [], endpoint: -1 }
+    const outcome = this.way(travel, fromVip ? home : cameInOn)
     connection.status = outcome === 'accept' ? 'open' : 'failed'
     if (outcome !== 'accept') return outcome
     connection.nodes = travel.nodes
@@ -312,14 +318,20 @@ export class Oracle {
     return 'accept'
   }
 
+  /** ipvs has the address on every node, so a node's own socket has it as its source as well. */
+  private dialsFromVip(home: number, { client, destination, destinationPort, protocol }: Connection): boolean {
+    if (home < 0 || this.options.mode !== 'ipvs' || !this.has(client, ADDRESS_NODE)) return false
+    const found = findFrontend(this.rules, destination, destinationPort, protocol)
+    const kinds = [FRONTEND_CLUSTER_IP, FRONTEND_EXTERNAL_IP, FRONTEND_LOAD_BALANCER_IP]
+    return found >= 0 && kinds.includes(this.rules.frontendKind[found]) && !this.has(destination, ADDRESS_NODE)
+  }
+
   /** From the client to the pod. */
   private way(travel: Travel, cameInOn: number): string {
     const { rules } = this
     const { forService } = travel.connection
-    let node = rules.addressNode[travel.at.source]
-    // The host's own socket, once it has an address of kube-ipvs0, is where it was.
-    if (this.has(travel.at.source, ADDRESS_ON_EVERY_NODE) && cameInOn >= 0) node = cameInOn
-    else if (node >= 0) this.leaveHost(node, travel)
+    const { source, destination } = travel.at
+    let node = source === destination ? cameInOn : rules.addressNode[source]
     if (node < 0) {
       const entry = this.entryNode(travel, cameInOn)
       if (entry === 'unhealthy') return 'no-healthy-node'
@@ -370,16 +382,6 @@ export class Oracle {
     return node
   }
 
-  /** In ipvs mode the host sends from the Service's address: it is its own. */
-  private leaveHost(node: number, travel: Travel): void {
-    const { at, connection } = travel
-    const isHosts = (address: number): boolean =>
-      this.has(address, ADDRESS_NODE) && this.rules.addressNode[address] === node
-    if (!isHosts(at.source) || isHosts(at.destination) || !this.has(at.destination, ADDRESS_ON_EVERY_NODE)) return
-    connection.client = at.destination
-    travel.at = this.clientTuple(connection)
-  }
-
   private has(address: number, flag: number): boolean {
     return (this.rules.addressFlags[address] & flag) !== 0
   }
@@ -411,14 +413,12 @@ export class Oracle {
     const endpoint = this.choose(node, decision.servicePort, decision.frontend, set, travel)
     const backend = rules.endpointAddress[endpoint]
     const backendNode = rules.addressNode[backend]
-    const here = (address: number): boolean =>
-      this.has(address, ADDRESS_ON_EVERY_NODE) ||
-      (this.has(address, ADDRESS_NODE) && rules.addressNode[address] === node)
+    const here = (address: number): boolean => this.has(address, ADDRESS_NODE) && rules.addressNode[address] === node
     const loops = backend === at.source && (this.options.mode !== 'ipvs' || rules.endpointNode[endpoint] === node)
     const marked = decision.masquerade !== 0 || loops
     const leaves = this.has(backend, ADDRESS_NODE) || rules.addressNode[backend] < 0
     const masquerade = here(backend)
-      ? marked && here(at.source)
+      ? marked && (here(at.source) || at.source === connection.destination)
       : marked || (leaves && this.leavesCluster({ ...at, destination: backend }))
     const overBridge = backendNode === node && !here(backend)
     const egress = overBridge ? rules.nodeLocalEgress[node * 2] : rules.nodeRemoteEgress[node * 2]
@@ -431,7 +431,10 @@ export class Oracle {
 
   private toBackend(node: number, backendNode: number, masqueraded: boolean, travel: Travel): string {
     if (backendNode < 0 || backendNode === node) return 'accept'
-    const passed = this.forward(backendNode, travel, false)
+    const { destination, destinationPort } = travel.at
+    const again =
+      travel.nodes.length < 2 && isNodePort(this.rules, destination, destinationPort, travel.connection.protocol)
+    const passed = (again ? this.translate(backendNode, travel) : null) ?? this.forward(backendNode, travel, false)
     if (passed !== 'accept') return passed
     const clientNode = this.rules.addressNode[travel.connection.client]
     return !masqueraded && clientNode !== node ? 'reply-bypasses-nat' : 'accept'

@@ -104,7 +104,7 @@ describe('hostPort', () => {
       `${envoy}\n---\n${pod('other', '10.244.2.2', 2, '{ containerPort: 53, hostPort: 53 }')}`,
     ).warnings
     const told = warnings.filter(({ message }) => message.includes('hostPort'))
-    expect(told).toMatchObject([{ code: 'W_NOT_MODELLED', where: 'Pod default/envoy' }])
+    expect(told).toMatchObject([{ code: 'W_NOT_MODELLED', where: 'Pod default/envoy (test.yaml, document 3)' }])
     expect(told[0]!.message).toContain('hostPort 80 (and those of 1 more) is not modelled')
   })
 

@@ -227,7 +227,7 @@ describe('pods of workloads', () => {
       undefined,
     ])
     expect(cluster.warnings.map(({ message }) => message)).toEqual([
-      '4 of its 9 pods fit on no node and have no address',
+      '4 of its 9 pods fit on no node and have no address: the nodes that it could be on have no address left',
     ])
   })
 })
@@ -402,7 +402,7 @@ describe('the rest of the cluster', () => {
     const cluster = clusterOf(ingress)
     expect(cluster.namespaces).toEqual(['default', 'kube-system', 'shop'])
     expect(cluster.warnings.map(({ where, message }) => `${where}: ${message}`)).toEqual([
-      'Ingress shop/i: its backend Service shop/gone is not in the manifests',
+      'Ingress shop/i (test.yaml, document 1): its backend Service shop/gone is not in the manifests',
     ])
   })
 

@@ -135,7 +135,7 @@ describe('endpoints of a selector', () => {
     expect(cluster.warnings).toMatchObject([
       {
         code: 'W_NO_ENDPOINTS',
-        where: 'Service default/web',
+        where: 'Service default/web (test.yaml, document 1)',
         message: 'no pod has the labels app=web that it selects: it has no endpoints',
       },
     ])

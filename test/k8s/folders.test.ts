@@ -175,7 +175,7 @@ describe('nothing at all is an error', () => {
     [
       'only what no packet meets',
       { 'a.yaml': 'kind: Secret\napiVersion: v1\n---\nkind: Role\napiVersion: rbac.authorization.k8s.io/v1' },
-      'no object in it has a part in the dataplane, only Secret, Role',
+      'no object in it is of a kind that is read, only Secret, Role',
       '',
     ],
   ])('%s', (_, files, message, hint) => {

@@ -72,7 +72,12 @@ describe('rules --against', () => {
   test('several files are one dump; quiet with a file says nothing', () => {
     const { stdout } = rules({ mode: 'ipvs' })
     const [first, second] = stdout.split('# ipset\n')
-    const paths = [saved('ipvs.txt', first!.replace('# ipvsadm\n', '')), saved('ipset.txt', second!)]
+    const [sets, iptables] = second!.split('# iptables-restore\n')
+    const paths = [
+      saved('ipvs.txt', first!.replace('# ipvsadm\n', '')),
+      saved('ipset.txt', sets!),
+      saved('iptables.txt', iptables!),
+    ]
     const out = join(folder, 'out.json')
     const ran = rules({ against: paths, output: [`json=${out}`], quiet: true })
     expect(ran).toEqual({ code: 0, stdout: '', stderr: '' })

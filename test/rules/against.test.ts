@@ -300,6 +300,40 @@ describe('each rule that is lost is noticed', () => {
     expect(silent).toEqual([])
     expect(tried).toBeGreaterThan(30)
   })
+
+  /** Of ipvs mode's fixed rules: what is taken away, and what shows it. */
+  test.each<[RegExp, string, string]>([
+    [/-A KUBE-LOAD-BALANCER -j KUBE-MARK-MASQ\n/, 'masquerade', '203.0.113.1:80/tcp'],
+    [/-A KUBE-NODE-PORT .*KUBE-NODE-PORT-TCP dst.*\n/, 'masquerade', '192.168.0.1:30080/tcp'],
+    [/-A KUBE-SERVICES .*CLUSTER-IP dst,dst ! -s.*\n/, 'masquerade', '10.96.0.10:80/tcp'],
+    [/-A KUBE-SERVICES .*EXTERNAL-IP dst,dst -j KUBE-MARK-MASQ\n/, 'masquerade', '203.0.113.9:80/tcp'],
+    [/-A KUBE-POSTROUTING .*LOOP-BACK.*\n/, 'hairpin', '10.96.0.10:80/tcp'],
+    [/-A KUBE-POSTROUTING .*MASQUERADE --random-fully\n/, 'masquerade', '10.96.0.10:80/tcp'],
+    [/-A KUBE-SOURCE-RANGES-FIREWALL -j DROP\n/, 'source-ranges', '203.0.113.1:80/tcp'],
+    [/-A KUBE-SOURCE-RANGES-FIREWALL .*SOURCE-CIDR.*\n/, 'source-ranges', '203.0.113.1:80/tcp'],
+    [/-A KUBE-IPVS-OUT-FILTER .*\n/, 'source-ranges', '203.0.113.1:80/tcp'],
+    [/-A KUBE-IPVS-FILTER .*REJECT\n/, 'verdict', '10.96.0.10, any other port'],
+    [/-A KUBE-IPVS-FILTER .*CLUSTER-IP dst,dst -j RETURN\n/, 'verdict', '10.96.0.10:80/tcp'],
+    [/-A KUBE-NODE-PORT .*HEALTH-CHECK.* -j ACCEPT\n/, 'frontend-missing', '192.168.0.1:32000/tcp'],
+    [/add KUBE-LOAD-BALANCER-SOURCE-CIDR .*\n/, 'source-ranges', '203.0.113.1:80/tcp'],
+  ])('ipvs: %s', (lost, kind, frontend) => {
+    const cluster = clusterWith({ sourceRanges: ['198.51.100.0/24'], externalIPs: ['203.0.113.9'] }, [
+      {
+        ...WEB,
+        name: 'local',
+        clusterIP: '10.96.0.12',
+        nodePort: 30081,
+        balancer: ['203.0.113.2'],
+        external: 'Local',
+        healthCheckNodePort: 32000,
+      },
+    ])
+    const text = dumpOf(cluster, 'ipvs')
+    expect(differences(against(cluster, text))).toEqual([])
+    expect(text).toMatch(lost)
+    const found = against(cluster, text.replace(lost, '')).differences
+    expect(found.map((one) => [one.kind, one.frontend])).toContainEqual([kind, frontend])
+  })
 })
 
 describe('dumps as they are found', () => {

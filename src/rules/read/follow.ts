@@ -251,7 +251,7 @@ export class Follower {
           at = 0
           break
         case 'accept':
-          if (this.isInput(stage) && rule.steps.some(({ kind }) => kind === 'port')) state.accepted = rule.line
+          if (this.isInput(stage) && rule.steps.some((step) => this.isPort(step))) state.accepted = rule.line
           this.enterStage(stage + 1, state)
           this.stage = stage
           return
@@ -281,6 +281,11 @@ export class Follower {
       masquerade: this.masked(state.mark),
       hairpin: this.masked(hairpinMark),
     })
+  }
+
+  private isPort(step: Rule['steps'][number]): boolean {
+    if (step.kind === 'port') return true
+    return step.kind === 'member' && this.program.sets.get(step.set)?.parts[0] === 'port'
   }
 
   private isInput(stage: number): boolean {

@@ -5,6 +5,7 @@
  * table; those of the node itself are taken in OUTPUT, after nat and before filter. Marks of the nat table decide who is masqueraded.
  * Without a real server of some weight the client is refused. Source: linux net/netfilter/ipvs/ip_vs_core.c (hooks and priorities).
  */
+import { ipToBigInt } from '../../k8s/ip.ts'
 import type { Family } from '../node-rules.ts'
 import { Follower, type Leaf, type Outcome, type Packet } from './follow.ts'
 import { serverKey, type VirtualServer } from './ipvs-save.ts'
@@ -42,9 +43,17 @@ export class IpvsFollower {
             ['input', 'filter'],
           ],
     )
-    const refused = before.leaves.filter(({ verdict }) => verdict === 'drop' || verdict === 'reject')
+    // The node reaches a virtual server from the server's own address, which is on its dummy interface.
+    const behind = packet.fromNode
+      ? this.rules.marks({ ...packet, source: packet.destination, sourceText: packet.destinationText }, [
+          ['output', 'filter'],
+        ])
+      : null
+    const refused = [...before.leaves, ...(behind?.leaves ?? [])].filter(
+      ({ verdict }) => verdict === 'drop' || verdict === 'reject',
+    )
     const leaves = refused.length > 0 ? refused : this.balance(server, packet, before.mark)
-    return { leaves, sources: before.sources, unknown: before.unknown }
+    return { leaves, sources: before.sources, unknown: new Set([...before.unknown, ...(behind?.unknown ?? [])]) }
   }
 
   private balance(server: VirtualServer | undefined, packet: Packet, mark: number): Leaf[] {
@@ -64,9 +73,12 @@ export class IpvsFollower {
     const total = usable.reduce((sum, { weight }) => sum + weight, 0)
     if (total === 0) return [{ ...leaf, verdict: 'reject', weight: 1 }]
     return usable.flatMap(({ address, port, weight }): Leaf[] => {
-      const masquerade = this.rules?.masquerades(mark, { ...packet, destinationText: address, port }) ?? false
+      const bits = ipToBigInt(address)
+      const towards: Packet = { ...packet, destination: bits, destinationText: address, port }
+      const masquerade = this.rules?.masquerades(mark, towards) ?? false
+      const hairpin = this.rules?.masquerades(mark, { ...towards, source: bits, sourceText: address }) ?? false
       const remembers = [`${address} ${port}`]
-      const own = { ...leaf, verdict: 'dnat', address, port, masquerade, remembers } as const
+      const own = { ...leaf, verdict: 'dnat', address, port, masquerade, hairpin, remembers } as const
       const kept = server.persistentSeconds
       return [
         { ...own, weight: weight / total },
