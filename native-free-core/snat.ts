@@ -7,7 +7,7 @@
  * at most 128 ports is tried once through. So the search begins to fail well before the range is used up.
  * Without `random-fully` the original port is kept where it is free.
  * A shard uses only the ports of its own residue class (port mod shards), so that no two shards can pick the same one;
- * with one shard the search is the kernel's own.
+ * with one shard the search is the kernel's own. Original ports know no classes: where they are kept, one shard does all.
  * In the last 31 tries of each walk the ports of closing TCP connections may be taken over (NF_NAT_HARDER_THRESH).
  * Cost: one index lookup a try. Source: linux net/netfilter/nf_nat_core.c; failure curve measured.
  */

@@ -25,6 +25,7 @@ import { evaluateThresholds, parseExpression, type ThresholdResult } from '../re
 import { countOf, formatSeconds } from '../report/units.ts'
 import { readScenario } from '../trace/scenario.ts'
 import { commaList, usageError, wholeNumber } from './arguments.ts'
+import { withoutDisabled } from './disabled-warnings.ts'
 import { EXIT_THRESHOLD } from './exit.ts'
 import { type Io, interruptionOf } from './io.ts'
 import { parseOutputs, stdoutFormat, writeOutputs } from './outputs.ts'
@@ -92,7 +93,8 @@ export async function runCapacity(options: CapacityCommandOptions, io: Io): Prom
   } finally {
     progress.clear()
   }
-  const { report } = outcome
+  const { report: whole } = outcome
+  const report = { ...whole, warnings: withoutDisabled(whole.warnings, io.disabledWarnings) }
   const warnings = warningPrinter(io, progress, options.quiet)
   for (const warning of report.warnings) warnings.print(warning)
   warnings.finish()

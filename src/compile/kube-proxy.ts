@@ -35,6 +35,7 @@ export interface ProxySettings {
   /** Of ipvs's own table of connections; a connection is forgotten by conntrack too when ipvs forgets it. */
   readonly ipvsTcpSeconds: number
   readonly ipvsFinSeconds: number
+  readonly ipvsUdpSeconds: number
 }
 
 /** nf_conntrack_max of a kernel that nobody configured: its buckets on a machine with 4 GiB and more. */
@@ -47,6 +48,8 @@ const IPVS_TCP_SECONDS = 900
 const IPVS_FIN_SECONDS = 120
 /** The same table's CLOSE_WAIT, which nothing replaces. */
 export const IPVS_CLOSE_WAIT_SECONDS = 60
+/** ip_vs_proto_udp.c: 5 minutes. */
+const IPVS_UDP_SECONDS = 300
 
 const MODES: readonly string[] = ['nftables', 'iptables', 'ipvs']
 
@@ -86,6 +89,12 @@ export function proxySettings(cluster: Cluster, mode: ProxyMode | null, warnings
     )
   }
   warnOfKeywords(config, chosen, warnings)
+  const udpWritten = seconds(config?.ipvs?.udpTimeout, 0, warnings)
+  if (chosen === 'ipvs' && udpWritten > 0) {
+    const message =
+      'ipvs.udpTimeout counts where it is shorter than the UDP timeouts of conntrack (30 s, 120 s); what comes later than those is given an endpoint anew, where ipvs would keep it'
+    warnings.push(notModelled('ipvs.udpTimeout', message))
+  }
   const { detector, detectorCidrs } = detectorOf(cluster, warnings)
   // ipvs has no masqueradeAll of its own in v1alpha1: kube-proxy gives it the one of iptables (--masquerade-all).
   const shared = config?.iptables?.masqueradeAll
@@ -112,6 +121,7 @@ export function proxySettings(cluster: Cluster, mode: ProxyMode | null, warnings
     udpStreamSeconds: seconds(config?.conntrack?.udpStreamTimeout, 0, warnings),
     ipvsTcpSeconds: seconds(config?.ipvs?.tcpTimeout, 0, warnings) || IPVS_TCP_SECONDS,
     ipvsFinSeconds: seconds(config?.ipvs?.tcpFinTimeout, 0, warnings) || IPVS_FIN_SECONDS,
+    ipvsUdpSeconds: udpWritten || IPVS_UDP_SECONDS,
   }
 }
 

@@ -47,6 +47,8 @@ export function timeoutColumn(settings: ProxySettings, model: Model, endMs: numb
     ms[ESTABLISHED] = Math.min(ms[ESTABLISHED]!, settings.ipvsTcpSeconds)
     ms[FIN_WAIT] = Math.min(ms[FIN_WAIT]!, settings.ipvsFinSeconds)
     ms[CLOSE_WAIT] = Math.min(ms[CLOSE_WAIT]!, IPVS_CLOSE_WAIT_SECONDS)
+    for (const state of [UDP_UNREPLIED, UDP_REPLIED, UDP_STREAM])
+      ms[state] = Math.min(ms[state]!, settings.ipvsUdpSeconds)
   }
   return Int32Array.from(ms, (seconds) => cutTimeout(seconds * 1000, endMs))
 }

@@ -72,21 +72,36 @@ export function surveyNetwork(inventory: Inventory): Network {
   }
 }
 
-/** Dual stack if anything written is of both families; the primary is that of the first block or node address. */
+/**
+ * Dual stack if anything written is of both families. The primary is the one on which blocks, nodes and pods agree; Services
+ * alone make it IPv6 only where each of them says so. Otherwise it is IPv4, whatever the order of the objects.
+ */
 function clusterFamilies(inventory: Inventory, blocks: readonly Cidr[], clusterIps: readonly string[]): IpFamily[] {
-  const evidence: IpFamily[] = [
-    ...blocks.map(({ family }) => family),
-    ...inventory.nodes.flatMap(({ spec, status }) => [
-      ...(status?.addresses ?? []).filter(({ type }) => type === 'InternalIP').map(({ address }) => ipFamily(address)),
-      ...[spec?.podCIDR ?? '', ...(spec?.podCIDRs ?? [])].filter((cidr) => cidr !== '').map(ipFamily),
-    ]),
-    ...clusterIps.map(ipFamily),
-    ...inventory.services.flatMap(({ spec }): readonly IpFamily[] =>
-      spec.ipFamilyPolicy === 'RequireDualStack' ? ['IPv4', 'IPv6'] : (spec.ipFamilies ?? []),
-    ),
-  ]
-  const families = [...new Set(evidence)]
-  return families.length === 0 ? ['IPv4'] : families
+  const nodeAddresses = inventory.nodes.map(({ status }) =>
+    (status?.addresses ?? []).filter(({ type }) => type === 'InternalIP').map(({ address }) => ipFamily(address)),
+  )
+  const podCidrs = inventory.nodes.map(({ spec }) =>
+    [spec?.podCIDR ?? '', ...(spec?.podCIDRs ?? [])].filter((cidr) => cidr !== '').map(ipFamily),
+  )
+  const pods = inventory.pods.map(({ status }) =>
+    [status?.podIP ?? '', ...(status?.podIPs ?? []).map(({ ip }) => ip)].filter((ip) => ip !== '').map(ipFamily),
+  )
+  const services = inventory.services
+    .filter(({ spec }) => spec.type !== 'ExternalName')
+    .map(({ spec }): readonly IpFamily[] => {
+      const own = [...[spec.clusterIP ?? '', ...(spec.clusterIPs ?? [])].filter(isAddress).map(ipFamily)]
+      return [...own, ...(spec.ipFamilies ?? [])]
+    })
+  const needsBoth = inventory.services.some(({ spec }) => spec.ipFamilyPolicy === 'RequireDualStack')
+  const cluster = [blocks.map(({ family }) => family), ...nodeAddresses, ...podCidrs, ...pods]
+  const found = new Set<IpFamily>([...cluster.flat(), ...clusterIps.map(ipFamily), ...services.flat()])
+  if (needsBoth) for (const family of ['IPv4', 'IPv6'] as const) found.add(family)
+  const firsts = new Set(cluster.flatMap((families) => families.slice(0, 1)))
+  const isIpv6 =
+    firsts.size > 0 ? !firsts.has('IPv4') : services.length > 0 && services.every((families) => families[0] === 'IPv6')
+  const primary: IpFamily = isIpv6 ? 'IPv6' : 'IPv4'
+  found.delete(primary)
+  return [primary, ...found]
 }
 
 /** The block that the written cluster IPs of one family are from: a well-known one, or the narrowest that is plausible. */

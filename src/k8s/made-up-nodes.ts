@@ -1,11 +1,12 @@
 /**
- * Nodes for manifests that have none: as many as are named, at least three, with the labels that the pods ask for.
+ * Nodes for manifests that have none: those that pods name, or at least three, with the labels that the pods ask for.
  *
  * A cluster that such manifests are for has nodes that suit them; where nothing says which, all of ours do.
  */
-import type { Inventory } from './inventory.ts'
+import type { Inventory, Notes } from './inventory.ts'
 import { kubeletLabels } from './labels.ts'
 import type { NodeObject, PodSpec } from './types.ts'
+import { podMakers, replicasOf } from './workloads.ts'
 
 const DEFAULT_NODE_COUNT = 3
 const HOSTNAME = 'kubernetes.io/hostname'
@@ -13,13 +14,26 @@ const OS = ['kubernetes.io/os', 'beta.kubernetes.io/os']
 
 type Wanted = Readonly<Record<string, string>>
 
-/** Nodes that written pods, endpoints and selectors name, filled up to three with node-1, node-2, … */
-export function madeUpNodes(inventory: Inventory): NodeObject[] {
+/** Pods that one node takes, by the kubelet's default. */
+const PODS_OF_NODE = 110
+
+/**
+ * Nodes that written pods, endpoints and selectors name. Where pods run on some those are all there are, and a warning says so;
+ * else they are filled up to three, or to as many as the workloads need, with node-1, node-2, …
+ */
+export function madeUpNodes(inventory: Inventory, notes: Notes): NodeObject[] {
   const wanted = labelsAsked(inventory)
   const names = namesWritten(inventory)
-  for (const one of wanted) names.add(one[HOSTNAME] ?? '')
-  names.delete('')
-  for (let i = 1; names.size < DEFAULT_NODE_COUNT; i++) names.add(`node-${i}`)
+  const isDump = inventory.pods.some(({ spec }) => (spec.nodeName ?? '') !== '')
+  if (isDump) {
+    const nodes =
+      names.size === 1 ? 'the one node that pods name is' : `the ${names.size} nodes that pods and endpoints name are`
+    const message = `the manifests hold no Node: ${nodes} taken for all there are; add the output of kubectl get nodes -o yaml`
+    notes.warn('W_NODES_ASSUMED', 'Nodes', message)
+  }
+  for (const one of wanted) if (one[HOSTNAME] !== undefined) names.add(one[HOSTNAME])
+  const count = isDump ? 1 : Math.max(DEFAULT_NODE_COUNT, Math.ceil(podsAsked(inventory) / PODS_OF_NODE))
+  for (let i = 1; names.size < count; i++) names.add(`node-${i}`)
   const labels = new Map<string, Record<string, string>>([...names].map((name) => [name, {}]))
   for (const one of wanted) suit(labels, one, wanted)
   return [...labels.keys()].sort(byNumber).map((name) => ({
@@ -28,6 +42,13 @@ export function madeUpNodes(inventory: Inventory): NodeObject[] {
     metadata: { name, labels: labels.get(name)! },
     origin: { file: '', document: 0, item: -1 },
   }))
+}
+
+/** Of workloads but DaemonSets, which have a pod on each node whatever their number. */
+function podsAsked(inventory: Inventory): number {
+  return podMakers(inventory)
+    .filter(({ kind }) => kind !== 'DaemonSet')
+    .reduce((sum, workload) => sum + replicasOf(workload, inventory).count, 0)
 }
 
 const { compare: byNumber } = new Intl.Collator('en', { numeric: true })
@@ -41,6 +62,7 @@ function namesWritten(inventory: Inventory): Set<string> {
       for (const { nodeName } of [...addresses, ...notReadyAddresses]) names.add(nodeName ?? '')
     }
   }
+  names.delete('')
   return names
 }
 

@@ -7,7 +7,7 @@
 import { AddressPool, type Network, parseAll } from './addresses.ts'
 import type { Cluster, ClusterNode } from './cluster.ts'
 import { type Inventory, type Notes, titleOf } from './inventory.ts'
-import { type Cidr, cidrContains, cidrsOverlap } from './ip.ts'
+import { type Cidr, cidrContains, cidrsOverlap, ipFamily } from './ip.ts'
 import { kubeletLabels } from './labels.ts'
 import { madeUpNodes } from './made-up-nodes.ts'
 import { PodCidrs, writtenPodCidrs } from './podcidrs.ts'
@@ -36,18 +36,24 @@ export function deriveNodes(
   previous: Cluster | undefined,
   notes: Notes,
 ): PlannedNode[] {
-  const written = inventory.nodes.length > 0 ? inventory.nodes : madeUpNodes(inventory)
+  const hostIps = hostIpsOf(inventory)
+  const written = inventory.nodes.length > 0 ? inventory.nodes : madeUpNodes(inventory, notes)
   const earlier = new Map(previous?.nodes.map((node) => [node.name, node]))
   const addresses = nodeAddressPools(inventory, network)
-  const kept = keepAddresses(written, earlier, network)
+  const kept = keepAddresses(
+    written.filter(({ metadata }) => !hostIps.has(metadata.name)),
+    earlier,
+    network,
+  )
   const podCidrs = new PodCidrs(inventory, network, earlier)
   return written.map((object) => {
     const title = titleOf(object)
     const filled: string[] = []
     let ips: readonly string[] = writtenNodeAddresses(object)
     if (ips.length === 0) {
-      ips = kept.get(object.metadata.name) ?? addresses.flatMap((pool) => pool.takeNext() ?? [])
-      filled.push(`address ${ips.join(' and ')}`)
+      const ofPods = hostIps.get(object.metadata.name)
+      ips = ofPods ?? kept.get(object.metadata.name) ?? addresses.flatMap((pool) => pool.takeNext() ?? [])
+      filled.push(`address ${ips.join(' and ')}${ofPods === undefined ? '' : ' by status.hostIP of its pods'}`)
     }
     let blocks = writtenPodCidrs(object)
     if (blocks.length === 0) {
@@ -79,6 +85,20 @@ export function deriveNodes(
       ),
     }
   })
+}
+
+/** Node name → the addresses that its pods' status.hostIP gives, one a family. */
+function hostIpsOf({ pods }: Inventory): ReadonlyMap<string, readonly string[]> {
+  const found = new Map<string, string[]>()
+  for (const { spec, status } of pods) {
+    const name = spec.nodeName ?? ''
+    const ip = status?.hostIP ?? ''
+    if (name === '' || ip === '') continue
+    const known = found.get(name)
+    if (known === undefined) found.set(name, [ip])
+    else if (!known.some((other) => ipFamily(other) === ipFamily(ip))) known.push(ip)
+  }
+  return found
 }
 
 /** InternalIPs first, then ExternalIPs; host names are no addresses. */

@@ -10,6 +10,7 @@ import {
   NAMES_CLIENT_CACHE_MS,
   type ResultExtent,
   type RuleColumns,
+  SETTING_RANDOM_FULLY,
 } from '../../native-free-core/index.ts'
 import { type Compiled, compileRules } from '../compile/compile.ts'
 import { beyondHorizon } from '../compile/horizon.ts'
@@ -49,6 +50,8 @@ export interface ReplayOptions {
   /** null: the trace's own. */
   readonly seed: number | null
   readonly model: string | null
+  /** A node's conntrack table at a time of the trace is wanted; only for a replay of one run. */
+  readonly dumpConntrack?: { readonly node: string; readonly seconds: number } | undefined
 }
 
 export interface PlannedRun {
@@ -276,6 +279,15 @@ function shardsFor(wanted: number, trace: TraceFile, runs: readonly PlannedRun[]
       where: 'Ingress',
       message:
         'backends with ClientIP affinity see one client, the proxy, whose affinity entry all requests share; the replay runs on one worker',
+    })
+    return 1
+  }
+  if (runs.some(({ compiled }) => compiled.columns.settings[SETTING_RANDOM_FULLY] === 0)) {
+    warnings.push({
+      code: 'W_SOURCE_PORTS',
+      where: 'model, snatRandomFully: 0',
+      message:
+        "masquerading keeps a client's port where it is free, and only one search over all of a node's connections knows that; the replay runs on one worker",
     })
     return 1
   }

@@ -130,7 +130,7 @@ describe('outputs', () => {
     expect(await runCapacity({ ...NOTHING, output, threshold: ['knee.connectionsPerSecond > 1'] }, io)).toBe(0)
     expect(io.written.stdout).toMatch(/^dpemu capacity: storefront\n/)
     expect(io.written.stderr).toMatch(
-      /^dpemu: warning: web.yaml: odd\ndpemu: 12 runs of 1,200,000 packets in all, in .*\n$/,
+      /^dpemu: warning: web.yaml: odd \[W_X\]\ndpemu: 12 runs of 1,200,000 packets in all, in .*\n$/,
     )
     expect(JSON.parse(readFileSync(join(folder, 'json'), 'utf8'))).toEqual(capacityReport())
     const first = (format: string) => readFileSync(join(folder, format), 'utf8').split('\n')[0]

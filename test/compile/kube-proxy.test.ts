@@ -47,6 +47,7 @@ describe('defaults', () => {
       udpStreamSeconds: 0,
       ipvsTcpSeconds: 900,
       ipvsFinSeconds: 120,
+      ipvsUdpSeconds: 300,
       warnings: [],
     })
   })
@@ -164,6 +165,15 @@ describe('durations', () => {
       }),
       { seed: 20_271 },
     )
+  })
+
+  test.each([
+    ['ipvs', ['W_NOT_MODELLED']],
+    ['iptables', []],
+  ] as const)('ipvs.udpTimeout in %s mode: what of it counts is said', (mode, codes) => {
+    const settings = settingsOf({ ipvs: { udpTimeout: '20s' } }, mode)
+    expect(settings.ipvsUdpSeconds).toBe(20)
+    expect(codesOf(settings)).toEqual(codes)
   })
 
   test('conntrack timeouts are taken from the configuration', () => {

@@ -55,10 +55,17 @@ describe('nodes', () => {
     expect(cluster.clusterCidrs).toEqual(['10.244.0.0/16'])
   })
 
-  it('are those that pods name when there is no Node object, filled up to three', () => {
-    const cluster = clusterOf(written('a', 'spec: {nodeName: gke-7}'))
-    expect(cluster.nodes.map(({ name }) => name)).toEqual(['gke-7', 'node-1', 'node-2'])
-    expect(cluster.warnings).toEqual([])
+  it('are those that pods name when there is no Node object, and no others', () => {
+    const cluster = clusterOf(
+      written('a', 'spec: {nodeName: gke-7}\nstatus: {hostIP: 192.168.49.2, podIP: 172.17.0.3}'),
+    )
+    expect(cluster.nodes.map(({ name, addresses }) => [name, addresses])).toEqual([['gke-7', ['192.168.49.2']]])
+    expect(codes(cluster)).toEqual(['W_NODES_ASSUMED'])
+  })
+
+  it('without written addresses have those of their pods', () => {
+    const cluster = clusterOf(node('a') + written('x', 'spec: {nodeName: a}\nstatus: {hostIP: 192.168.49.2}'))
+    expect(cluster.nodes[0]!.addresses).toEqual(['192.168.49.2'])
   })
 
   it('keep what is written: addresses in order, CPUs, podCIDRs, zone', () => {
@@ -105,6 +112,17 @@ describe('nodes', () => {
     expect(podsOf(cluster, 'Deployment default/web')[0]!.addresses).toEqual(['10.244.1.2', 'fd00:10:244:1::2'])
     expect(service(cluster, 'default/a').clusterIPs.map((ip) => ip.includes(':'))).toEqual([false, true])
     expect(cluster.serviceCidrs).toEqual(['10.96.0.0/12', 'fd00:10:96::/112'])
+  })
+
+  it('stay IPv4 beside an IPv6-only Service, in whatever order the objects come', () => {
+    const six = svc('six', '{ipFamilies: [IPv6], ports: [{port: 80}]}')
+    const any = svc('any', '{ports: [{port: 80}]}')
+    for (const text of [six + any, any + six]) {
+      const cluster = clusterOf(text)
+      expect(service(cluster, 'default/any').ipFamilies).toEqual(['IPv4'])
+      expect(service(cluster, 'default/six').ipFamilies).toEqual(['IPv6'])
+      expect(cluster.nodes[0]!.addresses).toEqual(['10.0.0.11', 'fd00:10::b'])
+    }
   })
 
   it('take pods from the clusterCIDR of kube-proxy', () => {
@@ -234,7 +252,7 @@ describe('pods of workloads', () => {
 
 describe('written pods', () => {
   test.each([
-    ['without status: it will run', 'spec: {}', { ready: true, addresses: ['10.244.3.2'], nodeName: 'node-3' }],
+    ['without status: it will run', 'spec: {}', { ready: true, addresses: ['10.244.1.2'], nodeName: 'node-1' }],
     [
       'with addresses: they stay',
       'spec: {nodeName: node-2}\nstatus: {podIP: 10.7.0.9, phase: Running}',

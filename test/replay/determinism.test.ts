@@ -1,4 +1,6 @@
 /** The same trace, manifests, options and seed give the same report, byte for byte, whoever does the work. */
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import type { ReplayOptions } from '../../src/replay/plan.ts'
 import type { LatencySummary, RunReport } from '../../src/report/types.ts'
@@ -97,6 +99,17 @@ describe('many runs in one replay', () => {
     const { engine, given } = await replayed(traces.get('affinity-1800')!, { proxyModes: ['nftables', 'iptables'] })
     expect([engine.shards, engine.workers]).toEqual([1, 1])
     expect(given.map(({ code }) => code)).toEqual(['W_RECENT_LISTS'])
+  })
+
+  it("where masquerading keeps clients' ports one shard searches for all, and says so", async () => {
+    const model = join(folder, 'kept-ports.yaml')
+    writeFileSync(model, 'snatRandomFully: 0')
+    const [one, three] = await Promise.all(
+      [1, 3].map((workers) => replayed(traces.get('two-plus-one')!, { model, workers })),
+    )
+    expect([three!.engine.shards, three!.engine.workers]).toEqual([1, 1])
+    expect(three!.given.map(({ code }) => code)).toContain('W_SOURCE_PORTS')
+    expect(three!.runs).toEqual(one!.runs)
   })
 
   it('as-is is the policy that the manifests have', async () => {
