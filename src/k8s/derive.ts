@@ -64,6 +64,7 @@ export function deriveCluster(objects: readonly KubeObject[], previous?: Cluster
     ingressConfigs: inventory.configMaps
       .filter(({ metadata }) => isControllerConfig(metadata))
       .map((config) => ({ ...config, data: controllerSettings(config.data ?? {}) })),
+    kubernetesMinor: previous?.kubernetesMinor ?? oldestMinor(inventory),
     corefile,
     clusterDomain: clusterDomainOf(corefile),
     derived: notes.derived(),
@@ -152,6 +153,11 @@ function warnOfMissingBackends(ingress: Ingress, services: readonly ClusterServi
       `its backend Service ${namespace}/${name} is not in the manifests`,
     )
   }
+}
+
+function oldestMinor({ nodes }: Inventory): number | null {
+  const minors = nodes.flatMap(({ status }) => /^v1\.(\d+)/.exec(status?.nodeInfo?.kubeletVersion ?? '')?.[1] ?? [])
+  return minors.length === 0 ? null : Math.min(...minors.map(Number))
 }
 
 function corefileOf({ configMaps }: Inventory): string | null {
