@@ -29,8 +29,8 @@ describe('a sender that never pauses, to a UDP Service that has lost its last po
   ]
   test.each([
     ['1.31', 'reject no-endpoint'],
-    ['1.32', 'dnat null'],
-    ['1.36', 'dnat null'],
+    ['1.32', 'drop backend-gone'],
+    ['1.36', 'drop backend-gone'],
     ['1.37', 'reject no-endpoint'],
   ])('%s: %s', (kubeVersion, expected) => {
     const [, after] = lines(rows, { manifests: cluster(), stateful: true, kubeVersion })
