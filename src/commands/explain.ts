@@ -129,7 +129,7 @@ function explainOneUrl(directory: Directory, url: string, options: ExplainOption
   const source = options.from === undefined ? null : resolveSource(options.from, directory, fail)
   const routes = new Routes(directory)
   const request = parseHttpLine({ id: '', url, from: source?.addresses[0] ?? '' })
-  const target = urlTarget(routes, url, source?.pod?.namespace ?? 'default')
+  const target = urlTarget(routes, url, source?.pod ?? null)
   if (target !== null && options.from === undefined) {
     throw usageError(`${url} is an address of the cluster's own: who asks?`, 'say it with --from')
   }
@@ -143,8 +143,8 @@ function explainOneUrl(directory: Directory, url: string, options: ExplainOption
 /** A line with a URL of the cluster's own, as the packet that it is; null for a request that an Ingress decides. */
 function urlAsPacket(line: Line, routes: Routes, directory: Directory): PacketLine | null {
   if (line.kind !== 'http' || line.request.from === '') return null
-  const { namespace } = resolveSource(line.request.from, directory, failAt(line.where)).pod ?? { namespace: 'default' }
-  const target: UrlTarget | null = urlTarget(routes, line.url, namespace)
+  const { pod } = resolveSource(line.request.from, directory, failAt(line.where))
+  const target: UrlTarget | null = urlTarget(routes, line.url, pod)
   if (target === null || target.proxy !== null) return null
   const { where, id, timeSeconds, request } = line
   const shape = { protocol: null, node: null, flags: null, isReply: false }

@@ -9,6 +9,7 @@
  */
 import { UserError, type Warning } from '../errors.ts'
 import { isControllerConfig } from './controller-config.ts'
+import { COREDNS, COREDNS_CUSTOM } from './corefile-parts.ts'
 import { unknownFields } from './fields.ts'
 import type { ManifestFile } from './files.ts'
 import { kindDefinition, READ_KINDS, readObject } from './kinds.ts'
@@ -307,7 +308,7 @@ class Loader {
       const text = isMap(data) ? data['config.conf'] : undefined
       if (typeof text === 'string') this.#addKubeProxyConfig(text, place)
     }
-    return metadata['name'] === 'coredns'
+    return metadata['name'] === COREDNS || metadata['name'] === COREDNS_CUSTOM
   }
 
   #addKubeProxyConfig(text: string, place: Place): void {
