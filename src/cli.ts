@@ -10,6 +10,7 @@ import { failureOf } from './commands/failure.ts'
 import {
   BENCH_FLAGS,
   CAPACITY_FLAGS,
+  CONNTRACK_FLAGS,
   DIG_FLAGS,
   EXPLAIN_FLAGS,
   type Flags,
@@ -67,6 +68,7 @@ const COMMANDS: readonly Command[] = [
           seed: textOf(args, 'seed'),
           model: textOf(args, 'model'),
           threshold: listOf(args, 'threshold'),
+          dumpConntrack: textOf(args, 'dump-conntrack'),
           output: listOf(args, 'output'),
           quiet: isSet(args, 'quiet'),
         },
@@ -197,6 +199,34 @@ const COMMANDS: readonly Command[] = [
     },
   },
   {
+    name: 'conntrack',
+    positionals: [],
+    describe: "Say who fills a node's conntrack table, and which entries lead to endpoints that are gone",
+    flags: CONNTRACK_FLAGS,
+    examples: [
+      [
+        'dpemu conntrack -f k8s/ --node worker-1 --against table.txt --rate 500/s',
+        'a real table beside the manifests, and what would be left of nf_conntrack_max',
+      ],
+      ['conntrack -L | dpemu conntrack -f k8s/ --node worker-1 --against -', 'the same as a pipe'],
+    ],
+    run: async (args, io) => {
+      const { runConntrack } = await import('./commands/conntrack.ts')
+      return runConntrack(
+        {
+          manifests: listOf(args, 'manifests'),
+          against: listOf(args, 'against'),
+          node: textOf(args, 'node'),
+          max: textOf(args, 'max'),
+          rate: textOf(args, 'rate'),
+          output: listOf(args, 'output'),
+          quiet: isSet(args, 'quiet'),
+        },
+        io,
+      )
+    },
+  },
+  {
     name: 'capacity',
     positionals: [['<scenario>', 'a scenario file in YAML']],
     describe: 'Find the connection rate at which a scenario breaks, or sweep a grid of settings',
@@ -289,7 +319,7 @@ export async function main(argv: readonly string[]): Promise<void> {
 async function runCommandLine(argv: readonly string[], io: Io): Promise<number> {
   let exitCode = 0
   const parser = commandLine(argv, async (command, args) => {
-    exitCode = await command.run(args, io)
+    exitCode = await command.run(args, await withDisabled(io, command, args))
   })
   if (argv.length === 0) {
     io.stderr(`${await parser.getHelp()}\n\n`)
@@ -302,6 +332,15 @@ async function runCommandLine(argv: readonly string[], io: Io): Promise<number> 
   })
   if (printed !== '') io.stdout(`${printed}\n`)
   return exitCode
+}
+
+/** `io` that knows which warnings are not wanted. */
+async function withDisabled(io: Io, { flags }: Command, args: Values): Promise<Io> {
+  const always = process.env['DPEMU_DISABLE_WARNING'] ?? ''
+  const given = [...listOf(args, 'disable-warning'), always].filter((value) => value !== '')
+  if (given.length === 0 || !('disable-warning' in flags)) return io
+  const { disabledWarnings } = await import('./commands/disabled-warnings.ts')
+  return { ...io, disabledWarnings: disabledWarnings(given) }
 }
 
 /** `replay <trace>` */

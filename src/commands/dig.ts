@@ -76,7 +76,7 @@ interface Outcome {
  * @returns  0: an answer, whatever its rcode
  * @throws UserError  wrong usage, manifests, Corefile or queries that cannot be used
  */
-export function runDig(options: DigOptions, io: Pick<Io, 'stdout' | 'stderr' | 'stdin'>): number {
+export function runDig(options: DigOptions, io: Pick<Io, 'stdout' | 'stderr' | 'stdin' | 'disabledWarnings'>): number {
   const outputs = parseOutputs(options.output, FORMATS, [
     ...options.manifests,
     ...(options.queries === undefined ? [] : [options.queries]),

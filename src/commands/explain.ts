@@ -50,7 +50,10 @@ type Warn = (warning: Warning) => void
  * @returns  0: an explanation, whatever its verdict
  * @throws UserError  wrong usage, manifests or lines that cannot be used
  */
-export function runExplain(options: ExplainOptions, io: Pick<Io, 'stdout' | 'stderr' | 'stdin'>): number {
+export function runExplain(
+  options: ExplainOptions,
+  io: Pick<Io, 'stdout' | 'stderr' | 'stdin' | 'disabledWarnings'>,
+): number {
   const outputs = parseOutputs(options.output, FORMATS, [
     ...options.manifests,
     ...(options.packets === undefined ? [] : [options.packets]),

@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs'
 import { UserError } from '../errors.ts'
 import { ENDING_SIGNALS, type EndingSignal, SIGNAL_EXIT_CODES } from '../files/temporary.ts'
 import { decodeText, MAX_TEXT_BYTES } from '../text-file.ts'
+import type { WarningFilter } from './disabled-warnings.ts'
 
 export interface Io {
   /** Data. */
@@ -15,6 +16,8 @@ export interface Io {
   stderr(text: string): void
   /** All of standard input as text; the same text each time. */
   stdin(): string
+  /** Tells warnings that nobody wants to read. */
+  readonly disabledWarnings?: WarningFilter
   /** Standard error is a terminal: progress may be drawn. */
   readonly isTerminal: boolean
   /** Standard output may be coloured. */

@@ -32,7 +32,10 @@ const MODES: readonly string[] = ['nftables', 'iptables', 'ipvs']
  * @returns  0 where the node does what the manifests say, 99 where it does not
  * @throws UserError  wrong usage, a node that is not there, manifests and dumps that cannot be used
  */
-export function runAgainst(options: AgainstOptions, io: Pick<Io, 'stdout' | 'stderr' | 'stdin'>): number {
+export function runAgainst(
+  options: AgainstOptions,
+  io: Pick<Io, 'stdout' | 'stderr' | 'stdin' | 'disabledWarnings'>,
+): number {
   const { against, mode } = options
   const outputs = parseOutputs(
     options.output,

@@ -34,7 +34,10 @@ const GC_INTERVAL_MS = 60_000
  * @returns  0; 99 where a dump differs
  * @throws UserError  wrong usage, a node that is not there, manifests that cannot be used
  */
-export function runRules(options: RulesOptions, io: Pick<Io, 'stdout' | 'stderr' | 'stdin'>): number {
+export function runRules(
+  options: RulesOptions,
+  io: Pick<Io, 'stdout' | 'stderr' | 'stdin' | 'disabledWarnings'>,
+): number {
   const against = options.against ?? []
   if (against.length > 0) return runAgainst({ ...options, against }, io)
   const outputs = parseOutputs(options.output, FORMATS)

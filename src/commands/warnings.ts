@@ -11,12 +11,16 @@ export interface WarningPrinter {
   finish(): void
 }
 
-export function warningPrinter(io: Pick<Io, 'stderr'>, progress: Progress, quiet: boolean): WarningPrinter {
+export function warningPrinter(
+  io: Pick<Io, 'stderr' | 'disabledWarnings'>,
+  progress: Progress,
+  quiet: boolean,
+): WarningPrinter {
   const seen = new Set<string>()
   return {
     print(warning) {
-      const text = formatWarning(warning)
-      if (quiet || seen.has(text)) return
+      const text = `${formatWarning(warning)} [${warning.code}]`
+      if (quiet || seen.has(text) || io.disabledWarnings?.(warning) === true) return
       seen.add(text)
       if (seen.size > MOST_LINES) return
       progress.clear()

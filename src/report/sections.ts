@@ -5,6 +5,7 @@
  *
  * Sections and columns that would hold only zeros are left out; the JSON has every field.
  */
+import { formatWarning } from '../errors.ts'
 import { conclude } from './conclusion.ts'
 import { dnsSections } from './dns-section.ts'
 import {
@@ -211,7 +212,7 @@ export function finePrint(report: Pick<ReplayReport, 'model' | 'derived' | 'warn
     sections.push(listSection('Filled in, as a cluster would', shorten(derived, MOST_DERIVED)))
   }
   if (report.warnings.length > 0) {
-    const warnings = report.warnings.map(({ where, message }) => (where === '' ? message : `${where}: ${message}`))
+    const warnings = report.warnings.map((warning) => `${formatWarning(warning)} [${warning.code}]`)
     sections.push(listSection(`Warnings (${report.warnings.length})`, shorten(warnings, MOST_WARNINGS)))
   }
   sections.push(textSection('Emulated', [emulatesText(report.emulates)]))

@@ -178,7 +178,7 @@ describe('warnings', () => {
     printer.finish()
     const lines = io.written.stderr.trimEnd().split('\n')
     expect(lines).toHaveLength(21)
-    expect(lines[0]).toBe('dpemu: warning: web.yaml, document 2: field 0')
+    expect(lines[0]).toBe('dpemu: warning: web.yaml, document 2: field 0 [W_X]')
     expect(lines[20]).toBe('dpemu: ... and 5 more warnings')
   })
 

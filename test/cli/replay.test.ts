@@ -129,7 +129,7 @@ describe('outputs', () => {
     const io = fakeIo()
     expect(await runReplay(NOTHING, io)).toBe(0)
     expect(io.written.stdout).toMatch(/^dpemu replay: two-plus-one\n/)
-    expect(io.written.stderr).toBe('dpemu: warning: web.yaml: odd\n')
+    expect(io.written.stderr).toBe('dpemu: warning: web.yaml: odd [W_X]\n')
   })
 
   test('JSON alone on standard output, thresholds on standard error', async () => {

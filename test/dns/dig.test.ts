@@ -409,7 +409,7 @@ describe('wrong usage', () => {
       list([coredns('.:53 {\n    kubernetes cluster.local\n    hosts\n    forward . 1.1.1.1\n}\n')]),
     )
     expect(stderr).toBe(
-      'dpemu: warning: ConfigMap kube-system/coredns, line 3: the hosts file /etc/hosts, which is not in the Corefile, is not modelled: answers are as without it\n',
+      'dpemu: warning: ConfigMap kube-system/coredns, line 3: the hosts file /etc/hosts, which is not in the Corefile, is not modelled: answers are as without it [W_NOT_MODELLED]\n',
     )
   })
 })
