@@ -13,6 +13,8 @@ import {
   ACTION_NAMES,
   ACTION_NONE,
   ACTION_REJECT,
+  ADDRESS_CLUSTER_IP,
+  ADDRESS_EXTERNAL_FRONTEND,
   ADDRESS_LOOPBACK,
   ADDRESS_NODE,
   ADDRESS_POD,
@@ -116,6 +118,8 @@ class Judge {
   private readonly out = createDecision()
   private compiled!: Compiled
   private packets = 0
+  /** By service port and address. */
+  private endpointIds: Map<string, number> | null = null
 
   constructor(cluster: Cluster, dump: Dump, node: ClusterNode) {
     this.dump = dump
@@ -388,7 +392,7 @@ class Judge {
       const source = sources.pop()!
       if (seen.has(source.text)) continue
       seen.add(source.text)
-      if (source.id >= rules.addressFlags.length) continue
+      if (source.id >= rules.addressFlags.length || this.isBound(source)) continue
       const fromNode = source.kind === 'node'
       const packet: Packet = {
         source: source.bits,
@@ -447,6 +451,13 @@ class Judge {
     }
   }
 
+  /** In ipvs mode Services' addresses are every node's own: nobody else sends from them, and the node does so by itself. */
+  private isBound({ id }: Source): boolean {
+    const flags = this.compiled.columns.addressFlags[id]!
+    const isService = (flags & (ADDRESS_CLUSTER_IP | ADDRESS_EXTERNAL_FRONTEND)) !== 0
+    return this.dump.mode === 'ipvs' && isService && (flags & ADDRESS_NODE) === 0
+  }
+
   /** Of a rule, or of a virtual server. */
   private place(family: Family, line: number): string {
     const program = this.dump.servers === null ? this.dump.programs.get(family) : undefined
@@ -503,10 +514,15 @@ class Judge {
   private whatOf(servicePort: number, endpoint: string): string {
     const rules = this.compiled.columns
     const { registry } = this
-    for (let id = 0; id < registry.endpoints.length; id++) {
-      const one = registry.endpoints[id]!
-      if (one.servicePort !== servicePort) continue
-      if (joinPort(registry.addressText(one.address), one.port) !== endpoint) continue
+    if (this.endpointIds === null) {
+      this.endpointIds = new Map()
+      for (const [id, one] of registry.endpoints.entries()) {
+        const text = joinPort(registry.addressText(one.address), one.port)
+        this.endpointIds.set(`${one.servicePort} ${text}`, id)
+      }
+    }
+    const id = this.endpointIds.get(`${servicePort} ${endpoint}`)
+    if (id !== undefined) {
       const on = rules.endpointNode[id]!
       const place = on < 0 ? 'of no node' : `on node ${registry.nodes[on]}`
       return `${place}, not of those that this policy uses here`
