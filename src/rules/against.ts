@@ -36,6 +36,7 @@ import { UserError, type Warning } from '../errors.ts'
 import type { Cluster, ClusterNode } from '../k8s/cluster.ts'
 import { canonicalIp, ipFamily, ipFromBigInt, ipToBigInt, parseCidr } from '../k8s/ip.ts'
 import type { KubeProxyConfiguration } from '../k8s/types.ts'
+import { borders, rangesOf } from './borders.ts'
 import { compareAnswers, type Difference, gather, type Raw, type SourceKind } from './differences.ts'
 import { type Family, joinPort, slots } from './node-rules.ts'
 import type { Dump } from './read/dump.ts'
@@ -220,6 +221,7 @@ class Judge {
       passedOver: [...new Set([...this.dump.programs.values()].flatMap(foreignChains))],
       notCompared,
       warnings: [
+        ...this.otherNode(),
         ...this.compiled.warnings,
         ...[...this.unknown].map((text) => {
           const [where = '', message = ''] = text.split(/: (.*)/s)
@@ -227,6 +229,26 @@ class Judge {
         }),
       ],
     }
+  }
+
+  /** Node ports at another node's addresses and at none of this one's: most likely that one's dump. */
+  private otherNode(): Warning[] {
+    const served = new Set<string>()
+    for (const program of this.dump.programs.values()) {
+      for (const address of program.sets.get('nodeport-ips')?.members ?? []) served.add(address)
+    }
+    for (const { address } of this.dump.servers?.values() ?? []) served.add(address)
+    if (this.node.addresses.some((address) => served.has(address))) return []
+    const other = this.cluster.nodes.find(({ addresses }) => addresses.some((address) => served.has(address)))
+    if (other === undefined) return []
+    const address = other.addresses.find((one) => served.has(one))
+    return [
+      {
+        code: 'W_OTHER_NODE',
+        where: this.dump.files.join(', '),
+        message: `node ports are served at ${address}, which is an address of node ${other.name} and not of ${this.node.name}: is it the dump of that node?`,
+      },
+    ]
   }
 
   private followerOf(family: Family): Follower | IpvsFollower | null {
@@ -270,23 +292,13 @@ class Judge {
       }
     }
     for (const family of this.families())
-      for (const bits of this.borders(family, this.blocks)) registry.address(ipFromBigInt(bits, family))
+      for (const bits of borders(family, this.blocks)) registry.address(ipFromBigInt(bits, family))
   }
 
   private families(): Family[] {
     const all = new Set<Family>(this.dump.programs.keys())
     for (const { family } of this.dump.servers?.values() ?? []) all.add(family)
     return [...all]
-  }
-
-  /** The first address of each block and the one behind it: a source on either side of every border. */
-  private borders(family: Family, blocks: Iterable<Interval>): bigint[] {
-    const limit = family === 'IPv4' ? 1n << 32n : 1n << 128n
-    const found = new Set<bigint>()
-    for (const { first, last } of blocks) {
-      for (const bits of [first, last + 1n]) if (bits > 0n && bits < limit && isUnicast(bits, family)) found.add(bits)
-    }
-    return [...found]
   }
 
   private frontends(family: Family, dumped: ReadonlyMap<string, DumpFrontend>, whole: ReadonlySet<string>): Asked[] {
@@ -410,14 +422,14 @@ class Judge {
       const outcome = follower.follow(packet)
       this.packets++
       for (const text of outcome.unknown) this.unknown.add(text)
-      const borders = new Set<Interval>(outcome.sources)
+      const compared = new Set<Interval>(outcome.sources)
       if (out.frontend >= 0) {
         known = { ...asked, servicePort: out.servicePort, frontend: out.frontend }
         proxied ||= rules.frontendKind[out.frontend] === FRONTEND_BALANCER_PROXY
-        if (out.ranges >= 0) for (const block of this.rangesOf(out.frontend)) borders.add(block)
+        if (out.ranges >= 0) for (const block of rangesOf(rules, out.frontend)) compared.add(block)
       }
       if (!isLoopback) {
-        for (const bits of this.borders(family, borders)) {
+        for (const bits of borders(family, compared)) {
           const text = ipFromBigInt(bits, family)
           if (!seen.has(text)) sources.push(this.source(text, registry.address(text), rules))
         }
@@ -538,21 +550,6 @@ class Judge {
     return interfaceNamePrefix !== undefined ? `${interfaceNamePrefix}0` : (bridgeInterface ?? 'cni0')
   }
 
-  private rangesOf(frontend: number): Interval[] {
-    const rules = this.compiled.columns
-    const start = rules.frontendRangeStart[frontend]!
-    return Array.from({ length: rules.frontendRangeCount[frontend]! }, (_, i) => {
-      const words = rules.ranges.subarray((start + i) * 8, (start + i) * 8 + 8)
-      const bits = (from: number): bigint =>
-        [0, 1, 2, 3].reduce((sum, k) => (sum << 32n) | BigInt(words[from + k]! >>> 0), 0n)
-      const mask = bits(4)
-      const isMapped = bits(0) >> 32n === 0xffffn && mask >> 32n === (1n << 96n) - 1n
-      const base = isMapped ? bits(0) & 0xffffffffn : bits(0)
-      const host = isMapped ? ~mask & 0xffffffffn : ~mask & ((1n << 128n) - 1n)
-      return { first: base, last: base + host }
-    })
-  }
-
   private labelOf({
     address,
     protocol,
@@ -572,9 +569,3 @@ class Judge {
 }
 
 const NO_FRONTEND = { service: '', frontend: '', what: '' } as const
-
-function isUnicast(bits: bigint, family: Family): boolean {
-  if (family === 'IPv6') return bits > 1n && bits >> 120n !== 0xffn
-  const first = Number(bits >> 24n)
-  return first !== 0 && first !== 127 && first < 224
-}

@@ -227,6 +227,12 @@ describe('what changed since is found and named', () => {
     })
   })
 
+  test.each(['nftables', 'ipvs'] as const)('%s: the dump of another node is told', (mode) => {
+    const text = dumpOf(clusterWith({}), mode, 'b')
+    expect(against(clusterWith({}), text, 'a').warnings.map(({ code }) => code)).toContain('W_OTHER_NODE')
+    expect(against(clusterWith({}), text, 'b').warnings.map(({ code }) => code)).not.toContain('W_OTHER_NODE')
+  })
+
   test('what an earlier mode left', () => {
     const text = dumpOf(clusterWith({}), 'nftables') + dumpOf(clusterWith({}), 'iptables')
     const [first] = against(clusterWith({}), text).differences
