@@ -151,7 +151,7 @@ export const CAPACITY_FLAGS: Flags = {
   policy: value('cluster, local or as-is, comma separated (default cluster,local)'),
   'proxy-mode': value('nftables, iptables or ipvs, comma separated (default: as the manifests say, else nftables)'),
   objective: value(
-    'what must hold of a run, such as conntrackFraction < 80%; repeatable (default: dropFraction < 0.001, pathLatencyMicros.packet.p99 < 2ms, conntrackFraction < 80%)',
+    'what must hold of a run, such as conntrackFraction < 80%; repeatable (default: drops, latency, conntrack, source ports, CPU of nodes and pods: dropFraction < 0.001, pathLatencyMicros.packet.p99 < 2ms, conntrackFraction < 80%, snatFraction, cpuFraction and podFraction < 95%)',
   ),
   tolerance: value('how far the first failing rate may be above the last that held (default 2%)'),
   connections: value(
@@ -161,7 +161,7 @@ export const CAPACITY_FLAGS: Flags = {
   model: value('constants of the path-latency model, a JSON or YAML file'),
   workers: value('threads; the result does not depend on it (default: one a CPU)'),
   state: value(
-    'where finished runs are kept until all are done, to go on from after an interruption; none keeps nothing (default capacity.SCENARIO.state.json)',
+    'where finished runs are kept until all are done, to go on from after an interruption; none keeps nothing (default capacity.SCENARIO.KEY.state.json, a KEY of its own for each scenario and set of options)',
   ),
   threshold: value("a condition on the report, such as 'knee.connectionsPerSecond > 2000'; repeatable"),
   output: value('text, json, csv, markdown, junit, gha or gha-bigger, or FORMAT=FILE; repeatable (default text)', {
