@@ -21,9 +21,11 @@ import {
   createDecision,
   type Decision,
   decide,
+  dialsFromVip,
   FRONTEND_BALANCER_PROXY,
   FRONTEND_HEALTH_CHECK,
   FRONTEND_NAMES,
+  findFrontend,
   NODE_PORT_ADDRESS,
   NODE_PORT_ADDRESS_IPV6,
   type RuleColumns,
@@ -336,6 +338,8 @@ class Judge {
     if (this.dump.mode === 'nftables' || (this.dump.mode === 'ipvs' && this.hasSets())) {
       const addresses = new Set(whole)
       for (const { service } of this.compiled.services) for (const ip of service.clusterIPs) addresses.add(ip)
+      if (this.dump.mode === 'ipvs')
+        for (const one of asked.values()) if (!own.includes(one.address)) addresses.add(one.address)
       for (const address of addresses) if (ipFamily(address) === family) add(address, 'tcp', UNUSED_PORT, null)
     }
     return [...asked.values()]
@@ -418,7 +422,11 @@ class Judge {
         destinationIsLocal: isOwn,
         interface: fromNode ? '' : source.kind === 'pod of the node' ? this.podInterface() : 'eth0',
       }
-      decide(rules, node, source.id, destination, port, PROTOCOL_NUMBERS[protocol]!, out)
+      // In ipvs mode a node reaches what is on its dummy interface from that very address.
+      const number = PROTOCOL_NUMBERS[protocol]!
+      const dialled = findFrontend(rules, destination, port, number)
+      const from = dialsFromVip(rules, node, source.id, destination, dialled) ? destination : source.id
+      decide(rules, node, from, destination, port, number, out)
       const outcome = follower.follow(packet)
       this.packets++
       for (const text of outcome.unknown) this.unknown.add(text)
@@ -507,7 +515,8 @@ class Judge {
         comparesMasquerade: usesIptables,
         comparesRefusals: usesIptables,
         // In ipvs mode a set says who may meet itself: endpoints of this node.
-        comparesHairpin: (one) => mode !== 'ipvs' || (this.hasSets() && this.isOfNode(one)),
+        comparesHairpin: (endpoint) =>
+          mode !== 'ipvs' || (this.hasSets() && this.isOfNode(asked.servicePort, endpoint)),
         whatOf: (endpoint) => this.whatOf(asked.servicePort, endpoint),
       },
     )
@@ -518,13 +527,13 @@ class Judge {
     return [...this.dump.programs.values()].some(({ sets }) => sets.size > 0)
   }
 
-  private isOfNode(address: string): boolean {
-    return this.compiled.columns.addressNode[this.registry.address(address)] === this.registry.node(this.node.name)
+  private isOfNode(servicePort: number, endpoint: string): boolean {
+    const id = this.endpointId(servicePort, endpoint)
+    return id >= 0 && this.compiled.columns.endpointNode[id] === this.registry.node(this.node.name)
   }
 
-  /** Why the manifests do not send packets to an endpoint that the node has. */
-  private whatOf(servicePort: number, endpoint: string): string {
-    const rules = this.compiled.columns
+  /** -1 for one that no EndpointSlice of the Service has. */
+  private endpointId(servicePort: number, endpoint: string): number {
     const { registry } = this
     if (this.endpointIds === null) {
       this.endpointIds = new Map()
@@ -533,8 +542,15 @@ class Judge {
         this.endpointIds.set(`${one.servicePort} ${text}`, id)
       }
     }
-    const id = this.endpointIds.get(`${servicePort} ${endpoint}`)
-    if (id !== undefined) {
+    return this.endpointIds.get(`${servicePort} ${endpoint}`) ?? -1
+  }
+
+  /** Why the manifests do not send packets to an endpoint that the node has. */
+  private whatOf(servicePort: number, endpoint: string): string {
+    const rules = this.compiled.columns
+    const { registry } = this
+    const id = this.endpointId(servicePort, endpoint)
+    if (id >= 0) {
       const on = rules.endpointNode[id]!
       const place = on < 0 ? 'of no node' : `on node ${registry.nodes[on]}`
       return `${place}, not of those that this policy uses here`
@@ -563,7 +579,7 @@ class Judge {
     return {
       service: servicePort >= 0 ? this.registry.servicePortText(servicePort) : (dumped?.service ?? ''),
       frontend: isOther ? `${address}, any other port` : `${joinPort(address, port)}/${protocol}`,
-      what: frontend >= 0 ? FRONTEND_NAMES[rules.frontendKind[frontend]!]! : isOther ? 'clusterIP' : '',
+      what: frontend >= 0 ? FRONTEND_NAMES[rules.frontendKind[frontend]!]! : '',
     }
   }
 }
