@@ -52,7 +52,7 @@ type Warn = (warning: Warning) => void
  */
 export function runExplain(
   options: ExplainOptions,
-  io: Pick<Io, 'stdout' | 'stderr' | 'stdin' | 'disabledWarnings'>,
+  io: Pick<Io, 'stdout' | 'stderr' | 'stdin' | 'disabledWarnings' | 'width'>,
 ): number {
   const outputs = parseOutputs(options.output, FORMATS, [
     ...options.manifests,
@@ -72,7 +72,7 @@ export function runExplain(
   for (const { format, file } of outputs) if (file !== null) writeOutputNow(file, render(answers, format, many))
   const toStdout = outputs.find((output) => output.file === null)
   if (toStdout !== undefined || outputs.length === 0) {
-    io.stdout(render(answers, toStdout?.format ?? (many ? 'ndjson' : 'text'), many))
+    io.stdout(render(answers, toStdout?.format ?? (many ? 'ndjson' : 'text'), many, io.width))
   }
   return 0
 }
@@ -132,7 +132,7 @@ function explainOneUrl(directory: Directory, url: string, options: ExplainOption
   const source = options.from === undefined ? null : resolveSource(options.from, directory, fail)
   const routes = new Routes(directory)
   const request = parseHttpLine({ id: '', url, from: source?.addresses[0] ?? '' })
-  const target = urlTarget(routes, url, source?.pod?.namespace ?? 'default')
+  const target = urlTarget(routes, url, source?.pod ?? null)
   if (target !== null && options.from === undefined) {
     throw usageError(`${url} is an address of the cluster's own: who asks?`, 'say it with --from')
   }
@@ -146,8 +146,8 @@ function explainOneUrl(directory: Directory, url: string, options: ExplainOption
 /** A line with a URL of the cluster's own, as the packet that it is; null for a request that an Ingress decides. */
 function urlAsPacket(line: Line, routes: Routes, directory: Directory): PacketLine | null {
   if (line.kind !== 'http' || line.request.from === '') return null
-  const { namespace } = resolveSource(line.request.from, directory, failAt(line.where)).pod ?? { namespace: 'default' }
-  const target: UrlTarget | null = urlTarget(routes, line.url, namespace)
+  const { pod } = resolveSource(line.request.from, directory, failAt(line.where))
+  const target: UrlTarget | null = urlTarget(routes, line.url, pod)
   if (target === null || target.proxy !== null) return null
   const { where, id, timeSeconds, request } = line
   const shape = { protocol: null, node: null, flags: null, isReply: false }
@@ -190,8 +190,8 @@ function readLines(packets: string, stateful: boolean, io: Pick<Io, 'stdin'>): L
   return parseLines(text, packets, stateful)
 }
 
-function render(answers: readonly Answer[], format: Format, many: boolean): string {
-  if (format === 'text') return answers.map(renderAnswer).join('\n')
+function render(answers: readonly Answer[], format: Format, many: boolean, width: number | null = null): string {
+  if (format === 'text') return answers.map((answer) => renderAnswer(answer, width)).join('\n')
   const documents = answers.map(({ explanation }) => explanation)
   if (format === 'ndjson' || many) return documents.map((row) => `${JSON.stringify(row)}\n`).join('')
   return `${JSON.stringify(documents[0], null, 2)}\n`

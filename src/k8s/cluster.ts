@@ -10,6 +10,7 @@ import type {
   ConfigMap,
   DnsConfig,
   EndpointSlice,
+  HostAlias,
   Ingress,
   IngressClass,
   KubeProxyConfiguration,
@@ -45,6 +46,8 @@ export interface ClusterPod {
   readonly subdomain: string
   readonly dnsPolicy: 'ClusterFirst' | 'ClusterFirstWithHostNet' | 'Default' | 'None'
   readonly dnsConfig: DnsConfig
+  /** Lines of its /etc/hosts, as written. */
+  readonly hostAliases?: readonly HostAlias[]
   readonly ready: boolean
   readonly terminating: boolean
   readonly ports: readonly {

@@ -10,9 +10,10 @@
 import { clusterCidrsOf, surveyNetwork } from './addresses.ts'
 import type { Cluster, ClusterNode, ClusterPod, ClusterService } from './cluster.ts'
 import { controllerSettings, isControllerConfig } from './controller-config.ts'
+import { corefileOf } from './corefile-parts.ts'
 import { warnOfOtherDataplanes } from './dataplanes.ts'
 import { deriveSlices } from './endpoints.ts'
-import { type Inventory, Notes, takeInventory, titleOf } from './inventory.ts'
+import { Notes, takeInventory, titleOf } from './inventory.ts'
 import { deriveNodes } from './nodes.ts'
 import { derivePods, type PlannedPod } from './pods.ts'
 import { deriveServices } from './services.ts'
@@ -42,7 +43,7 @@ export function deriveCluster(objects: readonly KubeObject[], previous?: Cluster
   warnOfUnknownNodes(slices, nodesByName, notes)
   warnOfServiceAddresses(slices, services, notes)
   for (const ingress of inventory.ingresses) warnOfMissingBackends(ingress, services, notes)
-  const corefile = corefileOf(inventory)
+  const corefile = corefileOf(inventory.configMaps)
   return {
     nodes,
     pods: plannedPods.map(({ pod }) => pod),
@@ -152,11 +153,6 @@ function warnOfMissingBackends(ingress: Ingress, services: readonly ClusterServi
       `its backend Service ${namespace}/${name} is not in the manifests`,
     )
   }
-}
-
-function corefileOf({ configMaps }: Inventory): string | null {
-  const coredns = configMaps.find(({ metadata }) => metadata.namespace === 'kube-system' && metadata.name === 'coredns')
-  return coredns?.data?.['Corefile'] ?? null
 }
 
 /** The first zone of the `kubernetes` plugin that is no reverse zone. */
