@@ -18,6 +18,7 @@ import { renderAnswer } from '../explain/text.ts'
 import type { Answer, Fail } from '../explain/types.ts'
 import { writeOutputNow } from '../files/output.ts'
 import { parseHttpLine } from '../ingress/index.ts'
+import { parseKubernetesVersion, withVersion } from '../kubernetes-version.ts'
 import { usageError } from './arguments.ts'
 import type { Io } from './io.ts'
 import { type NamingOptions, readNaming } from './naming.ts'
@@ -32,6 +33,7 @@ export interface ExplainOptions {
   readonly to?: string | undefined
   readonly protocol?: string | undefined
   readonly node?: string | undefined
+  readonly kubeVersion?: string | undefined
   /** A file of packets, one JSON object a line, or `-`. */
   readonly packets?: string | undefined
   readonly stateful: boolean
@@ -62,7 +64,9 @@ export function runExplain(
   const many = options.packets !== undefined
   const lines = options.packets === undefined ? [] : readLines(options.packets, options.stateful, io)
   const naming = readNaming(options.naming ?? {})
-  const loaded = { ...loadManifests(options.manifests, () => io.stdin()), naming }
+  const minor = options.kubeVersion === undefined ? null : parseKubernetesVersion(options.kubeVersion)
+  const manifests = loadManifests(options.manifests, () => io.stdin())
+  const loaded = { ...manifests, cluster: withVersion(manifests.cluster, minor), naming }
   const printer = warningPrinter(io, { update: () => {}, clear: () => {} }, options.quiet)
   for (const warning of loaded.warnings) printer.print(warning)
   const warn: Warn = (warning) => printer.print(warning)

@@ -138,6 +138,8 @@ export interface Cluster {
   readonly namespaces: readonly string[]
   readonly ingresses: readonly Ingress[]
   readonly ingressClasses: readonly IngressClass[]
+  /** Minor release of Kubernetes 1: as asked for, else that of the oldest kubelet that the Nodes tell; null where nothing does. */
+  readonly kubernetesMinor: number | null
   /** ConfigMaps of ingress controllers. */
   readonly ingressConfigs: readonly ConfigMap[]
   /** From ServiceCIDR objects, else derived; `serviceCidrsWritten` tells which (nftables drops unallocated ones only then). */

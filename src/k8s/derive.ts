@@ -13,7 +13,7 @@ import { controllerSettings, isControllerConfig } from './controller-config.ts'
 import { corefileOf } from './corefile-parts.ts'
 import { warnOfOtherDataplanes } from './dataplanes.ts'
 import { deriveSlices } from './endpoints.ts'
-import { Notes, takeInventory, titleOf } from './inventory.ts'
+import { type Inventory, Notes, takeInventory, titleOf } from './inventory.ts'
 import { deriveNodes } from './nodes.ts'
 import { derivePods, type PlannedPod } from './pods.ts'
 import { deriveServices } from './services.ts'
@@ -65,6 +65,7 @@ export function deriveCluster(objects: readonly KubeObject[], previous?: Cluster
     ingressConfigs: inventory.configMaps
       .filter(({ metadata }) => isControllerConfig(metadata))
       .map((config) => ({ ...config, data: controllerSettings(config.data ?? {}) })),
+    kubernetesMinor: previous?.kubernetesMinor ?? oldestMinor(inventory),
     corefile,
     clusterDomain: clusterDomainOf(corefile),
     derived: notes.derived(),
@@ -153,6 +154,11 @@ function warnOfMissingBackends(ingress: Ingress, services: readonly ClusterServi
       `its backend Service ${namespace}/${name} is not in the manifests`,
     )
   }
+}
+
+function oldestMinor({ nodes }: Inventory): number | null {
+  const minors = nodes.flatMap(({ status }) => /^v1\.(\d+)/.exec(status?.nodeInfo?.kubeletVersion ?? '')?.[1] ?? [])
+  return minors.length === 0 ? null : Math.min(...minors.map(Number))
 }
 
 /** The first zone of the `kubernetes` plugin that is no reverse zone. */

@@ -250,6 +250,7 @@ const node = object<Body<NodeObject>>({
     capacity: mapOf(anyNumber),
     allocatable: mapOf(anyNumber),
     conditions,
+    nodeInfo: object({ kubeletVersion: string }),
   }),
 })
 

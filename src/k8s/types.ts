@@ -127,6 +127,7 @@ export interface NodeObject extends KubeObjectOf<'Node'> {
     capacity?: Record<string, string | number>
     allocatable?: Record<string, string | number>
     conditions?: { type: string; status: string }[]
+    nodeInfo?: { kubeletVersion?: string }
   }
 }
 
