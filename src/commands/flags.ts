@@ -13,6 +13,8 @@ export interface Flag {
   readonly requiresArg?: true
   readonly demandOption?: string
   readonly describe: string
+  /** All that may be given, for completion; values that are open have none. */
+  readonly values?: readonly string[]
 }
 
 export type Flags = Readonly<Record<string, Flag>>
@@ -33,7 +35,9 @@ const NAMING: Flags = {
   upstream: value(
     "what the resolver outside the cluster knows: a record 'NAME TTL TYPE DATA' (*.NAME is a wildcard), or @FILE with one a line; repeatable",
   ),
-  resolver: value('who looks names up in pods: glibc (default), musl, musl-1.1 (before 1.2.4: no TCP) or go'),
+  resolver: value('who looks names up in pods: glibc (default), musl, musl-1.1 (before 1.2.4: no TCP) or go', {
+    values: ['glibc', 'musl', 'musl-1.1', 'go'],
+  }),
   'node-resolv-conf': value("the nodes' resolv.conf: its search domains are the pods' too"),
 }
 const DISABLE_WARNING = value(
@@ -46,10 +50,14 @@ export const REPLAY_FLAGS: Flags = {
   manifests: { ...MANIFESTS, describe: `${MANIFESTS.describe} (instead of those in the trace)` },
   policy: value(
     'externalTrafficPolicy to replay under: cluster, local or as-is, comma separated (default cluster,local)',
+    { values: ['cluster', 'local', 'as-is'] },
   ),
-  'proxy-mode': value('nftables, iptables or ipvs, comma separated (default: as the manifests say, else nftables)'),
+  'proxy-mode': value('nftables, iptables or ipvs, comma separated (default: as the manifests say, else nftables)', {
+    values: ['nftables', 'iptables', 'ipvs'],
+  }),
   'ingress-path': value(
     'ways of HTTP requests to backends side by side: instance, ip (a cloud load balancer to node ports or pods) and proxy (in the cluster), comma separated (default: as each Ingress has it)',
+    { values: ['instance', 'ip', 'proxy'] },
   ),
   workers: value('threads; the result does not depend on it (default: one a CPU, fewer for short traces)'),
   shards: value('slices of the flows, a power of two up to 16 (the default); 1 is the exact sequential run'),
@@ -62,7 +70,7 @@ export const REPLAY_FLAGS: Flags = {
   ),
   output: value(
     'text, json, markdown, junit (thresholds as test cases), gha or gha-bigger (github-action-benchmark), or FORMAT=FILE; repeatable (default text)',
-    { alias: 'o' },
+    { alias: 'o', values: ['text', 'json', 'markdown', 'junit', 'gha', 'gha-bigger'] },
   ),
   'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
@@ -77,14 +85,14 @@ export const GENERATE_FLAGS: Flags = {
 }
 
 export const INSPECT_FLAGS: Flags = {
-  output: value('text or json, or FORMAT=FILE; repeatable (default text)', { alias: 'o' }),
+  output: value('text or json, or FORMAT=FILE; repeatable (default text)', { alias: 'o', values: ['text', 'json'] }),
 }
 
 export const EXPLAIN_FLAGS: Flags = {
   manifests: { ...MANIFESTS, demandOption: 'explain needs -f MANIFESTS' },
   from: value('where the packet comes from: an address or a pod (NAMESPACE/NAME)'),
   to: value('where it is sent: ADDRESS:PORT, NAME:PORT or a URL'),
-  protocol: value('tcp, udp or sctp (default tcp)'),
+  protocol: value('tcp, udp or sctp (default tcp)', { values: ['tcp', 'udp', 'sctp'] }),
   node: value(
     'the node where kube-proxy sees it (default: the one that has the source, else as the load balancer chooses)',
   ),
@@ -93,6 +101,7 @@ export const EXPLAIN_FLAGS: Flags = {
   stateful: toggle('keep the dataplane between the lines of --packets'),
   output: value('text, json or ndjson, or FORMAT=FILE; repeatable (default text; ndjson with --packets)', {
     alias: 'o',
+    values: ['text', 'json', 'ndjson'],
   }),
   'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
@@ -108,6 +117,7 @@ export const DIG_FLAGS: Flags = {
   queries: value('one query a line as JSON, with its own "upstream" if need be: a file or -'),
   output: value('text, json or ndjson, or FORMAT=FILE; repeatable (default text; ndjson with --queries)', {
     alias: 'o',
+    values: ['text', 'json', 'ndjson'],
   }),
   'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
@@ -116,14 +126,16 @@ export const DIG_FLAGS: Flags = {
 export const RULES_FLAGS: Flags = {
   manifests: { ...MANIFESTS, demandOption: 'rules needs -f MANIFESTS' },
   node: value('the node whose rules are printed (default: the only one)'),
-  mode: value('nftables, iptables or ipvs (default: as the manifests say, else nftables)'),
-  family: value('IPv4 or IPv6 (default: those that Services have)'),
+  mode: value('nftables, iptables or ipvs (default: as the manifests say, else nftables)', {
+    values: ['nftables', 'iptables', 'ipvs'],
+  }),
+  family: value('IPv4 or IPv6 (default: those that Services have)', { values: ['IPv4', 'IPv6'] }),
   against: value(
     "a dump of a real node's rules to compare (nft list ruleset, with or without -j; iptables-save; ip6tables-save; ipvsadm -Sn; ipset save), - for standard input; repeatable; exit 99 where they differ",
   ),
   output: value(
     'native (what nft, iptables-restore, ipvsadm and ipset load) or json, with --against text or json, or FORMAT=FILE; repeatable',
-    { alias: 'o' },
+    { alias: 'o', values: ['native', 'text', 'json'] },
   ),
   'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
@@ -150,8 +162,12 @@ export const CAPACITY_FLAGS: Flags = {
   ),
   'parameter-list': value('vary anything, NAME=A,B,C: also policy and proxyMode; repeatable', { alias: 'L' }),
   knee: toggle('search the knee in every cell of the sweep (without a sweep it is always searched)'),
-  policy: value('cluster, local or as-is, comma separated (default cluster,local)'),
-  'proxy-mode': value('nftables, iptables or ipvs, comma separated (default: as the manifests say, else nftables)'),
+  policy: value('cluster, local or as-is, comma separated (default cluster,local)', {
+    values: ['cluster', 'local', 'as-is'],
+  }),
+  'proxy-mode': value('nftables, iptables or ipvs, comma separated (default: as the manifests say, else nftables)', {
+    values: ['nftables', 'iptables', 'ipvs'],
+  }),
   objective: value(
     'what must hold of a run, such as conntrackFraction < 80%; repeatable (default: drops, latency, conntrack, source ports, CPU of nodes and pods: dropFraction < 0.001, pathLatencyMicros.packet.p99 < 2ms, conntrackFraction < 80%, snatFraction, cpuFraction and podFraction < 95%)',
   ),
@@ -169,17 +185,19 @@ export const CAPACITY_FLAGS: Flags = {
   threshold: value("a condition on the report, such as 'knee.connectionsPerSecond > 2000'; repeatable"),
   output: value('text, json, csv, markdown, junit, gha or gha-bigger, or FORMAT=FILE; repeatable (default text)', {
     alias: 'o',
+    values: ['text', 'json', 'csv', 'markdown', 'junit', 'gha', 'gha-bigger'],
   }),
   'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
 }
 
 export const BENCH_FLAGS: Flags = {
+  sizes: value('only tables of these sizes: 1k, 64k, 1M, 4M, comma separated', { values: ['1k', '64k', '1M', '4M'] }),
   rows: value('only rows whose name matches this pattern'),
   quick: toggle('fewer rounds and smaller sizes'),
   baseline: value('a file of an earlier bench -o json=FILE to compare with; exit 99 on a regression'),
   tolerance: value('how much slower than the baseline a row may be (default 0.15)'),
-  output: value('text or json, or FORMAT=FILE; repeatable (default text)', { alias: 'o' }),
+  output: value('text or json, or FORMAT=FILE; repeatable (default text)', { alias: 'o', values: ['text', 'json'] }),
 }
 
 /** The value of a flag or positional, or undefined where it was left out. */
