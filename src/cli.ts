@@ -6,7 +6,8 @@
  * failed, or a node's rules differ · 130 interrupted. Source: conventions of kubectl (-f, -o) and k6 (99).
  */
 import yargs, { type Argv } from 'yargs'
-import { COMMANDS, type Command, EXIT_CODES } from './commands/catalogue.ts'
+import { COMMANDS, type Command } from './commands/catalogue.ts'
+import { EXIT_CODES } from './commands/exit.ts'
 import { failureOf } from './commands/failure.ts'
 import { type Flag, listOf, type Values } from './commands/flags.ts'
 import { type Io, processIo } from './commands/io.ts'

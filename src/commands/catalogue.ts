@@ -35,16 +35,6 @@ export interface Command {
   run(args: Values, io: Io): number | Promise<number>
 }
 
-/** What the process ends with; in --help and in the man page. */
-export const EXIT_CODES: readonly (readonly [code: string, what: string])[] = [
-  ['0', 'fine'],
-  ['1', 'an internal error: a bug in dpemu'],
-  ['2', 'wrong usage'],
-  ['3', 'an invalid manifest, trace, scenario or dump'],
-  ['99', 'a threshold or an expectation failed, a benchmark got slower, or a node differs'],
-  ['130', 'interrupted (143 by SIGTERM, 129 by SIGHUP)'],
-]
-
 export const COMMANDS: readonly Command[] = [
   {
     name: 'replay',

@@ -1,6 +1,7 @@
 /** `dpemu man`: the manual page in roff, made from the list of commands; `dpemu man | man -l -` shows it, and the package has it. */
 import { packageVersion } from '../version.ts'
-import { type Command, EXIT_CODES } from './catalogue.ts'
+import type { Command } from './catalogue.ts'
+import { EXIT_CODES } from './exit.ts'
 import type { Flag } from './flags.ts'
 
 export function manPage(commands: readonly Command[]): string {

@@ -22,7 +22,10 @@ const UNITS: Readonly<Record<Dimension, string>> = {
 export function metricsOf({ shape }: Pick<Subject, 'shape'>): Metric[] {
   const found: Metric[] = []
   const walk = (value: unknown, path: string, fields: readonly string[]): void => {
-    if (Array.isArray(value)) return walk(value[0], `${path}[*]`, fields)
+    if (Array.isArray(value)) {
+      walk(value[0], `${path}[*]`, fields)
+      return
+    }
     if (typeof value === 'number') found.push({ path, unit: UNITS[dimensionOf(fields)] })
     if (typeof value !== 'object' || value === null) return
     if (isCounterMap(fields.at(-1) ?? '')) found.push({ path: `${path}.NAME`, unit: '' })

@@ -64,7 +64,7 @@ test('the values of flags are those that commands take', () => {
 })
 
 test('a shell that is not known is wrong usage, with the nearest', () => {
-  expect(() => runCompletion('fsh', COMMANDS, fakeIo())).toThrow(
+  expect(() => runCompletion('fishy', COMMANDS, fakeIo())).toThrow(
     expect.objectContaining({ code: 'E_USAGE', hint: 'did you mean fish?' }),
   )
 })
