@@ -14,8 +14,10 @@ import {
   GENERATE_FLAGS,
   INSPECT_FLAGS,
   isSet,
+  LINT_FLAGS,
   listOf,
   namingOf,
+  REACH_FLAGS,
   REPLAY_FLAGS,
   RULES_FLAGS,
   textOf,
@@ -108,6 +110,10 @@ export const COMMANDS: readonly Command[] = [
     examples: [
       ['dpemu explain -f k8s/ --from 203.0.113.7 --to 198.51.100.10:80', 'a client outside, a load balancer address'],
       ['dpemu explain -f k8s/ --from default/client --to web:80 -o json', 'a pod, a Service by name'],
+      [
+        'dpemu explain -f k8s/ --from 203.0.113.7 --to db.shop:5432 --expect drop,none',
+        'a gate: exit 99 if it arrives',
+      ],
       ['dpemu explain -f k8s/ --packets packets.ndjson -o ndjson', 'one packet a line in, one verdict a line out'],
     ],
     run: async (args, io) => {
@@ -122,9 +128,51 @@ export const COMMANDS: readonly Command[] = [
           naming: namingOf(args),
           packets: textOf(args, 'packets'),
           stateful: isSet(args, 'stateful'),
+          expect: textOf(args, 'expect'),
           output: listOf(args, 'output'),
           quiet: isSet(args, 'quiet'),
         },
+        io,
+      )
+    },
+  },
+  {
+    name: 'reach',
+    positionals: [],
+    describe: 'Say who reaches what: workloads and clients outside against every Service port',
+    flags: REACH_FLAGS,
+    examples: [
+      ['dpemu reach -f k8s/', 'the matrix, and why not where not'],
+      ['dpemu reach -f k8s/ --expect reach.yaml -o junit=reach.xml', 'a test suite for CI; exit 99 where it differs'],
+      ['dpemu reach -f k8s/ -o dot | dot -Tsvg', 'as a picture'],
+    ],
+    run: async (args, io) => {
+      const { runReach } = await import('./reach.ts')
+      return runReach(
+        {
+          manifests: listOf(args, 'manifests'),
+          expect: textOf(args, 'expect'),
+          naming: namingOf(args),
+          output: listOf(args, 'output'),
+          quiet: isSet(args, 'quiet'),
+        },
+        io,
+      )
+    },
+  },
+  {
+    name: 'lint',
+    positionals: [],
+    describe: 'Say what is in manifests, what is filled in, skipped, unknown or wrong',
+    flags: LINT_FLAGS,
+    examples: [
+      ['dpemu lint -f k8s/', 'exit 3 where something is wrong with them'],
+      ['kubectl get all -A -o json | dpemu lint -f - -o json', 'of a cluster, as JSON'],
+    ],
+    run: async (args, io) => {
+      const { runLint } = await import('./lint.ts')
+      return runLint(
+        { manifests: listOf(args, 'manifests'), strict: isSet(args, 'strict'), output: listOf(args, 'output') },
         io,
       )
     },

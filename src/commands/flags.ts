@@ -99,12 +99,40 @@ export const EXPLAIN_FLAGS: Flags = {
   ...NAMING,
   packets: value('one packet a line as JSON: a file or -'),
   stateful: toggle('keep the dataplane between the lines of --packets'),
+  expect: value(
+    'what must become of it: deliver, drop, reject, none, a reason such as no-local-endpoint, an HTTP status; several comma separated; exit 99 if not',
+    { values: ['deliver', 'drop', 'reject', 'none'] },
+  ),
   output: value('text, json or ndjson, or FORMAT=FILE; repeatable (default text; ndjson with --packets)', {
     alias: 'o',
     values: ['text', 'json', 'ndjson'],
   }),
   'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
+}
+
+export const REACH_FLAGS: Flags = {
+  manifests: { ...MANIFESTS, demandOption: 'reach needs -f MANIFESTS' },
+  expect: value('a YAML list of { from, to, expect }: who must reach what and who must not; exit 99 where it differs'),
+  ...NAMING,
+  output: value(
+    'text, json, markdown, dot (Graphviz) or junit (--expect as test cases), or FORMAT=FILE; repeatable (default text)',
+    {
+      alias: 'o',
+      values: ['text', 'json', 'markdown', 'dot', 'junit'],
+    },
+  ),
+  'disable-warning': DISABLE_WARNING,
+  quiet: QUIET,
+}
+
+export const LINT_FLAGS: Flags = {
+  manifests: { ...MANIFESTS, demandOption: 'lint needs -f MANIFESTS' },
+  strict: toggle('exit 3 for every warning, not only for what is wrong with the manifests'),
+  output: value('text, json or markdown, or FORMAT=FILE; repeatable (default text)', {
+    alias: 'o',
+    values: ['text', 'json', 'markdown'],
+  }),
 }
 
 export const DIG_FLAGS: Flags = {

@@ -49,6 +49,8 @@ describe('help', () => {
       'generate',
       'inspect',
       'explain',
+      'reach',
+      'lint',
       'dig',
       'rules',
       'conntrack',
