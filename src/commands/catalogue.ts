@@ -12,6 +12,7 @@ import {
   EXPLAIN_FLAGS,
   type Flags,
   GENERATE_FLAGS,
+  INIT_FLAGS,
   INSPECT_FLAGS,
   isSet,
   LINT_FLAGS,
@@ -85,6 +86,25 @@ export const COMMANDS: readonly Command[] = [
           manifests: listOf(args, 'manifests'),
           output: textOf(args, 'output') ?? '',
           seed: textOf(args, 'seed'),
+          quiet: isSet(args, 'quiet'),
+        },
+        io,
+      )
+    },
+  },
+  {
+    name: 'init',
+    positionals: [],
+    describe: 'Draft a scenario from manifests: who talks to what, with rates by replicas',
+    flags: INIT_FLAGS,
+    examples: [['dpemu init -f k8s/ -o scenario.yaml', 'to be edited, and to be generated as it stands']],
+    run: async (args, io) => {
+      const { runInit } = await import('./init.ts')
+      return runInit(
+        {
+          manifests: listOf(args, 'manifests'),
+          output: textOf(args, 'output'),
+          force: isSet(args, 'force'),
           quiet: isSet(args, 'quiet'),
         },
         io,

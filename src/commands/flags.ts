@@ -84,6 +84,14 @@ export const GENERATE_FLAGS: Flags = {
   quiet: QUIET,
 }
 
+export const INIT_FLAGS: Flags = {
+  manifests: { ...MANIFESTS, demandOption: 'init needs -f MANIFESTS' },
+  output: value('the scenario to write (default: standard output)', { alias: 'o' }),
+  force: toggle('write over a file that is there'),
+  'disable-warning': DISABLE_WARNING,
+  quiet: QUIET,
+}
+
 export const INSPECT_FLAGS: Flags = {
   output: value('text or json, or FORMAT=FILE; repeatable (default text)', { alias: 'o', values: ['text', 'json'] }),
 }

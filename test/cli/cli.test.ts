@@ -47,6 +47,7 @@ describe('help', () => {
     expect(listed).toEqual([
       'replay',
       'generate',
+      'init',
       'inspect',
       'explain',
       'reach',
