@@ -133,7 +133,7 @@ function render(
 ): string {
   switch (format) {
     case 'json':
-      return renderJson(report)
+      return renderJson(report, results)
     case 'csv':
       return renderCapacityCsv(report)
     case 'markdown':
