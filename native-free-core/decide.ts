@@ -13,9 +13,11 @@ import {
   ADDRESS_DETECTED,
   ADDRESS_EXTERNAL_FRONTEND,
   ADDRESS_IN_SERVICE_CIDR,
+  ADDRESS_KEEPS_SOURCE,
   ADDRESS_LOOPBACK,
   ADDRESS_NODE,
   ADDRESS_NODE_PORTS,
+  ADDRESS_ON_EVERY_NODE,
   ADDRESS_POD,
   ADDRESS_POD_RANGE,
   DETECTOR_CLUSTER_CIDR,
@@ -150,10 +152,7 @@ export function classifySource(rules: RuleColumns, node: number, source: number)
 
 /** An address that ipvs has on kube-ipvs0 of every node: as a source it is the node's own. */
 function isBoundVip(rules: RuleColumns, address: number): boolean {
-  return (
-    rules.settings[SETTING_MODE] === MODE_IPVS &&
-    (rules.addressFlags[address] & (ADDRESS_CLUSTER_IP | ADDRESS_EXTERNAL_FRONTEND)) !== 0
-  )
+  return (rules.addressFlags[address] & ADDRESS_ON_EVERY_NODE) !== 0
 }
 
 /**
@@ -230,16 +229,23 @@ export function leavesCluster(rules: RuleColumns, source: number, destination: n
   const to = rules.addressFlags[destination]
   return (
     rules.settings[SETTING_EGRESS_MASQUERADE] !== 0 &&
-    (from & (ADDRESS_POD | ADDRESS_NODE)) === ADDRESS_POD &&
+    (from & (ADDRESS_POD | ADDRESS_NODE | ADDRESS_KEEPS_SOURCE)) === ADDRESS_POD &&
     (to & ADDRESS_POD_RANGE) === 0 &&
     ((to & ADDRESS_NODE) !== 0 || rules.addressNode[destination] < 0)
   )
 }
 
+/** MASQUERADE_HAIRPIN where the endpoint is the client itself; ipvs looks for that among the node's own endpoints alone (KUBE-LOOP-BACK). */
+export function hairpinMark(rules: RuleColumns, node: number, source: number, endpoint: number): number {
+  const isItself = rules.endpointAddress[endpoint] === source
+  const isMarked = rules.settings[SETTING_MODE] !== MODE_IPVS || rules.endpointNode[endpoint] === node
+  return isItself && isMarked ? MASQUERADE_HAIRPIN : 0
+}
+
 /** The address that masquerading takes on a node: that of the interface towards the endpoint. */
 export function masqueradeAddress(rules: RuleColumns, node: number, endpoint: number, family: number): number {
-  const overBridge =
-    rules.endpointNode[endpoint] === node && !isOwnAddress(rules, node, rules.endpointAddress[endpoint])
+  const backend = rules.endpointAddress[endpoint]
+  const overBridge = rules.addressNode[backend] === node && !isOwnAddress(rules, node, backend)
   return (overBridge ? rules.nodeLocalEgress : rules.nodeRemoteEgress)[node * 2 + family]
 }
 
@@ -363,7 +369,7 @@ export function decide(
   out.servicePort = -1
   out.frontend = frontendAt(rules, node, destination, port, protocol, exact)
   if (out.frontend < 0) {
-    undecided(rules, mode, destination, out)
+    undecided(rules, mode, node, destination, out)
     return
   }
   const kind = rules.frontendKind[out.frontend]
@@ -409,7 +415,12 @@ export function decide(
     return
   }
   out.action = ACTION_DNAT
-  out.masquerade = masqueradeOf(rules, mode, kind, flags, out)
+  out.masquerade = masqueradeOf(rules, kind, flags, out)
+  // Without a detector ipvs still masquerades what a node dials from a cluster IP: set match "src,dst" of KUBE-CLUSTER-IP.
+  if (kind === FRONTEND_CLUSTER_IP && mode === MODE_IPVS && !hasDetector(rules)) {
+    const own = findFrontend(rules, source, port, protocol)
+    if (own >= 0 && rules.frontendKind[own] === FRONTEND_CLUSTER_IP) out.masquerade |= MASQUERADE_OFF_CLUSTER
+  }
 }
 
 /** Frontend as this node sees it: VIPs anywhere, node ports and health check ports on its own serving addresses. */
@@ -439,9 +450,14 @@ function frontendAt(
 }
 
 /** No Service at this address and port. */
-function undecided(rules: RuleColumns, mode: number, destination: number, out: Decision): void {
+function undecided(rules: RuleColumns, mode: number, node: number, destination: number, out: Decision): void {
   const flags = rules.addressFlags[destination]
-  if ((flags & ADDRESS_CLUSTER_IP) !== 0 && mode !== MODE_IPTABLES) {
+  // ipvs refuses what it does not serve at all addresses that it has bound, which are not those of the node's other interfaces.
+  const isGuarded =
+    mode === MODE_IPVS
+      ? isBoundVip(rules, destination) && !isOwnAddress(rules, node, destination)
+      : mode === MODE_NFTABLES && (flags & ADDRESS_CLUSTER_IP) !== 0
+  if (isGuarded) {
     out.action = ACTION_REJECT
     out.reason = REASON_NO_SUCH_PORT
   } else if (
@@ -517,13 +533,11 @@ function use(rules: RuleColumns, set: number, used: number, out: Decision): void
   out.setCount = rules.setCount[set]
 }
 
-function masqueradeOf(rules: RuleColumns, mode: number, kind: number, flags: number, out: Decision): number {
+function masqueradeOf(rules: RuleColumns, kind: number, flags: number, out: Decision): number {
   if (kind === FRONTEND_CLUSTER_IP) {
     if (rules.settings[SETTING_MASQUERADE_ALL] !== 0) return MASQUERADE_ALL
-    // Without a detector ipvs still masquerades what a node dials from a cluster IP (set match "src,dst").
-    const isForeign = hasDetector(rules) ? out.source !== SOURCE_POD : mode === MODE_IPVS && out.source === SOURCE_NODE
-    return isForeign ? MASQUERADE_OFF_CLUSTER : 0
+    return hasDetector(rules) && out.source !== SOURCE_POD ? MASQUERADE_OFF_CLUSTER : 0
   }
   if ((flags & SERVICE_EXTERNAL_LOCAL) === 0) return MASQUERADE_EXTERNAL
-  return out.used === USED_SHORT_CIRCUIT && out.source === SOURCE_NODE && mode !== MODE_IPVS ? MASQUERADE_NODE : 0
+  return out.used === USED_SHORT_CIRCUIT && out.source === SOURCE_NODE ? MASQUERADE_NODE : 0
 }

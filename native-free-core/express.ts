@@ -48,8 +48,8 @@ import {
   decide,
   endpointFate,
   findFrontend,
+  hairpinMark,
   isNodePort,
-  MASQUERADE_HAIRPIN,
   masqueradeAddress,
   masqueradeTowards,
 } from './decide.ts'
@@ -372,7 +372,7 @@ export function createExpress(parts: ExpressParts): Express {
       plans[p + PLAN_STATE] = REFUSED
       return
     }
-    const marks = plans[p + PLAN_MASQUERADE] | (backend === source ? MASQUERADE_HAIRPIN : 0)
+    const marks = plans[p + PLAN_MASQUERADE] | hairpinMark(rules, node, source, endpoint)
     const masquerade = masqueradeTowards(rules, node, source, backend, marks)
     let seen = source
     let seenPort = ports >>> 16
@@ -424,7 +424,7 @@ export function createExpress(parts: ExpressParts): Express {
     const replyHash = plans[p + PLAN_REPLY_HASH]
     const endpoint = plans[p + PLAN_ENDPOINT]
     const backend = rules.endpointAddress[endpoint]
-    const backendNode = rules.endpointNode[endpoint]
+    const backendNode = rules.addressNode[backend]
     const seen = plans[p + PLAN_SEEN]
     const masquerade = plans[p + PLAN_MASQUERADE]
     const masquerades = masquerade !== 0

@@ -19,10 +19,10 @@ import {
   dialsFromVip,
   endpointFate,
   findFrontend,
+  hairpinMark,
   isNodePort,
   leavesCluster,
   MASQUERADE_EGRESS,
-  MASQUERADE_HAIRPIN,
   masqueradeAddress,
   masqueradeTowards,
 } from './decide.ts'
@@ -371,9 +371,10 @@ export class Journey implements Carrier {
       this.count(node, this.selector.lastAffinity === 0 ? NODE_AFFINITY_MISSES : NODE_AFFINITY_HITS, 1)
     }
     const backend = rules.endpointAddress[endpoint]
-    const backendNode = rules.endpointNode[endpoint]
-    const marks = decision.masquerade | (backend === this.source ? MASQUERADE_HAIRPIN : 0)
+    const backendNode = rules.addressNode[backend]
+    const marks = decision.masquerade | hairpinMark(rules, node, this.source, endpoint)
     const masquerade = masqueradeTowards(rules, node, this.source, backend, marks)
+    const toItself = backend === this.source && masquerade === 0 && backendNode === node
     const doubtful = (rules.addressFlags[backend] & ADDRESS_DOUBTFUL) !== 0
     const fate = doubtful ? endpointFate(rules, node, endpoint, this.protocol) : REASON_NONE
     // What is refused leaves no entry behind; what is sent into the void does.
@@ -382,6 +383,8 @@ export class Journey implements Carrier {
     if (reason !== REASON_NONE || fate !== REASON_NONE) return reason || fate
     this.path.masqueraded |= masquerade
     this.endpoint = endpoint
+    // A pod answers a packet from its own address to itself.
+    if (toItself) return REASON_REPLY_BYPASSES_NAT
     return this.reachBackend(node, backendNode, masquerade !== 0)
   }
 

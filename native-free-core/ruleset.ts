@@ -71,7 +71,7 @@ export const RULE_COLUMNS = [
   'setCount',
   /** Endpoint ids in rule order (the string order of ip:port). */
   'members',
-  /** By endpoint id: address id, port, node or -1, service port id, 1 while the endpoint is in use by any rule. */
+  /** By endpoint id: address id, port, node that its slice names or -1, service port id, 1 while it is in use by any rule. */
   'endpointAddress',
   'endpointPort',
   'endpointNode',
@@ -151,6 +151,10 @@ export const ADDRESS_POD_RANGE = 512
 export const ADDRESS_IPV6 = 1024
 /** Some pod or endpoint has it: packets to it are answered. */
 export const ADDRESS_LIVE = 2048
+/** ipvs: bound to kube-ipvs0, so that every node takes it for its own; of a node's own address every other node does. */
+export const ADDRESS_ON_EVERY_NODE = 4096
+/** Of a pod: the network plugin leaves its packets to the outside as they are. */
+export const ADDRESS_KEEPS_SOURCE = 8192
 
 /** Stand for "any address of this node that serves node ports" in the frontend table; each family has rules of its own. */
 export const NODE_PORT_ADDRESS = -2

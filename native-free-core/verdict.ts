@@ -97,7 +97,7 @@ export const REASONS: readonly Reason[] = [
     code: REASON_NO_SUCH_PORT,
     name: 'no-such-port',
     verdict: REJECT,
-    sentence: 'the cluster IP exists but no Service uses this port and protocol',
+    sentence: 'the address is a Service’s, but no Service uses this port and protocol',
   },
   {
     code: REASON_UNALLOCATED_CLUSTER_IP,

@@ -10,6 +10,7 @@ import { failureOf } from './commands/failure.ts'
 import {
   BENCH_FLAGS,
   CAPACITY_FLAGS,
+  CONNTRACK_FLAGS,
   DIG_FLAGS,
   EXPLAIN_FLAGS,
   type Flags,
@@ -67,6 +68,7 @@ const COMMANDS: readonly Command[] = [
           seed: textOf(args, 'seed'),
           model: textOf(args, 'model'),
           threshold: listOf(args, 'threshold'),
+          dumpConntrack: textOf(args, 'dump-conntrack'),
           output: listOf(args, 'output'),
           quiet: isSet(args, 'quiet'),
         },
@@ -189,6 +191,34 @@ const COMMANDS: readonly Command[] = [
           mode: textOf(args, 'mode'),
           family: textOf(args, 'family'),
           against: listOf(args, 'against'),
+          output: listOf(args, 'output'),
+          quiet: isSet(args, 'quiet'),
+        },
+        io,
+      )
+    },
+  },
+  {
+    name: 'conntrack',
+    positionals: [],
+    describe: "Say who fills a node's conntrack table, and which entries lead to endpoints that are gone",
+    flags: CONNTRACK_FLAGS,
+    examples: [
+      [
+        'dpemu conntrack -f k8s/ --node worker-1 --against table.txt --rate 500/s',
+        'a real table beside the manifests, and what would be left of nf_conntrack_max',
+      ],
+      ['conntrack -L | dpemu conntrack -f k8s/ --node worker-1 --against -', 'the same as a pipe'],
+    ],
+    run: async (args, io) => {
+      const { runConntrack } = await import('./commands/conntrack.ts')
+      return runConntrack(
+        {
+          manifests: listOf(args, 'manifests'),
+          against: listOf(args, 'against'),
+          node: textOf(args, 'node'),
+          max: textOf(args, 'max'),
+          rate: textOf(args, 'rate'),
           output: listOf(args, 'output'),
           quiet: isSet(args, 'quiet'),
         },

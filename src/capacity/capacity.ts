@@ -24,7 +24,7 @@ import { crossingsOf } from './crossings.ts'
 import type { Measurement } from './measure.ts'
 import { type Measurer, processMeasurer } from './pool.ts'
 import { type CellOptions, runCell } from './run-cell.ts'
-import { State, type StateFile } from './state.ts'
+import { fingerprintOf, State, type StateFile } from './state.ts'
 
 export interface CapacityOptions {
   readonly scenario: string
@@ -52,7 +52,8 @@ export interface CapacityHooks {
   readonly signal?: AbortSignal
   /** Text of standard input, for `-f -`. */
   stdin?(): string
-  readonly state?: StateFile | null
+  /** Where finished runs are kept, by the fingerprint of the search. */
+  state?(fingerprint: string): StateFile | null
   /** What makes the runs; processes where left out. */
   measurer?(cells: number, workers: number): Measurer
 }
@@ -71,7 +72,8 @@ export async function measureCapacity(options: CapacityOptions, hooks: CapacityH
   const { inputs, warnings } = readInputs(options, scenario, hooks.stdin?.bind(hooks))
   const model = inputs.model === null ? DEFAULT_MODEL : parseModel(inputs.model.text, inputs.model.path)
   const cells = planCells(inputs)
-  const state = new State(hooks.state ?? null, fingerprintOf(options, inputs))
+  const fingerprint = fingerprintOf(allOf(options, inputs))
+  const state = new State(hooks.state?.(fingerprint) ?? null, fingerprint)
   hooks.signal?.throwIfAborted()
   const counts = { runs: 0, resumed: 0, packets: 0 }
   const results = await runCells(cells, options, hooks, state, counts)
@@ -147,7 +149,7 @@ function relativeNames(folder: string, files: readonly ManifestFile[]): Manifest
 }
 
 /** All that runs and report depend on. */
-function fingerprintOf(options: CapacityOptions, inputs: CellInputs): unknown {
+function allOf(options: CapacityOptions, inputs: CellInputs): unknown {
   return {
     version: packageVersion(),
     scenario: inputs.scenario,

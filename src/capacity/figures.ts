@@ -3,7 +3,8 @@
  *
  * A conntrack table is settled when it has had time to let entries go: over a run of length D it takes rate × D entries
  * and holds rate × (what an entry lives) of them at most (Little's law), so entries made over the most at once is D in
- * lifetimes. Below `SETTLED_TURNOVER` the table may still have been filling when the run ended.
+ * lifetimes. Below `SETTLED_TURNOVER` the table may still have been filling when the run ended. Where entries or ports were
+ * taken over because there was no room, turnover says nothing about lifetimes: then the run must be as long as it takes.
  */
 import type { Figures } from '../report/capacity-types.ts'
 import type { EndpointReport, NodeReport, RunReport } from '../report/types.ts'
@@ -11,6 +12,8 @@ import type { EndpointReport, NodeReport, RunReport } from '../report/types.ts'
 /** Ports 1024 to 65535, which is what kube-proxy's masquerade chooses from. */
 const SOURCE_PORTS = 64_512
 const SETTLED_TURNOVER = 1.5
+/** From here on the search for a port takes over those of closing connections. */
+const PORTS_SHORT = 0.9
 
 /** What stands behind the figures of a run. */
 export interface Culprits {
@@ -77,12 +80,24 @@ export function culpritsOf({ nodes, drops, endpoints }: RunReport): Culprits {
   }
 }
 
+export interface RunLength {
+  readonly durationSeconds: number
+  /** How long the entry of a connection lives that was closed properly. */
+  readonly timeWaitSeconds: number
+}
+
 /** @returns whether every table that counts had time to let entries go */
-export function isSettled({ nodes }: RunReport): boolean {
+export function isSettled({ nodes }: RunReport, { durationSeconds, timeWaitSeconds }: RunLength): boolean {
   const fullest = most(nodes.map(conntrackFraction))
+  const isLong = durationSeconds >= SETTLED_TURNOVER * timeWaitSeconds
   return nodes
-    .filter((node) => conntrackFraction(node) >= fullest / 2)
-    .every(({ conntrack, conntrackPeak }) => conntrack.insert >= SETTLED_TURNOVER * conntrackPeak)
+    .filter((node) => conntrackFraction(node) >= fullest / 2 || isShort(node))
+    .every((node) => node.conntrack.insert >= SETTLED_TURNOVER * node.conntrackPeak && (isLong || !isShort(node)))
+}
+
+/** New connections took the room of others. */
+function isShort(node: NodeReport): boolean {
+  return snatFraction(node) >= PORTS_SHORT || node.snatExhausted > 0 || node.earlyDrops > 0 || node.conntrackDrops > 0
 }
 
 /** Only tables, ports and queues are a node's own: what other reasons drop, policy and endpoints decided. */

@@ -89,7 +89,10 @@ export async function measure(job: Job, { folder, workers, onProgress }: Measure
       connections: report.trace.connections,
       packets: report.trace.packets,
       durationSeconds: report.trace.durationSeconds,
-      settled: isSettled(run),
+      settled: isSettled(run, {
+        durationSeconds: report.trace.durationSeconds,
+        timeWaitSeconds: report.model.find(({ name }) => name === 'tcpTimeWaitSeconds')!.value,
+      }),
       figures: figuresOf(run),
       culprits: culpritsOf(run),
       warnings: [...generated.warnings, ...report.warnings].map((warning) => ({

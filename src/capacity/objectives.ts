@@ -8,10 +8,17 @@ import type { BrokenObjective, Figures } from '../report/capacity-types.ts'
 import { evaluateThresholds, parseExpression, type Threshold } from '../report/threshold.ts'
 import type { Culprit, Culprits } from './figures.ts'
 
+/**
+ * Traffic gets through, soon, and nothing that a run can use up is used up: conntrack tables, source ports, CPUs of nodes
+ * and of pods (where they are queues). Ports stop at 95 %: beyond, the kernel's bounded search fails now and then.
+ */
 export const DEFAULT_OBJECTIVES: readonly string[] = [
   'dropFraction < 0.001',
   'pathLatencyMicros.packet.p99 < 2ms',
   'conntrackFraction < 80%',
+  'snatFraction < 95%',
+  'cpuFraction < 95%',
+  'podFraction < 95%',
 ]
 
 /** @throws UserError `E_THRESHOLD`, exit code 2 */

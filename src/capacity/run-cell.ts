@@ -162,6 +162,6 @@ function head(
 function unsettledWarning({ name }: PlannedCell, atKnee: Judged | undefined, { objectives }: CellOptions): Warning[] {
   if (atKnee === undefined || atKnee.run.settled || !objectives.some(hangsOnTables)) return []
   const { durationSeconds, connections } = atKnee.run
-  const message = `conntrack tables were still filling when the run at the knee ended, ${connections} connections in ${durationSeconds.toFixed(1)} s: where it breaks for good may be lower; more --connections would tell`
+  const message = `the run at the knee is too short to judge: conntrack tables and source ports were still filling when it ended, ${connections} connections in ${Number(durationSeconds.toPrecision(3))} s; where it breaks for good may be lower, and more --connections would tell`
   return [{ code: 'W_UNSETTLED', where: name, message }]
 }

@@ -11,7 +11,7 @@ import type { Measurement } from './measure.ts'
 /** Where a state is kept between runs. */
 export interface StateFile {
   readonly path: string
-  /** Nobody asked for this file: one of another search is overwritten instead of refused. */
+  /** Nobody asked for this file: it is called after the search, and taken away when that is done. */
   readonly isOwn: boolean
   /** null where there is none. */
   read(): string | null
@@ -25,6 +25,11 @@ interface StateDocument {
   readonly runs: Readonly<Record<string, Measurement>>
 }
 
+/** What a state belongs to: a hash of all that a result depends on. */
+export function fingerprintOf(inputs: unknown): string {
+  return createHash('sha256').update(JSON.stringify(inputs)).digest('hex')
+}
+
 export class State {
   /** Runs that were there from the beginning. */
   readonly resumed: number
@@ -33,12 +38,12 @@ export class State {
   readonly #file: StateFile | null
 
   /**
-   * @param inputs  all that a result depends on
+   * @param fingerprint  of all that a result depends on
    * @throws UserError E_CAPACITY_STATE, exit code 2, for a file that is no state, or one of other inputs
    */
-  constructor(file: StateFile | null, inputs: unknown) {
+  constructor(file: StateFile | null, fingerprint: string) {
     this.#file = file
-    this.#fingerprint = createHash('sha256').update(JSON.stringify(inputs)).digest('hex')
+    this.#fingerprint = fingerprint
     this.#runs = new Map(Object.entries(file === null ? {} : this.#readRuns(file)))
     this.resumed = this.#runs.size
   }
@@ -63,7 +68,6 @@ export class State {
     if (text === null) return {}
     const document = parse(text)
     if (document !== null && document.fingerprint === this.#fingerprint) return document.runs
-    if (file.isOwn) return {}
     throw new UserError(
       'E_CAPACITY_STATE',
       document === null

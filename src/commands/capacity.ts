@@ -40,6 +40,8 @@ const MOST_SEED = 0xffff_ffff
 const MOST_CONNECTIONS = 100_000_000
 const DEFAULT_TOLERANCE = 0.02
 const NO_STATE = 'none'
+/** Of the fingerprint, in the name of a state of our own. */
+const KEY_DIGITS = 12
 
 type Format = (typeof FORMATS)[number]
 
@@ -69,7 +71,9 @@ export async function runCapacity(options: CapacityCommandOptions, io: Io): Prom
   const thresholds = options.threshold.map((text) => parseExpression(text, CAPACITY_SUBJECT))
   const outputs = parseOutputs(options.output, FORMATS, inputsOf(options))
   const settings = capacityOptions(options)
-  const state = stateFile(options, readScenario(options.scenario).name)
+  const { name } = readScenario(options.scenario)
+  if (options.state !== undefined) stateFile(options.state, true)
+  let state: StateFile | null = null
   const { measureCapacity }: { measureCapacity: typeof MeasureCapacity } = await import('../capacity/capacity.ts')
 
   const interruption = interruptionOf(io)
@@ -81,14 +85,18 @@ export async function runCapacity(options: CapacityCommandOptions, io: Io): Prom
       onProgress: (fraction) => progress.update(fraction, 1),
       signal: interruption.signal,
       stdin: () => io.stdin(),
-      state,
+      state: (fingerprint) => {
+        const own = `capacity.${name.replace(/[^\w.-]+/g, '-').slice(0, 100)}.${fingerprint.slice(0, KEY_DIGITS)}.state.json`
+        state = stateFile(options.state ?? own, options.state !== undefined)
+        return state
+      },
     })
   } catch (error) {
     progress.clear()
     if (!interruption.signal.aborted) throw error
-    const kept = state?.read() !== null && state !== null
-    if (kept)
-      io.stderr(`dpemu: interrupted; ${state.path} keeps the finished runs, the same command goes on from there\n`)
+    const path = keptIn(state)
+    if (path !== null)
+      io.stderr(`dpemu: interrupted; ${path} keeps the finished runs, the same command goes on from there\n`)
     return interruption.exitCode
   } finally {
     progress.clear()
@@ -102,7 +110,7 @@ export async function runCapacity(options: CapacityCommandOptions, io: Io): Prom
   const results = evaluateThresholds(thresholds, report)
   await writeOutputs(outputs, (format) => render(format, report, results, false), interruption)
   if (interruption.signal.aborted) return interruption.exitCode
-  if (state?.isOwn === true) rmSync(state.path, { force: true })
+  removeOwn(state)
   if (!options.quiet) io.stderr(`${summary(outcome, (performance.now() - startMs) / 1000)}\n`)
   const format = stdoutFormat(outputs, options.quiet)
   if (format !== 'text' && format !== 'markdown') io.stderr(renderThresholds(results, { color: io.errorColor }))
@@ -187,23 +195,30 @@ function toleranceOf(text: string): number {
   return tolerance
 }
 
-/** The file that was named; else one of our own in the working folder, where that can be written to. */
-function stateFile({ state }: CapacityCommandOptions, scenario: string): StateFile | null {
-  if (state === NO_STATE) return null
-  const isOwn = state === undefined
-  const path = state ?? `capacity.${scenario.replace(/[^\w.-]+/g, '-').slice(0, 100)}.state.json`
+/** @param isNamed  by the user; one of our own is kept in the working folder, where that can be written to */
+function stateFile(path: string, isNamed: boolean): StateFile | null {
+  if (path === NO_STATE && isNamed) return null
   try {
     if (resolveOutput(path).kind !== 'file') throw usageError(`--state ${path}: runs are kept in a regular file`)
   } catch (error) {
-    if (isOwn) return null
+    if (!isNamed) return null
     throw error
   }
   return {
     path,
-    isOwn,
+    isOwn: !isNamed,
     read: () => readIfThere(path),
     write: (text) => writeOutputNow(path, text),
   }
+}
+
+/** Null where no run has been kept. */
+function keptIn(state: StateFile | null): string | null {
+  return state === null || state.read() === null ? null : state.path
+}
+
+function removeOwn(state: StateFile | null): void {
+  if (state?.isOwn === true) rmSync(state.path, { force: true })
 }
 
 function readIfThere(path: string): string | null {

@@ -55,6 +55,9 @@ export const REPLAY_FLAGS: Flags = {
   seed: value("what every random choice is a function of (default: the trace's)"),
   model: value('constants of the path-latency model, a JSON or YAML file'),
   threshold: value("a condition on the report, such as 'runs[policy=local].connections.failed == 0'; repeatable"),
+  'dump-conntrack': value(
+    'NODE@SECONDS: the conntrack table of a node at that time of the trace, as conntrack -L prints it; =FILE writes it there',
+  ),
   output: value(
     'text, json, markdown, junit (thresholds as test cases), gha or gha-bigger (github-action-benchmark), or FORMAT=FILE; repeatable (default text)',
     { alias: 'o' },
@@ -124,6 +127,19 @@ export const RULES_FLAGS: Flags = {
   quiet: QUIET,
 }
 
+export const CONNTRACK_FLAGS: Flags = {
+  manifests: { ...MANIFESTS, demandOption: 'conntrack needs -f MANIFESTS' },
+  against: value(
+    'what conntrack -L printed (with or without -o extended), or /proc/net/nf_conntrack; - for standard input; repeatable',
+    { demandOption: 'conntrack needs --against FILE, what conntrack -L printed' },
+  ),
+  node: value('the node whose table it is (default: the only one)'),
+  max: value('nf_conntrack_max of the node (default: what kube-proxy sets there)'),
+  rate: value('what would be left at so many connections a second more, such as 500/s'),
+  output: value('text or json, or FORMAT=FILE; repeatable (default text)', { alias: 'o' }),
+  quiet: QUIET,
+}
+
 export const CAPACITY_FLAGS: Flags = {
   manifests: { ...MANIFESTS, describe: `${MANIFESTS.describe} (instead of the scenario's)` },
   'parameter-scan': value(
@@ -135,7 +151,7 @@ export const CAPACITY_FLAGS: Flags = {
   policy: value('cluster, local or as-is, comma separated (default cluster,local)'),
   'proxy-mode': value('nftables, iptables or ipvs, comma separated (default: as the manifests say, else nftables)'),
   objective: value(
-    'what must hold of a run, such as conntrackFraction < 80%; repeatable (default: dropFraction < 0.001, pathLatencyMicros.packet.p99 < 2ms, conntrackFraction < 80%)',
+    'what must hold of a run, such as conntrackFraction < 80%; repeatable (default: drops, latency, conntrack, source ports, CPU of nodes and pods: dropFraction < 0.001, pathLatencyMicros.packet.p99 < 2ms, conntrackFraction < 80%, snatFraction, cpuFraction and podFraction < 95%)',
   ),
   tolerance: value('how far the first failing rate may be above the last that held (default 2%)'),
   connections: value(
@@ -145,7 +161,7 @@ export const CAPACITY_FLAGS: Flags = {
   model: value('constants of the path-latency model, a JSON or YAML file'),
   workers: value('threads; the result does not depend on it (default: one a CPU)'),
   state: value(
-    'where finished runs are kept until all are done, to go on from after an interruption; none keeps nothing (default capacity.SCENARIO.state.json)',
+    'where finished runs are kept until all are done, to go on from after an interruption; none keeps nothing (default capacity.SCENARIO.KEY.state.json, a KEY of its own for each scenario and set of options)',
   ),
   threshold: value("a condition on the report, such as 'knee.connectionsPerSecond > 2000'; repeatable"),
   output: value('text, json, csv, markdown, junit, gha or gha-bigger, or FORMAT=FILE; repeatable (default text)', {

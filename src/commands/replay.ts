@@ -5,6 +5,7 @@
  * replay is complete, and files before standard output.
  */
 import { availableParallelism } from 'node:os'
+import { writeOutput } from '../files/output.ts'
 import { INGRESS_PATHS } from '../ingress-path.ts'
 import type { replay as Replay } from '../replay/replay.ts'
 import type { ReplayFormat } from '../report/render.ts'
@@ -14,7 +15,7 @@ import { commaList, usageError, wholeNumber } from './arguments.ts'
 import { withoutDisabled } from './disabled-warnings.ts'
 import { EXIT_THRESHOLD } from './exit.ts'
 import { type Io, interruptionOf } from './io.ts'
-import { parseOutputs, stdoutFormat, writeOutputs } from './outputs.ts'
+import { checkOutput, isStandardOutput, parseOutputs, stdoutFormat, writeOutputs } from './outputs.ts'
 import { startProgress } from './progress.ts'
 import { warningPrinter } from './warnings.ts'
 
@@ -44,6 +45,7 @@ export interface ReplayCommandOptions {
   readonly seed?: string | undefined
   readonly model?: string | undefined
   readonly threshold: readonly string[]
+  readonly dumpConntrack?: string | undefined
   readonly output: readonly string[]
   readonly quiet: boolean
 }
@@ -52,7 +54,14 @@ export interface ReplayCommandOptions {
 export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<number> {
   const thresholds = options.threshold.map(parseThreshold)
   const outputs = parseOutputs(options.output, FORMATS, inputsOf(options))
-  const settings = replayOptions(options)
+  const dump = options.dumpConntrack === undefined ? null : parseDump(options.dumpConntrack, inputsOf(options))
+  if (dump !== null && dump.file === null && outputs.some(({ file }) => file === null)) {
+    throw usageError(
+      '--dump-conntrack and -o would both go to standard output',
+      `write one to a file: --dump-conntrack ${options.dumpConntrack}=FILE`,
+    )
+  }
+  const settings: Settings = { ...replayOptions(options), ...(dump === null ? {} : { dumpConntrack: dump }) }
   // What is no trace is found before any thread is made; then threads load their code while this one loads the rest and plans.
   const { openTrace } = await import('../trace/read.ts')
   const trace = openTrace(settings.trace)
@@ -68,6 +77,7 @@ export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<
   const progress = startProgress(io, 'replay', options.quiet)
   const warnings = warningPrinter(io, progress, options.quiet)
   let report: ReplayReport
+  let table = ''
   try {
     report = await replay(
       { ...settings, workers },
@@ -77,6 +87,9 @@ export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<
         signal: interruption.signal,
         stdin: () => io.stdin(),
         pool,
+        onTable: (text) => {
+          table = text
+        },
       },
     )
   } catch (error) {
@@ -93,11 +106,36 @@ export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<
   const results = evaluateThresholds(thresholds, report)
   await writeOutputs(outputs, (format) => renderReplay(format, report, results, false), interruption)
   if (interruption.signal.aborted) return interruption.exitCode
-  const format = stdoutFormat(outputs, options.quiet)
+  if (dump?.file != null) {
+    try {
+      await writeOutput(dump.file, table, interruption.signal)
+    } catch (error) {
+      if (!interruption.signal.aborted) throw error
+    }
+    if (interruption.signal.aborted) return interruption.exitCode
+  }
+  // Where the table goes to standard output, the report does not.
+  const format = dump !== null && dump.file === null ? null : stdoutFormat(outputs, options.quiet)
+  if (dump !== null && dump.file === null) io.stdout(table)
   // Text and Markdown begin with the thresholds; beside data they belong on standard error.
   if (format !== 'text' && format !== 'markdown') io.stderr(renderThresholds(results, { color: io.errorColor }))
   if (format !== null) io.stdout(renderReplay(format, report, results, io.color))
   return results.every((result) => result.pass) ? 0 : EXIT_THRESHOLD
+}
+
+/** `NODE@SECONDS` or `NODE@SECONDS=FILE` */
+function parseDump(
+  text: string,
+  inputs: readonly string[],
+): { readonly node: string; readonly seconds: number; readonly file: string | null } {
+  const found = /^([^@=]+)@(\d+(?:\.\d+)?)s?(?:=(.+))?$/.exec(text)
+  if (found === null) {
+    throw usageError(`--dump-conntrack ${text}: it is NODE@SECONDS or NODE@SECONDS=FILE, such as node-a@12.5=table.txt`)
+  }
+  const file = found[3] ?? '-'
+  if (isStandardOutput(file)) return { node: found[1]!, seconds: Number(found[2]), file: null }
+  checkOutput(file, inputs)
+  return { node: found[1]!, seconds: Number(found[2]), file }
 }
 
 function inputsOf({ trace, manifests, model }: ReplayCommandOptions): string[] {

@@ -11,10 +11,12 @@ import {
   ADDRESS_EXTERNAL_FRONTEND,
   ADDRESS_IN_SERVICE_CIDR,
   ADDRESS_IPV6,
+  ADDRESS_KEEPS_SOURCE,
   ADDRESS_LIVE,
   ADDRESS_LOOPBACK,
   ADDRESS_NODE,
   ADDRESS_NODE_PORTS,
+  ADDRESS_ON_EVERY_NODE,
   ADDRESS_POD,
   ADDRESS_POD_RANGE,
 } from '../../native-free-core/index.ts'
@@ -94,7 +96,10 @@ export function addressColumns(
   const detectNode = new Int32Array(count).fill(-1)
   const block = (texts: readonly string[]): Blocks => new Blocks(texts.map((text) => ({ text, owner: 0 })))
   const detected = settings.detector === 'ClusterCIDR' ? block(settings.detectorCidrs) : block([])
-  const podRanges = block([...cluster.clusterCidrs, ...commonPodRanges(cluster)])
+  const { calicoPools = [] } = cluster
+  const pools = calicoPools.map(({ cidr }) => cidr)
+  const podRanges = block([...cluster.clusterCidrs, ...commonPodRanges(cluster), ...pools])
+  const plain = block(calicoPools.flatMap(({ cidr, nat }) => (nat ? [] : cidr)))
   const serviceRanges = block(cluster.serviceCidrs)
   const loopback = block(['127.0.0.0/8', '::1/128'])
   const nodeRanges =
@@ -109,6 +114,7 @@ export function addressColumns(
     let bits = v4 ? 0 : ADDRESS_IPV6
     if (detected.find(words, id) >= 0) bits |= ADDRESS_DETECTED
     if (podRanges.find(words, id) >= 0) bits |= ADDRESS_POD_RANGE
+    if (plain.find(words, id) >= 0) bits |= ADDRESS_KEEPS_SOURCE
     if (serviceRanges.find(words, id) >= 0) bits |= ADDRESS_IN_SERVICE_CIDR
     if (loopback.find(words, id) >= 0) bits |= ADDRESS_LOOPBACK | (v4 && localhost ? ADDRESS_NODE_PORTS : 0)
     if (nodeRanges !== null) detectNode[id] = nodeRanges.find(words, id)
@@ -161,6 +167,7 @@ export function addressColumns(
     for (const { kind, address, keepsClient } of frontends) {
       if (address === null) continue
       const id = registry.address(address)
+      if (settings.mode === 'ipvs' && kind !== 'loadBalancerProxy') flags[id]! |= ADDRESS_ON_EVERY_NODE
       if (kind === 'clusterIP') flags[id]! |= ADDRESS_CLUSTER_IP
       else
         flags[id]! |= ADDRESS_EXTERNAL_FRONTEND | (kind === 'loadBalancerProxy' && !keepsClient ? ADDRESS_BALANCER : 0)

@@ -344,10 +344,6 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
   const stations = stationColumns(cluster, registry, options.model, options.ingress?.proxies ?? [])
   for (const id of names?.knownEndpoints ?? []) endpoint.node.set(id, addresses.node[endpoints[id]!.address]!)
   for (const id of names?.endpoints ?? []) endpoint.alive.set(id, 1)
-  // Written by hand, an endpoint may name no node; it is where its address is all the same.
-  endpoints.forEach(({ address }, id) => {
-    if (endpoint.node.get(id) < 0) endpoint.node.set(id, addresses.node[address]!)
-  })
   for (const id of targetEndpoints(ingress)) {
     endpoint.node.set(id, addresses.node[endpoints[id]!.address]!)
     endpoint.alive.set(id, 1)

@@ -7,7 +7,8 @@
  */
 import type { Warning } from '../errors.ts'
 import type { Cluster, ClusterNode } from '../k8s/cluster.ts'
-import { cidrContains, ipFamily, parseCidr } from '../k8s/ip.ts'
+import { type Cidr, cidrContains, ipFamily, parseCidr } from '../k8s/ip.ts'
+import type { KubeProxyConfiguration } from '../k8s/types.ts'
 
 export type ProxyMode = 'nftables' | 'iptables' | 'ipvs'
 export type Detector = 'none' | 'ClusterCIDR' | 'NodeCIDR' | 'LocalPods'
@@ -20,7 +21,7 @@ export interface ProxySettings {
   readonly detectorCidrs: readonly string[]
   readonly masqueradeAll: boolean
   readonly localhostNodePorts: boolean
-  /** As written: CIDRs or `primary`; null for the mode's default. */
+  /** As written: CIDRs and the words `primary`, `localhost`, `all`; null for the mode's default. */
   readonly nodePortAddresses: readonly string[] | null
   readonly scheduler: IpvsScheduler
   readonly sameNodeTopology: boolean
@@ -87,6 +88,7 @@ export function proxySettings(cluster: Cluster, mode: ProxyMode | null, warnings
       notModelled('ipvs.scheduler', `ipvs scheduler "${scheduler}" is modelled as ${SCHEDULERS[scheduler]}`),
     )
   }
+  warnOfKeywords(config, chosen, warnings)
   const udpWritten = seconds(config?.ipvs?.udpTimeout, 0, warnings)
   if (chosen === 'ipvs' && udpWritten > 0) {
     const message =
@@ -163,6 +165,18 @@ export function conntrackMax(settings: ProxySettings, node: ClusterNode): number
   return Math.max(scaled, settings.conntrackMin)
 }
 
+/** Lists with words are of Kubernetes 1.37; what nftables then serves on loopback goes through a proxy process. */
+function warnOfKeywords(config: KubeProxyConfiguration | null, mode: ProxyMode, warnings: Warning[]): void {
+  const written = config?.nodePortAddresses ?? []
+  const words = written.filter((one) => parseCidr(one.trim()) === null)
+  if (words.length === 0 || (written.length === 1 && words[0] === 'primary')) return
+  const served = mode === 'nftables' && config?.featureGates?.['KubeProxyNFTablesLocalhostNodePorts'] === true
+  const more = served ? '; node ports on loopback addresses in nftables mode are not modelled' : ''
+  warnings.push(
+    notModelled('nodePortAddresses', `${words.join(', ')} in a list: kube-proxy before 1.37 refuses that${more}`),
+  )
+}
+
 /** Which of a node's addresses answer node ports. */
 export function nodePortAddressesOf(settings: ProxySettings, addresses: readonly string[]): string[] {
   const written = settings.nodePortAddresses
@@ -171,19 +185,27 @@ export function nodePortAddressesOf(settings: ProxySettings, addresses: readonly
     return primary === undefined ? [] : [primary]
   })
   if (written === null) return settings.mode === 'nftables' ? primaries : [...addresses]
-  if (written.length === 1 && written[0] === 'primary') return primaries
   const cidrs = written.flatMap((text) => parseCidr(text.trim()) ?? [])
   return addresses.filter((address) => {
-    const own = cidrs.filter((cidr) => cidr.family === ipFamily(address))
-    // CIDRs of the other family only, or an all-zero one, are no limit.
-    return own.length === 0 || own.some((cidr) => cidr.prefix === 0 || cidrContains(cidr, address))
+    if (written.includes('all') || (written.includes('primary') && primaries.includes(address))) return true
+    return isAmong(written, cidrs, address)
   })
+}
+
+/** CIDRs of the other family only, or an all-zero one, are no limit; words are. */
+function isAmong(written: readonly string[], cidrs: readonly Cidr[], address: string): boolean {
+  const own = cidrs.filter((cidr) => cidr.family === ipFamily(address))
+  if (own.length === 0) return cidrs.length === written.length
+  return own.some((cidr) => cidr.prefix === 0 || cidrContains(cidr, address))
 }
 
 /** Whether 127.0.0.0/8 answers node ports: iptables only, IPv4 only. */
 export function servesLocalhost(settings: ProxySettings): boolean {
   if (settings.mode !== 'iptables' || !settings.localhostNodePorts) return false
-  return nodePortAddressesOf(settings, ['127.0.0.1']).length > 0 && settings.nodePortAddresses?.[0] !== 'primary'
+  const written = settings.nodePortAddresses
+  if (written === null || written.includes('localhost') || written.includes('all')) return true
+  const cidrs = written.flatMap((text) => parseCidr(text.trim()) ?? [])
+  return isAmong(written, cidrs, '127.0.0.1')
 }
 
 /** Seconds of a Go duration such as `24h0m0s`; metav1.Duration in the configuration. */

@@ -91,12 +91,29 @@ export function explainPacket(context: ExplainContext, packet: Packet, happened:
   if (way.decision.action === ACTION_DNAT) {
     const affinity = affinityStep(scene, happened?.bound ?? null)
     if (affinity !== null) steps.push(affinity)
-    const chosen = happened?.done == null ? '' : context.registry.endpointText(happened.done.endpoint)
+    const done = happened?.done ?? null
+    if (done !== null && !scene.members.includes(done.endpoint)) return translatedAgain(scene, steps, title, done)
+    const chosen = done === null ? '' : context.registry.endpointText(done.endpoint)
     steps.push(endpointStep(scene, chosen, happened?.bound === true))
     if (happened === null) steps.push(...translationSteps(scene, null))
-    else if (happened.done !== null) steps.push(...translationSteps(scene, happened.done))
+    else if (done !== null) steps.push(...translationSteps(scene, done))
   }
   return ofService(scene, steps, title, happened?.done ?? null)
+}
+
+/** The endpoint was a node port of another node, whose rules gave the packet an endpoint of their own. */
+function translatedAgain(scene: Scene, steps: readonly Step[], title: string, done: Done): Answer {
+  const { registry } = scene.context
+  const seen = registry.addressText(done.seen)
+  const detail = `${registry.endpointText(done.endpoint)} is what the rules there gave it to; it sees ${joinPort(seen, done.seenPort)}`
+  const all: Step[] = [
+    ...steps,
+    endpointStep(scene, '', false),
+    ...translationSteps(scene, null),
+    { at: 'the pod', stage: 'deliver', detail },
+  ]
+  const answer = ofService(scene, all, title, null)
+  return { ...answer, explanation: { ...answer.explanation, seen: [seen] } }
 }
 
 /** 127.0.0.1 in a pod is the pod. */

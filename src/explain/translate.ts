@@ -5,9 +5,11 @@
 import {
   ADDRESS_EXTERNAL_FRONTEND,
   ADDRESS_NODE,
+  ADDRESS_ON_EVERY_NODE,
   endpointFate,
   FRONTEND_CLUSTER_IP,
   familyOf,
+  hairpinMark,
   isNodePort,
   isOwnAddress,
   MASQUERADE_ALL,
@@ -68,7 +70,7 @@ export function isHairpin({ context, way }: Scene, endpoint: number): boolean {
 /** MASQUERADE_* bits that count towards an endpoint. */
 function masqueradeBits(scene: Scene, endpoint: number): number {
   const { context, way } = scene
-  const marks = way.decision.masquerade | (isHairpin(scene, endpoint) ? MASQUERADE_HAIRPIN : 0)
+  const marks = way.decision.masquerade | hairpinMark(context.rules, way.node, way.source, endpoint)
   return masqueradeTowards(context.rules, way.node, way.source, context.rules.endpointAddress[endpoint]!, marks)
 }
 
@@ -81,11 +83,17 @@ function isDeliveredHere({ context, way }: Scene, endpoint: number): boolean {
   return isOwnAddress(context.rules, way.node, context.rules.endpointAddress[endpoint]!)
 }
 
-/** The reply of an endpoint on another node does not come back through this one, so nobody translates it back. */
+/** The node that has the endpoint's address, whatever its EndpointSlice says; -1 for none. */
+function nodeOf({ context: { rules } }: Scene, endpoint: number): number {
+  return rules.addressNode[rules.endpointAddress[endpoint]!]!
+}
+
+/** The reply of an endpoint on another node, or of the client to itself, does not come back through this node, which alone could translate it. */
 export function losesReply(scene: Scene, endpoint: number): boolean {
-  const { context, way } = scene
-  const node = context.rules.endpointNode[endpoint]!
-  return node >= 0 && node !== way.node && !isMasqueraded(scene, endpoint) && way.clientNode !== way.node
+  const { way } = scene
+  if (isMasqueraded(scene, endpoint)) return false
+  const node = nodeOf(scene, endpoint)
+  return isHairpin(scene, endpoint) || (node >= 0 && node !== way.node && way.clientNode !== way.node)
 }
 
 /** @param done  what really happened; null: any endpoint of the set may be taken */
@@ -175,9 +183,8 @@ function seenText(context: ExplainContext, done: Done): string {
 
 /** The node's addresses towards a set of endpoints: one for its own pods, one for everything else. */
 function egressText(scene: Scene, endpoints: readonly number[]): string {
-  const { registry, rules } = scene.context
-  const overBridge = (one: number): boolean =>
-    rules.endpointNode[one] === scene.way.node && !isDeliveredHere(scene, one)
+  const { registry } = scene.context
+  const overBridge = (one: number): boolean => nodeOf(scene, one) === scene.way.node && !isDeliveredHere(scene, one)
   const local = endpoints.find(overBridge)
   const remote = endpoints.find((one) => !overBridge(one))
   const texts = [local, remote].flatMap((one) =>
@@ -231,10 +238,10 @@ function whyNot(scene: Scene, kept: readonly number[]): string {
 /** Endpoints by the node they are on, as hops. */
 function hopSteps(scene: Scene, done: Done | null): Step[] {
   const { context, way } = scene
-  const { rules, registry } = context
+  const { registry } = context
   const byNode = new Map<number, string[]>()
   for (const endpoint of endpointsOf(scene, done)) {
-    const node = rules.endpointNode[endpoint]!
+    const node = nodeOf(scene, endpoint)
     byNode.set(node, [...(byNode.get(node) ?? []), registry.endpointText(endpoint)])
   }
   const own = byNode.get(way.node) ?? []
@@ -272,10 +279,21 @@ function deliverStep(scene: Scene, done: Done | null): Step {
       : masqueraded.length < endpoints.length
         ? `sees the client as ${client}, or as ${egressText(scene, masqueraded)} where it is ${masqueraded.every((one) => masqueradeBits(scene, one) === MASQUERADE_HAIRPIN) ? 'the client itself' : 'masqueraded'}`
         : `sees ${seenInstead(done === null ? egressText(scene, endpoints) : seenText(context, done), client)}`
+  return { at, stage: 'deliver', detail: `${sees}${lostText(scene, endpoints, client)}` }
+}
+
+/** Endpoints whose answers do not come back translated, and why; '' where all do. */
+function lostText(scene: Scene, endpoints: readonly number[], client: string): string {
+  const { context, way } = scene
   const lost = endpoints.filter((one) => losesReply(scene, one))
-  const warning =
-    lost.length === 0
-      ? ''
-      : `; but the answers of ${count(lost.length, 'endpoint')} on other nodes (${listed(lost.map((one) => context.registry.endpointText(one)))}) go to the client without passing this node: it does not recognise them and the connection fails`
-  return { at, stage: 'deliver', detail: `${sees}${warning}` }
+  const itself = lost.find((one) => isHairpin(scene, one))
+  if (itself !== undefined) {
+    const text = context.registry.endpointText(itself)
+    return `; but ${text} is the client itself, and ipvs masquerades that for endpoints of its own node only, which this is not by its nodeName: a pod answers a packet from its own address to itself, and the connection fails`
+  }
+  if (lost.length === 0) return ''
+  const whose = `; but the answers of ${count(lost.length, 'endpoint')} on other nodes (${endpointTexts(scene, lost)})`
+  return (context.rules.addressFlags[way.source]! & ADDRESS_ON_EVERY_NODE) !== 0
+    ? `${whose} go to ${client}, which their own node has on kube-ipvs0 too: they stay there and the connection fails`
+    : `${whose} go to the client without passing this node: it does not recognise them and the connection fails`
 }

@@ -8,6 +8,7 @@ import {
   ADDRESS_LOOPBACK,
   ADDRESS_NODE,
   ADDRESS_NODE_PORTS,
+  ADDRESS_ON_EVERY_NODE,
   ADDRESS_POD_RANGE,
   FRONTEND_BALANCER_PROXY,
   familyOf,
@@ -68,6 +69,11 @@ function whyNoFrontend(context: ExplainContext, way: Approach): string {
     const ports = service.ports.map(({ port, protocol }) => `${port}/${protocol.toLowerCase()}`).join(', ')
     const quiet = rules.settings[SETTING_MODE] === MODE_IPTABLES ? '; iptables has no rule for its other ports' : ''
     return `${address} is the cluster IP of Service ${service.namespace}/${service.name}, which has ${ports} and not ${way.port}/${protocolText(way.protocol)}${quiet}`
+  }
+  if ((flags & ADDRESS_ON_EVERY_NODE) !== 0 && way.decision.reason !== REASON_NONE) {
+    const owner = rules.addressNode[way.destination]!
+    const whose = (flags & ADDRESS_NODE) !== 0 ? `, though it is an address of node ${context.nodeName(owner)}` : ''
+    return `${address} is an address of a Service, and ipvs has it bound to kube-ipvs0: the packet is for this node itself${whose}, and KUBE-IPVS-FILTER refuses ports that no Service has`
   }
   if ((flags & ADDRESS_IN_SERVICE_CIDR) !== 0) {
     const quiet =

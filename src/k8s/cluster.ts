@@ -144,6 +144,8 @@ export interface Cluster {
   readonly clusterCidrs: readonly string[]
   /** As written, or null: compile and replay apply the defaults. */
   readonly kubeProxy: KubeProxyConfiguration | null
+  /** Calico's pools, those that are in use: whether packets of their addresses to what no pool has are masqueraded. */
+  readonly calicoPools?: readonly { readonly cidr: string; readonly nat: boolean }[]
   /** Text of the Corefile of ConfigMap kube-system/coredns, or null. */
   readonly corefile: string | null
   readonly clusterDomain: string

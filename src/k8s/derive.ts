@@ -6,9 +6,11 @@
  * Order:      blocks of addresses, nodes, pods, Services, endpoints; each needs only those before it.
  * Cost:       10,000 Services with as many slices take some hundred milliseconds.
  */
+
 import { clusterCidrsOf, surveyNetwork } from './addresses.ts'
 import type { Cluster, ClusterNode, ClusterPod, ClusterService } from './cluster.ts'
 import { controllerSettings, isControllerConfig } from './controller-config.ts'
+import { warnOfOtherDataplanes } from './dataplanes.ts'
 import { deriveSlices } from './endpoints.ts'
 import { type Inventory, Notes, takeInventory, titleOf } from './inventory.ts'
 import { deriveNodes } from './nodes.ts'
@@ -33,6 +35,7 @@ export function deriveCluster(objects: readonly KubeObject[], previous?: Cluster
   const nodes = plannedNodes.map(({ node }) => node)
   const plannedPods = derivePods(inventory, plannedNodes, network, previous, notes)
   warnOfHostPorts(plannedPods, notes)
+  warnOfOtherDataplanes(inventory, notes)
   const services = deriveServices(inventory, network, previous, notes, nodes)
   const nodesByName = new Map(nodes.map((node) => [node.name, node]))
   const slices = deriveSlices(inventory, services, plannedPods, nodesByName, notes)
@@ -55,6 +58,9 @@ export function deriveCluster(objects: readonly KubeObject[], previous?: Cluster
         ? network.clusterCidrs.map(({ text }) => text)
         : clusterCidrsOf(nodes.flatMap(({ podCidrs }) => podCidrs)),
     kubeProxy: inventory.kubeProxy,
+    calicoPools: inventory.calicoPools.flatMap(({ spec }) =>
+      spec.disabled ? [] : { cidr: spec.cidr, nat: spec.natOutgoing ?? false },
+    ),
     ingressConfigs: inventory.configMaps
       .filter(({ metadata }) => isControllerConfig(metadata))
       .map((config) => ({ ...config, data: controllerSettings(config.data ?? {}) })),

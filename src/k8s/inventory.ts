@@ -5,6 +5,7 @@ import type { Warning } from '../errors.ts'
 import type { DerivedNote } from './cluster.ts'
 import type {
   Advertisement,
+  CalicoPool,
   ConfigMap,
   EndpointSlice,
   Endpoints,
@@ -40,6 +41,7 @@ export interface Inventory {
   readonly configMaps: ConfigMap[]
   readonly addressPools: IpAddressPool[]
   readonly advertisements: Advertisement[]
+  readonly calicoPools: CalicoPool[]
   kubeProxy: KubeProxyConfiguration | null
 }
 
@@ -59,6 +61,7 @@ export function takeInventory(objects: readonly KubeObject[]): Inventory {
     configMaps: [],
     addressPools: [],
     advertisements: [],
+    calicoPools: [],
     kubeProxy: null,
   }
   for (const object of objects) {
@@ -110,6 +113,9 @@ export function takeInventory(objects: readonly KubeObject[]): Inventory {
       case 'L2Advertisement':
       case 'BGPAdvertisement':
         inventory.advertisements.push(object)
+        break
+      case 'IPPool':
+        inventory.calicoPools.push(object)
         break
       case 'KubeProxyConfiguration':
         inventory.kubeProxy = object

@@ -32,6 +32,7 @@ import {
 import type {
   Advertisement,
   Affinity,
+  CalicoPool,
   ConfigMap,
   ContainerPort,
   DnsConfig,
@@ -382,12 +383,15 @@ const cidrs: Reader<string | undefined> = (value) => {
   return text.trim() === '' ? undefined : text.split(',').map(cidr).join(',')
 }
 
+/** Words beside CIDR blocks: `primary` alone, and any of them in a list from Kubernetes 1.37 on. */
+const NODE_PORT_KEYWORDS: ReadonlySet<unknown> = new Set(['primary', 'localhost', 'all'])
+
 const kubeProxy = object<Body<KubeProxyConfiguration>>({
   mode: oneOfOrEmpty('iptables', 'ipvs', 'nftables', 'kernelspace'),
   clusterCIDR: cidrs,
   detectLocalMode: oneOfOrEmpty('ClusterCIDR', 'NodeCIDR', 'BridgeInterface', 'InterfaceNamePrefix'),
   hostnameOverride: string,
-  nodePortAddresses: list((value) => (value === 'primary' ? value : cidr(value))),
+  nodePortAddresses: list((value) => (NODE_PORT_KEYWORDS.has(value) ? (value as string) : cidr(value))),
   featureGates: mapOf(boolean),
   iptables: object({ masqueradeAll: boolean, localhostNodePorts: boolean }),
   ipvs: object({
@@ -477,6 +481,13 @@ const definitions: Readonly<Record<KubeObject['kind'], KindDefinition>> = {
     apiVersions: ['metallb.io/v1beta1'],
     namespaced: true,
     body: object<Body<IpAddressPool>>({ spec: object({ addresses: list(addressRange), autoAssign: boolean }) }, [
+      'spec',
+    ]),
+  },
+  IPPool: {
+    apiVersions: ['crd.projectcalico.org/v1', 'projectcalico.org/v3'],
+    namespaced: false,
+    body: object<Body<CalicoPool>>({ spec: object({ cidr, natOutgoing: boolean, disabled: boolean }, ['cidr']) }, [
       'spec',
     ]),
   },

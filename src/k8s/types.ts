@@ -273,6 +273,11 @@ export interface IpAddressPool extends KubeObjectOf<'IPAddressPool'> {
   spec: { addresses?: string[]; autoAssign?: boolean }
 }
 
+/** projectcalico.org/v3, and as its resource definition stores it. */
+export interface CalicoPool extends KubeObjectOf<'IPPool'> {
+  spec: { cidr: string; natOutgoing?: boolean; disabled?: boolean }
+}
+
 export interface Advertisement extends KubeObjectOf<'L2Advertisement' | 'BGPAdvertisement'> {
   spec?: { ipAddressPools?: string[]; ipAddressPoolSelectors?: LabelSelector[]; nodeSelectors?: LabelSelector[] }
 }
@@ -326,6 +331,7 @@ export type KubeObject =
   | IngressClass
   | ServiceCidr
   | IpAddressPool
+  | CalicoPool
   | Advertisement
   | ConfigMap
   | KubeProxyConfiguration

@@ -15,6 +15,12 @@ export interface WorkerRun {
   readonly changes: readonly { readonly tick: number; readonly rules: Int32Array }[]
 }
 
+/** A node's conntrack table is wanted as it is before the packets of a tick. */
+export interface TableDump {
+  readonly node: number
+  readonly tick: number
+}
+
 export interface WorkerTask {
   readonly tracePath: string
   readonly worker: number
@@ -48,6 +54,8 @@ export interface WorkerTask {
   readonly segments: Int32Array
   /** Words of `CONTROL_*`, then two buffers of counts (settle.ts). */
   readonly control: SharedArrayBuffer
+  /** Of the first run; null: none. */
+  readonly dump: TableDump | null
 }
 
 /** A task that ends when as many threads are at it: then all of them have loaded their code, and none may still be compiling. */
@@ -61,6 +69,8 @@ export interface WorkerRunResult {
   /** Source ports by endpoint, entries by service port + 1. */
   readonly ports: readonly PairSeries[]
   readonly holders: readonly PairSeries[]
+  /** Rows of table-dump.ts; empty where no table was asked for. */
+  readonly table: Int32Array
   /** Processing time of each block: nanoseconds a packet, and its packets. */
   readonly blockNanos: Float64Array
   readonly blockRows: Float64Array

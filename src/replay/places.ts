@@ -28,7 +28,9 @@ export class Places {
     const { compiled, changes } = this.run
     const stages = [compiled, ...changes.map((change) => change.compiled)]
     const { columns } = stages.find((stage) => stage.columns.endpointAlive[endpoint] === 1) ?? compiled
-    const node = columns.endpointNode[endpoint] ?? -1
+    const named = columns.endpointNode[endpoint] ?? -1
+    // Written by hand, an endpoint may name no node; it is where its address is all the same.
+    const node = named >= 0 ? named : (columns.addressNode[columns.endpointAddress[endpoint] ?? -1] ?? -1)
     return node < 0 ? null : this.plan.registry.nodes[node]!
   }
 }

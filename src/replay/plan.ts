@@ -50,6 +50,8 @@ export interface ReplayOptions {
   /** null: the trace's own. */
   readonly seed: number | null
   readonly model: string | null
+  /** A node's conntrack table at a time of the trace is wanted; only for a replay of one run. */
+  readonly dumpConntrack?: { readonly node: string; readonly seconds: number } | undefined
 }
 
 export interface PlannedRun {

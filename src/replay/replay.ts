@@ -14,11 +14,12 @@ import { CONNECTIONS_BLOCK, REQUESTS_BLOCK, TICKS_PER_SECOND } from '../trace/fo
 import { openTrace, type TraceFile } from '../trace/read.ts'
 import { packageVersion } from '../version.ts'
 import { mergeRuns } from './merge.ts'
-import { CONTROL_WORDS, type WorkerResult, type WorkerTask } from './messages.ts'
+import { CONTROL_WORDS, type TableDump, type WorkerResult, type WorkerTask } from './messages.ts'
 import { extentOf, MOST_HOPS, type PlannedRun, planReplay, type ReplayOptions, type ReplayPlan } from './plan.ts'
 import { WorkerPool } from './pool.ts'
 import { Settlement } from './settle.ts'
 import { summarizeRun } from './summarize.ts'
+import { tableText } from './table-dump.ts'
 import { mostRows, workerOfLane } from './window.ts'
 
 export type { ReplayOptions } from './plan.ts'
@@ -30,6 +31,8 @@ export interface ReplayHooks {
   readonly signal?: AbortSignal
   /** Text of standard input, for `-f -`. */
   stdin?(): string
+  /** The conntrack table that `dumpConntrack` asks for, in the lines of `conntrack -L`. */
+  onTable?(text: string): void
   /** Made beforehand for as many workers; it is closed in the end. */
   readonly pool?: WorkerPool
 }
@@ -65,11 +68,19 @@ async function replayOn(
   }
   for (const warning of plan.warnings) hooks.onWarning?.(warning)
   const total = trace.totals.packets * plan.runs.length
-  const results = await pool.run(tasksOf(plan, trace, options.trace), {
+  const results = await pool.run(tasksOf(plan, trace, options.trace, dumpOf(options, plan, trace)), {
     onProgress: (done) => hooks.onProgress?.(Math.min(done, total), total),
     signal: hooks.signal,
   })
   hooks.onProgress?.(total, total)
+  if (options.dumpConntrack !== undefined) {
+    hooks.onTable?.(
+      tableText(
+        results.map((result) => result.runs[0]!.table),
+        plan.registry,
+      ),
+    )
+  }
   const durationSeconds = Math.max(1, trace.totals.durationTicks) / TICKS_PER_SECOND
   const runs = plan.runs.map((run, i) =>
     summarizeRun(
@@ -119,7 +130,28 @@ function lateWarnings(runs: readonly RunReport[]): Warning[] {
   ]
 }
 
-export function tasksOf(plan: ReplayPlan, trace: TraceFile, path: string): WorkerTask[] {
+/** @throws UserError `E_USAGE`, exit code 2: a node that is not there, a time outside of the trace, more than one run */
+function dumpOf({ dumpConntrack }: ReplayOptions, plan: ReplayPlan, trace: TraceFile): TableDump | null {
+  if (dumpConntrack === undefined) return null
+  const { node, seconds } = dumpConntrack
+  const fail = (message: string, hint = ''): never => {
+    throw new UserError('E_USAGE', `--dump-conntrack: ${message}`, { hint, exitCode: 2 })
+  }
+  const index = plan.registry.nodes.indexOf(node)
+  if (index < 0) fail(`there is no node "${node}"`, `the manifests have ${plan.registry.nodes.join(', ')}`)
+  if (plan.runs.length > 1) {
+    const names = plan.runs.map(({ policy, mode }) => `${policy} in ${mode} mode`).join(', ')
+    fail(
+      `the table is that of one run, and there are ${plan.runs.length} (${names})`,
+      'say which: --policy, --proxy-mode',
+    )
+  }
+  const end = trace.totals.durationTicks / TICKS_PER_SECOND
+  if (seconds > end) fail(`the trace ends at ${end} s`)
+  return { node: index, tick: Math.round(seconds * TICKS_PER_SECOND) }
+}
+
+export function tasksOf(plan: ReplayPlan, trace: TraceFile, path: string, dump: TableDump | null = null): WorkerTask[] {
   const nodes = plan.registry.nodes.length
   const hops = Array.from({ length: plan.workers }, (_, worker) => {
     const own = (lane: number): boolean => workerOfLane(lane, plan.shards, plan.workers) === worker
@@ -162,6 +194,7 @@ export function tasksOf(plan: ReplayPlan, trace: TraceFile, path: string): Worke
       changes: run.changes.map(({ tick, compiled }) => ({ tick, rules: compiled.rules })),
     })),
     control,
+    dump,
   }))
 }
 

@@ -32,6 +32,7 @@ import {
   CONTROL_PROGRESS,
   CONTROL_WORDS,
   type Rendezvous,
+  type TableDump,
   type WorkerOutcome,
   type WorkerResult,
   type WorkerRun,
@@ -40,7 +41,8 @@ import {
 } from './messages.ts'
 import { queueOwners } from './queue-owners.ts'
 import { Settlement } from './settle.ts'
-import { rowsByWindow, WindowReader, workerOfLane } from './window.ts'
+import { tableRows } from './table-dump.ts'
+import { rowsByWindow, type ShardRows, WindowReader, workerOfLane } from './window.ts'
 
 const PROGRESS_UNIT = 1024
 /** Steps of a sample interval while a node may soon be full. */
@@ -118,8 +120,19 @@ function runOn(trace: TraceFile, task: WorkerTask): WorkerResult {
   const capacity = owners.apart ? hops[task.worker]!.time.length : mostHops
   const queues = createNodeQueues(task.cores, task.backlog, capacity, mine, task.pods)
   const flows = mostOpened(trace, task)
-  const runs = task.runs.map((run) =>
-    new RunInWorker(task, run, own, reader, dataplane, queues, hops, owners.apart, flows).go(),
+  const runs = task.runs.map((run, i) =>
+    new RunInWorker(
+      task,
+      run,
+      own,
+      reader,
+      dataplane,
+      queues,
+      hops,
+      owners.apart,
+      flows,
+      i === 0 ? task.dump : null,
+    ).go(),
   )
   const cache = createRequire(import.meta.url).cache
   return { runs, nativeAddons: Object.keys(cache).some((path) => path.endsWith('.node')) }
@@ -156,6 +169,9 @@ class RunInWorker {
   private readonly stepTicks: number
   private readonly busy: Float64Array
   private readonly drops: Float64Array
+  private readonly dump: TableDump | null
+  /** By own shard, once its part of the wanted table is taken. */
+  private readonly tables = new Map<number, Int32Array>()
 
   constructor(
     task: WorkerTask,
@@ -167,7 +183,9 @@ class RunInWorker {
     hops: readonly HopColumns[],
     apart: boolean,
     mostOpened: Float64Array,
+    dump: TableDump | null,
   ) {
+    this.dump = dump
     this.task = task
     this.run = run
     this.own = own
@@ -210,12 +228,14 @@ class RunInWorker {
       }
       this.step(from, Number.MAX_SAFE_INTEGER, end, task.settles)
     }
+    this.takeTables(Number.MAX_SAFE_INTEGER)
     for (const shard of this.own) dataplane.end(shard)
     this.report(0, true)
     return {
       result: dataplane.result.slice(),
       ports: dataplane.portSeries(),
       holders: dataplane.holderSeries(),
+      table: joined([...this.tables.values()]),
       blockNanos: Float64Array.from(this.blockNanos),
       blockRows: Float64Array.from(this.blockRows),
     }
@@ -249,6 +269,7 @@ class RunInWorker {
     const { dataplane, queues, settlement, task } = this
     dataplane.beginStep(from)
     this.processUntil(until)
+    this.takeTables(end)
     if (settles) {
       const { tracker } = dataplane.slowPath
       const nowMs = Math.floor(end / TICKS_PER_MS)
@@ -291,20 +312,20 @@ class RunInWorker {
     for (let i = 0; i < reader.count; i++) {
       const rows = reader.rows[i]!
       let to = rows.to
-      if (tick !== Number.MAX_SAFE_INTEGER) {
-        let low = rows.from
-        while (low < to) {
-          const middle = (low + to) >> 1
-          if (rows.baseTick + time[middle]! < tick) low = middle + 1
-          else to = middle
-        }
-      }
+      if (tick !== Number.MAX_SAFE_INTEGER) to = firstAt(time, rows.from, to, tick - rows.baseTick)
       const segment = rows.shard * 2
       this.task.segments[segment] = dataplane.hopCount()
       this.task.segments[segment + 1] = dataplane.hopCount()
       if (to === rows.from) continue
       const began = performance.now()
-      dataplane.process(rows.shard, rows.lineBase, rows.baseTick, rows.from, to)
+      const cut = this.cutOf(rows, to)
+      if (cut < 0) dataplane.process(rows.shard, rows.lineBase, rows.baseTick, rows.from, to)
+      else {
+        // The shard's part of a wanted table is taken between two packets; nothing else knows of it.
+        if (cut > rows.from) dataplane.process(rows.shard, rows.lineBase, rows.baseTick, rows.from, cut)
+        this.takeTable(rows.shard)
+        dataplane.process(rows.shard, rows.lineBase, rows.baseTick, cut, to)
+      }
       this.blockNanos.push(((performance.now() - began) * 1e6) / (to - rows.from))
       this.blockRows.push(to - rows.from)
       this.task.segments[segment + 1] = dataplane.hopCount()
@@ -313,12 +334,52 @@ class RunInWorker {
     }
   }
 
+  /** The row before which the shard's table is to be taken, -1 where it is not among these. */
+  private cutOf({ shard, baseTick, from }: ShardRows, to: number): number {
+    if (this.dump === null || this.tables.has(shard)) return -1
+    const cut = firstAt(this.dataplane.packets.time, from, to, this.dump.tick - baseTick)
+    return cut < to ? cut : -1
+  }
+
+  /** Of shards without a packet at or after the wanted moment in what has been processed. @param end  all before this tick has been */
+  private takeTables(end: number): void {
+    if (this.dump === null || this.dump.tick >= end) return
+    for (const shard of this.own) if (!this.tables.has(shard)) this.takeTable(shard)
+  }
+
+  private takeTable(shard: number): void {
+    const { node, tick } = this.dump!
+    this.tables.set(shard, tableRows(this.dataplane.table, shard, node, Math.floor(tick / TICKS_PER_MS)))
+  }
+
   private report(packets: number, all: boolean): void {
     this.unreported += packets
     if (!all && this.unreported < PROGRESS_UNIT * 64) return
     Atomics.add(this.control, CONTROL_PROGRESS, Math.round(this.unreported / PROGRESS_UNIT))
     this.unreported = 0
   }
+}
+
+/** First row of [from, to) at or after a time, or `to`. */
+function firstAt(time: Uint32Array, from: number, to: number, at: number): number {
+  let low = from
+  let high = to
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (time[middle]! < at) low = middle + 1
+    else high = middle
+  }
+  return low
+}
+
+function joined(parts: readonly Int32Array[]): Int32Array {
+  const all = new Int32Array(parts.reduce((sum, part) => sum + part.length, 0))
+  let at = 0
+  for (const part of parts) {
+    all.set(part, at)
+    at += part.length
+  }
+  return all
 }
 
 /** The moments of a run at which every worker stops: the ends of steps, and changes of the cluster. */

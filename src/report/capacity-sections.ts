@@ -92,7 +92,7 @@ function policyText(policy: string): string {
   return policy === 'local' ? 'Local' : 'Cluster'
 }
 
-function kneeSentences({ name, knee, broke }: CapacityCell): Cell[] {
+function kneeSentences({ name, knee, run, broke }: CapacityCell): Cell[] {
   if (knee === null) return []
   const { connectionsPerSecond, failsAtConnectionsPerSecond, holdsAgainAtConnectionsPerSecond, timesScenario } = knee
   const lines: Cell[] = []
@@ -102,6 +102,13 @@ function kneeSentences({ name, knee, broke }: CapacityCell): Cell[] {
     const times = `${formatRatio(timesScenario!)} times the scenario's rate`
     const end = knee.outcome === 'above' ? ', the highest rate tried' : ''
     lines.push({ text: `${name}: holds up to ${rateText(connectionsPerSecond!)}${end} (${times}).`, tone: 'good' })
+    if (run !== null && !run.settled) {
+      const span = formatSeconds(run.durationSeconds)
+      lines.push({
+        text: `  That run of ${span} is too short to judge: tables and ports were still filling.`,
+        tone: 'bad',
+      })
+    }
   }
   const first = broke[0]
   if (first !== undefined) lines.push(`  At ${rateText(failsAtConnectionsPerSecond!)} ${brokenText(first)}.`)
@@ -155,9 +162,14 @@ function cellSection(report: CapacityReport): Section {
       rows: cells.map((cell) => columns.map(([, , value]) => value(cell))),
       runTable: false,
     },
-    lines: [],
+    lines: search === null && cells.some(({ run }) => run?.settled === false) ? [UNSETTLED] : [],
     list: false,
   }
+}
+
+const UNSETTLED: Cell = {
+  text: '*: too short to judge: conntrack tables and source ports had no time to settle',
+  tone: 'quiet',
 }
 
 type Column = [head: string, right: boolean, value: (cell: CapacityCell) => Cell]
@@ -174,7 +186,7 @@ const KNEE_COLUMNS: Column[] = [
 function runColumns(figures: readonly string[]): Column[] {
   return [
     ['offered', true, ({ run }) => rateText(run?.figures.offered.connectionsPerSecond ?? null)],
-    ['connections', true, ({ run }) => formatCount(run?.connections ?? 0)],
+    ['connections', true, ({ run }) => `${formatCount(run?.connections ?? 0)}${run?.settled === false ? ' *' : ''}`],
     ...figures.map(
       (figure): Column => [
         shortName(figure),
@@ -206,16 +218,16 @@ function searchSection({ objectives, cells }: CapacityReport, cell: CapacityCell
       rows: cell.tried.map(row),
       runTable: false,
     },
-    lines: unsettled ? [{ text: '*: too short for the conntrack tables to settle', tone: 'quiet' }] : [],
+    lines: unsettled ? [UNSETTLED] : [],
     list: false,
   }
 }
 
-/** Figures that objectives are about, in their order. */
+/** Figures that objectives are about, in their order; those that are 0 in every run are no column. */
 function figuresIn(objectives: readonly string[], cells: readonly CapacityCell[]): string[] {
-  const named = objectives.flatMap((objective) => /^[\w.-]+/.exec(objective)?.[0] ?? [])
-  const figures = cells.flatMap(({ run, tried }) => [...tried, ...(run === null ? [] : [run])])[0]?.figures
-  return [...new Set(named)].filter((figure) => figures !== undefined && figureValue(figures, figure) !== undefined)
+  const named = [...new Set(objectives.flatMap((objective) => /^[\w.-]+/.exec(objective)?.[0] ?? []))]
+  const runs = cells.flatMap(({ run, tried }) => [...tried, ...(run === null ? [] : [run])])
+  return named.filter((figure) => runs.some(({ figures }) => (figureValue(figures, figure) ?? 0) !== 0))
 }
 
 /** `pathLatencyMicros.packet.p99` is too wide for the head of a column. */

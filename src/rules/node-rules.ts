@@ -269,7 +269,8 @@ function contains(cidr: string, address: string): boolean {
 function servesEveryAddress(settings: ProxySettings, family: Family): boolean {
   const written = settings.nodePortAddresses
   if (written === null) return settings.mode !== 'nftables'
-  if (written[0] === 'primary') return false
+  if (written.includes('all')) return true
+  if (written.some((text) => parseCidr(text.trim()) === null)) return false
   const own = written.flatMap((text) => parseCidr(text.trim()) ?? []).filter((cidr) => cidr.family === family)
   return own.length === 0 || own.some(({ prefix }) => prefix === 0)
 }

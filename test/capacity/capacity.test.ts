@@ -251,17 +251,17 @@ describe('interrupted', () => {
       }
       return littlesTable(asked)
     })
-    const first = measureCapacity(options, { measurer: fake.make, signal: abort.signal, state: file })
+    const first = measureCapacity(options, { measurer: fake.make, signal: abort.signal, state: () => file })
     await expect(first).rejects.toThrow('aborted')
     expect(fake.closed).toBeGreaterThan(0)
 
     const whole = await searched()
-    const resumed = await searched({}, { state: file })
+    const resumed = await searched({}, { state: () => file })
     expect(resumed.resumed).toBe(5)
     expect(resumed.asked).toEqual(whole.asked.slice(5))
     expect(renderJson(resumed.report)).toBe(renderJson(whole.report))
 
-    const again = await searched({}, { state: file })
+    const again = await searched({}, { state: () => file })
     expect([again.runs, again.asked]).toEqual([0, []])
     expect(renderJson(again.report)).toBe(renderJson(whole.report))
   })
@@ -271,17 +271,35 @@ describe('interrupted', () => {
     ['another grid', { axes: parseAxes(['nodes=2..3'], [], []) }],
     ['another seed', { seed: 6 }],
     ['other objectives', { objectives: parseObjectives(['cpuFraction < 1']) }],
-  ])('a state of %s is refused, unless nobody asked for that file', async (_, change) => {
+  ])('a state of %s is refused and left as it is', async (_, change) => {
     const file = memoryFile()
-    await searched({}, { state: file })
-    await expect(searched(change, { state: file })).rejects.toMatchObject({
+    await searched({}, { state: () => file })
+    await expect(searched(change, { state: () => file })).rejects.toMatchObject({
       code: 'E_CAPACITY_STATE',
       exitCode: 2,
       where: 'state.json',
     })
-    const { resumed, runs } = await searched(change, { state: { ...file, isOwn: true } })
-    expect(resumed).toBe(0)
-    expect(runs).toBeGreaterThan(0)
+    const { resumed } = await searched({}, { state: () => file })
+    expect(resumed).toBeGreaterThan(0)
+  })
+
+  test('searches that differ in anything that counts keep their runs apart, others do not', async () => {
+    const keys = async (change: Partial<CapacityOptions>): Promise<string> => {
+      let key = ''
+      await searched(change, {
+        state: (fingerprint) => {
+          key = fingerprint
+          return null
+        },
+      })
+      return key
+    }
+    const own = await keys({})
+    expect(await keys({ workers: 7 })).toBe(own)
+    const others = await Promise.all(
+      [{ policies: ['local' as const] }, { tolerance: 0.1 }, { seed: 6 }, { connections: 50_000 }].map(keys),
+    )
+    expect(new Set([own, ...others]).size).toBe(5)
   })
 
   test.each(['', '{', 'null', '[]', '{"kind":"capacity-state"}', '{"kind":"bench","runs":{}}'])(
@@ -289,7 +307,7 @@ describe('interrupted', () => {
     async (text) => {
       const file = memoryFile()
       file.text = text
-      await expect(searched({}, { state: file })).rejects.toMatchObject({
+      await expect(searched({}, { state: () => file })).rejects.toMatchObject({
         code: 'E_CAPACITY_STATE',
         message: 'this is no state of dpemu capacity',
       })

@@ -21,6 +21,8 @@ const outcome = (change: Partial<CapacityOutcome> = {}): CapacityOutcome => ({
   ...change,
 })
 
+const FINGERPRINT = '0123456789abcdef'
+
 let folder = ''
 let NOTHING: CapacityCommandOptions
 beforeEach(() => {
@@ -59,6 +61,9 @@ describe('options', () => {
       'dropFraction < 0.001',
       'pathLatencyMicros.packet.p99 < 2ms',
       'conntrackFraction < 80%',
+      'snatFraction < 95%',
+      'cpuFraction < 95%',
+      'podFraction < 95%',
     ])
     expect(axes).toEqual([])
     expect(rest).toEqual({
@@ -157,7 +162,7 @@ describe('the state', () => {
 
   test('that was named stays when all is done', async () => {
     does(async (_, hooks) => {
-      hooks.state!.write('{}')
+      hooks.state('abc')!.write('{}')
       return outcome()
     })
     expect(await runCapacity({ ...NOTHING, state: state() }, fakeIo())).toBe(0)
@@ -171,17 +176,28 @@ describe('the state', () => {
     try {
       const io = fakeIo()
       does(async (_, hooks) => {
-        hooks.state!.write('{"kept":1}')
+        hooks.state(FINGERPRINT)!.write('{"kept":1}')
         io.interrupt()
         throw hooks.signal.reason
       })
       expect(await runCapacity(own, io)).toBe(130)
-      const file = 'capacity.a-shop-b.state.json'
+      const file = 'capacity.a-shop-b.0123456789ab.state.json'
       expect(io.written.stderr).toContain(`dpemu: interrupted; ${file} keeps the finished runs`)
       expect(readdirSync('.').sort()).toEqual([file, 's.yaml'])
 
+      // Another search in the same folder, of the same scenario: it has a file of its own and leaves this one alone.
       does(async (_, hooks) => {
-        expect([hooks.state!.isOwn, hooks.state!.read()]).toEqual([true, '{"kept":1}'])
+        const other = hooks.state(`f${FINGERPRINT}`)!
+        expect(other.read()).toBeNull()
+        other.write('{"other":1}')
+        return outcome()
+      })
+      expect(await runCapacity({ ...own, policy: ['as-is'] }, fakeIo())).toBe(0)
+      expect(readdirSync('.').sort()).toEqual([file, 's.yaml'])
+
+      does(async (_, hooks) => {
+        const state = hooks.state(FINGERPRINT)!
+        expect([state.isOwn, state.read()]).toEqual([true, '{"kept":1}'])
         return outcome({ resumed: 4 })
       })
       const second = fakeIo()
@@ -196,7 +212,7 @@ describe('the state', () => {
   test('none: nothing is kept, and Ctrl-C says nothing', async () => {
     const io = fakeIo()
     does(async (_, hooks) => {
-      expect(hooks.state).toBeNull()
+      expect(hooks.state('abc')).toBeNull()
       io.interrupt()
       throw hooks.signal.reason
     })

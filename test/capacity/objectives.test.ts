@@ -47,10 +47,23 @@ describe('figures of a run', () => {
   test('a table has settled once it took half as many entries again as it ever held', () => {
     const node = (insert: number, conntrackPeak = 500) =>
       nodeReport('a', { conntrackPeak, conntrack: { ...nodeReport('a').conntrack, insert } })
-    expect(isSettled(runReport([node(750)]))).toBe(true)
-    expect(isSettled(runReport([node(749)]))).toBe(false)
+    const length = { durationSeconds: 1, timeWaitSeconds: 120 }
+    expect(isSettled(runReport([node(750)]), length)).toBe(true)
+    expect(isSettled(runReport([node(749)]), length)).toBe(false)
     // An idle node beside it says nothing.
-    expect(isSettled(runReport([node(750), node(3, 3)]))).toBe(true)
+    expect(isSettled(runReport([node(750), node(3, 3)]), length)).toBe(true)
+  })
+
+  test.each([
+    ['source ports ran short', { snatPortsPeak: 64_512 }],
+    ['a connection found no source port', { snatExhausted: 1 }],
+    ['entries were evicted', { earlyDrops: 1 }],
+    ['a table was full', { conntrackDrops: 1 }],
+  ])('where %s turnover tells nothing: the run must outlast what it opened', (_, change) => {
+    const run = runReport([nodeReport('a', { ...change, conntrack: { ...nodeReport('a').conntrack, insert: 9e6 } })])
+    // 176 ms of 573,440 connections a second are no evidence for that rate.
+    expect(isSettled(run, { durationSeconds: 0.176, timeWaitSeconds: 120 })).toBe(false)
+    expect(isSettled(run, { durationSeconds: 180, timeWaitSeconds: 120 })).toBe(true)
   })
 })
 

@@ -26,8 +26,8 @@ describe('text', () => {
       'At 4,040/s conntrackFraction is 80.8 % on node-b, 1.0 % beyond 80.0 % (conntrackFraction < 80%); default/web:http holds 98.0 % of the entries of that node.',
     )
     expect(text).toMatch(/cluster +4,000\/s +4,040\/s +conntrackFraction < 80% +80.8 % +node-b +default\/web:http/)
-    expect(text).toMatch(/4,040\/s +100,000 +100 s \* +0 % +80.8 % +✗/)
-    expect(text).toContain('*: too short for the conntrack tables to settle')
+    expect(text).toMatch(/4,040\/s +100,000 +100 s \* +80.8 % +✗/)
+    expect(text).toContain('*: too short to judge')
     expect(text).toContain('web.yaml: odd')
   })
 
@@ -61,6 +61,11 @@ describe('text', () => {
       "holds up to 10.0 M/s, the highest rate tried (10,000 times the scenario's rate).",
     ],
     [
+      'the run at the knee is no evidence',
+      { run: { ...kneeCell().run!, settled: false, durationSeconds: 0.176 } },
+      'That run of 176 ms is too short to judge: tables and ports were still filling.',
+    ],
+    [
       'it holds again above',
       { knee: { ...kneeCell().knee!, holdsAgainAtConnectionsPerSecond: 5000 } },
       'Not one knee: it holds again at 5,000/s. The lowest break counts.',
@@ -88,12 +93,12 @@ describe('text', () => {
     expect(renderCapacityText(capacityReport([kneeCell(change)])).replace(/\s+/g, ' ')).toContain(expected)
   })
 
-  test('of a sweep: a row a cell, with the figures that its objectives are about', () => {
+  test('of a sweep: a row a cell, with the figures that its objectives are about, those that are 0 everywhere left out', () => {
     const text = renderCapacityText(gridReport())
     expect(text).toContain('1 of 2 runs met all objectives.')
-    expect(text).toMatch(/nodes +policy +offered +connections +drop +conntrack +holds +broke first +node\n/)
-    expect(text).toMatch(/ 3 +local +1,000\/s +100,000 +0 % +80.8 % +✗ +conntrackFraction < 80% +node-b\n/)
-    expect(text).toMatch(/ 6 +local +1,000\/s +100,000 +0 % +25.0 % +✓\n/)
+    expect(text).toMatch(/nodes +policy +offered +connections +conntrack +holds +broke first +node\n/)
+    expect(text).toMatch(/ 3 +local +1,000\/s +100,000 +80.8 % +✗ +conntrackFraction < 80% +node-b\n/)
+    expect(text).toMatch(/ 6 +local +1,000\/s +100,000 +25.0 % +✓\n/)
   })
 
   test('of a long sweep of knees: no sentence and no search a cell', () => {
@@ -109,7 +114,7 @@ describe('text', () => {
     const text = renderCapacityMarkdown(gridReport(), held(['run.figures.dropFraction < 1'], gridReport()))
     expect(text).toMatch(/^# dpemu capacity: storefront\n/)
     expect(text).toContain('- ✓ run.figures.dropFraction &lt; 1')
-    expect(text).toContain('| 3 | local | 1,000/s | 100,000 | 0 % | 80.8 % | ✗ | conntrackFraction &lt; 80% | node-b |')
+    expect(text).toContain('| 3 | local | 1,000/s | 100,000 | 80.8 % | ✗ | conntrackFraction &lt; 80% | node-b |')
   })
 })
 

@@ -51,13 +51,14 @@ describe('help', () => {
       'explain',
       'dig',
       'rules',
+      'conntrack',
       'capacity',
       'bench',
       'completion',
     ])
   })
 
-  test.each(['replay', 'generate', 'inspect', 'explain', 'dig', 'rules', 'capacity', 'bench'])(
+  test.each(['replay', 'generate', 'inspect', 'explain', 'dig', 'rules', 'conntrack', 'capacity', 'bench'])(
     'dpemu %s --help shows an example and loads no command',
     (command) => {
       const { status, stdout, stderr } = dpemu(command, '--help')

@@ -412,9 +412,10 @@ export class Oracle {
     const set = [...rules.members.subarray(decision.setStart, decision.setStart + decision.setCount)]
     const endpoint = this.choose(node, decision.servicePort, decision.frontend, set, travel)
     const backend = rules.endpointAddress[endpoint]
-    const backendNode = rules.endpointNode[endpoint]
+    const backendNode = rules.addressNode[backend]
     const here = (address: number): boolean => this.has(address, ADDRESS_NODE) && rules.addressNode[address] === node
-    const marked = decision.masquerade !== 0 || backend === at.source
+    const loops = backend === at.source && (this.options.mode !== 'ipvs' || rules.endpointNode[endpoint] === node)
+    const marked = decision.masquerade !== 0 || loops
     const leaves = this.has(backend, ADDRESS_NODE) || rules.addressNode[backend] < 0
     const masquerade = here(backend)
       ? marked && (here(at.source) || at.source === connection.destination)
@@ -424,6 +425,7 @@ export class Oracle {
     const made = this.make(node, travel, backend, rules.endpointPort[endpoint], masquerade ? egress : null, endpoint)
     if (made !== 'accept') return made
     travel.endpoint = endpoint
+    if (backend === at.source && !masquerade && backendNode === node) return 'reply-bypasses-nat'
     return this.toBackend(node, backendNode, masquerade, travel)
   }
 

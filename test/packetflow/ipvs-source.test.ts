@@ -72,5 +72,5 @@ test('without a pod of its own the node sends to others, whose answers stay on t
     .replace('CIDRdetectLocalMode', 'clusterCIDR: 10.244.0.0/16, detectLocalMode')
     .replace('DETECT', PODS)
   const explanation = one({ manifests: [file(text)], from: '192.168.0.2', to: '203.0.113.9:80' })
-  expect(detail(explanation, 'deliver')).toContain('go to the client without passing this node')
+  expect(detail(explanation, 'deliver')).toContain('go to 203.0.113.9, which their own node has on kube-ipvs0 too')
 })
