@@ -6,7 +6,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Site, whyNot } from './site.ts'
-import { type Case, CLIENTS, DIALS, judge, randomOf, randomWorld, type World } from './worlds.ts'
+import { type Case, CLIENTS, caseIn, DIALS, judge, randomOf, randomWorld, type World } from './worlds.ts'
 
 const CASES = Number(process.env['DPEMU_LIVE_CASES'] ?? 2000)
 const SEQUENCES = Math.min(200, Number(process.env['DPEMU_LIVE_SEQUENCES'] ?? 200))
@@ -26,8 +26,10 @@ async function answersOf(
   cases: readonly Case[],
 ): Promise<readonly (readonly [Case, string, ReadonlySet<string>])[]> {
   const judged = judge(world, cases)
+  const family = world.family ?? 'IPv4'
   const legacy = world.masqueradeAll ? 'legacy' : 'nft'
   if (world.mode === 'nftables') site.load('nft', judged.native.nft!)
+  else if (family === 'IPv6') site.load('ip6tables-restore', judged.native['ip6tables-restore']!)
   else site.load('iptables-restore', judged.native['iptables-restore']!, legacy)
   const known = cases.flatMap((one) => {
     const outcomes = judged.outcomes(one)
@@ -39,7 +41,7 @@ async function answersOf(
       const own = known.filter(([one]) => one.place === place)
       const said = await site.dial(
         place,
-        own.map(([one]) => ({ ...one, timeout: SILENCE })),
+        own.map(([one]) => ({ ...caseIn(family, one), timeout: SILENCE })),
       )
       return own.map(([one, outcomes], i) => [one, said[i]!, outcomes] as const)
     }),
@@ -86,8 +88,11 @@ describe.skipIf(reason !== null)('the kernel and dpemu agree', () => {
     const rows: string[] = []
     const kinds = new Map<string, number>()
     let judgedCases = 0
+    const families = new Set<string>()
     while (judgedCases < CASES && rows.length < 5) {
-      const world = randomWorld(random)
+      const family = random() < 0.3 ? ('IPv6' as const) : ('IPv4' as const)
+      const world = { ...randomWorld(random), family }
+      families.add(family)
       const cases = Array.from({ length: A_WORLD }, (): Case => {
         const [place, from] = CLIENTS[Math.floor(random() * CLIENTS.length)]!
         const [protocol, to, port] = DIALS[Math.floor(random() * DIALS.length)]!
@@ -99,7 +104,10 @@ describe.skipIf(reason !== null)('the kernel and dpemu agree', () => {
       for (const [one, said, outcomes] of answers) {
         if (agrees(said, outcomes)) continue
         // Silence may be a busy machine: then it is asked again, alone, and given time for two retransmissions.
-        const [again] = said === 'silent' ? await site.dial(one.place, [{ ...one, timeout: PATIENCE }]) : [said]
+        const [again] =
+          said === 'silent'
+            ? await site.dial(one.place, [{ ...caseIn(world.family ?? 'IPv4', one), timeout: PATIENCE }])
+            : [said]
         if (!agrees(again!, outcomes)) wrong.push([one, again!, outcomes])
       }
       for (const [, said] of answers) {
@@ -118,6 +126,7 @@ describe.skipIf(reason !== null)('the kernel and dpemu agree', () => {
     console.log(`${judgedCases} cases: ${[...kinds].map(([kind, count]) => `${kind} ${count}`).join(', ')}`)
     expect(rows.join('\n')).toBe('')
     expect([...kinds.keys()].sort()).toEqual(['answered', 'refused', 'silent'])
+    expect(families.size).toBe(2)
   }, 1_800_000)
 
   test.each(['nftables', 'iptables'] as const)(

@@ -11,6 +11,8 @@ import { fileURLToPath } from 'node:url'
 
 export type Place = 'node' | 'client' | 'remote' | 'p5' | 'p6' | 'p7' | 'p8'
 
+export type LoadTool = 'nft' | 'iptables-restore' | 'ip6tables-restore'
+
 export interface Dial {
   readonly protocol: 'tcp' | 'udp'
   readonly from: string
@@ -29,9 +31,36 @@ const BLOCKS: Readonly<Record<Exclude<Place, 'node'>, readonly string[]>> = {
   p7: ['10.1.0.7/32'],
   p8: ['10.1.0.8/32'],
 }
+/** The same in IPv6: `TO_IPV6` of worlds.ts says which address is which. */
+const BLOCKS6: Readonly<Record<Exclude<Place, 'node'>, readonly string[]>> = {
+  client: ['2001:db8:100::/64', 'fd00:1:0:200::/64', 'fd00:1::77/128', 'fd00:99::3/128'],
+  remote: [
+    'fd00:1:0:1::/64',
+    'fd00:1:0:2::/64',
+    'fd00:96::/64',
+    '2001:db8:113::/64',
+    '2001:db8:2::/64',
+    'fd00:99::2/128',
+  ],
+  p5: ['fd00:1::5/128'],
+  p6: ['fd00:1::6/128'],
+  p7: ['fd00:1::7/128'],
+  p8: ['fd00:1::8/128'],
+}
+const NODE6 = 'fd00:99::1'
+const BRIDGE6 = 'fd00:1::1'
 const TCP_PORTS = [80, 81, 443, 8080, 30080, 32000]
 
-const PLUGIN = `table ip plugin {
+export const HOLD_PORT = 8081
+
+const PLUGIN = `table ip6 plugin {
+  chain postrouting {
+    type nat hook postrouting priority 100; policy accept;
+    ip6 saddr fd00:1::/48 ip6 daddr fd00:1::/48 return
+    ip6 saddr fd00:1::/48 ip6 daddr != ff00::/8 masquerade fully-random
+  }
+}
+table ip plugin {
   chain postrouting {
     type nat hook postrouting priority 100; policy accept;
     ip saddr 10.1.0.0/16 ip daddr 10.1.0.0/16 return
@@ -103,6 +132,7 @@ export class Site {
     lines.push(`ip netns add ${node}`)
     at(node, 'link set lo up')
     at(node, 'addr add 192.168.0.1/32 dev lo')
+    at(node, `-6 addr add ${NODE6}/128 dev lo nodad`)
     Object.entries(BLOCKS).forEach(([place, blocks], i) => {
       const own = `${this.prefix}${place}`
       const mac = (side: number): string => `02:00:00:00:0${i}:0${side}`
@@ -120,14 +150,30 @@ export class Site {
         at(own, `route replace local ${block} dev lo`)
         at(node, `route add ${block} via 169.254.1.2 dev ${place} onlink`)
       }
+      const isPod = (PODS as readonly string[]).includes(place)
+      at(node, `-6 addr add ${isPod ? BRIDGE6 : NODE6}/128 dev ${place} nodad`)
+      at(node, `-6 neigh add fe80::2 lladdr ${mac(2)} dev ${place} nud permanent`)
+      at(own, `-6 neigh add fe80::1 lladdr ${mac(1)} dev eth0 nud permanent`)
+      at(
+        own,
+        `-6 addr add ${BLOCKS6[place as keyof typeof BLOCKS6][0]!.replace(/::\/64$/, '::fffe').split('/')[0]!}/128 dev eth0 nodad`,
+      )
+      at(own, '-6 route add default via fe80::1 dev eth0 onlink')
+      for (const block of BLOCKS6[place as keyof typeof BLOCKS6]) {
+        at(own, `-6 route replace local ${block} dev lo`)
+        at(node, `-6 route add ${block} via fe80::2 dev ${place} onlink`)
+      }
     })
     at(node, 'route add default via 169.254.1.2 dev remote onlink')
+    at(node, '-6 route add default via fe80::2 dev remote onlink')
     for (const line of lines) this.shell(line)
     for (const [key, value] of [
       ['net.ipv4.ip_forward', 1],
       ['net.ipv4.conf.all.rp_filter', 0],
       ['net.ipv4.conf.default.rp_filter', 0],
       ...Object.keys(BLOCKS).map((place) => [`net.ipv4.conf.${place}.rp_filter`, 0] as const),
+      ['net.ipv6.conf.all.forwarding', 1],
+      ['net.ipv6.icmp.ratelimit', 0],
       ['net.ipv4.icmp_ratelimit', 0],
       ['net.ipv4.icmp_msgs_per_sec', 1_000_000],
       ['net.ipv4.icmp_msgs_burst', 1_000_000],
@@ -139,21 +185,29 @@ export class Site {
       }
     }
     for (const place of ['node', ...Object.keys(BLOCKS)] as Place[]) {
+      // A local route is not enough for IPv6 to bind an address of its block.
+      this.run(place, ['sysctl', '-qw', 'net.ipv6.ip_nonlocal_bind=1'])
       this.agents.set(place, new Agent(`${this.prefix}${place}`, place))
     }
     const pods = PODS.map((place) => [place, BLOCKS[place][0]!.split('/')[0]!] as const)
     const remote = [1, 2].flatMap((n) => [5, 6, 7, 8].map((host) => `10.1.${n}.${host}`))
+    const remote6 = [1, 2].flatMap((n) => [5, 6, 7, 8].map((host) => `fd00:1:0:${n}::${host}`))
+    const pods6 = PODS.map((place) => [place, BLOCKS6[place][0]!.split('/')[0]!] as const)
     await Promise.all([
-      this.agents
-        .get('node')!
-        .ask({ listen: [...TCP_PORTS.map((port) => ['tcp', '0.0.0.0', port]), ['udp', '192.168.0.1', 53]] }),
-      this.agents.get('remote')!.ask({
+      this.agents.get('node')!.ask({
         listen: [
-          ...TCP_PORTS.map((port) => ['tcp', '0.0.0.0', port]),
-          ...[...remote, '192.168.0.2'].map((address) => ['udp', address, 53]),
+          ...['0.0.0.0', '::'].flatMap((any) => TCP_PORTS.map((port) => ['tcp', any, port])),
+          ['udp', '192.168.0.1', 53],
+          ['udp', NODE6, 53],
         ],
       }),
-      ...pods.map(([place, address]) =>
+      this.agents.get('remote')!.ask({
+        listen: [
+          ...['0.0.0.0', '::'].flatMap((any) => TCP_PORTS.map((port) => ['tcp', any, port])),
+          ...[...remote, '192.168.0.2', ...remote6, 'fd00:99::2'].map((address) => ['udp', address, 53]),
+        ],
+      }),
+      ...[...pods, ...pods6].map(([place, address]) =>
         this.agents
           .get(place)!
           .ask({ listen: [...TCP_PORTS.map((port) => ['tcp', address, port]), ['udp', address, 53]] }),
@@ -162,16 +216,44 @@ export class Site {
   }
 
   /** Replaces what the node has by a ruleset; no entry and no affinity of before is left. */
-  load(tool: 'nft' | 'iptables-restore', text: string, backend: 'nft' | 'legacy' = 'nft'): void {
+  load(tool: LoadTool, text: string, backend: 'nft' | 'legacy' = 'nft'): void {
+    this.replace(tool, text, backend)
+    this.flush()
+  }
+
+  /** The same, and entries stay. */
+  replace(tool: LoadTool, text: string, backend: 'nft' | 'legacy' = 'nft'): void {
     this.inNode(['nft', 'flush', 'ruleset'])
     if (this.backend === 'legacy') this.clearLegacy()
     if (tool === 'nft') this.inNode(['nft', '-f', '-'], text)
     else {
-      this.backend = backend
-      this.inNode([`iptables-${backend}-restore`], text)
+      this.backend = tool === 'iptables-restore' ? backend : 'nft'
+      this.inNode([tool.replace('tables-', `tables-${this.backend}-`)], text)
     }
     this.inNode(['nft', '-f', '-'], PLUGIN)
-    this.inNode(['conntrack', '-F'])
+  }
+
+  flush(): void {
+    for (const family of ['ipv4', 'ipv6']) this.inNode(['conntrack', '-F', '-f', family])
+  }
+
+  /** What a tool says in a namespace. */
+  run(place: Place, command: readonly string[], input = ''): string {
+    return execFileSync('ip', ['netns', 'exec', `${this.prefix}${place}`, ...command], {
+      input,
+      encoding: 'utf8',
+      maxBuffer: 1 << 26,
+      stdio: ['pipe', 'pipe', 'ignore'],
+    })
+  }
+
+  /** A tool that goes on in a namespace; whoever starts it ends it. */
+  start(place: Place, command: readonly string[]): ChildProcess {
+    return spawn('ip', ['netns', 'exec', `${this.prefix}${place}`, ...command], { stdio: ['ignore', 'pipe', 'ignore'] })
+  }
+
+  ask(place: Place, order: object): Promise<unknown> {
+    return this.agents.get(place)!.ask(order)
   }
 
   private clearLegacy(): void {

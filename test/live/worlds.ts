@@ -4,11 +4,14 @@ import type { Destination } from '../../src/compile/compile.ts'
 import { Registry } from '../../src/compile/registry.ts'
 import { Directory, ExplainContext } from '../../src/explain/context.ts'
 import { Session } from '../../src/explain/session.ts'
+import type { Cluster } from '../../src/k8s/cluster.ts'
 import { emitRules, type Tool } from '../../src/rules/index.ts'
 import { clusterOf, type EndpointSpec } from '../core/cluster.ts'
 import type { Place } from './site.ts'
 
 export interface World {
+  /** IPv4 where it is left out. */
+  readonly family?: LiveFamily
   readonly mode: 'nftables' | 'iptables'
   readonly detector: 'ClusterCIDR' | 'NodeCIDR' | 'none'
   readonly masqueradeAll: boolean
@@ -51,6 +54,39 @@ export const DIALS: readonly (readonly [protocol: 'tcp' | 'udp', address: string
   ['tcp', '10.1.1.5', 8080],
   ['tcp', '192.0.2.1', 443],
 ]
+
+export type LiveFamily = 'IPv4' | 'IPv6'
+
+/** The IPv6 address that stands where an IPv4 one does; hosts keep their digits. */
+const IPV6: readonly (readonly [pattern: RegExp, to: string])[] = [
+  [/^10\.1\.0\.(\d+)$/, 'fd00:1::$1'],
+  [/^10\.1\.(\d+)\.(\d+)$/, 'fd00:1:0:$1::$2'],
+  [/^10\.96\.0\.(\d+)$/, 'fd00:96::$1'],
+  [/^10\.96\.7\.7$/, 'fd00:96::7:7'],
+  [/^192\.168\.0\.(\d+)$/, 'fd00:99::$1'],
+  [/^203\.0\.113\.(\d+)$/, '2001:db8:113::$1'],
+  [/^198\.51\.100\.(\d+)$/, '2001:db8:100::$1'],
+  [/^192\.0\.2\.(\d+)$/, '2001:db8:2::$1'],
+]
+const IPV6_BLOCKS: Readonly<Record<string, string>> = {
+  '10.1.0.0/16': 'fd00:1::/48',
+  '10.96.0.0/16': 'fd00:96::/112',
+  '198.51.100.7/32': '2001:db8:100::7/128',
+  '10.0.0.0/8': 'fd00::/16',
+  '198.51.100.0/25': '2001:db8:100::/121',
+  '192.168.0.0/24': 'fd00:99::/64',
+}
+
+export function inFamily(family: LiveFamily, text: string): string {
+  if (family === 'IPv4') return text
+  if (text.includes('/')) return IPV6_BLOCKS[text]!
+  for (const [pattern, to] of IPV6) if (pattern.test(text)) return text.replace(pattern, to)
+  throw new Error(`${text} has no IPv6 address`)
+}
+
+export function caseIn(family: LiveFamily, one: Case): Case {
+  return { ...one, from: inFamily(family, one.from), to: inFamily(family, one.to) }
+}
 
 /** A generator of numbers below 1 from a seed (mulberry32). */
 export function randomOf(seed: number): () => number {
@@ -96,7 +132,7 @@ export function randomWorld(random: () => number): World {
  * other side sees then is not compared.
  */
 function isStray(from: string, to: string): boolean {
-  return from === '10.1.200.9' && !to.startsWith('10.1.')
+  return (from === '10.1.200.9' && !to.startsWith('10.1.')) || (from === 'fd00:1:0:200::9' && !to.startsWith('fd00:1:'))
 }
 
 export interface Judged {
@@ -105,54 +141,73 @@ export interface Judged {
   outcomes(one: Case): ReadonlySet<string> | null
 }
 
+/** World and cases are written in IPv4; the addresses that are asked about are those of the world's family. */
 export function judge(world: World, cases: readonly Case[]): Judged {
+  const family = world.family ?? 'IPv4'
+  const own = (text: string): string => inFamily(family, text)
   const shared = {
     external: world.external,
     internal: world.internal,
     affinitySeconds: world.affinitySeconds,
-    endpoints: world.endpoints,
+    endpoints: world.endpoints.map((one) => ({ ...one, address: own(one.address) })),
   }
   const detection =
     world.detector === 'NodeCIDR'
       ? { detectLocalMode: 'NodeCIDR' }
-      : { detectLocalMode: 'ClusterCIDR', ...(world.detector === 'ClusterCIDR' ? { clusterCIDR: '10.1.0.0/16' } : {}) }
-  const cluster = clusterOf({
+      : {
+          detectLocalMode: 'ClusterCIDR',
+          ...(world.detector === 'ClusterCIDR' ? { clusterCIDR: own('10.1.0.0/16') } : {}),
+        }
+  const written = clusterOf({
     nodes: 3,
     serviceCidrsWritten: world.serviceCidrs,
-    pods: { '10.1.0.77': 'a', '10.1.0.5': 'a', '10.1.0.6': 'a' },
+    pods: Object.fromEntries(['10.1.0.77', '10.1.0.5', '10.1.0.6'].map((pod) => [own(pod), 'a'])),
     kubeProxy: { mode: world.mode, ...detection, [world.mode]: { masqueradeAll: world.masqueradeAll } },
     services: [
       {
         ...shared,
         name: 'web',
-        clusterIP: '10.96.0.10',
+        clusterIP: own('10.96.0.10'),
         targetPort: 8080,
         nodePort: 30080,
-        balancer: ['203.0.113.1'],
-        externalIPs: ['203.0.113.9'],
-        sourceRanges: world.ranges,
+        balancer: [own('203.0.113.1')],
+        externalIPs: [own('203.0.113.9')],
+        sourceRanges: world.ranges.map(own),
         ...(world.external === 'Local' ? { healthCheckNodePort: 32000 } : {}),
       },
-      { ...shared, name: 'dns', clusterIP: '10.96.0.11', protocol: 'UDP', port: 53, nodePort: 30053 },
+      { ...shared, name: 'dns', clusterIP: own('10.96.0.11'), protocol: 'UDP', port: 53, nodePort: 30053 },
     ],
   })
+  const cluster: Cluster =
+    family === 'IPv4'
+      ? written
+      : {
+          ...written,
+          nodes: written.nodes.map((node, i) => ({
+            ...node,
+            addresses: node.addresses.map(own),
+            podCidrs: [i === 0 ? 'fd00:1::/64' : `fd00:1:0:${i}::/64`],
+          })),
+          serviceCidrs: [own('10.96.0.0/16')],
+          clusterCidrs: [own('10.1.0.0/16')],
+        }
   const registry = new Registry()
-  for (const { from } of cases) registry.address(from)
+  for (const { from } of cases) registry.address(own(from))
   const destinations: Destination[] = DIALS.map(([protocol, address, port]) => ({
-    address: registry.address(address),
+    address: registry.address(own(address)),
     port,
     protocol: protocol === 'tcp' ? 6 : 17,
     isService: false,
   }))
   const context = new ExplainContext(new Directory(cluster), registry, destinations)
-  const { native } = emitRules(cluster, context.compiled, registry, 'a', 'IPv4')
+  const { native } = emitRules(cluster, context.compiled, registry, 'a', family)
   const node = registry.node('a')
   const out = createDecision()
 
   const outcomes = (one: Case): ReadonlySet<string> | null => {
     const index = DIALS.findIndex(([p, a, n]) => p === one.protocol && a === one.to && n === one.port)
     const { address, port, protocol } = destinations[index]!
-    const client = registry.address(one.from)
+    const client = registry.address(own(one.from))
     decide(context.rules, node, client, address, port, protocol, out)
     const action = ACTION_NAMES[out.action]!
     if (action === 'drop') return new Set(['silent'])
@@ -182,12 +237,14 @@ export function judge(world: World, cases: readonly Case[]): Judged {
       if (action !== 'dnat') {
         if (protocol === 17) return null
         const seen =
-          result.reason === REASON_NONE && !isStray(one.from, one.to) ? registry.addressText(result.seen) : '*'
-        return new Set([`${one.to} ${port} ${seen}`])
+          result.reason === REASON_NONE && !isStray(own(one.from), own(one.to))
+            ? registry.addressText(result.seen)
+            : '*'
+        return new Set([`${own(one.to)} ${port} ${seen}`])
       }
       if (result.reason !== REASON_NONE) return null
       const backend = registry.addressText(result.backend)
-      const seen = isStray(one.from, backend) ? '*' : registry.addressText(result.seen)
+      const seen = isStray(own(one.from), backend) ? '*' : registry.addressText(result.seen)
       found.add(`${backend} ${result.backendPort} ${seen}`)
     }
     return found
