@@ -52,7 +52,7 @@ type Warn = (warning: Warning) => void
  */
 export function runExplain(
   options: ExplainOptions,
-  io: Pick<Io, 'stdout' | 'stderr' | 'stdin' | 'disabledWarnings'>,
+  io: Pick<Io, 'stdout' | 'stderr' | 'stdin' | 'disabledWarnings' | 'width'>,
 ): number {
   const outputs = parseOutputs(options.output, FORMATS, [
     ...options.manifests,
@@ -72,7 +72,7 @@ export function runExplain(
   for (const { format, file } of outputs) if (file !== null) writeOutputNow(file, render(answers, format, many))
   const toStdout = outputs.find((output) => output.file === null)
   if (toStdout !== undefined || outputs.length === 0) {
-    io.stdout(render(answers, toStdout?.format ?? (many ? 'ndjson' : 'text'), many))
+    io.stdout(render(answers, toStdout?.format ?? (many ? 'ndjson' : 'text'), many, io.width))
   }
   return 0
 }
@@ -190,8 +190,8 @@ function readLines(packets: string, stateful: boolean, io: Pick<Io, 'stdin'>): L
   return parseLines(text, packets, stateful)
 }
 
-function render(answers: readonly Answer[], format: Format, many: boolean): string {
-  if (format === 'text') return answers.map(renderAnswer).join('\n')
+function render(answers: readonly Answer[], format: Format, many: boolean, width: number | null = null): string {
+  if (format === 'text') return answers.map((answer) => renderAnswer(answer, width)).join('\n')
   const documents = answers.map(({ explanation }) => explanation)
   if (format === 'ndjson' || many) return documents.map((row) => `${JSON.stringify(row)}\n`).join('')
   return `${JSON.stringify(documents[0], null, 2)}\n`

@@ -88,6 +88,7 @@ export function proxySettings(cluster: Cluster, mode: ProxyMode | null, warnings
       notModelled('ipvs.scheduler', `ipvs scheduler "${scheduler}" is modelled as ${SCHEDULERS[scheduler]}`),
     )
   }
+  warnings.push(...notModelledIn(config))
   warnOfKeywords(config, chosen, warnings)
   const udpWritten = seconds(config?.ipvs?.udpTimeout, 0, warnings)
   if (chosen === 'ipvs' && udpWritten > 0) {
@@ -123,6 +124,21 @@ export function proxySettings(cluster: Cluster, mode: ProxyMode | null, warnings
     ipvsFinSeconds: seconds(config?.ipvs?.tcpFinTimeout, 0, warnings) || IPVS_FIN_SECONDS,
     ipvsUdpSeconds: udpWritten || IPVS_UDP_SECONDS,
   }
+}
+
+/** Gates whose older behaviour, without them, is not modelled. */
+const GATES_ON: readonly string[] = [
+  ...['EndpointSliceProxying', 'ServiceInternalTrafficPolicy', 'InternalTrafficPolicy', 'ProxyTerminatingEndpoints'],
+  ...['TopologyAwareHints', 'ServiceTrafficDistribution', 'LoadBalancerIPMode'],
+]
+
+/** What a configuration asks for and no rule here knows. */
+function notModelledIn(config: KubeProxyConfiguration | null): Warning[] {
+  const off = GATES_ON.filter((gate) => config?.featureGates?.[gate] === false)
+  const gates = off.map((gate) => notModelled('featureGates', `${gate}: false is not modelled; it is on here`))
+  if (config?.conntrack?.tcpBeLiberal !== true) return gates
+  const message = 'tcpBeLiberal: packets that conntrack finds invalid are dropped here all the same'
+  return [...gates, notModelled('conntrack.tcpBeLiberal', message)]
 }
 
 function detectorOf(

@@ -57,6 +57,7 @@ import type {
   ObjectMeta,
   Origin,
   Pod,
+  PodAffinity,
   PodAffinityTerm,
   PodSpec,
   PodTemplate,
@@ -274,18 +275,19 @@ const labelSelector = object<LabelSelector>({
     ]),
   ),
 })
-const others = object({
-  requiredDuringSchedulingIgnoredDuringExecution: list(
-    object<PodAffinityTerm>({
-      labelSelector,
-      topologyKey: string,
-      namespaces: list(string),
-      namespaceSelector: labelSelector,
-    }),
-  ),
+const podAffinityTerm = object<PodAffinityTerm>({
+  labelSelector,
+  topologyKey: string,
+  namespaces: list(string),
+  namespaceSelector: labelSelector,
 })
+const others = object<PodAffinity>({
+  requiredDuringSchedulingIgnoredDuringExecution: list(podAffinityTerm),
+  preferredDuringSchedulingIgnoredDuringExecution: list(object({ weight: count, podAffinityTerm })),
+})
+const nodeSelectorTerm = object<NodeSelectorTerm>({ matchExpressions: requirements, matchFields: requirements })
 
-const resources = object({ limits: mapOf(anyNumber) })
+const resources = object({ limits: mapOf(anyNumber), requests: mapOf(anyNumber) })
 const podSpec = object<PodSpec>({
   nodeName: string,
   hostname: string,
@@ -304,16 +306,18 @@ const podSpec = object<PodSpec>({
   affinity: object<Affinity>({
     nodeAffinity: object({
       requiredDuringSchedulingIgnoredDuringExecution: object({
-        nodeSelectorTerms: list(
-          object<NodeSelectorTerm>({ matchExpressions: requirements, matchFields: requirements }),
-        ),
+        nodeSelectorTerms: list(nodeSelectorTerm),
       }),
+      preferredDuringSchedulingIgnoredDuringExecution: list(object({ weight: count, preference: nodeSelectorTerm })),
     }),
     podAffinity: others,
     podAntiAffinity: others,
   }),
   topologySpreadConstraints: list(
-    object<SpreadConstraint>({ topologyKey: string, whenUnsatisfiable: string, maxSkew: count, labelSelector }),
+    object<SpreadConstraint>({
+      ...{ topologyKey: string, whenUnsatisfiable: string, maxSkew: count, minDomains: count },
+      labelSelector,
+    }),
   ),
 })
 

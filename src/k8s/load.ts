@@ -12,6 +12,7 @@ import { isControllerConfig } from './controller-config.ts'
 import { unknownFields } from './fields.ts'
 import type { ManifestFile } from './files.ts'
 import { kindDefinition, READ_KINDS, readObject } from './kinds.ts'
+import { KubeProxySources } from './kube-proxy-source.ts'
 import { convertOld } from './old-versions.ts'
 import { type PassedOver, shapesTraffic, warningsOf } from './passed-over.ts'
 import { withoutRedacted } from './redacted.ts'
@@ -44,6 +45,9 @@ interface Place {
 const MAX_LIST_DEPTH = 8
 /** Warnings of one pattern that are listed one by one; the rest are counted. */
 const MAX_ALIKE = 5
+/** A configuration file of kube-proxy, YAML or JSON. */
+const KUBE_PROXY_FILE = /^[ \t{]*"?kind"?:[ \t]*["']?KubeProxyConfiguration\b/m
+const KUBE_PROXY_KEY = 'KubeProxyConfiguration /kube-proxy'
 /** Kinds that a message names. */
 const MAX_NAMED_KINDS = 5
 
@@ -135,6 +139,9 @@ class Loader {
   readonly #kinds = new Set<string>()
   readonly #problems: UserError[] = []
   readonly #surroundings: Surroundings
+  readonly #kubeProxies = new KubeProxySources()
+  /** The KubeProxyConfiguration among the objects is from a ConfigMap. */
+  #isConfigMapped = false
   /** The file was found in a folder: what is wrong in it does not stop the rest. */
   #isFound = false
 
@@ -186,6 +193,7 @@ class Loader {
   }
 
   result(): ParsedManifests {
+    this.#settleKubeProxy()
     for (const { first, next, count } of this.#alike.values()) {
       if (count <= MAX_ALIKE) continue
       const more = count - MAX_ALIKE
@@ -205,6 +213,14 @@ class Loader {
       problems: this.#problems,
       hint: this.#surroundings.hint(),
     }
+  }
+
+  #settleKubeProxy(): void {
+    const known = [...this.#objects.values()].some(({ kind }) => kind === 'KubeProxyConfiguration')
+    const source = known ? (this.#isConfigMapped ? 'ConfigMap' : 'object') : null
+    const { configuration, warnings } = this.#kubeProxies.settle(source)
+    for (const warning of warnings) this.#warn(warning.message, warning)
+    if (configuration !== null) this.#objects.set(KUBE_PROXY_KEY, configuration)
   }
 
   #addValue(value: unknown, place: Place, depth: number): void {
@@ -265,6 +281,7 @@ class Loader {
       })
       return
     }
+    this.#kubeProxies.look(kind, value, nameOf(kind, value), place.origin, formatPlace(place))
     const old = convertOld(kind, value)
     if (old !== null) {
       this.#warn(old.message, { code: 'W_API_VERSION', where: formatPlace(place), message: old.message })
@@ -296,25 +313,27 @@ class Loader {
     }
   }
 
-  /** Of all ConfigMaps CoreDNS' and those of ingress controllers are kept; kube-proxy's, as kubeadm makes it, holds its configuration file. */
+  /** Of all ConfigMaps CoreDNS' and those of ingress controllers are kept; of kube-proxy's, the configuration file in it. */
   #isSystemConfigMap(value: Record<string, unknown>, place: Place): boolean {
     const metadata = value['metadata']
     if (!isMap(metadata)) return false
     if (isControllerConfig(metadata)) return true
     if (metadata['namespace'] !== 'kube-system') return false
-    if (metadata['name'] === 'kube-proxy') {
-      const data = value['data']
-      const text = isMap(data) ? data['config.conf'] : undefined
-      if (typeof text === 'string') this.#addKubeProxyConfig(text, place)
+    // kubeadm calls it kube-proxy and the key config.conf, EKS kube-proxy-config and config; others have names of their own.
+    for (const [key, text] of Object.entries(isMap(value['data']) ? value['data'] : {})) {
+      if (typeof text === 'string' && KUBE_PROXY_FILE.test(text)) this.#addKubeProxyConfig(key, text, place)
     }
     return metadata['name'] === 'coredns'
   }
 
-  #addKubeProxyConfig(text: string, place: Place): void {
-    const path = formatPath([...(place.path === '' ? [] : [place.path]), 'data', 'config.conf'])
+  #addKubeProxyConfig(key: string, text: string, place: Place): void {
+    const path = formatPath([...(place.path === '' ? [] : [place.path]), 'data', key])
     for (const { value, problem } of parseDocuments({ name: formatPlace(place, path), text })) {
       if (problem !== null) this.#refuse(problem)
-      else if (isMap(value)) this.#addObject(value, String(value['kind']), { origin: place.origin, path })
+      else if (isMap(value)) {
+        this.#addObject(value, String(value['kind']), { origin: place.origin, path })
+        this.#isConfigMapped = true
+      }
     }
   }
 
@@ -328,6 +347,7 @@ class Loader {
       this.#warn('duplicate', { code: 'W_DUPLICATE_OBJECT', where: formatPlace(place), message })
     }
     this.#objects.set(key, object)
+    if (object.kind === 'KubeProxyConfiguration') this.#isConfigMapped = false
   }
 
   #warn(pattern: string, warning: Warning): void {

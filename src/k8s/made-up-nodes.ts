@@ -5,8 +5,9 @@
  */
 import type { Inventory, Notes } from './inventory.ts'
 import { kubeletLabels } from './labels.ts'
+import { meansItself, requiredApart } from './neighbours.ts'
 import type { NodeObject, PodSpec } from './types.ts'
-import { podMakers, replicasOf } from './workloads.ts'
+import { candidateOf, podMakers, replicasOf } from './workloads.ts'
 
 const DEFAULT_NODE_COUNT = 3
 const HOSTNAME = 'kubernetes.io/hostname'
@@ -32,7 +33,8 @@ export function madeUpNodes(inventory: Inventory, notes: Notes): NodeObject[] {
     notes.warn('W_NODES_ASSUMED', 'Nodes', message)
   }
   for (const one of wanted) if (one[HOSTNAME] !== undefined) names.add(one[HOSTNAME])
-  const count = isDump ? 1 : Math.max(DEFAULT_NODE_COUNT, Math.ceil(podsAsked(inventory) / PODS_OF_NODE))
+  const needed = Math.max(Math.ceil(podsAsked(inventory) / PODS_OF_NODE), podsApart(inventory))
+  const count = isDump ? 1 : Math.max(DEFAULT_NODE_COUNT, needed)
   for (let i = 1; names.size < count; i++) names.add(`node-${i}`)
   const labels = new Map<string, Record<string, string>>([...names].map((name) => [name, {}]))
   for (const one of wanted) suit(labels, one, wanted)
@@ -49,6 +51,15 @@ function podsAsked(inventory: Inventory): number {
   return podMakers(inventory)
     .filter(({ kind }) => kind !== 'DaemonSet')
     .reduce((sum, workload) => sum + replicasOf(workload, inventory).count, 0)
+}
+
+/** The most replicas that want a node each. */
+function podsApart(inventory: Inventory): number {
+  const wantNodes = podMakers(inventory).filter((workload) => {
+    const pod = candidateOf(workload)
+    return requiredApart(pod.spec).some((term) => term.topologyKey === HOSTNAME && meansItself(term, pod))
+  })
+  return Math.max(0, ...wantNodes.map((workload) => replicasOf(workload, inventory).count))
 }
 
 const { compare: byNumber } = new Intl.Collator('en', { numeric: true })

@@ -11,6 +11,7 @@ import { type Cidr, cidrContains, cidrsOverlap, ipFamily } from './ip.ts'
 import { kubeletLabels } from './labels.ts'
 import { madeUpNodes } from './made-up-nodes.ts'
 import { PodCidrs, writtenPodCidrs } from './podcidrs.ts'
+import { type Amounts, allocatableOf } from './resources.ts'
 import type { IpFamily, NodeObject } from './types.ts'
 
 /** A node and what only the scheduler wants to know of it. */
@@ -19,6 +20,8 @@ export interface PlannedNode {
   readonly taints: readonly { readonly key: string; readonly effect: string; readonly value?: string }[]
   /** Pods it takes at most, from allocatable or capacity; Infinity where neither says. */
   readonly maxPods: number
+  /** CPU and memory for pods; Infinity where the node does not say. */
+  readonly allocatable: Amounts
 }
 
 const DEFAULT_CPUS = 4
@@ -83,6 +86,7 @@ export function deriveNodes(
       maxPods: Number(
         object.status?.allocatable?.['pods'] ?? object.status?.capacity?.['pods'] ?? Number.POSITIVE_INFINITY,
       ),
+      allocatable: allocatableOf(object.status?.allocatable),
     }
   })
 }

@@ -9,10 +9,10 @@ import type { Cluster, ClusterNode, ClusterPod } from './cluster.ts'
 import { type Inventory, type Notes, titleOf } from './inventory.ts'
 import { ipFamily } from './ip.ts'
 import { cpusIn, type PlannedNode } from './nodes.ts'
-import { warnOfPlacement } from './placement-rules.ts'
 import { Scheduler } from './schedule.ts'
 import type { Pod, PodSpec, Workload } from './types.ts'
 import {
+  candidateOf,
   checkPodCount,
   type DesiredPod,
   daemonPods,
@@ -63,7 +63,7 @@ export function derivePods(
         : replicaPods(workload, own, replicas.count)
     if (desired.length === 0) {
       if (isDaemon && own.length === 0) {
-        const why = placer.scheduler.whyNone(workload.spec.template.spec, true)
+        const why = placer.scheduler.whyNone(candidateOf(workload), true)
         notes.warn('W_POD_UNPLACED', title, `it has no pod: ${why}`)
       }
       continue
@@ -77,12 +77,10 @@ export function derivePods(
     if (unplaced > 0) {
       const pods = placed.length === 1 ? 'its pod fits' : `${unplaced} of its ${placed.length} pods fit`
       const address = unplaced === 1 ? 'has no address' : 'have no address'
-      const why = placer.scheduler.whyNone(workload.spec.template.spec, false)
+      const why = placer.scheduler.whyNone(candidateOf(workload), false)
       notes.warn('W_POD_UNPLACED', title, `${pods} on no node and ${address}: ${why}`)
     }
   }
-  const byName = new Map(nodes.map(({ node }) => [node.name, node]))
-  warnOfPlacement(inventory, planned, byName, placer.scheduler, notes)
   return planned
 }
 
@@ -122,7 +120,7 @@ class Placer {
   placeAll(pods: readonly DesiredPod[]): PlannedPod[] {
     const placed = pods.map((pod) => {
       const node = this.#nodes.get(pod.spec.nodeName ?? '') ?? this.#earlierNode(pod)
-      if (node !== undefined) this.scheduler.place(node, pod.owner)
+      if (node !== undefined) this.scheduler.place(node, pod)
       return { pod, node: node ?? null }
     })
     return placed.map(({ pod, node }) => this.#plan(pod, node ?? this.#chooseNode(pod)))
@@ -132,15 +130,15 @@ class Placer {
   #earlierNode(pod: DesiredPod): PlannedNode | undefined {
     if ((pod.spec.nodeName ?? '') !== '' || isPending(pod.written)) return undefined
     const node = this.#nodes.get(this.#previous.get(`${pod.namespace}/${pod.name}`)?.nodeName ?? '')
-    return node !== undefined && this.scheduler.fits(node, pod.spec, false) ? node : undefined
+    return node !== undefined && this.scheduler.fits(node, pod, false) ? node : undefined
   }
 
   #chooseNode(pod: DesiredPod): PlannedNode | null {
     // A Pod that its dump shows as pending is on no node yet, and one that names a node is not moved.
     if (isPending(pod.written) || (pod.spec.nodeName ?? '') !== '') return null
     const hostNetwork = pod.spec.hostNetwork === true
-    const node = this.scheduler.choose(pod.spec, pod.owner, ({ node }) => hostNetwork || this.#hasAddress(node))
-    if (node !== null) this.scheduler.place(node, pod.owner)
+    const node = this.scheduler.choose(pod, ({ node }) => hostNetwork || this.#hasAddress(node))
+    if (node !== null) this.scheduler.place(node, pod)
     return node
   }
 
@@ -159,7 +157,7 @@ class Placer {
       }
     }
     if (written !== null && filled.length > 0) this.#notes.derive(title, filled.join(', '))
-    if (written !== null && node === null) this.#warnUnplaced(title, written)
+    if (written !== null && node === null) this.#warnUnplaced(title, written, desired)
     const nodeName = node?.node.name ?? ''
     return {
       pod: {
@@ -183,14 +181,14 @@ class Placer {
     }
   }
 
-  #warnUnplaced(title: string, { spec, status }: Pod): void {
+  #warnUnplaced(title: string, { spec, status }: Pod, desired: DesiredPod): void {
     if ((spec.nodeName ?? '') !== '') {
       const message = `its node ${spec.nodeName} is not among the Nodes of the manifests`
       this.#notes.warn('W_UNKNOWN_NODE', title, message)
     } else if (status?.phase === 'Pending') {
       this.#notes.warn('W_POD_UNPLACED', title, 'it is Pending in the manifests and has no node')
     } else {
-      const why = this.scheduler.whyNone(spec, false)
+      const why = this.scheduler.whyNone(desired, false)
       this.#notes.warn('W_POD_UNPLACED', title, `it fits on no node and has no address: ${why}`)
     }
   }

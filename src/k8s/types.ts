@@ -132,6 +132,7 @@ export interface NodeObject extends KubeObjectOf<'Node'> {
 
 export interface Resources {
   limits?: Record<string, string | number>
+  requests?: Record<string, string | number>
 }
 
 export interface ContainerPort {
@@ -159,9 +160,17 @@ export interface NodeSelectorTerm {
 }
 
 export interface Affinity {
-  nodeAffinity?: { requiredDuringSchedulingIgnoredDuringExecution?: { nodeSelectorTerms?: NodeSelectorTerm[] } }
-  podAffinity?: { requiredDuringSchedulingIgnoredDuringExecution?: PodAffinityTerm[] }
-  podAntiAffinity?: { requiredDuringSchedulingIgnoredDuringExecution?: PodAffinityTerm[] }
+  nodeAffinity?: {
+    requiredDuringSchedulingIgnoredDuringExecution?: { nodeSelectorTerms?: NodeSelectorTerm[] }
+    preferredDuringSchedulingIgnoredDuringExecution?: { weight?: number; preference?: NodeSelectorTerm }[]
+  }
+  podAffinity?: PodAffinity
+  podAntiAffinity?: PodAffinity
+}
+
+export interface PodAffinity {
+  requiredDuringSchedulingIgnoredDuringExecution?: PodAffinityTerm[]
+  preferredDuringSchedulingIgnoredDuringExecution?: { weight?: number; podAffinityTerm?: PodAffinityTerm }[]
 }
 
 export interface PodAffinityTerm {
@@ -175,6 +184,7 @@ export interface SpreadConstraint {
   topologyKey?: string
   whenUnsatisfiable?: string
   maxSkew?: number
+  minDomains?: number
   labelSelector?: LabelSelector
 }
 

@@ -11,7 +11,7 @@ import { stableSuffix } from './hash.ts'
 import { type Inventory, keyOf, titleOf } from './inventory.ts'
 import { LabelIndex, type Labels } from './labels.ts'
 import type { PlannedNode } from './nodes.ts'
-import type { Scheduler } from './schedule.ts'
+import type { Candidate, Scheduler } from './schedule.ts'
 import type { LabelSelector, Pod, PodSpec, Workload } from './types.ts'
 
 /** A pod before it has a node and addresses. */
@@ -151,6 +151,12 @@ export function replicaPods(workload: Workload, own: readonly DesiredPod[], repl
   )
 }
 
+/** A pod of a workload's, before it has a name. */
+export function candidateOf(workload: Workload): Candidate {
+  const { metadata, spec } = workload.spec.template
+  return { namespace: namespaceOf(workload), labels: metadata?.labels ?? {}, spec, owner: titleOf(workload) }
+}
+
 /** One pod on each node that it may run on and that has no written one. */
 export function daemonPods(
   workload: Workload,
@@ -161,7 +167,7 @@ export function daemonPods(
   const served = new Set(own.map(({ spec }) => spec.nodeName))
   const names = new NameMaker(own)
   return nodes
-    .filter((planned) => !served.has(planned.node.name) && scheduler.fits(planned, workload.spec.template.spec, true))
+    .filter((planned) => !served.has(planned.node.name) && scheduler.fits(planned, candidateOf(workload), true))
     .map(({ node }) => {
       const pod = templatePod(workload, names.make(generatedBase(workload), `${keyOf(workload)} ${node.name}`))
       return { ...pod, spec: { ...pod.spec, nodeName: node.name } }

@@ -245,7 +245,7 @@ describe('pods of workloads', () => {
       undefined,
     ])
     expect(cluster.warnings.map(({ message }) => message)).toEqual([
-      '4 of its 9 pods fit on no node and have no address: the nodes that it could be on have no address left',
+      '4 of its 9 pods fit on no node and have no address: on the node that it could be on no address is left',
     ])
   })
 })
