@@ -218,7 +218,9 @@ export const SETTING_COST_FIRST_MEAN = 24
 export const SETTING_COLD_SCAN_PERMILLE = 25
 /** 1: a request's CPU time in its pod is exponential, 0: constant. */
 export const SETTING_SERVICE_EXPONENTIAL = 26
-export const SETTING_COUNT = 27
+/** 1: UDP entries of a Service that has no serving endpoint are deleted after a change as well. */
+export const SETTING_CLEANS_EMPTY = 27
+export const SETTING_COUNT = 28
 
 /** `destinationIsService`: an address and nothing more. */
 export const DESTINATION_PLAIN = 0
