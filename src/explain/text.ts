@@ -15,6 +15,12 @@ export function renderAnswer({ title, conclusion, explanation }: Answer): string
   return [head, '', ...renderSteps(steps), '', ...given, ...wrap('verdict: ', conclusion), ''].join('\n')
 }
 
+/** What the manifests left out, below the verdict; '' where that is nothing. */
+export function renderFilledIn(lines: readonly string[]): string {
+  if (lines.length === 0) return ''
+  return `${['', 'filled in, as a cluster would:', ...lines.flatMap((line) => wrap('  ', line))].join('\n')}\n`
+}
+
 /** Under the name of each place the steps that were taken there. */
 function renderSteps(steps: readonly Step[]): string[] {
   const digits = String(steps.length).length
