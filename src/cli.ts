@@ -42,6 +42,7 @@ interface Command {
 }
 
 const COMPLETION = 'completion'
+const MOST_HELP_WIDTH = 100
 
 const COMMANDS: readonly Command[] = [
   {
@@ -70,6 +71,7 @@ const COMMANDS: readonly Command[] = [
           threshold: listOf(args, 'threshold'),
           dumpConntrack: textOf(args, 'dump-conntrack'),
           output: listOf(args, 'output'),
+          constants: isSet(args, 'constants'),
           quiet: isSet(args, 'quiet'),
         },
         io,
@@ -263,6 +265,7 @@ const COMMANDS: readonly Command[] = [
           state: textOf(args, 'state'),
           threshold: listOf(args, 'threshold'),
           output: listOf(args, 'output'),
+          constants: isSet(args, 'constants'),
           quiet: isSet(args, 'quiet'),
         },
         io,
@@ -321,7 +324,7 @@ export async function main(argv: readonly string[]): Promise<void> {
  */
 async function runCommandLine(argv: readonly string[], io: Io): Promise<number> {
   let exitCode = 0
-  const parser = commandLine(argv, async (command, args) => {
+  const parser = commandLine(argv, Math.min(MOST_HELP_WIDTH, io.width ?? MOST_HELP_WIDTH), async (command, args) => {
     exitCode = await command.run(args, await withDisabled(io, command, args))
   })
   if (argv.length === 0) {
@@ -356,7 +359,11 @@ function showsFlags(argv: readonly string[]): boolean {
   return argv.some((word) => /^(-[a-z]*h|--help|--get-yargs-completions)/i.test(word))
 }
 
-function commandLine(argv: readonly string[], run: (command: Command, args: Values) => Promise<void>): Argv {
+function commandLine(
+  argv: readonly string[],
+  width: number,
+  run: (command: Command, args: Values) => Promise<void>,
+): Argv {
   // yargs lays out the help of every command that it runs, some 10 ms of a replay's start; hidden flags are not in it.
   const hidden = !showsFlags(argv)
   const parser = hideTypes(yargs([]))
@@ -376,7 +383,7 @@ function commandLine(argv: readonly string[], run: (command: Command, args: Valu
     .strict()
     .demandCommand(1, 'no command given')
     .epilogue('dpemu COMMAND --help explains a command and shows examples.')
-    .wrap(100)
+    .wrap(width)
     .fail((message, error) => {
       // yargs' own complaints have no error, or one of its class.
       throw error !== undefined && error.name !== 'YError' ? error : explainMisuse(message || error.message, argv)

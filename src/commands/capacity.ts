@@ -20,7 +20,7 @@ import { renderCapacityCsv } from '../report/csv.ts'
 import { renderCapacityGha } from '../report/gha.ts'
 import { renderJson } from '../report/json.ts'
 import { renderJunit } from '../report/junit.ts'
-import { renderThresholds } from '../report/text.ts'
+import { renderThresholds, type TextOptions } from '../report/text.ts'
 import { evaluateThresholds, parseExpression, type ThresholdResult } from '../report/threshold.ts'
 import { countOf, formatSeconds } from '../report/units.ts'
 import { readScenario } from '../trace/scenario.ts'
@@ -63,6 +63,8 @@ export interface CapacityCommandOptions {
   readonly state?: string | undefined
   readonly threshold: readonly string[]
   readonly output: readonly string[]
+  /** List all constants of the model. */
+  readonly constants?: boolean | undefined
   readonly quiet: boolean
 }
 
@@ -108,13 +110,14 @@ export async function runCapacity(options: CapacityCommandOptions, io: Io): Prom
   warnings.finish()
 
   const results = evaluateThresholds(thresholds, report)
-  await writeOutputs(outputs, (format) => render(format, report, results, false), interruption)
+  const { constants } = options
+  await writeOutputs(outputs, (format) => render(format, report, results, { color: false, constants }), interruption)
   if (interruption.signal.aborted) return interruption.exitCode
   removeOwn(state)
   if (!options.quiet) io.stderr(`${summary(outcome, (performance.now() - startMs) / 1000)}\n`)
   const format = stdoutFormat(outputs, options.quiet)
   if (format !== 'text' && format !== 'markdown') io.stderr(renderThresholds(results, { color: io.errorColor }))
-  if (format !== null) io.stdout(render(format, report, results, io.color))
+  if (format !== null) io.stdout(render(format, report, results, { color: io.color, width: io.width, constants }))
   return results.every((result) => result.pass) ? 0 : EXIT_THRESHOLD
 }
 
@@ -122,14 +125,19 @@ function inputsOf({ scenario, manifests, model }: CapacityCommandOptions): strin
   return [scenario, ...manifests, ...(model === undefined ? [] : [model])]
 }
 
-function render(format: Format, report: CapacityReport, results: readonly ThresholdResult[], color: boolean): string {
+function render(
+  format: Format,
+  report: CapacityReport,
+  results: readonly ThresholdResult[],
+  options: TextOptions,
+): string {
   switch (format) {
     case 'json':
       return renderJson(report)
     case 'csv':
       return renderCapacityCsv(report)
     case 'markdown':
-      return renderCapacityMarkdown(report, results)
+      return renderCapacityMarkdown(report, results, options)
     case 'junit':
       return renderJunit(`dpemu capacity: ${report.scenario.name}`, results)
     case 'gha':
@@ -137,7 +145,7 @@ function render(format: Format, report: CapacityReport, results: readonly Thresh
     case 'gha-bigger':
       return renderCapacityGha(report, 'bigger')
     case 'text':
-      return renderCapacityText(report, results, { color })
+      return renderCapacityText(report, results, options)
   }
 }
 

@@ -64,7 +64,7 @@ type Warn = (warning: Warning) => void
  */
 export function runExplain(
   options: ExplainOptions,
-  io: Pick<Io, 'stdout' | 'stderr' | 'stdin' | 'disabledWarnings'>,
+  io: Pick<Io, 'stdout' | 'stderr' | 'stdin' | 'disabledWarnings' | 'width'>,
 ): number {
   const outputs = parseOutputs(options.output, FORMATS, [
     ...options.manifests,
@@ -86,7 +86,7 @@ export function runExplain(
   for (const { format, file } of outputs) if (file !== null) writeOutputNow(file, render(answers, format, told))
   const toStdout = outputs.find((output) => output.file === null)
   if (toStdout !== undefined || outputs.length === 0) {
-    io.stdout(render(answers, toStdout?.format ?? (many ? 'ndjson' : 'text'), told))
+    io.stdout(render(answers, toStdout?.format ?? (many ? 'ndjson' : 'text'), told, io.width))
   }
   return 0
 }
@@ -218,14 +218,19 @@ interface Told {
   readonly all: boolean
 }
 
-function render(answers: readonly Answer[], format: Format, { many, cluster, all }: Told): string {
+function render(
+  answers: readonly Answer[],
+  format: Format,
+  { many, cluster, all }: Told,
+  width: number | null = null,
+): string {
   const notes = [...cluster.derived, assumedNetwork(cluster, DEFAULT_MODEL.egressMasquerade)]
   if (format === 'text') {
     const stories = answers.map((answer) => {
-      const story = renderAnswer(answer)
-      return story + renderFilledIn(all ? [] : filledIn(cluster, notes, story, false))
+      const story = renderAnswer(answer, width)
+      return story + renderFilledIn(all ? [] : filledIn(cluster, notes, story, false), width)
     })
-    return stories.join('\n') + renderFilledIn(all ? filledIn(cluster, notes, '', true) : [])
+    return stories.join('\n') + renderFilledIn(all ? filledIn(cluster, notes, '', true) : [], width)
   }
   const documents = answers.map(({ explanation }) => (all ? { ...explanation, derived: notes } : explanation))
   if (format === 'ndjson' || many) return documents.map((row) => `${JSON.stringify(row)}\n`).join('')

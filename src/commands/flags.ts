@@ -42,6 +42,7 @@ const DISABLE_WARNING = value(
 const DERIVED = toggle(
   'everything that the manifests left out and that was filled in, not only what the answer hangs on',
 )
+const CONSTANTS = toggle('list all constants of the model with their sources, not only those that --model sets')
 const QUIET = toggle('no progress and no warnings on standard error', { alias: 'q' })
 
 export const REPLAY_FLAGS: Flags = {
@@ -57,6 +58,7 @@ export const REPLAY_FLAGS: Flags = {
   shards: value('slices of the flows, a power of two up to 16 (the default); 1 is the exact sequential run'),
   seed: value("what every random choice is a function of (default: the trace's)"),
   model: value('constants of the path-latency model, a JSON or YAML file'),
+  constants: CONSTANTS,
   threshold: value("a condition on the report, such as 'runs[policy=local].connections.failed == 0'; repeatable"),
   'dump-conntrack': value(
     'NODE@SECONDS: the conntrack table of a node at that time of the trace, as conntrack -L prints it; =FILE writes it there',
@@ -165,6 +167,7 @@ export const CAPACITY_FLAGS: Flags = {
   ),
   seed: value("overrides the scenario's seed"),
   model: value('constants of the path-latency model, a JSON or YAML file'),
+  constants: CONSTANTS,
   workers: value('threads; the result does not depend on it (default: one a CPU)'),
   state: value(
     'where finished runs are kept until all are done, to go on from after an interruption; none keeps nothing (default capacity.SCENARIO.KEY.state.json, a KEY of its own for each scenario and set of options)',

@@ -22,6 +22,8 @@ export interface Io {
   readonly isTerminal: boolean
   /** Standard output may be coloured. */
   readonly color: boolean
+  /** Columns that text on standard output may take; null where nobody knows: it is no terminal. */
+  readonly width: number | null
   /** Standard error may be coloured. */
   readonly errorColor: boolean
   /**
@@ -73,6 +75,7 @@ export function processIo(): Io {
     },
     isTerminal: process.stderr.isTTY === true,
     color: wantsColor(process.stdout.isTTY === true, process.env),
+    width: widthOf(process.env, process.stdout.isTTY === true ? process.stdout.columns : undefined),
     errorColor: wantsColor(process.stderr.isTTY === true, process.env),
     onInterrupt: (handler) => {
       if (interruptHandlers.length === 0) for (const signal of ENDING_SIGNALS) process.on(signal, interrupt)
@@ -97,6 +100,20 @@ export function wantsColor(isTerminal: boolean, env: Readonly<Record<string, str
   const force = env['FORCE_COLOR']
   if (force !== undefined) return force !== '0' && force !== 'false'
   return isTerminal && env['TERM'] !== 'dumb'
+}
+
+/** The narrowest text that is laid out; in a narrower window the terminal breaks lines. */
+const LEAST_WIDTH = 60
+
+/**
+ * COLUMNS wins over the terminal's own size, as in most tools.
+ *
+ * @param columns  of the terminal; undefined where there is none
+ */
+export function widthOf(env: Readonly<Record<string, string | undefined>>, columns: number | undefined): number | null {
+  const given = env['COLUMNS'] ?? ''
+  const width = /^\d{1,5}$/.test(given) && Number(given) > 0 ? Number(given) : columns
+  return width === undefined || width === 0 ? null : Math.max(LEAST_WIDTH, width)
 }
 
 function readStandardInput(): string {

@@ -47,6 +47,8 @@ export interface ReplayCommandOptions {
   readonly threshold: readonly string[]
   readonly dumpConntrack?: string | undefined
   readonly output: readonly string[]
+  /** List all constants of the model. */
+  readonly constants?: boolean | undefined
   readonly quiet: boolean
 }
 
@@ -104,7 +106,12 @@ export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<
 
   const { renderReplay, renderThresholds } = await views
   const results = evaluateThresholds(thresholds, report)
-  await writeOutputs(outputs, (format) => renderReplay(format, report, results, false), interruption)
+  const { constants } = options
+  await writeOutputs(
+    outputs,
+    (format) => renderReplay(format, report, results, { color: false, constants }),
+    interruption,
+  )
   if (interruption.signal.aborted) return interruption.exitCode
   if (dump?.file != null) {
     try {
@@ -119,7 +126,7 @@ export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<
   if (dump !== null && dump.file === null) io.stdout(table)
   // Text and Markdown begin with the thresholds; beside data they belong on standard error.
   if (format !== 'text' && format !== 'markdown') io.stderr(renderThresholds(results, { color: io.errorColor }))
-  if (format !== null) io.stdout(renderReplay(format, report, results, io.color))
+  if (format !== null) io.stdout(renderReplay(format, report, results, { color: io.color, width: io.width, constants }))
   return results.every((result) => result.pass) ? 0 : EXIT_THRESHOLD
 }
 

@@ -224,5 +224,6 @@ export function describeModel(model: Model, path: string | null): ModelConstant[
     value: model[name],
     unit,
     source: model.written.has(name) && path !== null ? path : source,
+    isSet: model.written.has(name),
   }))
 }

@@ -11,6 +11,7 @@ import { describeModel } from '../compile/model.ts'
 import { EMULATES } from '../emulates.ts'
 import { UserError, type Warning } from '../errors.ts'
 import type { EngineReport, ReplayReport, RunReport } from '../report/types.ts'
+import { arrivalSeconds } from '../trace/arrivals.ts'
 import { CONNECTIONS_BLOCK, REQUESTS_BLOCK, TICKS_PER_SECOND } from '../trace/format.ts'
 import { openTrace, type TraceFile } from '../trace/read.ts'
 import { packageVersion } from '../version.ts'
@@ -59,11 +60,13 @@ async function replayOn(
 ): Promise<ReplayReport> {
   const trace = openTrace(options.trace)
   let plan: ReplayPlan
+  let arrivals: number
   try {
     if (trace.totals.packets === 0) {
       throw new UserError('E_TRACE_NO_PACKETS', 'the trace holds no packets', { where: options.trace })
     }
     plan = planReplay(options, trace, hooks.stdin?.bind(hooks))
+    arrivals = arrivalSeconds(trace)
   } finally {
     trace.close()
   }
@@ -91,7 +94,7 @@ async function replayOn(
         results.map((result) => result.runs[i]!),
       ),
       plan,
-      durationSeconds,
+      { durationSeconds, arrivalSeconds: arrivals },
     ),
   )
   const late = lateWarnings(runs)
@@ -104,6 +107,7 @@ async function replayOn(
       packets: trace.totals.packets,
       connections: trace.totals.connections,
       durationSeconds,
+      arrivalSeconds: arrivals,
       clients: trace.totals.clients,
       bytes: trace.totals.bytes,
     },

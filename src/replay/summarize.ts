@@ -59,7 +59,14 @@ const NANOS_PER_MICRO = 1000
 const MOST_HOLDERS = 5
 const NO_SERVICE = '(no Service)'
 
-export function summarizeRun(run: PlannedRun, merged: MergedRun, plan: ReplayPlan, seconds: number): RunReport {
+/** Seconds of the whole trace, and of the part in which connections begin: rates of connections are over that. */
+export interface Spans {
+  readonly durationSeconds: number
+  readonly arrivalSeconds: number
+}
+
+export function summarizeRun(run: PlannedRun, merged: MergedRun, plan: ReplayPlan, spans: Spans): RunReport {
+  const { durationSeconds: seconds, arrivalSeconds } = spans
   const { result, layout } = merged
   const total = (word: number): number => result[layout.totals + word]!
   const established = total(TOTAL_ESTABLISHED)
@@ -83,12 +90,12 @@ export function summarizeRun(run: PlannedRun, merged: MergedRun, plan: ReplayPla
     ingressPath: run.ingress === null ? null : (run.ingress.path ?? 'as-is'),
     offered: {
       packetsPerSecond: total(TOTAL_OFFERED_PACKETS) / seconds,
-      connectionsPerSecond: total(TOTAL_ATTEMPTED) / seconds,
+      connectionsPerSecond: total(TOTAL_ATTEMPTED) / arrivalSeconds,
       bitsPerSecond: (total(TOTAL_OFFERED_BYTES) * 8) / seconds,
     },
     delivered: {
       packetsPerSecond: total(TOTAL_ACCEPTED_PACKETS) / seconds,
-      connectionsPerSecond: established / seconds,
+      connectionsPerSecond: established / arrivalSeconds,
       bitsPerSecond: (total(TOTAL_ACCEPTED_BYTES) * 8) / seconds,
     },
     connections: {

@@ -83,7 +83,7 @@ const SHAPE: CapacityReport = {
       betweenConnectionsPerSecond: [0, 0],
     },
   ],
-  model: [{ name: '', value: 0, unit: '', source: '' }],
+  model: [{ name: '', value: 0, unit: '', source: '', isSet: false }],
   warnings: [{ code: '', where: '', message: '' }],
   emulates: { kubernetes: '', kernel: '', coredns: '', ingressNginx: '' },
 }

@@ -16,7 +16,7 @@ import type {
 import { type Cell, listSection, type ReportDocument, type Section, textSection } from './document.ts'
 import { dimensionOf } from './fields.ts'
 import { renderDocumentMarkdown } from './markdown.ts'
-import { finePrint } from './sections.ts'
+import { type DocumentOptions, finePrint } from './sections.ts'
 import { renderDocumentText, type TextOptions } from './text.ts'
 import type { ThresholdResult } from './threshold.ts'
 import { thresholdLines } from './threshold-lines.ts'
@@ -30,14 +30,22 @@ export function renderCapacityText(
   thresholds: readonly ThresholdResult[] = [],
   options: TextOptions = { color: false },
 ): string {
-  return renderDocumentText(capacityDocument(report, thresholds), options)
+  return renderDocumentText(capacityDocument(report, thresholds, options), options)
 }
 
-export function renderCapacityMarkdown(report: CapacityReport, thresholds: readonly ThresholdResult[] = []): string {
-  return renderDocumentMarkdown(capacityDocument(report, thresholds))
+export function renderCapacityMarkdown(
+  report: CapacityReport,
+  thresholds: readonly ThresholdResult[] = [],
+  options: DocumentOptions = {},
+): string {
+  return renderDocumentMarkdown(capacityDocument(report, thresholds, options))
 }
 
-function capacityDocument(report: CapacityReport, thresholds: readonly ThresholdResult[]): ReportDocument {
+function capacityDocument(
+  report: CapacityReport,
+  thresholds: readonly ThresholdResult[],
+  { constants }: DocumentOptions,
+): ReportDocument {
   const { cells, scenario, search } = report
   const few = cells.length <= MOST_IN_WORDS
   return {
@@ -55,7 +63,7 @@ function capacityDocument(report: CapacityReport, thresholds: readonly Threshold
       ),
       cellSection(report),
       ...(search !== null && few ? cells.map((cell) => searchSection(report, cell)) : []),
-      ...finePrint({ model: report.model, derived: [], warnings: report.warnings, emulates: report.emulates }),
+      ...finePrint({ ...report, derived: [] }, constants),
     ],
   }
 }

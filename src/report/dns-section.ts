@@ -6,10 +6,10 @@
 import { type Cell, runTable, type Section } from './document.ts'
 import { runNames } from './run-names.ts'
 import type { DnsReport, ReplayReport } from './types.ts'
-import { clipEnd, clipMiddle, formatBytes, formatCount, formatPercent, formatRatio } from './units.ts'
+import { clipMiddle, formatBytes, formatCount, formatPercent, formatRatio } from './units.ts'
 
 const NAME_WIDTH = 36
-const LINE_WIDTH = 120
+const MOST_HEADLESS = 8
 
 export function dnsSections(report: ReplayReport): Section[] {
   const { runs } = report
@@ -36,17 +36,17 @@ export function dnsSections(report: ReplayReport): Section[] {
     ...rare('queries lost', (dns) => dns.lost, 'bad'),
     ...rare('stale answers', (dns) => dns.staleAnswers, 'bad'),
     ...rare('dialled addresses that were gone', (dns) => dns.goneAddresses, 'bad'),
-    row('conntrack entries made for queries', (dns) => formatCount(dns.conntrackEntries)),
-    row('most of them at once', (dns) => formatCount(dns.conntrackPeak)),
-    row('packets', (dns) => formatCount(dns.packets)),
-    row('bytes', (dns) => formatBytes(dns.bytes)),
+    ...rare('conntrack entries made for queries', (dns) => dns.conntrackEntries, 'plain'),
+    ...rare('most of them at once', (dns) => dns.conntrackPeak, 'plain'),
+    ...rare('packets', (dns) => dns.packets, 'plain'),
+    ...(runs.some(({ dns }) => dns.bytes > 0) ? [row('bytes', (dns) => formatBytes(dns.bytes))] : []),
   ]
   const headless = [...new Set(runs.flatMap(({ dns }) => dns.headless))].sort()
   const note =
     headless.length === 0
       ? []
       : [
-          `Dialled pod by pod, balanced by nobody but the resolvers’ shuffle: ${clipEnd(headless.join(', '), LINE_WIDTH)}`,
+          `Dialled pod by pod, balanced by nobody but the resolvers’ shuffle: ${headless.slice(0, MOST_HEADLESS).join(', ')}${headless.length > MOST_HEADLESS ? ` and ${headless.length - MOST_HEADLESS} more` : ''}`,
         ]
   return [runTable('DNS', heads, rows, note), ...serverSection(report)]
 }

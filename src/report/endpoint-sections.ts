@@ -14,6 +14,8 @@ const MOST_ENDPOINTS = 12
 const BAR_WIDTH = 8
 /** With more runs than this the bars would not fit beside each other. */
 const MOST_BARS = 3
+/** In a narrower terminal names are worth more. */
+const LEAST_WIDTH_FOR_BARS = 80
 const NAME_WIDTH = 36
 const NODE_WIDTH = 18
 
@@ -33,7 +35,8 @@ interface ServiceRows {
   readonly connections: number
 }
 
-export function endpointSections(report: ReplayReport): Section[] {
+/** @param width  columns that there are; null: not known */
+export function endpointSections(report: ReplayReport, width: number | null = null): Section[] {
   const services = collectServices(report.runs)
   const used = services.filter((service) => service.connections > 0)
   const compared = new Set(report.comparedServices)
@@ -48,7 +51,7 @@ export function endpointSections(report: ReplayReport): Section[] {
   // With one endpoint there is nothing to share out: those Services get a line together.
   const shared = ranked.filter((service) => service.rows.length > 1)
   const single = ranked.filter((service) => service.rows.length === 1)
-  const sections = shared.slice(0, MOST_SERVICES).map((service) => serviceSection(report.runs, service))
+  const sections = shared.slice(0, MOST_SERVICES).map((service) => serviceSection(report.runs, service, width))
   const left = [
     ...(single.length > 0 ? [singleLine(single)] : []),
     ...(shared.length > MOST_SERVICES
@@ -93,11 +96,11 @@ function endpointRow(perRun: readonly EndpointReport[], runCount: number, endpoi
   return { name: any.pod ?? any.endpoint, node: any.node ?? '', shares, difference }
 }
 
-function serviceSection(runs: readonly RunReport[], service: ServiceRows): Section {
+function serviceSection(runs: readonly RunReport[], service: ServiceRows, width: number | null): Section {
   const shown = mostDifferent(service.rows)
   const left = service.rows.length - shown.length
   const fullest = Math.max(...shown.flatMap((row) => row.shares))
-  const bars = runs.length <= MOST_BARS
+  const bars = runs.length <= MOST_BARS && (width === null || width >= LEAST_WIDTH_FOR_BARS)
   const withNode = shown.some((row) => row.node !== '')
   const share = (value: number): Cell => {
     const percent = formatPercent(value).padStart(7)

@@ -17,7 +17,7 @@ export const RATES_SHAPE: Rates = { packetsPerSecond: 0, connectionsPerSecond: 0
 export const SHAPE: Required<ReplayReport> = {
   schemaVersion: 1,
   kind: 'replay',
-  trace: { name: '', packets: 0, connections: 0, durationSeconds: 0, clients: 0, bytes: 0 },
+  trace: { name: '', packets: 0, connections: 0, durationSeconds: 0, arrivalSeconds: 0, clients: 0, bytes: 0 },
   comparedServices: [''],
   runs: [
     {
@@ -116,7 +116,7 @@ export const SHAPE: Required<ReplayReport> = {
       },
     },
   ],
-  model: [{ name: '', value: 0, unit: '', source: '' }],
+  model: [{ name: '', value: 0, unit: '', source: '', isSet: false }],
   derived: [{ object: '', what: '' }],
   warnings: [{ code: '', where: '', message: '' }],
   changes: [0],

@@ -4,12 +4,16 @@
  * Names come from manifests and traces, so whatever Markdown or HTML could read as markup is escaped.
  */
 import { type Cell, cellText, type ReportDocument, type Section, type Table } from './document.ts'
-import { replayDocument } from './sections.ts'
+import { type DocumentOptions, replayDocument } from './sections.ts'
 import type { ThresholdResult } from './threshold.ts'
 import type { ReplayReport } from './types.ts'
 
-export function renderMarkdown(report: ReplayReport, thresholds: readonly ThresholdResult[] = []): string {
-  return renderDocumentMarkdown(replayDocument(report, thresholds))
+export function renderMarkdown(
+  report: ReplayReport,
+  thresholds: readonly ThresholdResult[] = [],
+  { constants }: DocumentOptions = {},
+): string {
+  return renderDocumentMarkdown(replayDocument(report, thresholds, { constants }))
 }
 
 /** Any report's sections. */

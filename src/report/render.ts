@@ -3,7 +3,7 @@ import { renderReplayGha } from './gha.ts'
 import { renderJson } from './json.ts'
 import { renderJunit } from './junit.ts'
 import { renderMarkdown } from './markdown.ts'
-import { renderText } from './text.ts'
+import { renderText, type TextOptions } from './text.ts'
 import type { ThresholdResult } from './threshold.ts'
 import type { ReplayReport } from './types.ts'
 
@@ -15,13 +15,13 @@ export function renderReplay(
   format: ReplayFormat,
   report: ReplayReport,
   results: readonly ThresholdResult[],
-  color: boolean,
+  options: TextOptions,
 ): string {
   switch (format) {
     case 'json':
       return renderJson(report)
     case 'markdown':
-      return renderMarkdown(report, results)
+      return renderMarkdown(report, results, options)
     case 'junit':
       return renderJunit(`dpemu replay: ${report.trace.name}`, results)
     case 'gha':
@@ -29,6 +29,6 @@ export function renderReplay(
     case 'gha-bigger':
       return renderReplayGha(report, 'bigger')
     case 'text':
-      return renderText(report, results, { color })
+      return renderText(report, results, options)
   }
 }

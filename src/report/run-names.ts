@@ -7,7 +7,9 @@ export function runNames(runs: readonly RunReport[]): string[] {
   const policies = new Set(runs.map((run) => run.policy))
   const paths = new Set(runs.map((run) => run.ingressPath))
   return runs.map((run) => {
-    const policy = run.policy === 'as-is' ? 'as-is' : run.policy.charAt(0).toUpperCase() + run.policy.slice(1)
+    // `Cluster = Local` is what runs that came to the same are called together.
+    const isName = run.policy === 'as-is' || run.policy.includes(' = ')
+    const policy = isName ? run.policy : run.policy.charAt(0).toUpperCase() + run.policy.slice(1)
     const differing = [
       ...(policies.size > 1 ? [policy] : []),
       ...(modes.size > 1 ? [run.proxyMode] : []),

@@ -24,7 +24,7 @@ import { reasonSentence } from './reasons.ts'
 import { runNames } from './run-names.ts'
 import type { ThresholdResult } from './threshold.ts'
 import { thresholdLines } from './threshold-lines.ts'
-import type { LatencySummary, ReplayReport, RunReport } from './types.ts'
+import type { LatencySummary, ModelConstant, ReplayReport, RunReport } from './types.ts'
 import {
   clipEnd,
   clipMiddle,
@@ -45,27 +45,48 @@ const MOST_DERIVED = 10
 const MOST_SERVICES = 12
 const SERVICE_WIDTH = 40
 const MOST_WARNINGS = 20
-const MOST_CONSTANTS = 24
 
 /** One value of every run as a table row. */
 type RunValue = (run: RunReport) => Cell
 
-export function replayDocument(report: ReplayReport, thresholds: readonly ThresholdResult[]): ReportDocument {
+export interface DocumentOptions {
+  /** List all constants of the model; otherwise those that were set. */
+  readonly constants?: boolean | undefined
+  /** Columns that there are; null or left out: not known. */
+  readonly width?: number | null | undefined
+}
+
+export function replayDocument(
+  whole: ReplayReport,
+  thresholds: readonly ThresholdResult[],
+  options: DocumentOptions = {},
+): ReportDocument {
+  const report = withoutTwins(whole)
   const sections: Section[] = []
   if (thresholds.length > 0) sections.push(listSection('Thresholds', thresholdLines(thresholds)))
-  sections.push(textSection('In short', conclude(report)))
+  sections.push(textSection('In short', conclude(whole)))
   sections.push(trafficSection(report))
   sections.push(outcomeSection(report))
   sections.push(...dropSection(report))
   sections.push(latencySection(report))
   sections.push(...serviceLatencySection(report))
-  sections.push(...endpointSections(report))
+  sections.push(...endpointSections(report, options.width ?? null))
   sections.push(...nodeSection(report))
   sections.push(...dnsSections(report))
   sections.push(...ingressSections(report))
-  sections.push(...finePrint(report))
+  sections.push(...finePrint(report, options.constants))
   sections.push(engineSection(report))
   return { title: `dpemu replay: ${report.trace.name}`, subtitle: subtitle(report), sections }
+}
+
+/** Runs that came to the same in everything are one column, with the names of all of them. */
+function withoutTwins(report: ReplayReport): ReplayReport {
+  const [first, ...others] = report.runs
+  if (first === undefined || others.length === 0) return report
+  const figures = ({ policy: _, proxyMode: __, ingressPath: ___, ...rest }: RunReport): string => JSON.stringify(rest)
+  const ofFirst = figures(first)
+  if (others.some((run) => figures(run) !== ofFirst)) return report
+  return { ...report, runs: [{ ...first, policy: runNames(report.runs).join(' = ') }] }
 }
 
 function subtitle(report: ReplayReport): string[] {
@@ -93,14 +114,28 @@ function row(report: ReplayReport, label: string, value: RunValue): Cell[] {
 }
 
 function trafficSection(report: ReplayReport): Section {
-  return runTable('Throughput', runNames(report.runs), [
-    row(report, 'offered connections', (run) => formatRate(run.offered.connectionsPerSecond)),
-    row(report, 'delivered connections', (run) => formatRate(run.delivered.connectionsPerSecond)),
-    row(report, 'offered packets', (run) => formatRate(run.offered.packetsPerSecond)),
-    row(report, 'delivered packets', (run) => formatRate(run.delivered.packetsPerSecond)),
-    row(report, 'offered bandwidth', (run) => formatBitRate(run.offered.bitsPerSecond)),
-    row(report, 'delivered bandwidth', (run) => formatBitRate(run.delivered.bitsPerSecond)),
-  ])
+  return runTable(
+    'Throughput',
+    runNames(report.runs),
+    [
+      row(report, 'offered connections', (run) => formatRate(run.offered.connectionsPerSecond)),
+      row(report, 'delivered connections', (run) => formatRate(run.delivered.connectionsPerSecond)),
+      row(report, 'offered packets', (run) => formatRate(run.offered.packetsPerSecond)),
+      row(report, 'delivered packets', (run) => formatRate(run.delivered.packetsPerSecond)),
+      row(report, 'offered bandwidth', (run) => formatBitRate(run.offered.bitsPerSecond)),
+      row(report, 'delivered bandwidth', (run) => formatBitRate(run.delivered.bitsPerSecond)),
+    ],
+    spanNote(report),
+  )
+}
+
+/** Connections that last go on after the last client has come. */
+function spanNote({ trace: { durationSeconds, arrivalSeconds } }: ReplayReport): Cell[] {
+  const [all, arriving] = [formatSeconds(durationSeconds), formatSeconds(arrivalSeconds)]
+  if (all === arriving) return []
+  return [
+    { text: `connections: over the ${arriving} in which they come; packets and bandwidth: over ${all}`, tone: 'quiet' },
+  ]
 }
 
 function outcomeSection(report: ReplayReport): Section {
@@ -197,26 +232,38 @@ function serviceLatencySection(report: ReplayReport): Section[] {
   return [runTable('Path latency of packets by Service (model): p50 / p99', runNames(report.runs), rows, note)]
 }
 
-/** What the runs rest on: constants, what was filled in, what to know. */
-export function finePrint(report: Pick<ReplayReport, 'model' | 'derived' | 'warnings' | 'emulates'>): Section[] {
+/** What the runs rest on: what to know, what was filled in, which releases, and the constants. */
+export function finePrint(
+  report: Pick<ReplayReport, 'model' | 'derived' | 'warnings' | 'emulates'>,
+  allConstants: boolean = false,
+): Section[] {
   const sections: Section[] = []
-  if (report.model.length > 0) {
-    const constants = report.model.map(
-      ({ name, value, unit, source }) =>
-        `${name} = ${value} ${unit}`.trimEnd() + (source === '' ? '' : ` (${clipEnd(source, 60)})`),
-    )
-    sections.push(listSection('Constants of the model', shorten(constants, MOST_CONSTANTS)))
+  if (report.warnings.length > 0) {
+    const warnings = report.warnings.map((warning) => `${formatWarning(warning)} [${warning.code}]`)
+    sections.push(listSection(`Warnings (${report.warnings.length})`, shorten(warnings, MOST_WARNINGS)))
   }
   if (report.derived.length > 0) {
     const derived = report.derived.map(({ object, what }) => `${object}: ${what}`)
     sections.push(listSection('Filled in, as a cluster would', shorten(derived, MOST_DERIVED)))
   }
-  if (report.warnings.length > 0) {
-    const warnings = report.warnings.map((warning) => `${formatWarning(warning)} [${warning.code}]`)
-    sections.push(listSection(`Warnings (${report.warnings.length})`, shorten(warnings, MOST_WARNINGS)))
-  }
   sections.push(textSection('Emulated', [emulatesText(report.emulates)]))
+  if (report.model.length > 0) sections.push(constantsSection(report.model, allConstants))
   return sections
+}
+
+function constantsSection(model: readonly ModelConstant[], all: boolean): Section {
+  const shown = all ? model : model.filter(({ isSet }) => isSet)
+  const rest = model.length - shown.length
+  const lines: Cell[] = shown.map(
+    ({ name, value, unit, source }) => `${name} = ${value} ${unit}`.trimEnd() + (source === '' ? '' : ` (${source})`),
+  )
+  const others = shown.length === 0 ? countOf(rest, 'constant') : `${formatCount(rest)} more`
+  if (rest > 0)
+    lines.push({
+      text: `${others} as measured or documented: --constants lists them with their sources`,
+      tone: 'quiet',
+    })
+  return listSection('Constants of the model', lines)
 }
 
 function engineSection({ engine }: ReplayReport): Section {

@@ -37,6 +37,8 @@ export interface TraceSummary {
   packets: number
   connections: number
   durationSeconds: number
+  /** In which connections begin; `connectionsPerSecond` is over these, other rates are over `durationSeconds`. */
+  arrivalSeconds: number
   clients: number
   bytes: number
 }
@@ -46,6 +48,8 @@ export interface ModelConstant {
   value: number
   unit: string
   source: string
+  /** By a model file. */
+  isSet: boolean
 }
 
 export interface Rates {

@@ -141,7 +141,7 @@ export function capacityReport(
     axes: [],
     cells,
     crossings: [],
-    model: [{ name: 'establishedNanos', value: 2600, unit: 'ns', source: 'measured' }],
+    model: [{ name: 'establishedNanos', value: 2600, unit: 'ns', source: 'measured', isSet: true }],
     warnings: [{ code: 'W_X', where: 'web.yaml', message: 'odd' }],
     emulates: { kubernetes: '1.31 to 1.35', kernel: '6.18', coredns: '1.14.7', ingressNginx: '1.12 and later' },
     ...change,

@@ -7,7 +7,10 @@ export interface FakeIo extends Io {
   interrupt(exitCode?: number): void
 }
 
-export function fakeIo(change: Partial<Pick<Io, 'isTerminal' | 'color' | 'errorColor'>> = {}, input = ''): FakeIo {
+export function fakeIo(
+  change: Partial<Pick<Io, 'isTerminal' | 'color' | 'errorColor' | 'width'>> = {},
+  input = '',
+): FakeIo {
   const written = { stdout: '', stderr: '' }
   const handlers: ((exitCode: number) => void)[] = []
   return {
@@ -21,6 +24,7 @@ export function fakeIo(change: Partial<Pick<Io, 'isTerminal' | 'color' | 'errorC
     stdin: () => input,
     isTerminal: false,
     color: false,
+    width: null,
     errorColor: false,
     onInterrupt: (handler) => handlers.push(handler),
     interrupt: (exitCode = 130) => {

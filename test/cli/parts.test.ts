@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { commaList, wholeNumber } from '../../src/commands/arguments.ts'
 import { bugFailure, failureOf } from '../../src/commands/failure.ts'
-import { wantsColor } from '../../src/commands/io.ts'
+import { wantsColor, widthOf } from '../../src/commands/io.ts'
 import { checkOutput, parseOutputs } from '../../src/commands/outputs.ts'
 import { startProgress } from '../../src/commands/progress.ts'
 import { warningPrinter } from '../../src/commands/warnings.ts'
@@ -133,17 +133,30 @@ describe('-o', () => {
 })
 
 describe('progress', () => {
-  test('is drawn only on a terminal, and not with --quiet', () => {
-    for (const [isTerminal, quiet] of [
-      [false, false],
-      [true, true],
-    ] as const) {
-      const io = fakeIo({ isTerminal })
-      const progress = startProgress(io, 'replay', quiet)
-      progress.update(1, 2)
-      progress.clear()
-      expect(io.written.stderr).toBe('')
-    }
+  test.each([true, false])('nothing with --quiet, a terminal or not (%s)', (isTerminal) => {
+    const io = fakeIo({ isTerminal })
+    let clock = 0
+    const progress = startProgress(io, 'replay', true, () => clock)
+    clock = 60_000
+    progress.update(1, 2)
+    progress.clear()
+    expect(io.written.stderr).toBe('')
+  })
+
+  test('in a log it is a line every ten seconds, and none for what takes less', () => {
+    const io = fakeIo({ isTerminal: false })
+    let clock = 0
+    const progress = startProgress(io, 'replay', false, () => clock)
+    for (clock = 0; clock <= 25_000; clock += 100) progress.update(clock, 50_000)
+    progress.clear()
+    expect(io.written.stderr).toBe(
+      'dpemu: replay: 20 % after 10 s, 40 s left\ndpemu: replay: 40 % after 20 s, 30 s left\n',
+    )
+    const short = fakeIo({ isTerminal: false })
+    const quick = startProgress(short, 'replay', false, () => clock)
+    clock += 9999
+    quick.update(1, 1)
+    expect(short.written.stderr).toBe('')
   })
 
   test('is redrawn when the percentage changes, and taken away', () => {
@@ -163,6 +176,19 @@ describe('progress', () => {
     startProgress(io, 'replay', false).update(5, 0)
     expect(io.written.stderr).toContain('  0 %')
   })
+})
+
+describe('the width of text', () => {
+  test.each<[string, Record<string, string>, number | undefined, number | null]>([
+    ['of the terminal', {}, 80, 80],
+    ['COLUMNS wins', { COLUMNS: '72' }, 120, 72],
+    ['COLUMNS counts where there is no terminal', { COLUMNS: '100' }, undefined, 100],
+    ['nobody knows', {}, undefined, null],
+    ['60 at least', {}, 40, 60],
+    ['a terminal that does not say', {}, 0, null],
+    ['COLUMNS that is no number', { COLUMNS: 'wide' }, 90, 90],
+    ['COLUMNS of 0', { COLUMNS: '0' }, 90, 90],
+  ])('%s', (_, env, columns, width) => expect(widthOf(env, columns)).toBe(width))
 })
 
 describe('warnings', () => {

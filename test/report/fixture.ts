@@ -205,12 +205,15 @@ export function report(
       packets: 24_000,
       connections: 6_000,
       durationSeconds: 60,
+      arrivalSeconds: 60,
       clients: 500,
       bytes: 12_000_000,
     },
     comparedServices: ['default/web'],
     runs,
-    model: [{ name: 'linkMicros', value: 45, unit: 'us', source: 'calibration.json rtt_us.sameAz, half of avg' }],
+    model: [
+      { name: 'linkMicros', value: 45, unit: 'us', source: 'calibration.json rtt_us.sameAz, half of avg', isSet: true },
+    ],
     derived: [{ object: 'Service default/web', what: 'clusterIP 10.96.0.12' }],
     warnings: [
       {

@@ -56,7 +56,7 @@ test('side by side', () => {
 
 test('as Markdown', () => {
   const text = renderMarkdown(report([clusterRun({ ingress: ingressReport() })]), [])
-  expect(text.slice(text.indexOf('## Ingress'), text.indexOf('## Constants'))).toMatchInlineSnapshot(`
+  expect(text.slice(text.indexOf('## Ingress'), text.indexOf('## Warnings'))).toMatchInlineSnapshot(`
     "## Ingress
 
     |  | Cluster |

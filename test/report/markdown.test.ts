@@ -83,21 +83,21 @@ test('the report as GitHub Markdown', () => {
     entered: connections whose first packet met the dataplane on this node  
     source ports: most in use at once for masquerading to one destination
 
-    ## Constants of the model
+    ## Warnings (1)
 
-    - linkMicros = 45 us (calibration.json rtt\\_us.sameAz, half of avg)
+    - web.yaml, document 2, spec.clientIP: spec.clientIP is not a field of Service; did you mean spec.sessionAffinityConfig.clientIP? \\[W\\_UNKNOWN\\_FIELD\\]
 
     ## Filled in, as a cluster would
 
     - Service default/web: clusterIP 10.96.0.12
 
-    ## Warnings (1)
-
-    - web.yaml, document 2, spec.clientIP: spec.clientIP is not a field of Service; did you mean spec.sessionAffinityConfig.clientIP?
-
     ## Emulated
 
     Kubernetes 1.31 to 1.35, Linux 6.18, CoreDNS 1.14.7, ingress-nginx 1.12 and later
+
+    ## Constants of the model
+
+    - linkMicros = 45 us (calibration.json rtt\\_us.sameAz, half of avg)
 
     ## dpemu's own speed (measured; no part of the result)
 

@@ -79,18 +79,18 @@ describe('the whole report', () => {
         entered: connections whose first packet met the dataplane on this node
         source ports: most in use at once for masquerading to one destination
 
-      Constants of the model
-        linkMicros = 45 us (calibration.json rtt_us.sameAz, half of avg)
+      Warnings (1)
+        web.yaml, document 2, spec.clientIP: spec.clientIP is not a field of Service; did you mean
+          spec.sessionAffinityConfig.clientIP? [W_UNKNOWN_FIELD]
 
       Filled in, as a cluster would
         Service default/web: clusterIP 10.96.0.12
 
-      Warnings (1)
-        web.yaml, document 2, spec.clientIP: spec.clientIP is not a field of Service; did you mean
-          spec.sessionAffinityConfig.clientIP?
-
       Emulated
         Kubernetes 1.31 to 1.35, Linux 6.18, CoreDNS 1.14.7, ingress-nginx 1.12 and later
+
+      Constants of the model
+        linkMicros = 45 us (calibration.json rtt_us.sameAz, half of avg)
 
       dpemu's own speed (measured; no part of the result)
         packets emulated: 229 k/s for 210 ms (2 workers, 16 shards)
@@ -123,6 +123,54 @@ describe('the whole report', () => {
     const coloured = renderText(report(), [], { color: true })
     expect(coloured).toContain('\u001b[')
     expect(stripVTControlCharacters(coloured)).toBe(text)
+  })
+
+  test.each([60, 72, 80, 100])('fits in a terminal of %i columns', (width) => {
+    const many = [clusterRun(), localRun(), clusterRun({ proxyMode: 'ipvs' }), localRun({ proxyMode: 'ipvs' })]
+    for (const runs of [many, many.slice(0, 2), many.slice(0, 1)]) {
+      const long = runs.map((run) => ({
+        ...run,
+        endpoints: run.endpoints.map((one) => ({ ...one, pod: `default/a-rather-long-name-of-a-pod-${one.pod}` })),
+        services: ['first', 'second'].map((name) => ({
+          ...run.services[0]!,
+          service: `shop-of-things/${name}-service:http`,
+        })),
+      }))
+      const text = renderText(report(long), [], { color: false, width })
+      expect(text.split('\n').filter((line) => [...line].length > width)).toEqual([])
+      // Nothing is lost by it: every run has its figure of each row.
+      expect(text.match(/delivered bandwidth/g)!.length).toBeGreaterThan(0)
+      expect(text.match(/1\.60 Mbit\/s/g)).toHaveLength(2 * runs.length)
+    }
+  })
+
+  test('constants come last, whole, and those that nobody set only when asked for', () => {
+    const source = `measured ${'on a machine that has a long name and '.repeat(6)}a kernel`
+    const model = [
+      { name: 'sameZoneNanos', value: 30_000, unit: 'ns', source: 'model.yaml', isSet: true },
+      { name: 'establishedNanos', value: 2600, unit: 'ns', source, isSet: false },
+    ]
+    const short = section(renderText(report(undefined, { model })), 'Constants of the model')
+    expect(short).toEqual([
+      '  sameZoneNanos = 30000 ns (model.yaml)',
+      '  1 more as measured or documented: --constants lists them with their sources',
+    ])
+    const all = renderText(report(undefined, { model }), [], { color: false, constants: true })
+    expect(section(all, 'Constants of the model').join(' ').replace(/\s+/g, ' ')).toContain(source)
+    expect(all.indexOf('Constants of the model')).toBeGreaterThan(all.indexOf('Warnings (1)'))
+  })
+
+  test('runs that came to the same are one column', () => {
+    const text = renderText(report([clusterRun(), clusterRun({ policy: 'local' })], { comparedServices: [] }))
+    expect(section(text, 'Throughput')[0]!.trim()).toBe('Cluster = Local')
+    expect(section(text, 'Throughput')[1]).toMatch(/^ {2}offered connections +100 \/s$/)
+  })
+
+  test('connections a second are of the time in which clients came', () => {
+    const trace = { ...report().trace, durationSeconds: 69.1, arrivalSeconds: 60 }
+    expect(section(renderText(report(undefined, { trace })), 'Throughput').at(-1)).toBe(
+      '  connections: over the 60 s in which they come; packets and bandwidth: over 69.1 s',
+    )
   })
 
   test('the emulator’s own speed stands last and is never called latency', () => {
@@ -214,7 +262,7 @@ describe('sections', () => {
       'Cluster iptables',
       'Local iptables',
     ])
-    const single = renderText(report([clusterRun(), clusterRun({ proxyMode: 'ipvs' })]))
+    const single = renderText(report([clusterRun(), clusterRun({ proxyMode: 'ipvs', crossNodeFraction: 0.4 })]))
     expect(section(single, 'Throughput')[0]!.trim().split(/ {2,}/)).toEqual(['nftables', 'ipvs'])
   })
 
