@@ -74,7 +74,7 @@ describe('help', () => {
 
   test('--version and completion', () => {
     expect(dpemu('--version').stdout).toMatch(
-      /^\d+\.\d+\.\d+\nas Kubernetes 1\.31 to 1\.35, Linux 6\.18, CoreDNS 1\.14\.7, ingress-nginx 1\.12 and later\n$/,
+      /^\d+\.\d+\.\d+\nas Kubernetes 1\.31 to 1\.37, Linux 6\.18, CoreDNS 1\.14\.7, ingress-nginx 1\.12 and later\n$/,
     )
     for (const typed of [['-V'], ['version']]) expect(dpemu(...typed)).toEqual(dpemu('--version'))
   })

@@ -58,6 +58,7 @@ describe('options', () => {
       shards: 16,
       seed: null,
       model: null,
+      kubernetesMinor: null,
     })
   })
 
@@ -71,6 +72,7 @@ describe('options', () => {
       shards: '1',
       seed: '42',
       model: 'm.json',
+      kubeVersion: '1.37',
     }
     await runReplay({ ...NOTHING, ...given }, fakeIo())
     expect(replay.mock.calls[0]![0]).toEqual({
@@ -83,6 +85,7 @@ describe('options', () => {
       shards: 1,
       seed: 42,
       model: 'm.json',
+      kubernetesMinor: 37,
     })
   })
 
