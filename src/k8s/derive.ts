@@ -12,6 +12,7 @@ import type { Cluster, ClusterNode, ClusterPod, ClusterService } from './cluster
 import { controllerSettings, isControllerConfig } from './controller-config.ts'
 import { corefileOf, nodeDnsCorefileOf } from './corefile-parts.ts'
 import { warnOfOtherDataplanes } from './dataplanes.ts'
+import { warnOfUndeclaredPorts } from './declared.ts'
 import { deriveSlices } from './endpoints.ts'
 import { type Inventory, Notes, takeInventory, titleOf } from './inventory.ts'
 import { deriveNodes } from './nodes.ts'
@@ -42,6 +43,12 @@ export function deriveCluster(objects: readonly KubeObject[], previous?: Cluster
   const slices = deriveSlices(inventory, services, plannedPods, nodesByName, notes)
   warnOfUnknownNodes(slices, nodesByName, notes)
   warnOfServiceAddresses(slices, services, notes)
+  warnOfUndeclaredPorts(
+    services,
+    slices,
+    plannedPods.map(({ pod }) => pod),
+    notes,
+  )
   for (const ingress of inventory.ingresses) warnOfMissingBackends(ingress, services, notes)
   const corefile = corefileOf(inventory.configMaps)
   return {
