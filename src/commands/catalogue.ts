@@ -324,6 +324,7 @@ export const COMMANDS: readonly Command[] = [
           model: textOf(args, 'model'),
           workers: textOf(args, 'workers'),
           state: textOf(args, 'state'),
+          columns: listOf(args, 'columns'),
           threshold: listOf(args, 'threshold'),
           output: listOf(args, 'output'),
           constants: isSet(args, 'constants'),

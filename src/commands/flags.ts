@@ -208,7 +208,10 @@ export const CAPACITY_FLAGS: Flags = {
     'vary a number, NAME=FROM..TO:STEP: nodes, replicas.NAMESPACE/WORKLOAD, rate (a factor), connections, seed, a constant of the model, a field of the scenario (traffic[0].arrivals.rate); repeatable',
     { alias: 'P' },
   ),
-  'parameter-list': value('vary anything, NAME=A,B,C: also policy and proxyMode; repeatable', { alias: 'L' }),
+  'parameter-list': value(
+    'vary anything, NAME=A,B,C: also policy, proxyMode and fields of manifests (Service/shop/web:spec.sessionAffinity=None,ClientIP); repeatable',
+    { alias: 'L' },
+  ),
   knee: toggle('search the knee in every cell of the sweep (without a sweep it is always searched)'),
   policy: value('cluster, local or as-is, comma separated (default cluster,local)', {
     values: ['cluster', 'local', 'as-is'],
@@ -218,6 +221,9 @@ export const CAPACITY_FLAGS: Flags = {
   }),
   objective: value(
     'what must hold of a run, such as conntrackFraction < 80%; repeatable (default: drops, latency, conntrack, source ports, CPU of nodes and pods: dropFraction < 0.001, pathLatencyMicros.packet.p99 < 2ms, conntrackFraction < 80%, snatFraction, cpuFraction and podFraction < 95%)',
+  ),
+  columns: value(
+    'figures that tables have beside those of objectives, such as maxOverMean,p99; dpemu help metrics lists them; repeatable',
   ),
   tolerance: value('how far the first failing rate may be above the last that held (default 2%)'),
   connections: value(
