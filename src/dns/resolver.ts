@@ -226,7 +226,7 @@ export function resolveName(
       replies.set(qtype, reply)
       queries.push({ qname, qtype, rcode: reply.rcode, answers: reply.answer.length, unknown: reply.unknown ?? false })
     }
-    const read = isMusl(libc) ? readByMusl(replies) : readByOthers(qname, replies, libc)
+    const read = isMusl(libc) ? readByMusl(replies, libc) : readByOthers(qname, replies, libc)
     last = { qname, replies, ...read }
     if (read.ends) break
   }
@@ -240,11 +240,14 @@ interface ReadReplies {
   readonly ends: boolean
 }
 
-/** Source: musl src/network/lookup_name.c name_from_dns: A before AAAA, the first error decides. */
-function readByMusl(replies: ReadonlyMap<string, DnsReply>): ReadReplies {
+/**
+ * Source: musl src/network/lookup_name.c name_from_dns: A before AAAA, the first error decides; before 1.2.1 what one reply
+ * brought counted, whatever the other said.
+ */
+function readByMusl(replies: ReadonlyMap<string, DnsReply>, libc: Libc): ReadReplies {
   const records = [...replies.values()].flatMap(({ answer }) => answer)
   const failed = [...replies].find(([, { rcode }]) => rcode !== 'NOERROR')
-  if (failed === undefined) return { records, refused: '', ends: true }
+  if (failed === undefined || (libc === 'musl-1.1' && records.length > 0)) return { records, refused: '', ends: true }
   const [qtype, { rcode }] = failed
   const refused =
     records.length === 0 ? '' : `${rcode} for ${qtype}, and musl believes that in spite of the other reply's records`
