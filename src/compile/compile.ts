@@ -9,8 +9,11 @@ import {
   DETECTOR_LOCAL_PODS,
   DETECTOR_NODE_CIDR,
   DETECTOR_NONE,
+  FRONTEND_HOST_PORT,
   FRONTEND_NAMES,
   frontendHash,
+  HOST_PORTS_BRIDGE,
+  HOST_PORTS_ROUTED,
   MODE_IPTABLES,
   MODE_IPVS,
   MODE_NFTABLES,
@@ -44,6 +47,7 @@ import {
   SETTING_EGRESS_MASQUERADE,
   SETTING_FRONTEND_MASK,
   SETTING_GC_INTERVAL_MS,
+  SETTING_HOST_PORTS,
   SETTING_LOCAL_DELIVERY_NANOS,
   SETTING_MASQUERADE_ALL,
   SETTING_MODE,
@@ -64,6 +68,7 @@ import { addressColumns, gatewayText, maskWords } from './addresses.ts'
 import { announcingNodes } from './announcing.ts'
 import { type Frontend, type ProxyService, proxyServices } from './frontends.ts'
 import { cutTimeout, OPEN_END_MS } from './horizon.ts'
+import { hostPortServices, pairsByBridge } from './host-ports.ts'
 import { type IngressTables, ingressColumns, type NodePortTargets, targetEndpoints } from './ingress.ts'
 import { conntrackMax, type ProxyMode, type ProxySettings, proxySettings } from './kube-proxy.ts'
 import type { Model } from './model.ts'
@@ -319,6 +324,30 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
     }
   })
 
+  const hostPorts = hostPortServices(cluster, registry, nodeIndex)
+  for (const { servicePort, nodes, frontends } of hostPorts) {
+    for (const [node, ids] of nodes) {
+      for (const id of ids) {
+        endpoint.node.set(id, node)
+        endpoint.alive.set(id, 1)
+      }
+    }
+    service.flags.set(servicePort, SERVICE_EXTERNAL_LOCAL | SERVICE_USES_LOCAL | SERVICE_HAS_ANY)
+    // Behind all of kube-proxy's rules.
+    service.position.set(servicePort, services.length)
+    service.localStart.set(servicePort, overrides.length / 2)
+    service.localCount.set(servicePort, nodes.length)
+    overrides.push(...nodes.flatMap(([node, ids]) => [node, sets.add(ids)]))
+    for (const { address, port, protocol } of frontends) {
+      const id = registry.frontend(address, port, protocol)
+      if (taken.has(id)) continue
+      taken.add(id)
+      entries.push({ id, frontend: { kind: 'hostPort', address: null, port, protocol }, address })
+      frontend.servicePort.set(id, servicePort)
+      frontend.kind.set(id, FRONTEND_HOST_PORT)
+    }
+  }
+
   // Addresses get their numbers before their columns are made.
   const nodes = nodeColumns(cluster, settings, registry, options.model)
   for (const pod of cluster.pods) for (const address of pod.addresses) registry.address(address)
@@ -333,6 +362,9 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
     table.length / 4 - 1,
     nodes.zones,
   )
+  if (hostPorts.length > 0) {
+    settingWords[SETTING_HOST_PORTS] = pairsByBridge(cluster) ? HOST_PORTS_BRIDGE : HOST_PORTS_ROUTED
+  }
   const servicePorts = registry.servicePorts.length
   const frontends = registry.frontends.length
   const endpoints = registry.endpoints
