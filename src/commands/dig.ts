@@ -14,6 +14,7 @@ import { findPods, isMusl, podResolvConf, type Resolution, type ResolvConf, reso
 import { sendReply, type Transport } from '../dns/wire.ts'
 import { clusterDnsAddress, createDnsServer, type DnsServer } from '../dns/zone.ts'
 import { UserError } from '../errors.ts'
+import { filledIn } from '../explain/derived.ts'
 import { writeOutputNow } from '../files/output.ts'
 import type { Cluster, ClusterPod } from '../k8s/cluster.ts'
 import { deriveCluster } from '../k8s/derive.ts'
@@ -40,6 +41,8 @@ export interface DigOptions {
   readonly tcp?: boolean | undefined
   /** A file of queries, one JSON object a line, or `-`. */
   readonly queries?: string | undefined
+  /** Everything that was filled in, not only what the answer hangs on. */
+  readonly derived?: boolean | undefined
   readonly quiet?: boolean | undefined
   /** `--upstream`, `--resolver`, `--node-resolv-conf`. */
   readonly naming?: NamingOptions | undefined
@@ -111,7 +114,12 @@ export function runDig(options: DigOptions, io: Pick<Io, 'stdout' | 'stderr' | '
   if (toStdout !== undefined || outputs.length === 0) {
     io.stdout(render(outcomes, toStdout?.format ?? (many ? 'ndjson' : 'text'), many, settings, options))
   }
-  if (!many && !options.quiet) io.stderr(hint(outcomes[0]!, settings))
+  if (!options.quiet) {
+    if (!many) io.stderr(hint(outcomes[0]!, settings))
+    const story = render(outcomes, 'text', many, settings, { ...options, short: false })
+    const lines = filledIn(cluster, cluster.derived, story, options.derived === true)
+    if (lines.length > 0) io.stderr(['dpemu: filled in, as a cluster would:', ...lines].join('\n  ').concat('\n'))
+  }
   return 0
 }
 

@@ -5,19 +5,25 @@
  * written before every line has been read and explained.
  */
 import { readFileSync } from 'node:fs'
+import { assumedNetwork } from '../compile/addresses.ts'
+import type { ProxyMode } from '../compile/kube-proxy.ts'
+import { DEFAULT_MODEL } from '../compile/model.ts'
 import { Registry } from '../compile/registry.ts'
 import { UserError, type Warning } from '../errors.ts'
 import { ask, isAnswer, packetOf, register, withAlternatives } from '../explain/ask.ts'
 import { Directory, ExplainContext, type LoadedManifests, loadManifests } from '../explain/context.ts'
+import { filledIn } from '../explain/derived.ts'
 import { explainRequest, explainUrl, Routes, type UrlTarget, urlTarget } from '../explain/http.ts'
 import { failAt, type Line, type PacketLine, parseLines, protocolOf } from '../explain/lines.ts'
 import { resolveSource } from '../explain/names.ts'
 import { explainPacket } from '../explain/packet.ts'
 import { explainStateful, withId } from '../explain/stateful.ts'
-import { renderAnswer } from '../explain/text.ts'
+import { renderAnswer, renderFilledIn } from '../explain/text.ts'
 import type { Answer, Fail } from '../explain/types.ts'
 import { writeOutputNow } from '../files/output.ts'
 import { parseHttpLine } from '../ingress/index.ts'
+import type { Cluster } from '../k8s/cluster.ts'
+import { suggestion } from '../nearest.ts'
 import { usageError } from './arguments.ts'
 import type { Io } from './io.ts'
 import { type NamingOptions, readNaming } from './naming.ts'
@@ -35,6 +41,10 @@ export interface ExplainOptions {
   /** A file of packets, one JSON object a line, or `-`. */
   readonly packets?: string | undefined
   readonly stateful: boolean
+  /** `--proxy-mode`: in place of the mode that the manifests say. */
+  readonly proxyMode?: string | undefined
+  /** Everything that was filled in, not only what the answers hang on. */
+  readonly derived?: boolean | undefined
   readonly output: readonly string[]
   readonly quiet: boolean
   /** `--upstream`, `--resolver`, `--node-resolv-conf`. */
@@ -43,6 +53,8 @@ export interface ExplainOptions {
 
 const FORMATS = ['text', 'json', 'ndjson'] as const
 type Format = (typeof FORMATS)[number]
+
+const PROXY_MODES = ['nftables', 'iptables', 'ipvs'] as const
 
 type Warn = (warning: Warning) => void
 
@@ -62,19 +74,28 @@ export function runExplain(
   const many = options.packets !== undefined
   const lines = options.packets === undefined ? [] : readLines(options.packets, options.stateful, io)
   const naming = readNaming(options.naming ?? {})
-  const loaded = { ...loadManifests(options.manifests, () => io.stdin()), naming }
+  const mode = modeOf(options.proxyMode)
+  const loaded = { ...loadManifests(options.manifests, () => io.stdin()), naming, mode }
   const printer = warningPrinter(io, { update: () => {}, clear: () => {} }, options.quiet)
   for (const warning of loaded.warnings) printer.print(warning)
   const warn: Warn = (warning) => printer.print(warning)
   const answers = many ? explainLines(lines, loaded, options, warn) : [explainOne(loaded, options, warn)]
   printer.finish()
 
-  for (const { format, file } of outputs) if (file !== null) writeOutputNow(file, render(answers, format, many))
+  const told = { many, cluster: loaded.cluster, all: options.derived === true }
+  for (const { format, file } of outputs) if (file !== null) writeOutputNow(file, render(answers, format, told))
   const toStdout = outputs.find((output) => output.file === null)
   if (toStdout !== undefined || outputs.length === 0) {
-    io.stdout(render(answers, toStdout?.format ?? (many ? 'ndjson' : 'text'), many, io.width))
+    io.stdout(render(answers, toStdout?.format ?? (many ? 'ndjson' : 'text'), told, io.width))
   }
   return 0
+}
+
+function modeOf(text: string | undefined): ProxyMode | null {
+  if (text === undefined) return null
+  const known = PROXY_MODES.find((mode) => mode === text)
+  if (known === undefined) throw usageError(`--proxy-mode ${text}: no such mode`, suggestion(text, PROXY_MODES))
+  return known
 }
 
 function checkUsage(options: ExplainOptions): void {
@@ -104,7 +125,7 @@ function isUrl(text: string): boolean {
 function explainOne(loaded: LoadedManifests, options: ExplainOptions, warn: Warn): Answer {
   const fail: Fail = (message, hint) => usageError(message, hint)
   const to = options.to ?? ''
-  const directory = new Directory(loaded.cluster, loaded.naming)
+  const directory = new Directory(loaded.cluster, loaded.naming, loaded.mode)
   if (isUrl(to)) return explainOneUrl(directory, to, options, warn)
   return explainOnePacket(directory, options.from ?? '', to, options, fail, warn)
 }
@@ -157,7 +178,7 @@ function urlAsPacket(line: Line, routes: Routes, directory: Directory): PacketLi
 function explainLines(lines: readonly Line[], loaded: LoadedManifests, options: ExplainOptions, warn: Warn): Answer[] {
   const defaultNode = options.node ?? null
   if (options.stateful) return explainStateful(lines, loaded, defaultNode, warn)
-  const directory = new Directory(loaded.cluster, loaded.naming)
+  const directory = new Directory(loaded.cluster, loaded.naming, loaded.mode)
   const registry = new Registry()
   const routes = new Routes(directory)
   const rows = lines.map((line) => urlAsPacket(line, routes, directory) ?? line)
@@ -190,9 +211,28 @@ function readLines(packets: string, stateful: boolean, io: Pick<Io, 'stdin'>): L
   return parseLines(text, packets, stateful)
 }
 
-function render(answers: readonly Answer[], format: Format, many: boolean, width: number | null = null): string {
-  if (format === 'text') return answers.map((answer) => renderAnswer(answer, width)).join('\n')
-  const documents = answers.map(({ explanation }) => explanation)
+interface Told {
+  readonly many: boolean
+  readonly cluster: Cluster
+  /** With everything that was filled in. */
+  readonly all: boolean
+}
+
+function render(
+  answers: readonly Answer[],
+  format: Format,
+  { many, cluster, all }: Told,
+  width: number | null = null,
+): string {
+  const notes = [...cluster.derived, assumedNetwork(cluster, DEFAULT_MODEL.egressMasquerade)]
+  if (format === 'text') {
+    const stories = answers.map((answer) => {
+      const story = renderAnswer(answer, width)
+      return story + renderFilledIn(all ? [] : filledIn(cluster, notes, story, false), width)
+    })
+    return stories.join('\n') + renderFilledIn(all ? filledIn(cluster, notes, '', true) : [], width)
+  }
+  const documents = answers.map(({ explanation }) => (all ? { ...explanation, derived: notes } : explanation))
   if (format === 'ndjson' || many) return documents.map((row) => `${JSON.stringify(row)}\n`).join('')
   return `${JSON.stringify(documents[0], null, 2)}\n`
 }

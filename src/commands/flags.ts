@@ -39,6 +39,9 @@ const NAMING: Flags = {
 const DISABLE_WARNING = value(
   'warnings that are not wanted, by the code behind them: CODE or CODE:TEXT (only those with this text in them), comma separated; repeatable. DPEMU_DISABLE_WARNING does so for good',
 )
+const DERIVED = toggle(
+  'everything that the manifests left out and that was filled in, not only what the answer hangs on',
+)
 const CONSTANTS = toggle('list all constants of the model with their sources, not only those that --model sets')
 const QUIET = toggle('no progress and no warnings on standard error', { alias: 'q' })
 
@@ -91,6 +94,8 @@ export const EXPLAIN_FLAGS: Flags = {
   ...NAMING,
   packets: value('one packet a line as JSON: a file or -'),
   stateful: toggle('keep the dataplane between the lines of --packets'),
+  'proxy-mode': value('nftables, iptables or ipvs (default: as the manifests say, else nftables)'),
+  derived: DERIVED,
   output: value('text, json or ndjson, or FORMAT=FILE; repeatable (default text; ndjson with --packets)', {
     alias: 'o',
   }),
@@ -105,6 +110,7 @@ export const DIG_FLAGS: Flags = {
   short: toggle('only the data of the answers'),
   tcp: toggle('ask over TCP: no truncation'),
   bufsize: value("the client's EDNS0 buffer in bytes"),
+  derived: DERIVED,
   queries: value('one query a line as JSON, with its own "upstream" if need be: a file or -'),
   output: value('text, json or ndjson, or FORMAT=FILE; repeatable (default text; ndjson with --queries)', {
     alias: 'o',

@@ -20,7 +20,7 @@ import {
   ADDRESS_POD,
   ADDRESS_POD_RANGE,
 } from '../../native-free-core/index.ts'
-import type { Cluster } from '../k8s/cluster.ts'
+import type { Cluster, DerivedNote } from '../k8s/cluster.ts'
 import { type Cidr, ipFromBigInt, parseCidr } from '../k8s/ip.ts'
 import type { ProxyService } from './frontends.ts'
 import { nodePortAddressesOf, type ProxySettings, servesLocalhost } from './kube-proxy.ts'
@@ -174,6 +174,21 @@ export function addressColumns(
     }
   }
   return { flags, node, detectNode }
+}
+
+/**
+ * What is taken of the network between pods, which no manifest says: their range, and a plugin that masquerades what leaves it.
+ *
+ * @param egressMasquerade  the model's constant of that name
+ */
+export function assumedNetwork(cluster: Cluster, egressMasquerade: number): DerivedNote {
+  const ranges = [...cluster.clusterCidrs, ...commonPodRanges(cluster)]
+  const range = ranges.length === 0 ? 'no pod range is known' : `pod range ${ranges.join(' and ')}`
+  const plugin =
+    egressMasquerade !== 0
+      ? 'a network plugin that masquerades what pods send out of it, as flannel and kindnet do'
+      : 'a network plugin that masquerades nothing (egressMasquerade: 0)'
+  return { object: 'Network', what: `${range}, ${plugin}` }
 }
 
 /** podCIDRs outside the cluster CIDRs, where someone wrote such. */

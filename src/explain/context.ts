@@ -1,13 +1,14 @@
 /**
  * What a packet is explained against: a cluster, the rules that `replay` would run on it, and the objects behind the rules.
  *
- * The rules are compiled by the same code as for a replay, unchanged manifests and the manifests' own proxy mode. Every
+ * The rules are compiled by the same code as for a replay, unchanged manifests and, but for `--proxy-mode`, their own mode. Every
  * address that will be asked about must be in the registry before, because what an address counts as is worked out there.
  * Cost: one compile; per service port asked about, one pass over its EndpointSlices.
  */
 import { type RuleColumns, SETTING_NODES } from '../../native-free-core/index.ts'
 import { type Compiled, compileRules, type Destination } from '../compile/compile.ts'
 import type { ProxyService } from '../compile/frontends.ts'
+import type { ProxyMode } from '../compile/kube-proxy.ts'
 import { DEFAULT_MODEL } from '../compile/model.ts'
 import type { Registry } from '../compile/registry.ts'
 import { endpointsOfPort, type ProxyEndpoint } from '../compile/usable.ts'
@@ -36,6 +37,7 @@ export interface LoadedManifests {
   readonly cluster: Cluster
   readonly warnings: readonly Warning[]
   readonly naming?: DirectoryNaming
+  readonly mode?: ProxyMode | null
 }
 
 /** @throws UserError  for manifests that cannot be used */
@@ -54,10 +56,13 @@ export class Directory {
   private readonly owners = new Map<string, ClusterNode>()
   private readonly clusterIps = new Map<string, ClusterService>()
   readonly naming: DirectoryNaming
+  /** In place of the mode that the manifests say; null leaves it. */
+  readonly mode: ProxyMode | null
   private server: DnsServer | null = null
 
-  constructor(cluster: Cluster, naming: DirectoryNaming = {}) {
+  constructor(cluster: Cluster, naming: DirectoryNaming = {}, mode: ProxyMode | null = null) {
     this.cluster = cluster
+    this.mode = mode
     this.naming = naming
     this.nodes = new Map(cluster.nodes.map((node) => [node.name, node]))
     this.services = new Map(cluster.services.map((service) => [`${service.namespace}/${service.name}`, service]))
@@ -118,7 +123,7 @@ export class ExplainContext {
     this.registry = registry
     this.compiled = compileRules(directory.cluster, registry, {
       policy: null,
-      mode: null,
+      mode: directory.mode,
       model: DEFAULT_MODEL,
       destinations,
       clientMap: new Int32Array(0),

@@ -52,7 +52,7 @@ export function explainStateful(
   warn: (warning: Warning) => void,
 ): Answer[] {
   const registry = new Registry()
-  const first = new Directory(loaded.cluster, loaded.naming)
+  const first = new Directory(loaded.cluster, loaded.naming, loaded.mode)
   const prepared = prepare(lines, loaded, first, defaultNode, registry, warn)
   const run = new StatefulRun(prepared, first, registry, warn)
   return run.answers()
@@ -74,7 +74,7 @@ function prepare(
     if (line.kind === 'change') {
       const changed = applyChange(objects, line.change, line.where)
       objects = changed.objects
-      directory = new Directory(deriveCluster(objects, directory.cluster), loaded.naming)
+      directory = new Directory(deriveCluster(objects, directory.cluster), loaded.naming, loaded.mode)
       for (const warning of [...changed.warnings, ...directory.cluster.warnings]) warn(warning)
       return { kind: 'change', timeSeconds, directory }
     }

@@ -25,6 +25,13 @@ export function renderAnswer({ title, conclusion, explanation }: Answer, width: 
   ].join('\n')
 }
 
+/** What the manifests left out, below the verdict; '' where that is nothing. */
+export function renderFilledIn(lines: readonly string[], width: number | null = null): string {
+  if (lines.length === 0) return ''
+  const most = Math.min(MOST_WIDTH, width ?? MOST_WIDTH)
+  return `${['', 'filled in, as a cluster would:', ...lines.flatMap((line) => wrap('  ', line, most))].join('\n')}\n`
+}
+
 /** Under the name of each place the steps that were taken there. */
 function renderSteps(steps: readonly Step[], most: number): string[] {
   const digits = String(steps.length).length

@@ -6,6 +6,7 @@
  */
 import { cpus } from 'node:os'
 import { HOP_BYTES, KEEPALIVE } from '../../native-free-core/index.ts'
+import { assumedNetwork } from '../compile/addresses.ts'
 import { describeModel } from '../compile/model.ts'
 import { EMULATES } from '../emulates.ts'
 import { UserError, type Warning } from '../errors.ts'
@@ -113,7 +114,9 @@ async function replayOn(
     comparedServices: [...plan.comparedServices],
     runs,
     model: describeModel(plan.model, options.model),
-    derived: plan.cluster.derived.map(({ object, what }) => ({ object, what })),
+    derived: [...plan.cluster.derived, assumedNetwork(plan.cluster, plan.model.egressMasquerade)].map(
+      ({ object, what }) => ({ object, what }),
+    ),
     warnings: [...plan.warnings, ...late],
     changes: trace.header.changes.map(({ timeSeconds }) => timeSeconds),
     emulates: { ...EMULATES },
