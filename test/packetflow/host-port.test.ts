@@ -244,7 +244,7 @@ apiVersion: v1
 kind: Endpoints
 metadata: { name: edge, namespace: default }
 subsets: [{ addresses: [{ ip: 192.168.5.1 }], ports: [{ port: 80 }] }]`
-    const lines = [{ id: 'a', time: 1, from: '10.244.2.9:40000', to: '10.96.0.10:80' }]
+    const lines = [{ id: 'a', time: 1, from: '10.244.2.9:40000', to: '10.96.0.10:80', node: 'n2' }]
     const answers = stateful(load(manifests).objects as never, lines)
     expect(answers.get('a')?.explanation).toMatchObject({ verdict: 'dnat', chosen: '10.244.1.5:8080' })
   })
@@ -253,7 +253,7 @@ subsets: [{ addresses: [{ ip: 192.168.5.1 }], ports: [{ port: 80 }] }]`
 test('a sequence: the connection stays with its pod, and the next packet meets its entry', () => {
   const answers = stateful(load(ENVOY).objects as never, [
     { id: 'syn', time: 1, from: '198.18.0.7:40000', to: '192.168.5.1:80', node: 'n1' },
-    { id: 'next', time: 2, from: '198.18.0.7:40000', to: '192.168.5.1:80', flags: ['ACK'], node: 'n1' },
+    { id: 'next', time: 2, from: '198.18.0.7:40000', to: '192.168.5.1:80', flags: 'ACK', node: 'n1' },
   ])
   expect(answers.get('syn')?.explanation).toMatchObject({
     frontend: 'hostPort',
