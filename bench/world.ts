@@ -113,6 +113,7 @@ function createCluster(nodes: number): Cluster {
     namespaces: ['bench'],
     ingresses: [],
     ingressClasses: [],
+    kubernetesMinor: null,
     ingressConfigs: [],
     serviceCidrs: ['10.96.0.0/12'],
     serviceCidrsWritten: true,

@@ -221,9 +221,11 @@ export const SETTING_COST_FIRST_MEAN = 24
 export const SETTING_COLD_SCAN_PERMILLE = 25
 /** 1: a request's CPU time in its pod is exponential, 0: constant. */
 export const SETTING_SERVICE_EXPONENTIAL = 26
+/** 1: UDP entries of a Service that has no serving endpoint are deleted after a change as well. */
+export const SETTING_CLEANS_EMPTY = 27
 /** 0: no pod has a host port; else whom portmap masquerades beside loopback: `HOST_PORTS_*`. */
-export const SETTING_HOST_PORTS = 27
-export const SETTING_COUNT = 28
+export const SETTING_HOST_PORTS = 28
+export const SETTING_COUNT = 29
 
 /** Pods of the node, which hang on one bridge; or a pod alone that reaches itself. */
 export const HOST_PORTS_BRIDGE = 1

@@ -71,6 +71,7 @@ import {
   FRONTEND_HEALTH_CHECK,
   nodePortAddress,
   type RuleColumns,
+  SETTING_CLEANS_EMPTY,
   SETTING_RANDOM_FULLY,
   SETTING_UNACKNOWLEDGED_MS,
 } from './ruleset.ts'
@@ -357,7 +358,7 @@ export class Tracker {
 
   /**
    * What kube-proxy deletes after a change: UDP entries that were made for a UDP Service and lead to something that is no
-   * serving endpoint of it. A Service without any serving endpoint is left alone, TCP and SCTP always are.
+   * serving endpoint of it. A Service without any serving endpoint is left alone by some releases, TCP and SCTP always are.
    * Source: pkg/proxy/conntrack/cleanup.go.
    */
   cleanStaleUdp(shard: number): void {
@@ -376,7 +377,7 @@ export class Tracker {
       const set = rules.servingSet[rules.frontendServicePort[frontend]]
       const start = rules.setStart[set]
       const count = rules.setCount[set]
-      if (count === 0) return
+      if (count === 0 && rules.settings[SETTING_CLEANS_EMPTY] === 0) return
       const backend = entries[base + ENTRY_REPLY_SOURCE]
       const backendPort = entries[base + ENTRY_REPLY_PORTS] >>> 16
       for (let i = start; i < start + count; i++) {

@@ -23,6 +23,7 @@ import type { Answer, Fail } from '../explain/types.ts'
 import { writeOutputNow } from '../files/output.ts'
 import { parseHttpLine } from '../ingress/index.ts'
 import type { Cluster } from '../k8s/cluster.ts'
+import { parseKubernetesVersion, withVersion } from '../kubernetes-version.ts'
 import { suggestion } from '../nearest.ts'
 import { usageError } from './arguments.ts'
 import type { Io } from './io.ts'
@@ -38,6 +39,7 @@ export interface ExplainOptions {
   readonly to?: string | undefined
   readonly protocol?: string | undefined
   readonly node?: string | undefined
+  readonly kubeVersion?: string | undefined
   /** A file of packets, one JSON object a line, or `-`. */
   readonly packets?: string | undefined
   readonly stateful: boolean
@@ -74,8 +76,10 @@ export function runExplain(
   const many = options.packets !== undefined
   const lines = options.packets === undefined ? [] : readLines(options.packets, options.stateful, io)
   const naming = readNaming(options.naming ?? {})
+  const minor = options.kubeVersion === undefined ? null : parseKubernetesVersion(options.kubeVersion)
   const mode = modeOf(options.proxyMode)
-  const loaded = { ...loadManifests(options.manifests, () => io.stdin()), naming, mode }
+  const manifests = loadManifests(options.manifests, () => io.stdin())
+  const loaded = { ...manifests, cluster: withVersion(manifests.cluster, minor), naming, mode }
   const printer = warningPrinter(io, { update: () => {}, clear: () => {} }, options.quiet)
   for (const warning of loaded.warnings) printer.print(warning)
   const warn: Warn = (warning) => printer.print(warning)
@@ -153,7 +157,7 @@ function explainOneUrl(directory: Directory, url: string, options: ExplainOption
   const source = options.from === undefined ? null : resolveSource(options.from, directory, fail)
   const routes = new Routes(directory)
   const request = parseHttpLine({ id: '', url, from: source?.addresses[0] ?? '' })
-  const target = urlTarget(routes, url, source?.pod?.namespace ?? 'default')
+  const target = urlTarget(routes, url, source?.pod ?? null)
   if (target !== null && options.from === undefined) {
     throw usageError(`${url} is an address of the cluster's own: who asks?`, 'say it with --from')
   }
@@ -167,8 +171,8 @@ function explainOneUrl(directory: Directory, url: string, options: ExplainOption
 /** A line with a URL of the cluster's own, as the packet that it is; null for a request that an Ingress decides. */
 function urlAsPacket(line: Line, routes: Routes, directory: Directory): PacketLine | null {
   if (line.kind !== 'http' || line.request.from === '') return null
-  const { namespace } = resolveSource(line.request.from, directory, failAt(line.where)).pod ?? { namespace: 'default' }
-  const target: UrlTarget | null = urlTarget(routes, line.url, namespace)
+  const { pod } = resolveSource(line.request.from, directory, failAt(line.where))
+  const target: UrlTarget | null = urlTarget(routes, line.url, pod)
   if (target === null || target.proxy !== null) return null
   const { where, id, timeSeconds, request } = line
   const shape = { protocol: null, node: null, flags: null, isReply: false }

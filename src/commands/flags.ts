@@ -51,6 +51,9 @@ export const REPLAY_FLAGS: Flags = {
     'externalTrafficPolicy to replay under: cluster, local or as-is, comma separated (default cluster,local)',
   ),
   'proxy-mode': value('nftables, iptables or ipvs, comma separated (default: as the manifests say, else nftables)'),
+  'kube-version': value(
+    "the release of Kubernetes, where answers differ: 1.31 to 1.37 (default: the nodes' kubelets', else 1.35)",
+  ),
   'ingress-path': value(
     'ways of HTTP requests to backends side by side: instance, ip (a cloud load balancer to node ports or pods) and proxy (in the cluster), comma separated (default: as each Ingress has it)',
   ),
@@ -90,6 +93,9 @@ export const EXPLAIN_FLAGS: Flags = {
   protocol: value('tcp, udp or sctp (default tcp)'),
   node: value(
     'the node where kube-proxy sees it (default: the one that has the source, else as the load balancer chooses)',
+  ),
+  'kube-version': value(
+    "the release of Kubernetes, where answers differ: 1.31 to 1.37 (default: the nodes' kubelets', else 1.35)",
   ),
   ...NAMING,
   packets: value('one packet a line as JSON: a file or -'),

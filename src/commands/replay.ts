@@ -7,6 +7,7 @@
 import { availableParallelism } from 'node:os'
 import { writeOutput } from '../files/output.ts'
 import { INGRESS_PATHS } from '../ingress-path.ts'
+import { parseKubernetesVersion } from '../kubernetes-version.ts'
 import type { replay as Replay } from '../replay/replay.ts'
 import type { ReplayFormat } from '../report/render.ts'
 import { evaluateThresholds, parseThreshold } from '../report/threshold.ts'
@@ -39,6 +40,7 @@ export interface ReplayCommandOptions {
   readonly manifests: readonly string[]
   readonly policy: readonly string[]
   readonly proxyMode: readonly string[]
+  readonly kubeVersion?: string | undefined
   readonly ingressPath: readonly string[]
   readonly workers?: string | undefined
   readonly shards?: string | undefined
@@ -169,6 +171,7 @@ function replayOptions(options: ReplayCommandOptions): Settings {
     manifests: [...options.manifests],
     policies: policies.length === 0 ? ['cluster', 'local'] : policies,
     proxyModes: commaList('--proxy-mode', options.proxyMode, PROXY_MODES),
+    kubernetesMinor: options.kubeVersion === undefined ? null : parseKubernetesVersion(options.kubeVersion),
     ingressPaths: commaList('--ingress-path', options.ingressPath, INGRESS_PATHS),
     workers:
       options.workers === undefined ? null : wholeNumber('--workers', options.workers, { min: 1, max: MOST_WORKERS }),

@@ -31,6 +31,7 @@ import {
   SERVICE_USES_CLUSTER,
   SERVICE_USES_LOCAL,
   SETTING_BALANCER_NANOS,
+  SETTING_CLEANS_EMPTY,
   SETTING_CLIENT_NANOS,
   SETTING_COLD_SCAN_PERMILLE,
   SETTING_COST_ESTABLISHED,
@@ -64,6 +65,7 @@ import type { Warning } from '../errors.ts'
 import type { Cluster, ClusterNode } from '../k8s/cluster.ts'
 import { ipFamily, parseCidr } from '../k8s/ip.ts'
 import type { EndpointSlice, TrafficPolicy } from '../k8s/types.ts'
+import { cleansEmptyServices, emulatedMinor } from '../kubernetes-version.ts'
 import { addressColumns, gatewayText, maskWords } from './addresses.ts'
 import { announcingNodes } from './announcing.ts'
 import { type Frontend, type ProxyService, proxyServices } from './frontends.ts'
@@ -574,6 +576,7 @@ function settingColumn(
   words[SETTING_LOCAL_DELIVERY_NANOS] = model.podDeliveryNanos
   words[SETTING_RULE_COUNT] = ruleCount
   words[SETTING_SERVICE_EXPONENTIAL] = model.podRequestExponential
+  words[SETTING_CLEANS_EMPTY] = cleansEmptyServices(emulatedMinor(cluster.kubernetesMinor)) ? 1 : 0
   return words
 }
 

@@ -9,6 +9,7 @@ import type { Warning } from '../errors.ts'
 import type { Cluster, ClusterNode } from '../k8s/cluster.ts'
 import { type Cidr, cidrContains, ipFamily, parseCidr } from '../k8s/ip.ts'
 import type { KubeProxyConfiguration } from '../k8s/types.ts'
+import { emulatedMinor, prefersSameTopology } from '../kubernetes-version.ts'
 
 export type ProxyMode = 'nftables' | 'iptables' | 'ipvs'
 export type Detector = 'none' | 'ClusterCIDR' | 'NodeCIDR' | 'LocalPods'
@@ -113,7 +114,9 @@ export function proxySettings(cluster: Cluster, mode: ProxyMode | null, warnings
     localhostNodePorts: config?.iptables?.localhostNodePorts ?? true,
     nodePortAddresses: config?.nodePortAddresses?.length ? config.nodePortAddresses : null,
     scheduler: SCHEDULERS[scheduler] ?? 'rr',
-    sameNodeTopology: config?.featureGates?.['PreferSameTrafficDistribution'] ?? true,
+    sameNodeTopology:
+      config?.featureGates?.['PreferSameTrafficDistribution'] ??
+      prefersSameTopology(emulatedMinor(cluster.kubernetesMinor)),
     conntrackMaxPerCore: config?.conntrack?.maxPerCore ?? 32_768,
     conntrackMin: config?.conntrack?.min ?? 131_072,
     tcpEstablishedSeconds: seconds(config?.conntrack?.tcpEstablishedTimeout, 86_400, warnings),

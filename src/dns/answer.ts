@@ -13,7 +13,7 @@ import ipaddr from 'ipaddr.js'
 import { backendsOf, type Context, nameServers } from './backends.ts'
 import type { AclRule, ServerBlock } from './corefile.ts'
 import { hostsReply } from './hosts.ts'
-import { absolute, addressOfReverse, below, isWithin, longestZone, lower, nameFault } from './names.ts'
+import { absolute, addressOfReverse, below, isWithin, longestZone, lower, nameFault, parseAddress } from './names.ts'
 import {
   type DnsRecord,
   type DnsReply,
@@ -163,14 +163,25 @@ function answerFrom(chain: Chain, block: ServerBlock, qname: string, qtype: stri
 }
 
 /**
- * What no plugin takes is SERVFAIL. Where the whole Corefile has no forward and it was said all the same what a resolver
+ * What no plugin takes is SERVFAIL; what is forwarded to the cluster's own DNS address comes back as a question of its own. Where the whole Corefile has no forward and it was said all the same what a resolver
  * outside knows, that resolver is asked: a test's Corefile is often cut down to the plugin it is about.
  */
-function forwardReply({ server, upstream }: Chain, block: ServerBlock, qname: string, qtype: string): DnsReply {
+function forwardReply(chain: Chain, block: ServerBlock, qname: string, qtype: string): DnsReply {
+  const { server, upstream } = chain
   const name = lower(qname)
-  const taken = block.forwards.some(({ zone, except }) => isWithin(zone, name) && longestZone(except, name) === null)
+  // The first one that fits takes the question, whatever comes of it.
+  const taker = block.forwards.find(({ zone, except }) => isWithin(zone, name) && longestZone(except, name) === null)
+  if (taker?.to.every((to) => server.addresses.has(hostOfServer(to))))
+    return reply({ ...chain, depth: chain.depth + 1 }, qname, qtype)
+  const taken = taker !== undefined
   const standsIn = upstream.silent !== true && server.corefile.blocks.every(({ forwards }) => forwards.length === 0)
   return taken || standsIn || block.answersElsewhere ? upstreamReply(upstream, qname, qtype) : emptyReply('SERVFAIL')
+}
+
+/** The address in `dns://10.96.0.10:53`. */
+function hostOfServer(to: string): string {
+  const host = to.replace(/^[a-z]+:\/\//i, '')
+  return parseAddress(host)?.text ?? host.replace(/^\[(.*)\](:\d+)?$/, '$1').replace(/:\d+$/, '')
 }
 
 /** The first rule that fits; without the client's address one with `net` does not. A dropped question has no reply at all. */

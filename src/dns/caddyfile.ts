@@ -40,7 +40,8 @@ export function corefileError(line: number, message: string, hint = ''): UserErr
 }
 
 /**
- * The server blocks of a Corefile, in order, snippets expanded. `import` of a file stays as a directive.
+ * The server blocks of a Corefile, in order, snippets expanded. `import` of a file stays as a directive; beside the blocks it is one
+ * without keys.
  *
  * Errors: UserError E_COREFILE with the line, for braces and quotes that do not match and blocks without a key.
  */
@@ -64,6 +65,11 @@ export function parseCaddyfile(text: string): SyntaxBlock[] {
     }
     if (keys.length === 0) throw corefileError(first.line, 'a server block has no zone before its {', 'write `.:53 {`')
     const braced = at < tokens.length && isBrace(tokens[at]!, '{')
+    if (!braced && first.text === 'import' && !first.quoted) {
+      const args = keys.slice(1)
+      blocks.push({ keys: [], line: first.line, directives: [{ name: 'import', args, line: first.line, body: [] }] })
+      continue
+    }
     if (!braced && blocks.length > 0) {
       throw corefileError(first.line, `${keys[0]} is no server block: { is missing`, 'end the line with {')
     }

@@ -160,7 +160,12 @@ export function kubeadmCorefile(clusterDomain: string): string {
  */
 export function parseCorefile(text: string | null, clusterDomain: string): Corefile {
   const warnings: Warning[] = []
-  const blocks = parseCaddyfile(text ?? kubeadmCorefile(clusterDomain)).map((block) => readBlock(block, warnings))
+  const written = parseCaddyfile(text ?? kubeadmCorefile(clusterDomain))
+  for (const { keys, directives } of written) {
+    if (keys.length > 0) continue
+    for (const directive of directives) warnings.push(notModelled(directive, `import ${directive.args.join(' ')}`))
+  }
+  const blocks = written.filter(({ keys }) => keys.length > 0).map((block) => readBlock(block, warnings))
   if (blocks.length === 0) {
     throw new UserError('E_COREFILE', 'the Corefile has no server block', {
       where: COREFILE_WHERE,

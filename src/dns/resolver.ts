@@ -10,7 +10,7 @@
 import type { Cluster, ClusterPod } from '../k8s/cluster.ts'
 import { answerOutside, answerQuery } from './answer.ts'
 import { absolute, lower, parseAddress } from './names.ts'
-import type { DnsReply, Rcode, Upstream } from './records.ts'
+import type { DnsRecord, DnsReply, Rcode, Upstream } from './records.ts'
 import { clusterDnsAddress, type DnsServer, dnsServices } from './zone.ts'
 
 export interface ResolvConf {
@@ -93,8 +93,18 @@ export function podResolvConf(cluster: Cluster, pod: ClusterPod, node: NodeResol
     searches: fitSearches([...new Set(searches.map((search) => (search === '.' ? '.' : search.replace(/\.$/, ''))))]),
     options: [...options].map(([name, value]) => (value === '' ? name : `${name}:${value}`)),
     ndots: Number.isInteger(ndots) && ndots >= 0 ? Math.min(ndots, MAX_NDOTS) : DEFAULT_NDOTS,
-    asksCluster: dnsAddresses.has(first),
+    asksCluster: dnsAddresses.has(first) || (LINK_LOCAL.test(first) && hasNodeLocalCache(cluster)),
   }
+}
+
+/** Where node-local DNS caches listen; a cloud's own resolver may as well. */
+const LINK_LOCAL = /^(169\.254\.|fe80:|fd00:ec2:)/
+
+/** A cache on each node that answers cluster names as CoreDNS does. */
+function hasNodeLocalCache({ pods }: Cluster): boolean {
+  return pods.some(({ labels }) =>
+    /^node-?local-?dns$/.test(labels['k8s-app'] ?? labels['app.kubernetes.io/name'] ?? ''),
+  )
 }
 
 function splitOption(option: string): [name: string, value: string] {
@@ -124,7 +134,8 @@ export function isMusl(libc: Libc): boolean {
  * The absolute names a C library tries for `name`, in order, until one answers.
  *
  * glibc and Go: from `ndots` dots on, the name as it stands comes first and the search list after it; below, it comes last. musl
- * never searches from `ndots` dots on. A final dot means as it stands, only.
+ * never searches from `ndots` dots on. A final dot means as it stands, only. A `.` in the list makes a name with two dots at its end of
+ * it for musl, which cannot be asked: before 1.2.4 the look-up ends there, later the entry is passed over.
  */
 export function searchSequence(
   name: string,
@@ -134,7 +145,14 @@ export function searchSequence(
   const whole = absolute(name)
   if (name === '' || whole === name) return [whole]
   const dots = name.split('.').length - 1
-  const searched = conf.searches.map((search) => (search === '.' ? whole : `${name}.${absolute(search)}`))
+  const below = (searches: readonly string[]): string[] =>
+    searches.map((search) => (search === '.' ? whole : `${name}.${absolute(search)}`))
+  if (isMusl(libc) && dots < conf.ndots) {
+    const dot = conf.searches.indexOf('.')
+    if (dot >= 0 && libc === 'musl-1.1') return [...new Set(below(conf.searches.slice(0, dot)))]
+    return [...new Set([...below(conf.searches.filter((search) => search !== '.')), whole])]
+  }
+  const searched = below(conf.searches)
   if (dots < conf.ndots) return [...new Set([...searched, whole])]
   return isMusl(libc) ? [whole] : [...new Set([whole, ...searched])]
 }
@@ -155,6 +173,10 @@ export interface Resolution {
   readonly qname: string
   /** By record type, the replies of the last try. */
   readonly replies: ReadonlyMap<string, DnsReply>
+  /** Of those the records that the C library takes: none where it gives up or goes on. */
+  readonly records: readonly DnsRecord[]
+  /** Why it takes none of the records that came; '' where it takes them, or none came. */
+  readonly refused: string
 }
 
 export interface ResolveOptions {
@@ -167,7 +189,9 @@ export interface ResolveOptions {
 /**
  * Walks the search list with questions of the types given (`['A', 'AAAA']` as getaddrinfo asks), until a try brings records.
  *
- * glibc goes on after NXDOMAIN, after a reply without records and after SERVFAIL; musl stops at anything but NXDOMAIN.
+ * glibc goes on after NXDOMAIN, after a reply without records and after SERVFAIL; musl stops at anything but NXDOMAIN, and believes the
+ * first reply that says NXDOMAIN, even where the other one holds addresses. glibc takes addresses of the name asked for and of
+ * its aliases alone; musl and Go look at no owner.
  */
 export function resolveName(
   server: DnsServer,
@@ -178,7 +202,20 @@ export function resolveName(
 ): Resolution {
   const queries: ResolverQuery[] = []
   const { upstream, libc = 'glibc', client = '' } = options
-  let last: { qname: string; replies: Map<string, DnsReply> } = { qname: absolute(name), replies: new Map() }
+  const none: DnsReply = {
+    rcode: 'NXDOMAIN',
+    authoritative: false,
+    truncated: false,
+    answer: [],
+    authority: [],
+    additional: [],
+  }
+  let last: Omit<Resolution, 'queries'> = {
+    qname: absolute(name),
+    replies: new Map(qtypes.map((qtype) => [qtype, none])),
+    records: [],
+    refused: '',
+  }
   for (const qname of searchSequence(name, conf, libc)) {
     const replies = new Map<string, DnsReply>()
     for (const qtype of qtypes) {
@@ -187,12 +224,52 @@ export function resolveName(
       replies.set(qtype, reply)
       queries.push({ qname, qtype, rcode: reply.rcode, answers: reply.answer.length, unknown: reply.unknown ?? false })
     }
-    last = { qname, replies }
-    const outcomes = [...replies.values()]
-    if (outcomes.some((reply) => reply.answer.length > 0)) break
-    if (isMusl(libc) && outcomes.some((reply) => reply.rcode !== 'NXDOMAIN')) break
+    const read = isMusl(libc) ? readByMusl(replies) : readByOthers(qname, replies, libc)
+    last = { qname, replies, ...read }
+    if (read.ends) break
   }
   return { queries, ...last }
+}
+
+interface ReadReplies {
+  readonly records: readonly DnsRecord[]
+  readonly refused: string
+  /** The search list is not walked on. */
+  readonly ends: boolean
+}
+
+/** Source: musl src/network/lookup_name.c name_from_dns: A before AAAA, the first error decides. */
+function readByMusl(replies: ReadonlyMap<string, DnsReply>): ReadReplies {
+  const records = [...replies.values()].flatMap(({ answer }) => answer)
+  const failed = [...replies].find(([, { rcode }]) => rcode !== 'NOERROR')
+  if (failed === undefined) return { records, refused: '', ends: true }
+  const [qtype, { rcode }] = failed
+  const refused =
+    records.length === 0 ? '' : `${rcode} for ${qtype}, and musl believes that in spite of the other reply's records`
+  return { records: [], refused, ends: rcode !== 'NXDOMAIN' }
+}
+
+/** Source: glibc resolv/nss_dns/dns-host.c getanswer_r and its successors; Go net/dnsclient_unix.go goLookupIPCNAMEOrder. */
+function readByOthers(qname: string, replies: ReadonlyMap<string, DnsReply>, libc: Libc): ReadReplies {
+  const all = [...replies.values()].flatMap(({ answer }) => answer)
+  const records = libc === 'go' ? all : [...replies.values()].flatMap(({ answer }) => ofName(qname, answer))
+  const refused =
+    all.length > records.length && records.length === 0
+      ? `the answer is about ${all[0]!.name.replace(/\.$/, '')}, and glibc takes none about another name than it asked for`
+      : ''
+  return { records, refused, ends: records.length > 0 }
+}
+
+/** Records of the name and of its aliases, which stand before what they lead to. */
+function ofName(qname: string, answer: readonly DnsRecord[]): DnsRecord[] {
+  let owner = lower(qname)
+  const taken: DnsRecord[] = []
+  for (const record of answer) {
+    if (lower(record.name) !== owner) continue
+    taken.push(record)
+    if (record.type === 'CNAME') owner = lower(record.data)
+  }
+  return taken
 }
 
 /** The pods that `--from` may mean: `pod/NAME`, `NAMESPACE/NAME` or `NAME`, of a Pod or of the workload it belongs to. */

@@ -134,6 +134,8 @@ export class ZoneIndex {
 export interface DnsServer {
   readonly index: ZoneIndex
   readonly corefile: Corefile
+  /** Addresses that lead back to this server: its Services'. */
+  readonly addresses: ReadonlySet<string>
   readonly warnings: readonly Warning[]
 }
 
@@ -151,7 +153,8 @@ export function createDnsServer(cluster: Cluster): DnsServer {
     where: `EndpointSlice ${namespaceOf(slice)}/${slice.metadata.name}`,
     message: 'addressType FQDN is not modelled: its endpoints have no DNS records',
   }))
-  return { index: new ZoneIndex(cluster), corefile, warnings: [...corefile.warnings, ...warnings] }
+  const addresses = new Set([clusterDnsAddress(cluster), ...dnsServices(cluster).flatMap((one) => one.clusterIPs)])
+  return { index: new ZoneIndex(cluster), corefile, addresses, warnings: [...corefile.warnings, ...warnings] }
 }
 
 /** The Services through which pods reach the cluster's DNS server: kubeadm's name, and what others call it. */

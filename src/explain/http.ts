@@ -3,6 +3,8 @@
  *
  * `accept` is a request that is answered with 2xx or 3xx, everything else is `reject` with the status as the reason.
  */
+
+import { hostsEntry } from '../dns/hosts-file.ts'
 import {
   compileRoutes,
   type HttpRequest,
@@ -15,7 +17,7 @@ import {
   route,
   wayIn,
 } from '../ingress/index.ts'
-import type { Cluster, ClusterService } from '../k8s/cluster.ts'
+import type { Cluster, ClusterPod, ClusterService } from '../k8s/cluster.ts'
 import { canonicalIp } from '../k8s/ip.ts'
 import type { Ingress, IngressClass } from '../k8s/types.ts'
 import type { Directory } from './context.ts'
@@ -115,20 +117,21 @@ export interface UrlTarget {
 /**
  * A URL that names a Service, a pod or a node goes there, whoever asks and whatever Ingresses say.
  *
- * @param namespace  of the client: where a name of one label is looked for
+ * @param pod  the client: its namespace is where a name of one label is looked for, and its /etc/hosts comes first; null for no pod
  * @returns null for a machine that the cluster does not know: an Ingress's host, most of the time
  */
-export function urlTarget(routes: Routes, url: string, namespace: string): UrlTarget | null {
+export function urlTarget(routes: Routes, url: string, pod: ClusterPod | null): UrlTarget | null {
   const { directory } = routes
   const parts = /^(https?):\/\/(?:[^/?#\\@]*@)?([^/?#\\]*)/i.exec(url)
   if (parts === null) return null
-  const { host, port: written } = splitPort(parts[2]!)
-  const port = written === '' ? (parts[1]!.toLowerCase() === 'https' ? 443 : 80) : Number(written)
-  const address = canonicalIp(host)
-  const to = joinPort(address ?? host, port)
+  const { host, port: portText } = splitPort(parts[2]!)
+  const port = portText === '' ? (parts[1]!.toLowerCase() === 'https' ? 443 : 80) : Number(portText)
+  const written = pod === null ? null : hostsEntry(pod, host, directory.cluster.clusterDomain)
+  const address = canonicalIp(written?.addresses[0] ?? host)
+  const to = joinPort(written === null ? (address ?? host) : host, port)
   const leads = (service: ClusterService | undefined): UrlTarget | null =>
     service === undefined ? null : { to, proxy: isProxy(routes, service) ? service : null }
-  if (address === null) return leads(serviceNamed(host, namespace, directory))
+  if (address === null) return leads(serviceNamed(host, pod?.namespace ?? 'default', directory))
   const service = directory.cluster.services.find(
     (one) =>
       one.clusterIPs.includes(address) ||

@@ -6,6 +6,7 @@
  * flag and a line of a file are reported differently.
  */
 
+import { hostsEntry } from '../dns/hosts-file.ts'
 import { findPods, podResolvConf, type Resolution, type ResolvConf, resolveName } from '../dns/resolver.ts'
 import { clusterDnsAddress } from '../dns/zone.ts'
 import type { ClusterNode, ClusterPod, ClusterService } from '../k8s/cluster.ts'
@@ -308,6 +309,8 @@ function nameTarget(
 ): Target {
   const { pod } = source
   const { naming, cluster } = directory
+  const written = pod === null ? null : hostsTarget(text, host, portText, pod, directory, fail)
+  if (written !== null) return written
   const conf = pod === null ? outsideConf(directory) : podResolvConf(cluster, pod, naming.node ?? undefined)
   const walk = lookUp(host, conf, pod?.addresses[0] ?? '', directory)
   const found = existing(walk, directory)
@@ -322,8 +325,42 @@ function nameTarget(
       : // A name that leads nowhere needs no port.
         { port: named || portText !== '' ? numericPort(portText, text, fail) : 0, protocol: null }
   const read = readResolution(resolution, host, at, pod, directory)
+  const own = source.name.startsWith('node ') && service !== null ? [nodeAsks(source.name)] : []
   const steps = service === null ? read.steps : withUnmapped(read, at, service, port.port, directory)
-  return { text, isName: true, ...port, ...read, steps }
+  return { text, isName: true, ...port, ...read, steps: [...own, ...steps] }
+}
+
+/** A node's own resolv.conf leads to no cluster name; the address is of interest all the same. */
+function nodeAsks(node: string): Step {
+  const detail = `${node} does not ask the cluster's DNS: its own resolvers know no cluster name; what a pod of namespace default is told is followed`
+  return { at: 'client', stage: 'dns', detail }
+}
+
+/** A name that stands in the pod's /etc/hosts is not asked for at all. */
+function hostsTarget(
+  text: string,
+  host: string,
+  portText: string,
+  pod: ClusterPod,
+  directory: Directory,
+  fail: Fail,
+): Target | null {
+  const entry = hostsEntry(pod, host, directory.cluster.clusterDomain)
+  if (entry === null) return null
+  const { addresses, from } = entry
+  const owners = addresses.map((address) => `${address}${ownerOf(address, directory)}`)
+  const detail = `${host} is ${owners.join(', ')} in /etc/hosts (${from}); DNS is not asked`
+  return {
+    text,
+    isName: true,
+    port: numericPort(portText, text, fail),
+    protocol: null,
+    addresses,
+    steps: [{ at: `pod ${podName(pod)}`, stage: 'dns', detail }],
+    headless: false,
+    leadsOutside: false,
+    why: '',
+  }
 }
 
 function withUnmapped(
@@ -367,11 +404,13 @@ function lookUp(name: string, conf: ResolvConf, client: string, directory: Direc
 
 /** The try that brought records, else the first name that exists or is a Service's although it has no address; else null. */
 function existing(resolution: Resolution, directory: Directory): Resolution | null {
-  if ([...resolution.replies.values()].some(({ answer }) => answer.length > 0)) return resolution
+  if (resolution.records.length > 0 || resolution.refused !== '') return resolution
   const dry = resolution.queries.find(
     ({ qname, rcode }) => rcode === 'NOERROR' || serviceNamed(qname, directory) !== null,
   )
-  return dry === undefined ? null : { queries: resolution.queries, qname: dry.qname, replies: new Map() }
+  return dry === undefined
+    ? null
+    : { queries: resolution.queries, qname: dry.qname, replies: new Map(), records: [], refused: '' }
 }
 
 /** Who is no pod asks as a pod of namespace default does. */
@@ -417,7 +456,7 @@ function readResolution(
   pod: ClusterPod | null,
   directory: Directory,
 ): Pick<Target, 'addresses' | 'steps' | 'headless' | 'leadsOutside' | 'why'> {
-  const records = [...resolution.replies.values()].flatMap((reply) => reply.answer)
+  const { records } = resolution
   const addresses = [
     ...new Set(
       records.filter(({ type }) => type === 'A' || type === 'AAAA').map(({ data }) => canonicalIp(data) ?? data),
@@ -432,7 +471,8 @@ function readResolution(
   const why =
     addresses.length > 0 || cnames.length > 0
       ? ''
-      : whyUnresolved(asked, resolution, serviceNamed(resolution.qname, directory), pod, directory)
+      : resolution.refused ||
+        whyUnresolved(asked, resolution, serviceNamed(resolution.qname, directory), pod, directory)
   const found =
     addresses.length === 0
       ? cnames.length > 0

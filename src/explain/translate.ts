@@ -24,6 +24,7 @@ import {
   REASONS,
   SETTING_MASQUERADE_ALL,
 } from '../../native-free-core/index.ts'
+import { declaredInstead } from '../k8s/declared.ts'
 import type { Approach } from './approach.ts'
 import type { ExplainContext } from './context.ts'
 import { joinPort, listed } from './names.ts'
@@ -279,7 +280,25 @@ function deliverStep(scene: Scene, done: Done | null): Step {
       : masqueraded.length < endpoints.length
         ? `sees the client as ${client}, or as ${egressText(scene, masqueraded)} where it is ${masqueraded.every((one) => masqueradeBits(scene, one) === MASQUERADE_HAIRPIN) ? 'the client itself' : 'masqueraded'}`
         : `sees ${seenInstead(done === null ? egressText(scene, endpoints) : seenText(context, done), client)}`
-  return { at, stage: 'deliver', detail: `${sees}${lostText(scene, endpoints, client)}` }
+  return {
+    at,
+    stage: 'deliver',
+    detail: `${sees}${lostText(scene, endpoints, client)}${undeclaredText(scene, endpoints)}`,
+  }
+}
+
+/** Pods that declare ports, and not the one that the packet is for. */
+function undeclaredText({ context, way }: Scene, endpoints: readonly number[]): string {
+  const { registry, rules } = context
+  const protocol = protocolText(way.protocol).toUpperCase()
+  for (const endpoint of endpoints) {
+    const pod = context.directory.podAt(registry.addressText(rules.endpointAddress[endpoint]!))
+    const port = rules.endpointPort[endpoint]!
+    const declared = pod === undefined ? null : declaredInstead(pod, port, protocol)
+    if (declared !== null)
+      return `; no container of ${pod!.namespace}/${pod!.name} declares ${port}/${protocol} (${declared}): where nothing listens the pod refuses it`
+  }
+  return ''
 }
 
 /** Endpoints whose answers do not come back translated, and why; '' where all do. */

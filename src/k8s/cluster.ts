@@ -10,6 +10,7 @@ import type {
   ConfigMap,
   DnsConfig,
   EndpointSlice,
+  HostAlias,
   Ingress,
   IngressClass,
   KubeProxyConfiguration,
@@ -45,6 +46,8 @@ export interface ClusterPod {
   readonly subdomain: string
   readonly dnsPolicy: 'ClusterFirst' | 'ClusterFirstWithHostNet' | 'Default' | 'None'
   readonly dnsConfig: DnsConfig
+  /** Lines of its /etc/hosts, as written. */
+  readonly hostAliases?: readonly HostAlias[]
   readonly ready: boolean
   readonly terminating: boolean
   readonly ports: readonly {
@@ -137,6 +140,8 @@ export interface Cluster {
   readonly namespaces: readonly string[]
   readonly ingresses: readonly Ingress[]
   readonly ingressClasses: readonly IngressClass[]
+  /** Minor release of Kubernetes 1: as asked for, else that of the oldest kubelet that the Nodes tell; null where nothing does. */
+  readonly kubernetesMinor: number | null
   /** ConfigMaps of ingress controllers. */
   readonly ingressConfigs: readonly ConfigMap[]
   /** From ServiceCIDR objects, else derived; `serviceCidrsWritten` tells which (nftables drops unallocated ones only then). */

@@ -10,7 +10,9 @@
 import { clusterCidrsOf, surveyNetwork } from './addresses.ts'
 import type { Cluster, ClusterNode, ClusterService } from './cluster.ts'
 import { controllerSettings, isControllerConfig } from './controller-config.ts'
+import { corefileOf } from './corefile-parts.ts'
 import { warnOfOtherDataplanes } from './dataplanes.ts'
+import { warnOfUndeclaredPorts } from './declared.ts'
 import { deriveSlices } from './endpoints.ts'
 import { type Inventory, Notes, takeInventory, titleOf } from './inventory.ts'
 import { deriveNodes } from './nodes.ts'
@@ -40,8 +42,14 @@ export function deriveCluster(objects: readonly KubeObject[], previous?: Cluster
   const slices = deriveSlices(inventory, services, plannedPods, nodesByName, notes)
   warnOfUnknownNodes(slices, nodesByName, notes)
   warnOfServiceAddresses(slices, services, notes)
+  warnOfUndeclaredPorts(
+    services,
+    slices,
+    plannedPods.map(({ pod }) => pod),
+    notes,
+  )
   for (const ingress of inventory.ingresses) warnOfMissingBackends(ingress, services, notes)
-  const corefile = corefileOf(inventory)
+  const corefile = corefileOf(inventory.configMaps)
   return {
     nodes,
     pods: plannedPods.map(({ pod }) => pod),
@@ -63,6 +71,7 @@ export function deriveCluster(objects: readonly KubeObject[], previous?: Cluster
     ingressConfigs: inventory.configMaps
       .filter(({ metadata }) => isControllerConfig(metadata))
       .map((config) => ({ ...config, data: controllerSettings(config.data ?? {}) })),
+    kubernetesMinor: previous?.kubernetesMinor ?? oldestMinor(inventory),
     corefile,
     clusterDomain: clusterDomainOf(corefile),
     derived: notes.derived(),
@@ -133,9 +142,9 @@ function warnOfMissingBackends(ingress: Ingress, services: readonly ClusterServi
   }
 }
 
-function corefileOf({ configMaps }: Inventory): string | null {
-  const coredns = configMaps.find(({ metadata }) => metadata.namespace === 'kube-system' && metadata.name === 'coredns')
-  return coredns?.data?.['Corefile'] ?? null
+function oldestMinor({ nodes }: Inventory): number | null {
+  const minors = nodes.flatMap(({ status }) => /^v1\.(\d+)/.exec(status?.nodeInfo?.kubeletVersion ?? '')?.[1] ?? [])
+  return minors.length === 0 ? null : Math.min(...minors.map(Number))
 }
 
 /** The first zone of the `kubernetes` plugin that is no reverse zone. */

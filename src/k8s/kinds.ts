@@ -250,6 +250,7 @@ const node = object<Body<NodeObject>>({
     capacity: mapOf(anyNumber),
     allocatable: mapOf(anyNumber),
     conditions,
+    nodeInfo: object({ kubeletVersion: string }),
   }),
 })
 
@@ -303,6 +304,7 @@ const podSpec = object<PodSpec>({
     searches: list(string),
     options: list(object({ name: string, value: string })),
   }),
+  hostAliases: list(object({ ip: string, hostnames: list(string) })),
   nodeSelector: labels,
   containers: list(object({ name: string, ports: list(containerPort), args: list(string), image: string, resources })),
   initContainers: list(object({ name: string, ports: list(containerPort), restartPolicy: string, resources })),

@@ -171,6 +171,7 @@ class Placer {
         subdomain: spec.subdomain ?? '',
         dnsPolicy: spec.dnsPolicy ?? 'ClusterFirst',
         dnsConfig: spec.dnsConfig ?? {},
+        hostAliases: spec.hostAliases ?? [],
         ready: isReady(written),
         terminating: written?.metadata.deletionTimestamp !== undefined,
         ports: portsOf(spec),

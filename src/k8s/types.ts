@@ -127,6 +127,7 @@ export interface NodeObject extends KubeObjectOf<'Node'> {
     capacity?: Record<string, string | number>
     allocatable?: Record<string, string | number>
     conditions?: { type: string; status: string }[]
+    nodeInfo?: { kubeletVersion?: string }
   }
 }
 
@@ -189,6 +190,12 @@ export interface SpreadConstraint {
   labelSelector?: LabelSelector
 }
 
+/** A line of a pod's /etc/hosts. */
+export interface HostAlias {
+  ip?: string
+  hostnames?: string[]
+}
+
 export interface PodSpec {
   nodeName?: string
   hostname?: string
@@ -196,6 +203,7 @@ export interface PodSpec {
   hostNetwork?: boolean
   dnsPolicy?: 'ClusterFirst' | 'ClusterFirstWithHostNet' | 'Default' | 'None'
   dnsConfig?: DnsConfig
+  hostAliases?: HostAlias[]
   nodeSelector?: Record<string, string>
   containers?: { name?: string; ports?: ContainerPort[]; args?: string[]; image?: string; resources?: Resources }[]
   initContainers?: { name?: string; ports?: ContainerPort[]; restartPolicy?: string; resources?: Resources }[]

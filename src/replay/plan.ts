@@ -26,6 +26,7 @@ import type { Cluster } from '../k8s/cluster.ts'
 import { deriveCluster } from '../k8s/derive.ts'
 import { parseManifests, readManifestFiles, requireObjects } from '../k8s/load.ts'
 import type { KubeObject } from '../k8s/types.ts'
+import { withVersion } from '../kubernetes-version.ts'
 import { TICKS_PER_SECOND } from '../trace/format.ts'
 import type { TraceFile } from '../trace/read.ts'
 import { bindTrace } from './bind.ts'
@@ -44,6 +45,8 @@ export interface ReplayOptions {
   readonly proxyModes: readonly ProxyMode[]
   /** Ways from Ingresses' clients to backends to run side by side; left out or empty: as each Ingress has it. */
   readonly ingressPaths?: readonly IngressPath[]
+  /** Minor release of Kubernetes 1; left out or null: as the Nodes tell. */
+  readonly kubernetesMinor?: number | null
   readonly workers: number
   /** Slices that the flows are divided into; at most the trace's lanes. */
   readonly shards: number
@@ -94,7 +97,7 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
   const parsed = requireObjects(parseManifests(files), options.manifests)
   // Of what a trace holds, only its writer saw what was left out and misspelt.
   const loadWarnings = options.manifests.length > 0 ? parsed.warnings : (header.warnings ?? parsed.warnings)
-  const cluster = deriveCluster(parsed.objects)
+  const cluster = withVersion(deriveCluster(parsed.objects), options.kubernetesMinor ?? null)
   const model = options.model === null ? DEFAULT_MODEL : readModel(options.model)
   const registry = new Registry()
   registry.preload(header.addresses.v4, header.addresses.v6)

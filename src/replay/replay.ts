@@ -8,7 +8,7 @@ import { cpus } from 'node:os'
 import { HOP_BYTES, KEEPALIVE } from '../../native-free-core/index.ts'
 import { assumedNetwork } from '../compile/addresses.ts'
 import { describeModel } from '../compile/model.ts'
-import { EMULATES } from '../emulates.ts'
+import { emulatedIn } from '../emulates.ts'
 import { UserError, type Warning } from '../errors.ts'
 import type { EngineReport, ReplayReport, RunReport } from '../report/types.ts'
 import { arrivalSeconds } from '../trace/arrivals.ts'
@@ -119,7 +119,7 @@ async function replayOn(
     ),
     warnings: [...plan.warnings, ...late],
     changes: trace.header.changes.map(({ timeSeconds }) => timeSeconds),
-    emulates: { ...EMULATES },
+    emulates: emulatedIn(plan.cluster.kubernetesMinor),
     engine: engineReport(plan, results, total, (performance.now() - began) / 1000),
   }
 }

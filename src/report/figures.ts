@@ -53,7 +53,6 @@ export function figuresOf(run: RunReport, report: Pick<ReplayReport, 'comparedSe
       1 - ingress.xForwardedForClientFraction,
       0.0005,
     )
-    const shares = ingress.pods.map(({ requests }) => requests)
     const busiest = busiestPod(run)
     if (busiest > 0)
       add(
@@ -61,7 +60,7 @@ export function figuresOf(run: RunReport, report: Pick<ReplayReport, 'comparedSe
         'requests of the busiest pod over the mean of its Service',
         'ingress.pods[].requests',
         busiest,
-        shares.length > 0 ? 1.1 : 0,
+        1.1,
         formatRatio,
       )
   }
@@ -74,14 +73,14 @@ export function figuresOf(run: RunReport, report: Pick<ReplayReport, 'comparedSe
       0.0005,
     )
   for (const { of, path, latency, request } of latenciesOf(run, report)) {
-    add('request-p50', 'request latency p50', `${path}.requestLatencyMicros.p50`, request.p50, 0, formatMicros, of)
-    add('request-p99', 'request latency p99', `${path}.requestLatencyMicros.p99`, request.p99, 0, formatMicros, of)
-    add('path-p50', 'path latency p50', `${path}.pathLatencyMicros.packet.p50`, latency.packet.p50, 0, formatMicros, of)
-    add('path-p99', 'path latency p99', `${path}.pathLatencyMicros.packet.p99`, latency.packet.p99, 0, formatMicros, of)
+    add('request-p50', 'request latency p50', `${path}requestLatencyMicros.p50`, request.p50, 0, formatMicros, of)
+    add('request-p99', 'request latency p99', `${path}requestLatencyMicros.p99`, request.p99, 0, formatMicros, of)
+    add('path-p50', 'path latency p50', `${path}pathLatencyMicros.packet.p50`, latency.packet.p50, 0, formatMicros, of)
+    add('path-p99', 'path latency p99', `${path}pathLatencyMicros.packet.p99`, latency.packet.p99, 0, formatMicros, of)
     add(
       'setup-p99',
       'connection setup p99',
-      `${path}.pathLatencyMicros.connectionSetup.p99`,
+      `${path}pathLatencyMicros.connectionSetup.p99`,
       latency.connectionSetup.p99,
       0,
       formatMicros,
@@ -200,16 +199,14 @@ function latenciesOf(run: RunReport, report: Pick<ReplayReport, 'comparedService
   const compared = run.services.filter(({ service }) => wanted.has(service.replace(/:[^:]*$/, '')))
   const whole = { of: '', path: '', latency: run.pathLatencyMicros, request: run.requestLatencyMicros }
   const measured = compared.filter(({ pathLatencyMicros }) => pathLatencyMicros.packet.count > 0)
-  const rows =
-    measured.length === 0 || run.ingress !== null
-      ? [whole]
-      : measured.map((one) => ({
-          of: one.service,
-          path: 'services[]',
-          latency: one.pathLatencyMicros,
-          request: one.requestLatencyMicros,
-        }))
-  return rows.map((row) => ({ ...row, path: row.path === '' ? 'run' : row.path }))
+  return measured.length === 0 || run.ingress !== null
+    ? [whole]
+    : measured.map((one) => ({
+        of: one.service,
+        path: 'services[].',
+        latency: one.pathLatencyMicros,
+        request: one.requestLatencyMicros,
+      }))
 }
 
 function statuses({ ingress }: RunReport, first: string): number {

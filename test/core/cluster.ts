@@ -142,6 +142,7 @@ export function clusterOf(spec: ClusterSpec): Cluster {
     namespaces: ['default'],
     ingresses: [],
     ingressClasses: [],
+    kubernetesMinor: null,
     ingressConfigs: [],
     serviceCidrs: ['10.96.0.0/16'],
     serviceCidrsWritten: spec.serviceCidrsWritten ?? false,

@@ -22,7 +22,8 @@ describe('text', () => {
         6  masquerade  no: externalTrafficPolicy: Local of Service shop/web keeps the client's address
         7  route       10.244.1.5:8080: on this node, no hop
       pod shop/web-1
-        8  deliver     sees the client as 203.0.113.7
+        8  deliver     sees the client as 203.0.113.7; no container of shop/web-1 declares 8080/TCP (9999/TCP):
+                       where nothing listens the pod refuses it
 
       verdict: dnat to 10.244.1.5:8080; the pod sees the client's address 203.0.113.7
       "
@@ -31,7 +32,8 @@ describe('text', () => {
 
   test('a packet that nobody takes', () => {
     expect(explain({ from: 'shop/client', to: 'cache.default:6379' }).stdout).toMatchInlineSnapshot(`
-      "pod shop/client (10.244.1.9) → cache.default:6379 (10.96.0.30:6379/tcp)   [Service default/cache:6379, decided at node n1]
+      "pod shop/client (10.244.1.9) → cache.default:6379 (10.96.0.30:6379/tcp)   [Service default/cache:6379, decided
+      at node n1]
 
       pod shop/client
         1  dns       cache.default → cache.default.svc.cluster.local (try 2 of the search list) has address

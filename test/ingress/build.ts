@@ -24,6 +24,7 @@ export function clusterOf(objects: Objects): Cluster {
     namespaces: [],
     ingresses: objects.ingresses ?? [],
     ingressClasses: objects.ingressClasses ?? [],
+    kubernetesMinor: null,
     ingressConfigs: objects.ingressConfigs ?? [],
     serviceCidrs: [],
     serviceCidrsWritten: false,

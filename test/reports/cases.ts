@@ -44,6 +44,8 @@ export interface Ask {
   /** `explain --packets`; in order of time where the lines have one. An answer each. */
   readonly lines?: readonly Fields[]
   readonly naming?: NamingOptions
+  /** The nodes' /etc/resolv.conf. */
+  readonly resolvConf?: string
   /** `dig NAME TYPE --from POD`. */
   readonly dig?: string
   readonly type?: string
@@ -143,6 +145,13 @@ export class Runner {
     return join(this.folder, `f${this.files++}.${extension}`)
   }
 
+  private naming({ naming, resolvConf }: Ask): NamingOptions | undefined {
+    if (resolvConf === undefined) return naming
+    const nodeResolvConf = this.path('conf')
+    writeFileSync(nodeResolvConf, resolvConf)
+    return { ...naming, nodeResolvConf }
+  }
+
   private explain(ask: Ask, manifests: readonly string[]): [Fields[], string] {
     const { lines } = ask
     const one = lines === undefined
@@ -153,7 +162,7 @@ export class Runner {
       const asked = one
         ? { from: ask.from, to: ask.to, protocol: ask.protocol, node: ask.node }
         : { packets: '-', node: ask.node }
-      runExplain({ manifests, stateful, output: [output], quiet: false, naming: ask.naming, ...asked }, io)
+      runExplain({ manifests, stateful, output: [output], quiet: false, naming: this.naming(ask), ...asked }, io)
       return io.written
     }
     const { stdout, stderr } = run(one ? 'json' : 'ndjson')
@@ -164,7 +173,7 @@ export class Runner {
     const run = (output: string): { stdout: string; stderr: string } => {
       const io = fakeIo()
       const asked: DigOptions = { manifests, name: ask.dig, type: ask.type, from: ask.from, output: [output] }
-      runDig({ ...asked, naming: ask.naming }, io)
+      runDig({ ...asked, naming: this.naming(ask) }, io)
       return io.written
     }
     const { stdout, stderr } = run('json')
