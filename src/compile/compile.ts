@@ -68,6 +68,7 @@ import type { EndpointSlice, TrafficPolicy } from '../k8s/types.ts'
 import { cleansEmptyServices, emulatedMinor } from '../kubernetes-version.ts'
 import { addressColumns, gatewayText, maskWords } from './addresses.ts'
 import { announcingNodes } from './announcing.ts'
+import { Column, Sets } from './columns.ts'
 import { type Frontend, type ProxyService, proxyServices } from './frontends.ts'
 import { cutTimeout, OPEN_END_MS } from './horizon.ts'
 import { hostPortServices, pairsByBridge } from './host-ports.ts'
@@ -147,46 +148,6 @@ const ANY_SERVICE: Destination = { ...ANY_MACHINE, isService: true }
 const MOST_CORES = 256
 
 const EXCLUDE_LABEL = 'node.kubernetes.io/exclude-from-external-load-balancers'
-
-/** Endpoint sets by their members, so that equal sets are stored once; set 0 is empty. */
-class Sets {
-  readonly start: number[] = [0]
-  readonly count: number[] = [0]
-  readonly members: number[] = []
-  private readonly ids = new Map<string, number>([['', 0]])
-
-  add(endpoints: readonly number[]): number {
-    const key = endpoints.join(' ')
-    const known = this.ids.get(key)
-    if (known !== undefined) return known
-    const id = this.start.length
-    this.ids.set(key, id)
-    this.start.push(this.members.length)
-    this.count.push(endpoints.length)
-    for (const endpoint of endpoints) this.members.push(endpoint)
-    return id
-  }
-}
-
-/** Grows with the registry: columns by id, written sparsely. */
-class Column {
-  private values: number[] = []
-
-  set(id: number, value: number): void {
-    while (this.values.length <= id) this.values.push(0)
-    this.values[id] = value
-  }
-
-  get(id: number): number {
-    return this.values[id] ?? 0
-  }
-
-  toArray(length: number): Int32Array {
-    const array = new Int32Array(length)
-    array.set(this.values)
-    return array
-  }
-}
 
 export function compileRules(cluster: Cluster, registry: Registry, options: CompileOptions): Compiled {
   const warnings: Warning[] = []
