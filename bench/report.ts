@@ -132,7 +132,7 @@ export function renderTables(document: BenchDocument): string {
   const { machine, node, ratios, replay, revision, rows } = document
   const memory = (machine.memoryBytes / 2 ** 30).toFixed(0)
   const parts = [
-    `${machine.cpu} × ${machine.cpus}, ${memory} GiB, ${machine.platform}, Node ${node}, revision ${revision ?? 'unknown'}`,
+    `${machine.cpu} × ${machine.cpus}, ${memory} GiB, ${machine.platform}, Node ${node}${revision === null ? '' : `, revision ${revision}`}`,
   ]
   if (rows.length > 0) {
     const head = ['row', 'size', 'popularity', 'subject', 'per', 'ns min', 'ns median', 'M/s', 'target']
@@ -160,6 +160,9 @@ export function renderTables(document: BenchDocument): string {
       one.target === null ? '' : meetsTarget(one) ? 'met' : 'missed',
     ])
     parts.push(renderTable(['row', 'size', 'popularity', 'ratio', 'value', 'target', ''], cells))
+    parts.push(
+      'target: what this project holds itself to on its own machine; a miss is no failure. Failures are what --baseline finds.',
+    )
   }
   if (replay.length > 0) {
     const head = ['replay', 'policy', 'workers', 'packets', 's min', 's median', 'M packets/s', 'in the engine']

@@ -528,12 +528,11 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
       return false
     }
     const protocol = lines[line + LINE_STATUS] >> 8
-    if (protocol === PROTOCOL_UDP && !slowPath.hasEntries(line, nowMs)) {
+    if (slowPath.opensAnew(line, flags[row], nowMs)) {
       const reason = slowPath.open(line, flags[row], nowMs, tick, shard)
       if (reason !== REASON_NONE) slowPath.countLoss(reason)
       return reason === REASON_NONE
     }
-    slowPath.refresh(line, flags[row], nowMs)
     slowPath.countLoss(REASON_BACKEND_GONE)
     if (protocol !== PROTOCOL_UDP) {
       lines[line + LINE_STATUS] = LINE_FAILED | (protocol << 8)

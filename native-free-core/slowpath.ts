@@ -20,7 +20,7 @@ import {
   LINE_SHIFT,
   LINE_STATUS,
 } from './connection.ts'
-import { CLASS_NONE, FLAG_CLASS, INVALID, initialState, REOPEN } from './conntrack.ts'
+import { CLASS_NONE, CLASS_SYN, FLAG_CLASS, INVALID, initialState, REOPEN } from './conntrack.ts'
 import {
   ENTRY_DESTINATION,
   ENTRY_EXPIRES,
@@ -74,15 +74,20 @@ export class SlowPath extends Opening {
     return this.resolve(line)
   }
 
-  /** A packet that conntrack lets through although nobody will answer: it keeps the entries alive. */
-  refresh(line: number, flags: number, nowMs: number): void {
+  /**
+   * A packet of a client whose pod is gone. Conntrack lets it through although nobody will answer, and it keeps the entries alive.
+   * @returns whether it opens a connection of its own: a datagram without an entry, or a SYN where the old connection is over
+   */
+  opensAnew(line: number, flags: number, nowMs: number): boolean {
     this.tracker.nowMs = nowMs | 0
-    if (!this.resolve(line)) return
+    const isTcp = this.lines[line + LINE_STATUS] >> 8 === PROTOCOL_TCP
+    const flagClass = isTcp ? FLAG_CLASS[flags & 63] : CLASS_NONE
+    if (!this.resolve(line)) return !isTcp || flagClass === CLASS_SYN
     const { path } = this
-    const flagClass = this.lines[line + LINE_STATUS] >> 8 === PROTOCOL_TCP ? FLAG_CLASS[flags & 63] : CLASS_NONE
-    this.tracker.advance(path.entry0, 0, flagClass, false)
+    const outcome = this.tracker.advance(path.entry0, 0, flagClass, false)
     if (path.entry1 !== 0) this.tracker.advance(path.entry1, 0, flagClass, false)
     if (path.entry2 !== 0) this.tracker.advance(path.entry2, 0, flagClass, false)
+    return outcome === REOPEN
   }
 
   /**

@@ -1,5 +1,5 @@
 /**
- * Puts code into few files: first the core, then the command line with it.
+ * Puts code into few files: first the core, then the command line with it. The manual page is written at the end.
  *
  * dist/native-free-core/index.js, the core's only door, becomes one module with its constants written out. Imported, each of the some
  * sixty that a packet meets (`LINE_CLIENT`, `ENTRY_STATE` …) is a cell of memory to the compiler of Node 20, which it reads and checks
@@ -13,7 +13,7 @@
  *
  * Licences of what is in it are written beside it (`licenses.txt`), since the code is copied.
  */
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { rolldown } from 'rolldown'
@@ -69,3 +69,9 @@ const bundle = await rolldown({
 })
 await bundle.write({ dir: TO, format: 'esm', cleanDir: true })
 await bundle.close()
+
+// The manual page is made by the command line itself, from the list of its commands.
+const { manPage } = await import('../dist/src/commands/man.js')
+const { COMMANDS } = await import('../dist/src/commands/catalogue.js')
+mkdirSync(join(ROOT, 'dist/man'), { recursive: true })
+writeFileSync(join(ROOT, 'dist/man/dpemu.1'), manPage(COMMANDS))

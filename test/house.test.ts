@@ -104,7 +104,7 @@ describe('packages are known in one place each', () => {
     ['piscina', /^src\/replay\/pool\.ts$/],
     ['msgpackr', /^src\/trace\//],
     ['yargs', /^src\/cli\.ts$/],
-    ['js-yaml', /^src\/(k8s\/|trace\/scenario|compile\/model\.ts$)/],
+    ['js-yaml', /^src\/(k8s\/|trace\/scenario|compile\/model\.ts$|explain\/expectations\.ts$)/],
     ['dns-packet', /^src\/dns\//],
     ['cli-table3', /^(src\/(report\/|commands\/|trace\/inspect-text\.ts$)|bench\/)/],
     ['benchmark', /^bench\//],

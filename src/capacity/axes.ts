@@ -16,6 +16,18 @@ export type AxisTarget =
   | { readonly kind: 'replicas'; readonly namespace: string; readonly workload: string }
   | { readonly kind: 'constant'; readonly name: ConstantName }
   | { readonly kind: 'field'; readonly path: string }
+  | { readonly kind: 'manifest'; readonly field: ManifestField }
+
+/** A field of an object of the manifests: `Service/shop/web:spec.sessionAffinity`. */
+export interface ManifestField {
+  /** As written, for messages. */
+  readonly text: string
+  readonly objectKind: string
+  readonly namespace: string
+  readonly name: string
+  /** Names, and indices of lists. */
+  readonly path: readonly (string | number)[]
+}
 
 export interface Axis extends CapacityAxis {
   readonly target: AxisTarget
@@ -100,11 +112,27 @@ function targetOf(flag: string, text: string, name: string, constants: readonly 
   const constant = constants.find((known) => known === name)
   if (constant !== undefined) return { kind: 'constant', name: constant }
   if (/^(traffic|changes)[.[]/.test(name) || name === 'duration') return { kind: 'field', path: name }
+  const field = manifestFieldOf(name)
+  if (field !== null) return { kind: 'manifest', field }
   const known = [...RUN_AXES, 'nodes', 'duration', 'replicas.NAMESPACE/WORKLOAD', 'traffic[0].FIELD', ...constants]
   throw usage(
     `${flag} ${text}: there is nothing called ${name} to vary`,
-    suggestion(name, known) || `known: ${known.slice(0, 9).join(', ')}, and the constants of the model`,
+    suggestion(name, known) ||
+      `known: ${known.slice(0, 9).join(', ')}, KIND/NAMESPACE/NAME:FIELD of the manifests, and the constants of the model`,
   )
+}
+
+/** `Service/web:spec.ports[0].port` is one of namespace default. */
+function manifestFieldOf(text: string): ManifestField | null {
+  const match = /^([A-Z]\w*)\/(?:([\w.-]+)\/)?([\w.-]+):([A-Za-z][\w.[\]/-]*)$/.exec(text)
+  if (match === null) return null
+  const [, objectKind, namespace, name, path] = match
+  const steps = path!.split(/[.[]/).map((step) => {
+    const index = /^(\d{1,3})\]$/.exec(step)?.[1]
+    return index === undefined ? step : Number(index)
+  })
+  if (steps.some((step) => step === '' || (typeof step === 'string' && step.includes(']')))) return null
+  return { text, objectKind: objectKind!, namespace: namespace ?? 'default', name: name!, path: steps }
 }
 
 /** `3..30:3`; the step is 1 where it is left out, and the end belongs to it where a step meets it. */
@@ -134,7 +162,7 @@ function listOf(what: string, text: string): ParameterValue[] {
 
 function checked(flag: string, text: string, target: AxisTarget, value: ParameterValue): ParameterValue {
   const refuse = (expected: string, hint = ''): UserError => usage(`${flag} ${text}: ${value} is not ${expected}`, hint)
-  if (target.kind === 'field') return value
+  if (target.kind === 'field' || target.kind === 'manifest') return value
   if (target.kind === 'constant') {
     if (typeof value !== 'number') throw refuse('a number')
     return value

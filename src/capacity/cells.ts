@@ -19,7 +19,7 @@ import {
   scalingLimits,
 } from '../trace/scenario-edit.ts'
 import { type Axis, combinations } from './axes.ts'
-import { manifestOf, withNodes, withReplicas } from './manifests.ts'
+import { manifestOf, withField, withNodes, withReplicas } from './manifests.ts'
 import type { Job } from './measure.ts'
 
 export interface CellInputs {
@@ -139,7 +139,7 @@ class ClusterTexts {
   }
 
   of(values: ReadonlyMap<string, ParameterValue>, axes: readonly Axis[]): readonly ManifestFile[] {
-    const changing = axes.filter(({ target }) => target.kind === 'nodes' || target.kind === 'replicas')
+    const changing = axes.filter(({ target }) => ['nodes', 'replicas', 'manifest'].includes(target.kind))
     if (changing.length === 0) return this.#files
     const key = JSON.stringify(changing.map(({ name }) => values.get(name)))
     const known = this.#made.get(key)
@@ -153,6 +153,9 @@ class ClusterTexts {
     for (const { name, target } of changing) {
       if (target.kind !== 'replicas') continue
       objects = withReplicas(objects, target.namespace, target.workload, values.get(name) as number)
+    }
+    for (const { name, target } of changing) {
+      if (target.kind === 'manifest') objects = withField(objects, target.field, values.get(name)!)
     }
     const files = [manifestOf(objects)]
     this.#made.set(key, files)

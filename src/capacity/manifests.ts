@@ -8,8 +8,10 @@
 import { UserError } from '../errors.ts'
 import type { Cluster } from '../k8s/cluster.ts'
 import { deriveCluster } from '../k8s/derive.ts'
-import { formatOrigin, type ManifestFile } from '../k8s/load.ts'
+import { formatOrigin, type ManifestFile, parseManifests } from '../k8s/load.ts'
 import type { KubeObject, NodeObject, Workload } from '../k8s/types.ts'
+import type { ParameterValue } from '../report/capacity-types.ts'
+import type { ManifestField } from './axes.ts'
 
 const HOSTNAME_LABEL = 'kubernetes.io/hostname'
 const NOWHERE = { file: '', document: 0, item: -1 } as const
@@ -63,6 +65,50 @@ export function withReplicas(
     throw refuse(`the manifests hold ${pods} Pods of it`, 'leave its Pods out of the manifests: they are made from it')
   }
   return scaled
+}
+
+/**
+ * An object with another value in one of its fields; what is not there on the way is made.
+ *
+ * @throws UserError E_CAPACITY_FIELD, exit code 2, where there is no such object or field, or it cannot have that value
+ */
+export function withField(objects: readonly KubeObject[], field: ManifestField, value: ParameterValue): KubeObject[] {
+  const { text, objectKind, namespace, name, path } = field
+  const refuse = (message: string, hint = ''): UserError =>
+    new UserError('E_CAPACITY_FIELD', `${text}: ${message}`, { hint, exitCode: 2 })
+  const found = objects.find((object) => object.kind === objectKind && isNamed(object, namespace, name))
+  if (found === undefined) {
+    const known = objects
+      .filter(({ kind }) => kind === objectKind)
+      .map(({ kind, metadata }) => `${kind}/${metadata.namespace ?? 'default'}/${metadata.name}`)
+    throw refuse(
+      `there is no ${objectKind} ${namespace}/${name}`,
+      known.length === 0 ? '' : `there are ${known.slice(0, 12).join(', ')}`,
+    )
+  }
+  const changed = objects.map((object) => (object === found ? withValue(object, path, value) : object) as KubeObject)
+  try {
+    const before = new Set(parseManifests([manifestOf(objects)]).warnings.map(({ message }) => message))
+    const fault = parseManifests([manifestOf(changed)]).warnings.find(
+      ({ code, message }) => code === 'W_UNKNOWN_FIELD' && !before.has(message),
+    )
+    if (fault !== undefined) throw refuse(fault.message)
+  } catch (error) {
+    if (error instanceof UserError && error.code !== 'E_CAPACITY_FIELD') throw refuse(error.message)
+    throw error
+  }
+  return changed
+}
+
+function withValue(object: unknown, [step, ...rest]: readonly (string | number)[], value: ParameterValue): unknown {
+  if (step === undefined) return value
+  if (typeof step === 'number') {
+    const list = Array.isArray(object) ? [...object] : []
+    list[step] = withValue(list[step], rest, value)
+    return list
+  }
+  const fields = typeof object === 'object' && object !== null ? (object as Readonly<Record<string, unknown>>) : {}
+  return { ...fields, [step]: withValue(fields[step], rest, value) }
 }
 
 /** One file that parses to these objects again. */

@@ -35,15 +35,15 @@ export function brokenObjectives(
   return evaluateThresholds(objectives, figures)
     .filter(({ pass }) => !pass)
     .map(({ threshold, matches }): BrokenObjective => {
-      const { value } = matches[0]!
+      const { value, limit } = matches[0]!
       const figure = figureOf(threshold.path)
       const culprit = culpritOf(figure, culprits)
       return {
         objective: threshold.text,
         figure,
         value,
-        limit: threshold.limit,
-        excess: excessOf(threshold, value),
+        limit,
+        excess: excessOf(threshold, value, limit),
         node: culprit?.node ?? null,
         service: culprit?.service ?? null,
         serviceShare: culprit?.serviceShare ?? null,
@@ -81,8 +81,8 @@ function nodeOnly(culprit: Culprit | null): Culprit | null {
   return culprit === null ? null : { node: culprit.node, service: null, serviceShare: null }
 }
 
-function excessOf({ operator, limit }: Threshold, value: number | null): number | null {
-  if (value === null || limit === 0) return null
+function excessOf({ operator }: Threshold, value: number | null, limit: number | null): number | null {
+  if (value === null || limit === null || limit === 0) return null
   return operator === '>' || operator === '>=' ? 1 - value / limit : value / limit - 1
 }
 

@@ -26,6 +26,8 @@ export interface BenchCommandOptions {
   readonly quick: boolean
   readonly baseline?: string | undefined
   readonly tolerance?: string | undefined
+  /** Comma separated. */
+  readonly sizes?: string | undefined
   readonly output: readonly string[]
 }
 
@@ -51,7 +53,11 @@ export async function runBench(options: BenchCommandOptions, io: Io, program?: R
       else io.stderr(part)
     }
     const rows = options.rows === undefined ? [] : ['--rows', options.rows]
-    const code = await run([...rows, ...(options.quick ? ['--quick'] : []), '--json', measured], print)
+    const sizes = options.sizes === undefined ? [] : ['--sizes', options.sizes]
+    const code = await run(
+      ['--in-dpemu', ...rows, ...sizes, ...(options.quick ? ['--quick'] : []), '--json', measured],
+      print,
+    )
     if (interruption.signal.aborted) return interruption.exitCode
     if (code !== 0) return code
     const compared =

@@ -13,7 +13,7 @@ import type { StateFile } from '../capacity/state.ts'
 import { type ConstantName, DEFAULT_MODEL, describeModel } from '../compile/model.ts'
 import { writeOutputNow } from '../files/output.ts'
 import { resolveOutput } from '../files/target.ts'
-import { CAPACITY_SUBJECT } from '../report/capacity-fields.ts'
+import { CAPACITY_SUBJECT, OBJECTIVE_SUBJECT } from '../report/capacity-fields.ts'
 import { renderCapacityMarkdown, renderCapacityText } from '../report/capacity-sections.ts'
 import type { CapacityReport } from '../report/capacity-types.ts'
 import { renderCapacityCsv } from '../report/csv.ts'
@@ -61,6 +61,8 @@ export interface CapacityCommandOptions {
   readonly model?: string | undefined
   readonly workers?: string | undefined
   readonly state?: string | undefined
+  /** Figures that tables have beside those of objectives; comma separated. */
+  readonly columns?: readonly string[] | undefined
   readonly threshold: readonly string[]
   readonly output: readonly string[]
   /** List all constants of the model. */
@@ -73,6 +75,7 @@ export async function runCapacity(options: CapacityCommandOptions, io: Io): Prom
   const thresholds = options.threshold.map((text) => parseExpression(text, CAPACITY_SUBJECT))
   const outputs = parseOutputs(options.output, FORMATS, inputsOf(options))
   const settings = capacityOptions(options)
+  const columns = columnsOf(options.columns ?? [])
   const { name } = readScenario(options.scenario)
   if (options.state !== undefined) stateFile(options.state, true)
   let state: StateFile | null = null
@@ -111,13 +114,18 @@ export async function runCapacity(options: CapacityCommandOptions, io: Io): Prom
 
   const results = evaluateThresholds(thresholds, report)
   const { constants } = options
-  await writeOutputs(outputs, (format) => render(format, report, results, { color: false, constants }), interruption)
+  await writeOutputs(
+    outputs,
+    (format) => render(format, report, results, { color: false, constants, columns }),
+    interruption,
+  )
   if (interruption.signal.aborted) return interruption.exitCode
   removeOwn(state)
   if (!options.quiet) io.stderr(`${summary(outcome, (performance.now() - startMs) / 1000)}\n`)
   const format = stdoutFormat(outputs, options.quiet)
   if (format !== 'text' && format !== 'markdown') io.stderr(renderThresholds(results, { color: io.errorColor }))
-  if (format !== null) io.stdout(render(format, report, results, { color: io.color, width: io.width, constants }))
+  if (format !== null)
+    io.stdout(render(format, report, results, { color: io.color, width: io.width, constants, columns }))
   return results.every((result) => result.pass) ? 0 : EXIT_THRESHOLD
 }
 
@@ -129,13 +137,13 @@ function render(
   format: Format,
   report: CapacityReport,
   results: readonly ThresholdResult[],
-  options: TextOptions,
+  options: TextOptions & { readonly columns: readonly string[] },
 ): string {
   switch (format) {
     case 'json':
-      return renderJson(report)
+      return renderJson(report, results)
     case 'csv':
-      return renderCapacityCsv(report)
+      return renderCapacityCsv(report, options.columns)
     case 'markdown':
       return renderCapacityMarkdown(report, results, options)
     case 'junit':
@@ -187,6 +195,17 @@ function capacityOptions(options: CapacityCommandOptions): CapacityOptions {
         ? Math.min(MOST_WORKERS, availableParallelism())
         : wholeNumber('--workers', options.workers, { min: 1, max: MOST_WORKERS }),
   }
+}
+
+/** Paths of figures, written as in objectives. @throws UserError for one that there is none of */
+function columnsOf(values: readonly string[]): string[] {
+  const names = values.flatMap((value) => value.split(',')).map((name) => name.trim())
+  const subject = { ...OBJECTIVE_SUBJECT, flag: '--columns', example: 'maxOverMean,snatFraction' }
+  return names.map((name) =>
+    parseExpression(`${name} >= 0`, subject)
+      .path.map((segment) => segment.name)
+      .join('.'),
+  )
 }
 
 function list(value: string | undefined): string[] {

@@ -16,6 +16,7 @@ import { filledIn } from '../explain/derived.ts'
 import { explainRequest, explainUrl, Routes, type UrlTarget, urlTarget } from '../explain/http.ts'
 import { failAt, type Line, type PacketLine, parseLines, protocolOf } from '../explain/lines.ts'
 import { resolveSource } from '../explain/names.ts'
+import { type Expected, meets, outcomeText, parseExpected } from '../explain/outcome.ts'
 import { explainPacket } from '../explain/packet.ts'
 import { explainStateful, withId } from '../explain/stateful.ts'
 import { renderAnswer, renderFilledIn } from '../explain/text.ts'
@@ -26,6 +27,7 @@ import type { Cluster } from '../k8s/cluster.ts'
 import { parseKubernetesVersion, withVersion } from '../kubernetes-version.ts'
 import { suggestion } from '../nearest.ts'
 import { usageError } from './arguments.ts'
+import { EXIT_THRESHOLD } from './exit.ts'
 import type { Io } from './io.ts'
 import { type NamingOptions, readNaming } from './naming.ts'
 import { parseOutputs } from './outputs.ts'
@@ -47,6 +49,8 @@ export interface ExplainOptions {
   readonly proxyMode?: string | undefined
   /** Everything that was filled in, not only what the answers hang on. */
   readonly derived?: boolean | undefined
+  /** What the answers must be: `deliver`, `drop,reject`, a reason, an HTTP status. */
+  readonly expect?: string | undefined
   readonly output: readonly string[]
   readonly quiet: boolean
   /** `--upstream`, `--resolver`, `--node-resolv-conf`. */
@@ -61,7 +65,7 @@ const PROXY_MODES = ['nftables', 'iptables', 'ipvs'] as const
 type Warn = (warning: Warning) => void
 
 /**
- * @returns  0: an explanation, whatever its verdict
+ * @returns  0: an explanation, whatever its verdict; 99 where it is not what was expected
  * @throws UserError  wrong usage, manifests or lines that cannot be used
  */
 export function runExplain(
@@ -73,6 +77,10 @@ export function runExplain(
     ...(options.packets === undefined ? [] : [options.packets]),
   ])
   checkUsage(options)
+  const expected =
+    options.expect === undefined
+      ? null
+      : parseExpected(options.expect, (message, hint) => usageError(`--expect: ${message}`, hint))
   const many = options.packets !== undefined
   const lines = options.packets === undefined ? [] : readLines(options.packets, options.stateful, io)
   const naming = readNaming(options.naming ?? {})
@@ -92,7 +100,16 @@ export function runExplain(
   if (toStdout !== undefined || outputs.length === 0) {
     io.stdout(render(answers, toStdout?.format ?? (many ? 'ndjson' : 'text'), told, io.width))
   }
-  return 0
+  return expected === null || report(answers, expected, io) ? 0 : EXIT_THRESHOLD
+}
+
+/** Says of each answer that is not what was expected what it is. @returns whether all are */
+function report(answers: readonly Answer[], expected: Expected, io: Pick<Io, 'stderr'>): boolean {
+  const others = answers.filter(({ explanation }) => !meets(expected, explanation))
+  for (const { title, explanation } of others) {
+    io.stderr(`dpemu: expected ${expected.join(' or ')}, got ${outcomeText(explanation)}: ${title}\n`)
+  }
+  return others.length === 0
 }
 
 function modeOf(text: string | undefined): ProxyMode | null {

@@ -13,6 +13,8 @@ export interface Flag {
   readonly requiresArg?: true
   readonly demandOption?: string
   readonly describe: string
+  /** All that may be given, for completion; values that are open have none. */
+  readonly values?: readonly string[]
 }
 
 export type Flags = Readonly<Record<string, Flag>>
@@ -33,7 +35,9 @@ const NAMING: Flags = {
   upstream: value(
     "what the resolver outside the cluster knows: a record 'NAME TTL TYPE DATA' (*.NAME is a wildcard), or @FILE with one a line; repeatable",
   ),
-  resolver: value('who looks names up in pods: glibc (default), musl, musl-1.1 (before 1.2.4: no TCP) or go'),
+  resolver: value('who looks names up in pods: glibc (default), musl, musl-1.1 (before 1.2.4: no TCP) or go', {
+    values: ['glibc', 'musl', 'musl-1.1', 'go'],
+  }),
   'node-resolv-conf': value("the nodes' resolv.conf: its search domains are the pods' too"),
 }
 const DISABLE_WARNING = value(
@@ -49,13 +53,17 @@ export const REPLAY_FLAGS: Flags = {
   manifests: { ...MANIFESTS, describe: `${MANIFESTS.describe} (instead of those in the trace)` },
   policy: value(
     'externalTrafficPolicy to replay under: cluster, local or as-is, comma separated (default cluster,local)',
+    { values: ['cluster', 'local', 'as-is'] },
   ),
-  'proxy-mode': value('nftables, iptables or ipvs, comma separated (default: as the manifests say, else nftables)'),
+  'proxy-mode': value('nftables, iptables or ipvs, comma separated (default: as the manifests say, else nftables)', {
+    values: ['nftables', 'iptables', 'ipvs'],
+  }),
   'kube-version': value(
     "the release of Kubernetes, where answers differ: 1.31 to 1.37 (default: the nodes' kubelets', else 1.35)",
   ),
   'ingress-path': value(
     'ways of HTTP requests to backends side by side: instance, ip (a cloud load balancer to node ports or pods) and proxy (in the cluster), comma separated (default: as each Ingress has it)',
+    { values: ['instance', 'ip', 'proxy'] },
   ),
   workers: value('threads; the result does not depend on it (default: one a CPU, fewer for short traces)'),
   shards: value('slices of the flows, a power of two up to 16 (the default); 1 is the exact sequential run'),
@@ -68,7 +76,7 @@ export const REPLAY_FLAGS: Flags = {
   ),
   output: value(
     'text, json, markdown, junit (thresholds as test cases), gha or gha-bigger (github-action-benchmark), or FORMAT=FILE; repeatable (default text)',
-    { alias: 'o' },
+    { alias: 'o', values: ['text', 'json', 'markdown', 'junit', 'gha', 'gha-bigger'] },
   ),
   'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
@@ -82,15 +90,23 @@ export const GENERATE_FLAGS: Flags = {
   quiet: QUIET,
 }
 
+export const INIT_FLAGS: Flags = {
+  manifests: { ...MANIFESTS, demandOption: 'init needs -f MANIFESTS' },
+  output: value('the scenario to write (default: standard output)', { alias: 'o' }),
+  force: toggle('write over a file that is there'),
+  'disable-warning': DISABLE_WARNING,
+  quiet: QUIET,
+}
+
 export const INSPECT_FLAGS: Flags = {
-  output: value('text or json, or FORMAT=FILE; repeatable (default text)', { alias: 'o' }),
+  output: value('text or json, or FORMAT=FILE; repeatable (default text)', { alias: 'o', values: ['text', 'json'] }),
 }
 
 export const EXPLAIN_FLAGS: Flags = {
   manifests: { ...MANIFESTS, demandOption: 'explain needs -f MANIFESTS' },
   from: value('where the packet comes from: an address or a pod (NAMESPACE/NAME)'),
   to: value('where it is sent: ADDRESS:PORT, NAME:PORT or a URL'),
-  protocol: value('tcp, udp or sctp (default tcp)'),
+  protocol: value('tcp, udp or sctp (default tcp)', { values: ['tcp', 'udp', 'sctp'] }),
   node: value(
     'the node where kube-proxy sees it (default: the one that has the source, else as the load balancer chooses)',
   ),
@@ -100,13 +116,44 @@ export const EXPLAIN_FLAGS: Flags = {
   ...NAMING,
   packets: value('one packet a line as JSON: a file or -'),
   stateful: toggle('keep the dataplane between the lines of --packets'),
-  'proxy-mode': value('nftables, iptables or ipvs (default: as the manifests say, else nftables)'),
+  'proxy-mode': value('nftables, iptables or ipvs (default: as the manifests say, else nftables)', {
+    values: ['nftables', 'iptables', 'ipvs'],
+  }),
   derived: DERIVED,
+  expect: value(
+    'what must become of it: deliver, drop, reject, none, a reason such as no-local-endpoint, an HTTP status; several comma separated; exit 99 if not',
+    { values: ['deliver', 'drop', 'reject', 'none'] },
+  ),
   output: value('text, json or ndjson, or FORMAT=FILE; repeatable (default text; ndjson with --packets)', {
     alias: 'o',
+    values: ['text', 'json', 'ndjson'],
   }),
   'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
+}
+
+export const REACH_FLAGS: Flags = {
+  manifests: { ...MANIFESTS, demandOption: 'reach needs -f MANIFESTS' },
+  expect: value('a YAML list of { from, to, expect }: who must reach what and who must not; exit 99 where it differs'),
+  ...NAMING,
+  output: value(
+    'text, json, markdown, dot (Graphviz) or junit (--expect as test cases), or FORMAT=FILE; repeatable (default text)',
+    {
+      alias: 'o',
+      values: ['text', 'json', 'markdown', 'dot', 'junit'],
+    },
+  ),
+  'disable-warning': DISABLE_WARNING,
+  quiet: QUIET,
+}
+
+export const LINT_FLAGS: Flags = {
+  manifests: { ...MANIFESTS, demandOption: 'lint needs -f MANIFESTS' },
+  strict: toggle('exit 3 for every warning, not only for what is wrong with the manifests'),
+  output: value('text, json or markdown, or FORMAT=FILE; repeatable (default text)', {
+    alias: 'o',
+    values: ['text', 'json', 'markdown'],
+  }),
 }
 
 export const DIG_FLAGS: Flags = {
@@ -120,6 +167,7 @@ export const DIG_FLAGS: Flags = {
   queries: value('one query a line as JSON, with its own "upstream" if need be: a file or -'),
   output: value('text, json or ndjson, or FORMAT=FILE; repeatable (default text; ndjson with --queries)', {
     alias: 'o',
+    values: ['text', 'json', 'ndjson'],
   }),
   'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
@@ -128,14 +176,16 @@ export const DIG_FLAGS: Flags = {
 export const RULES_FLAGS: Flags = {
   manifests: { ...MANIFESTS, demandOption: 'rules needs -f MANIFESTS' },
   node: value('the node whose rules are printed (default: the only one)'),
-  mode: value('nftables, iptables or ipvs (default: as the manifests say, else nftables)'),
-  family: value('IPv4 or IPv6 (default: those that Services have)'),
+  mode: value('nftables, iptables or ipvs (default: as the manifests say, else nftables)', {
+    values: ['nftables', 'iptables', 'ipvs'],
+  }),
+  family: value('IPv4 or IPv6 (default: those that Services have)', { values: ['IPv4', 'IPv6'] }),
   against: value(
     "a dump of a real node's rules to compare (nft list ruleset, with or without -j; iptables-save; ip6tables-save; ipvsadm -Sn; ipset save), - for standard input; repeatable; exit 99 where they differ",
   ),
   output: value(
     'native (what nft, iptables-restore, ipvsadm and ipset load) or json, with --against text or json, or FORMAT=FILE; repeatable',
-    { alias: 'o' },
+    { alias: 'o', values: ['native', 'text', 'json'] },
   ),
   'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
@@ -160,12 +210,22 @@ export const CAPACITY_FLAGS: Flags = {
     'vary a number, NAME=FROM..TO:STEP: nodes, replicas.NAMESPACE/WORKLOAD, rate (a factor), connections, seed, a constant of the model, a field of the scenario (traffic[0].arrivals.rate); repeatable',
     { alias: 'P' },
   ),
-  'parameter-list': value('vary anything, NAME=A,B,C: also policy and proxyMode; repeatable', { alias: 'L' }),
+  'parameter-list': value(
+    'vary anything, NAME=A,B,C: also policy, proxyMode and fields of manifests (Service/shop/web:spec.sessionAffinity=None,ClientIP); repeatable',
+    { alias: 'L' },
+  ),
   knee: toggle('search the knee in every cell of the sweep (without a sweep it is always searched)'),
-  policy: value('cluster, local or as-is, comma separated (default cluster,local)'),
-  'proxy-mode': value('nftables, iptables or ipvs, comma separated (default: as the manifests say, else nftables)'),
+  policy: value('cluster, local or as-is, comma separated (default cluster,local)', {
+    values: ['cluster', 'local', 'as-is'],
+  }),
+  'proxy-mode': value('nftables, iptables or ipvs, comma separated (default: as the manifests say, else nftables)', {
+    values: ['nftables', 'iptables', 'ipvs'],
+  }),
   objective: value(
     'what must hold of a run, such as conntrackFraction < 80%; repeatable (default: drops, latency, conntrack, source ports, CPU of nodes and pods: dropFraction < 0.001, pathLatencyMicros.packet.p99 < 2ms, conntrackFraction < 80%, snatFraction, cpuFraction and podFraction < 95%)',
+  ),
+  columns: value(
+    'figures that tables have beside those of objectives, such as maxOverMean,p99; dpemu help metrics lists them; repeatable',
   ),
   tolerance: value('how far the first failing rate may be above the last that held (default 2%)'),
   connections: value(
@@ -181,17 +241,19 @@ export const CAPACITY_FLAGS: Flags = {
   threshold: value("a condition on the report, such as 'knee.connectionsPerSecond > 2000'; repeatable"),
   output: value('text, json, csv, markdown, junit, gha or gha-bigger, or FORMAT=FILE; repeatable (default text)', {
     alias: 'o',
+    values: ['text', 'json', 'csv', 'markdown', 'junit', 'gha', 'gha-bigger'],
   }),
   'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
 }
 
 export const BENCH_FLAGS: Flags = {
+  sizes: value('only tables of these sizes: 1k, 64k, 1M, 4M, comma separated', { values: ['1k', '64k', '1M', '4M'] }),
   rows: value('only rows whose name matches this pattern'),
   quick: toggle('fewer rounds and smaller sizes'),
   baseline: value('a file of an earlier bench -o json=FILE to compare with; exit 99 on a regression'),
   tolerance: value('how much slower than the baseline a row may be (default 0.15)'),
-  output: value('text or json, or FORMAT=FILE; repeatable (default text)', { alias: 'o' }),
+  output: value('text or json, or FORMAT=FILE; repeatable (default text)', { alias: 'o', values: ['text', 'json'] }),
 }
 
 /** The value of a flag or positional, or undefined where it was left out. */

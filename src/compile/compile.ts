@@ -188,6 +188,11 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
   const taken = new Set<number>()
   const nodePorts = new Map<string, NodePortTargets>()
 
+  const nodePortKeys = new Set(
+    services.flatMap(({ frontends, family }) =>
+      frontends.flatMap((one) => (one.kind === 'nodePort' ? nodePortKey(family, one) : [])),
+    ),
+  )
   services.forEach((proxied, position) => {
     const portName = proxied.port.name === '' ? String(proxied.port.port) : proxied.port.name
     const servicePort = registry.servicePort({
@@ -251,8 +256,11 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
       const anyNode = proxied.family === 'IPv4' ? NODE_PORT_ADDRESS : NODE_PORT_ADDRESS_IPV6
       const address = one.address === null ? anyNode : registry.address(one.address)
       const id = registry.frontend(address, one.port, one.protocol)
-      if (taken.has(id)) {
-        if (one.kind !== 'healthCheckNodePort') warnings.push(conflict(proxied, one))
+      // Node ports are translated in PREROUTING, before anything could come to kube-proxy's own socket.
+      const isHidden = one.kind === 'healthCheckNodePort' && nodePortKeys.has(nodePortKey(proxied.family, one))
+      if (taken.has(id) || isHidden) {
+        if (isHidden) warnings.push(hidden(proxied, one))
+        else if (one.kind !== 'healthCheckNodePort') warnings.push(conflict(proxied, one))
         continue
       }
       taken.add(id)
@@ -561,6 +569,18 @@ function propagationColumn(zones: number, model: Model): Int32Array {
     }
   }
   return nanos
+}
+
+function nodePortKey(family: string, { port, protocol }: Frontend): string {
+  return `${family} ${port} ${protocol}`
+}
+
+function hidden({ service }: ProxyService, { port }: Frontend): Warning {
+  return {
+    code: 'W_FRONTEND_TAKEN',
+    where: `Service ${service.namespace}/${service.name}`,
+    message: `healthCheckNodePort ${port} is taken as a nodePort too: its rules come first, so health checks are answered by that Service's pods and say nothing about this one`,
+  }
 }
 
 function conflict(proxied: ProxyService, frontend: Frontend): Warning {

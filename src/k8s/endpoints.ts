@@ -20,6 +20,9 @@ const SKIP_MIRROR_LABEL = 'endpointslice.kubernetes.io/skip-mirror'
 const TOPOLOGY_ANNOTATIONS = ['service.kubernetes.io/topology-mode', 'service.kubernetes.io/topology-aware-hints']
 const ZONE_DISTRIBUTIONS: ReadonlySet<string> = new Set(['PreferClose', 'PreferSameZone', 'PreferSameNode'])
 
+/** Of addresses that are named in a warning. */
+const MOST_UNUSED = 5
+
 type SlicePorts = NonNullable<EndpointSlice['ports']>
 
 export function deriveSlices(
@@ -117,10 +120,22 @@ function writtenSlices({ slices }: Inventory, notes: Notes): EndpointSlice[] {
       notes.warn('W_NOT_MODELLED', titleOf(slice), 'addressType FQDN is not modelled, and kube-proxy ignores it')
       return false
     }
-    if ((slice.metadata.labels?.[SERVICE_NAME_LABEL] ?? '') !== '') return true
+    if ((slice.metadata.labels?.[SERVICE_NAME_LABEL] ?? '') !== '') {
+      warnOfMoreAddresses(slice, notes)
+      return true
+    }
     notes.warn('W_NO_SERVICE', titleOf(slice), `it has no label ${SERVICE_NAME_LABEL}: no Service uses it`)
     return false
   })
+}
+
+/** Several addresses are one endpoint, of which kube-proxy takes the first: no way to write down several machines. */
+function warnOfMoreAddresses(slice: EndpointSlice, notes: Notes): void {
+  const unused = (slice.endpoints ?? []).flatMap(({ addresses }) => addresses.slice(1))
+  if (unused.length === 0) return
+  const more = unused.length > MOST_UNUSED ? ` and ${unused.length - MOST_UNUSED} more` : ''
+  const message = `${unused.slice(0, MOST_UNUSED).join(', ')}${more} get no traffic: of an endpoint's addresses kube-proxy takes the first; write an endpoint for each`
+  notes.warn('W_EXTRA_ADDRESS', titleOf(slice), message)
 }
 
 function warnOfNone({ namespace, name, selector }: ClusterService, inventory: Inventory, notes: Notes): void {

@@ -452,6 +452,8 @@ const autoscaler = object<Body<HorizontalPodAutoscaler>>(
 const replicationController: Reader<object> = (value) => {
   const { spec } = value as { spec?: { selector?: unknown } }
   if (spec?.selector === undefined || spec.selector === null) return workload(value)
+  // As a trace holds it, which was read before.
+  if (isMap(spec.selector) && isMap(spec.selector['matchLabels'])) return workload(value)
   return workload({ ...(value as object), spec: { ...spec, selector: { matchLabels: spec.selector } } })
 }
 const apps = { apiVersions: ['apps/v1'], namespaced: true, body: workload } as const

@@ -9,7 +9,7 @@
  */
 import { UserError, type Warning } from '../errors.ts'
 import { isControllerConfig } from './controller-config.ts'
-import { COREDNS, COREDNS_CUSTOM } from './corefile-parts.ts'
+import { COREDNS, COREDNS_CUSTOM, NODE_DNS } from './corefile-parts.ts'
 import { unknownFields } from './fields.ts'
 import type { ManifestFile } from './files.ts'
 import { kindDefinition, READ_KINDS, readObject } from './kinds.ts'
@@ -87,7 +87,7 @@ export function parseObject(value: unknown, file: string, document = 1): ParsedM
 export function requireObjects(parsed: ParsedManifests, paths: readonly string[]): ParsedManifests {
   const { objects, kinds, problems, hint } = parsed
   if (objects.length > 0 || paths.length === 0) return parsed
-  if (problems[0] !== undefined) throw problems[0]
+  if (problems[0] !== undefined && hint === '') throw problems[0]
   const where = paths.map((path) => (path === '-' ? 'standard input' : path)).join(', ')
   if (kinds.size === 0) throw new UserError('E_MANIFEST_EMPTY', 'no Kubernetes object in it', { where, hint })
   const named = [...kinds].slice(0, MAX_NAMED_KINDS).join(', ')
@@ -188,8 +188,14 @@ class Loader {
   #refuse(problem: UserError): void {
     if (!this.#isFound) throw problem
     this.#problems.push(problem)
+    const isUnread = problem.code === 'E_MANIFEST_YAML' || problem.code === 'E_MANIFEST_TEMPLATE'
     const isPatch = problem.code === 'E_MANIFEST_FIELD' && this.#surroundings.hasKustomizations
-    const message = `left out: ${problem.message}${isPatch ? ' (a patch? those are not applied)' : ''}`
+    const guess = isPatch
+      ? ' (a patch? those are not applied)'
+      : isUnread && problem.hint !== ''
+        ? ' (a template? render it first)'
+        : ''
+    const message = `left out: ${problem.message}${guess}`
     this.#warn(problem.code, { code: 'W_LEFT_OUT', where: problem.where, message })
   }
 
@@ -324,7 +330,8 @@ class Loader {
     for (const [key, text] of Object.entries(isMap(value['data']) ? value['data'] : {})) {
       if (typeof text === 'string' && KUBE_PROXY_FILE.test(text)) this.#addKubeProxyConfig(key, text, place)
     }
-    return metadata['name'] === COREDNS || metadata['name'] === COREDNS_CUSTOM
+    const name = String(metadata['name'])
+    return name === COREDNS || name === COREDNS_CUSTOM || NODE_DNS.has(name)
   }
 
   #addKubeProxyConfig(key: string, text: string, place: Place): void {
@@ -347,6 +354,8 @@ class Loader {
       const message = `${title} was given before, at ${formatOrigin(earlier.origin)}; this one replaces it`
       this.#warn('duplicate', { code: 'W_DUPLICATE_OBJECT', where: formatPlace(place), message })
     }
+    // Behind those that stand before it, so that the objects are in the order of their files.
+    this.#objects.delete(key)
     this.#objects.set(key, object)
     if (object.kind === 'KubeProxyConfiguration') this.#isConfigMapped = false
   }

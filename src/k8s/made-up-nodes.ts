@@ -6,7 +6,7 @@
 import type { Inventory, Notes } from './inventory.ts'
 import { kubeletLabels } from './labels.ts'
 import { meansItself, requiredApart } from './neighbours.ts'
-import type { NodeObject, PodSpec } from './types.ts'
+import type { NodeObject, NodeSelectorRequirement, PodSpec } from './types.ts'
 import { candidateOf, podMakers, replicasOf } from './workloads.ts'
 
 const DEFAULT_NODE_COUNT = 3
@@ -37,7 +37,19 @@ export function madeUpNodes(inventory: Inventory, notes: Notes): NodeObject[] {
   const count = isDump ? 1 : Math.max(DEFAULT_NODE_COUNT, needed)
   for (let i = 1; names.size < count; i++) names.add(`node-${i}`)
   const labels = new Map<string, Record<string, string>>([...names].map((name) => [name, {}]))
-  for (const one of wanted) suit(labels, one, wanted)
+  // A pod is where it may be: its node has what it asks for.
+  for (const { spec } of inventory.pods) Object.assign(labels.get(spec.nodeName ?? '') ?? {}, labelsOf(spec))
+  const avoided = labelsAvoided(inventory)
+  for (const one of wanted) {
+    suit(
+      labels,
+      one,
+      !isDump,
+      ([key, value]) =>
+        [`${key}=${value}`, key].some((label) => avoided.has(label)) ||
+        wanted.some((other) => (other[key] ?? value) !== value),
+    )
+  }
   return [...labels.keys()].sort(byNumber).map((name) => ({
     apiVersion: 'v1',
     kind: 'Node',
@@ -77,31 +89,37 @@ function namesWritten(inventory: Inventory): Set<string> {
   return names
 }
 
-/** Gives `wanted` to every node that nothing speaks against: to one where others ask for another value, to a new one where none is left. */
-function suit(labels: Map<string, Record<string, string>>, wanted: Wanted, all: readonly Wanted[]): void {
+/**
+ * Gives `wanted` to every node that nothing speaks against; to one where others ask for something else.
+ *
+ * @param mayAdd      whether there may be one more node, where none is left
+ * @param isDisputed  whether others ask for another value of a label, or for nodes without it
+ */
+function suit(
+  labels: Map<string, Record<string, string>>,
+  wanted: Wanted,
+  mayAdd: boolean,
+  isDisputed: (label: readonly [key: string, value: string]) => boolean,
+): void {
   const entries = Object.entries(wanted)
   const labelOf = (name: string, key: string): string | undefined => labels.get(name)![key] ?? kubeletLabels(name)[key]
   const names = [...labels.keys()].sort(byNumber)
   if (names.some((name) => entries.every(([key, value]) => labelOf(name, key) === value))) return
   const free = names.filter((name) => entries.every(([key, value]) => (labelOf(name, key) ?? value) === value))
-  const isDisputed = entries.some(([key, value]) => all.some((other) => (other[key] ?? value) !== value))
   if (free.length === 0) {
+    if (!mayAdd) return
     let number = labels.size + 1
     while (labels.has(`node-${number}`)) number++
     free.push(`node-${number}`)
     labels.set(`node-${number}`, {})
   }
-  for (const name of isDisputed ? free.slice(0, 1) : free) Object.assign(labels.get(name)!, wanted)
+  for (const name of entries.some(isDisputed) ? free.slice(0, 1) : free) Object.assign(labels.get(name)!, wanted)
 }
 
 /** Each set of labels that pods ask for once, in an order that no file decides; what asks for Windows finds no node here. */
-function labelsAsked({ pods, workloads }: Inventory): Wanted[] {
-  const specs = [
-    ...pods.map(({ spec }) => spec).filter(({ nodeName = '' }) => nodeName === ''),
-    ...workloads.map(({ spec }) => spec.template.spec),
-  ]
+function labelsAsked(inventory: Inventory): Wanted[] {
   const sets = new Map<string, Wanted>()
-  for (const spec of specs) {
+  for (const spec of unplacedSpecs(inventory)) {
     const wanted = labelsOf(spec)
     if (OS.some((key) => (wanted[key] ?? 'linux') !== 'linux')) continue
     const entries = Object.entries(wanted).sort(([a], [b]) => (a < b ? -1 : 1))
@@ -110,13 +128,38 @@ function labelsAsked({ pods, workloads }: Inventory): Wanted[] {
   return [...sets.keys()].sort().map((key) => sets.get(key)!)
 }
 
-/** nodeSelector, and of required node affinity the first way to meet it. */
-function labelsOf({ nodeSelector, affinity }: PodSpec): Wanted {
-  const [term] = affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms ?? []
-  const required = (term?.matchExpressions ?? []).flatMap(({ key, operator, values = [] }): [string, string][] => {
+/** `key=value`, and `key` where no value of it is borne. */
+function labelsAvoided(inventory: Inventory): ReadonlySet<string> {
+  const avoided = unplacedSpecs(inventory).flatMap((spec) =>
+    requirementsOf(spec).flatMap(({ key, operator, values = [] }) => {
+      if (operator === 'NotIn') return values.map((value) => `${key}=${value}`)
+      return operator === 'DoesNotExist' ? [key] : []
+    }),
+  )
+  return new Set(avoided)
+}
+
+function unplacedSpecs({ pods, workloads }: Inventory): PodSpec[] {
+  return [
+    ...pods.map(({ spec }) => spec).filter(({ nodeName = '' }) => nodeName === ''),
+    ...workloads.map(({ spec }) => spec.template.spec),
+  ]
+}
+
+/** The first way to meet a required node affinity. */
+function requirementsOf({ affinity }: PodSpec): NodeSelectorRequirement[] {
+  return (
+    affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms?.[0]?.matchExpressions ??
+    []
+  )
+}
+
+/** nodeSelector, and what a required node affinity asks for. */
+function labelsOf(spec: PodSpec): Wanted {
+  const required = requirementsOf(spec).flatMap(({ key, operator, values = [] }): [string, string][] => {
     if (operator === 'In' && values[0] !== undefined) return [[key, values[0]]]
     return operator === 'Exists' ? [[key, '']] : []
   })
   // Exists takes any value, so that of another selector as well; a selector's own value counts.
-  return { ...Object.fromEntries(required), ...nodeSelector }
+  return { ...Object.fromEntries(required), ...spec.nodeSelector }
 }

@@ -59,6 +59,11 @@ export class Neighbours {
     return counter.counts
   }
 
+  /** Whether any placed pod has such a rule at all. */
+  get keepSomebodyOut(): boolean {
+    return this.#keptOut.size > 0
+  }
+
   /** A placed pod's anti-affinity that keeps `pod` off a node. */
   keepsOut(pod: Neighbour, nodeLabels: Labels): boolean {
     for (const { meant, counts } of this.#keptOut.values()) {

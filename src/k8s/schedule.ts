@@ -31,10 +31,22 @@ interface Load {
   readonly hostPorts: Set<string>
 }
 
-/** Where the pods of one owner are: how many on each node and in each zone. */
+/** Where the pods of one owner are: how many on each node, by its index and by name, and in each zone. */
 interface Spread {
+  readonly byIndex: Int32Array
   readonly nodes: Map<string, number>
   readonly zones: Map<string, number>
+}
+
+/** What a spec asks for, worked out once for all pods of a workload. */
+interface Profile {
+  readonly asked: Amounts
+  readonly hostPorts: readonly string[]
+  readonly hard: readonly SpreadConstraint[]
+  /** Indices of nodes that the spec may run on, room apart. */
+  readonly spots: Int32Array
+  /** Nothing but the spread tells those nodes apart, and nothing but room keeps it off one. */
+  readonly isFree: boolean
 }
 
 const ZONE = 'topology.kubernetes.io/zone'
@@ -42,6 +54,9 @@ const ZONE = 'topology.kubernetes.io/zone'
 export class Scheduler {
   readonly #nodes: readonly PlannedNode[]
   readonly #loads = new Map<string, Load>()
+  readonly #loadAt: Load[] = []
+  readonly #indices = new Map<string, number>()
+  readonly #profiles = new WeakMap<PodSpec, Profile>()
   readonly #ofOwner = new Map<string, Spread>()
   readonly #neighbours = new Neighbours()
   readonly #zoneWeight: number
@@ -50,8 +65,11 @@ export class Scheduler {
 
   constructor(nodes: readonly PlannedNode[]) {
     this.#nodes = nodes
-    for (const { node } of nodes) {
-      this.#loads.set(node.name, { pods: 0, asked: NOTHING, weight: NOTHING, hostPorts: new Set() })
+    for (const [i, { node }] of nodes.entries()) {
+      const load: Load = { pods: 0, asked: NOTHING, weight: NOTHING, hostPorts: new Set() }
+      this.#loads.set(node.name, load)
+      this.#loadAt.push(load)
+      this.#indices.set(node.name, i)
     }
     // What a pod in a domain counts for: the more domains, the more (podtopologyspread/scoring.go, topologyNormalizingWeight).
     this.#zoneWeight = Math.log(new Set(nodes.map(({ node }) => node.zone).filter((zone) => zone !== '')).size + 2)
@@ -63,13 +81,18 @@ export class Scheduler {
   place({ node }: PlannedNode, pod: Candidate): void {
     const load = this.#loads.get(node.name)!
     load.pods++
-    load.asked = plus(load.asked, requestsOf(pod.spec))
+    const profile = this.#profileOf(pod.spec)
+    load.asked = plus(load.asked, profile.asked)
     load.weight = plus(load.weight, weightOf(pod.spec))
-    for (const port of hostPortsOf(pod.spec)) load.hostPorts.add(port)
+    for (const port of profile.hostPorts) load.hostPorts.add(port)
     this.#neighbours.add(pod, node.labels)
     if (pod.owner === '') return
-    const spread = this.#ofOwner.get(pod.owner) ?? { nodes: new Map(), zones: new Map() }
-    this.#ofOwner.set(pod.owner, spread)
+    let spread = this.#ofOwner.get(pod.owner)
+    if (spread === undefined) {
+      spread = { byIndex: new Int32Array(this.#nodes.length), nodes: new Map(), zones: new Map() }
+      this.#ofOwner.set(pod.owner, spread)
+    }
+    spread.byIndex[this.#indices.get(node.name)!]!++
     increment(spread.nodes, node.name)
     increment(spread.zones, node.zone)
   }
@@ -81,6 +104,8 @@ export class Scheduler {
 
   /** The best node that has room and for which `accept` holds. */
   choose(pod: Candidate, accept: (node: PlannedNode) => boolean): PlannedNode | null {
+    const profile = this.#profileOf(pod.spec)
+    if (profile.isFree && !this.#neighbours.keepSomebodyOut) return this.#chooseFree(pod, profile, accept)
     const emptiest = this.#emptiest(pod)
     const left = this.#nodes.filter(
       (planned) =>
@@ -98,6 +123,59 @@ export class Scheduler {
       if (better > 0) best = i
     }
     return left[best]!
+  }
+
+  /** The same for a pod that only room and spread have a say about; most pods are. */
+  #chooseFree(pod: Candidate, { spots }: Profile, accept: (node: PlannedNode) => boolean): PlannedNode | null {
+    const spread = this.#ofOwner.get(pod.owner)
+    let best = -1
+    let [leastCrowd, leastPods] = [0, 0]
+    for (const i of spots) {
+      const planned = this.#nodes[i]!
+      const { pods } = this.#loadAt[i]!
+      const { zone } = planned.node
+      const inZone = zone === '' || spread === undefined ? 0 : (spread.zones.get(zone) ?? 0)
+      const crowd = inZone * this.#zoneWeight + (spread === undefined ? 0 : spread.byIndex[i]!) * this.#nodeWeight
+      if (best >= 0 && (crowd > leastCrowd || (crowd === leastCrowd && pods >= leastPods))) continue
+      if (pods >= planned.maxPods || !accept(planned)) continue
+      best = i
+      leastCrowd = crowd
+      leastPods = pods
+    }
+    return best < 0 ? null : this.#nodes[best]!
+  }
+
+  #profileOf(spec: PodSpec): Profile {
+    let profile = this.#profiles.get(spec)
+    if (profile === undefined) {
+      profile = this.#makeProfile(spec)
+      this.#profiles.set(spec, profile)
+    }
+    return profile
+  }
+
+  #makeProfile(spec: PodSpec): Profile {
+    const asked = requestsOf(spec)
+    const hostPorts = hostPortsOf(spec)
+    const indices = this.#nodes.flatMap((planned, i) => (mayRun(planned, spec, false) ? [i] : []))
+    const nodes = indices.map((i) => this.#nodes[i]!)
+    const hasRoom = nodes.every(
+      ({ allocatable }) =>
+        (asked.cpu === 0 || allocatable.cpu === Number.POSITIVE_INFINITY) &&
+        (asked.memory === 0 || allocatable.memory === Number.POSITIVE_INFINITY),
+    )
+    const hasRules =
+      hostPorts.length > 0 ||
+      (spec.topologySpreadConstraints ?? []).length > 0 ||
+      requiredNear(spec).length > 0 ||
+      requiredApart(spec).length > 0
+    return {
+      asked,
+      hostPorts,
+      hard: hardConstraints(spec),
+      spots: Int32Array.from(indices),
+      isFree: hasRoom && !hasRules && this.#isPlain(spec, nodes),
+    }
   }
 
   /** Why no node is left for a pod, in a sentence. */
@@ -134,16 +212,21 @@ export class Scheduler {
     const { node, maxPods, allocatable } = planned
     const load = this.#loads.get(node.name)!
     if (load.pods >= maxPods) return `no more pods fit (it takes ${maxPods})`
-    const asked = requestsOf(pod.spec)
+    const { asked, hostPorts, hard } = this.#profileOf(pod.spec)
     if (asked.cpu > 0 && load.asked.cpu + asked.cpu > allocatable.cpu) return `CPU is short (it asks for ${asked.cpu}m)`
     if (asked.memory > 0 && load.asked.memory + asked.memory > allocatable.memory)
       return `memory is short (it asks for ${Math.ceil(asked.memory / 2 ** 20)}Mi)`
-    const taken = hostPortsOf(pod.spec).find((port) => load.hostPorts.has(port))
+    const taken = hostPorts.find((port) => load.hostPorts.has(port))
     if (taken !== undefined) return `host port ${taken} is taken`
-    return this.#unwelcome(node.labels, pod, emptiest)
+    return this.#unwelcome(node.labels, pod, hard, emptiest)
   }
 
-  #unwelcome(labels: Labels, pod: Candidate, emptiest: readonly number[]): string | null {
+  #unwelcome(
+    labels: Labels,
+    pod: Candidate,
+    hard: readonly SpreadConstraint[],
+    emptiest: readonly number[],
+  ): string | null {
     const there = (term: PodAffinityTerm): number => {
       const domain = labels[term.topologyKey ?? '']
       return domain === undefined ? 0 : (this.#neighbours.counts(term, pod.namespace).get(domain) ?? 0)
@@ -159,7 +242,7 @@ export class Scheduler {
     if (requiredApart(pod.spec).some((term) => there(term) > 0))
       return 'its podAntiAffinity forbids pods that are there'
     if (this.#neighbours.keepsOut(pod, labels)) return 'the podAntiAffinity of pods that are there forbids it'
-    const uneven = hardConstraints(pod.spec).some((constraint, i) => {
+    const uneven = hard.some((constraint, i) => {
       const { topologyKey = '', maxSkew = 1 } = constraint
       if (labels[topologyKey] === undefined) return true
       const self = meansItself(constraint, pod) ? 1 : 0

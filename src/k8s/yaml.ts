@@ -187,34 +187,121 @@ interface Repeated {
   readonly line: number
 }
 
+/** What a text was read with, and what is known of it by now. */
+interface Reading {
+  text: string
+  repeated: Repeated | null
+  /** 0-based line → how far it was moved to the right. */
+  readonly moved: Map<number, number>
+}
+
 /**
  * The value of one document. Where a line stands further left than YAML 1.2 allows, it is moved to the right, since blanks before a
  * continuation line mean nothing, and the text is read again; where a key comes again, it is read with the last one counting.
  */
 function parseYaml(text: string): { value: unknown; repeated: Repeated | null } {
-  let repeated: Repeated | null = null
-  let chunk = text.replace(/^\.\.\.(?=[ \t\r\n]|$)[\s\S]*/m, '')
-  const moved = new Map<number, number>()
+  const reading: Reading = {
+    text: text.replace(/^\.\.\.(?=[ \t\r\n]|$)[\s\S]*/m, ''),
+    repeated: null,
+    moved: new Map(),
+  }
   for (let repairs = 0; ; repairs++) {
     try {
-      return { value: loadAll(chunk, { schema: SCHEMA, json: repeated !== null })[0] ?? null, repeated }
+      const value = loadAll(reading.text, { schema: SCHEMA, json: reading.repeated !== null })[0] ?? null
+      return { value, repeated: reading.repeated }
     } catch (error) {
-      if (!(error instanceof YAMLException) || error.mark === undefined) throw error
-      const { position, line } = error.mark
-      if (error.reason === 'duplicated mapping key' && repeated === null) {
-        const key = /^[^:\n]*/.exec(chunk.slice(position))?.[0] ?? ''
-        repeated = { key: key.trim().replace(/^(["'])(.*)\1$/, '$2'), line }
-      } else if (error.reason === 'deficient indentation' && repairs < MAX_INDENT_REPAIRS) {
-        const start = chunk.lastIndexOf('\n', position - 1) + 1
-        const own = /^[ \t]*/.exec(chunk.slice(start, position + MAX_EXPANDED_DEPTH))?.[0].length ?? 0
-        chunk = chunk.slice(0, start) + ' '.repeat(MAX_EXPANDED_DEPTH) + chunk.slice(start + own)
-        moved.set(line, MAX_EXPANDED_DEPTH - own)
-      } else {
-        const column = error.mark.column - (moved.get(line) ?? 0)
-        throw Object.assign(error, { mark: { ...error.mark, column } })
+      if (
+        !(error instanceof YAMLException) ||
+        error.mark === undefined ||
+        !repair(reading, error.reason, error.mark, repairs)
+      ) {
+        throw withColumn(error, reading)
       }
     }
   }
+}
+
+function withColumn(error: unknown, { moved }: Reading): unknown {
+  if (!(error instanceof YAMLException) || error.mark === undefined) return error
+  const column = error.mark.column - (moved.get(error.mark.line) ?? 0)
+  return Object.assign(error, { mark: { ...error.mark, column } })
+}
+
+/** @returns whether there is something to be read that may be better */
+function repair(
+  reading: Reading,
+  reason: string,
+  { position, line }: { readonly position: number; readonly line: number },
+  repairs: number,
+): boolean {
+  const { text } = reading
+  if (reason === 'duplicated mapping key' && reading.repeated === null) {
+    const key = /^[^:\n]*/.exec(text.slice(position))?.[0] ?? ''
+    reading.repeated = { key: key.trim().replace(/^(["'])(.*)\1$/, '$2'), line }
+    return true
+  }
+  if (reason !== 'deficient indentation' || repairs >= MAX_INDENT_REPAIRS) return false
+  // Documents of CustomResourceDefinitions have hundreds of such lines, nearly all in quotes: those are moved at once.
+  if (reading.moved.size === 0) {
+    const lines = text.split('\n')
+    const quoted = quotedContinuations(lines)
+    if (quoted.includes(line)) {
+      // An empty line is a line break in the text.
+      for (const at of quoted) if (lines[at]!.trim() !== '') lines[at] = moveLine(lines[at]!, at, reading)
+      reading.text = lines.join('\n')
+      return true
+    }
+  }
+  if (reading.moved.has(line)) return false
+  const start = text.lastIndexOf('\n', position - 1) + 1
+  const end = text.indexOf('\n', start)
+  const own = text.slice(start, end < 0 ? text.length : end)
+  reading.text = text.slice(0, start) + moveLine(own, line, reading) + (end < 0 ? '' : text.slice(end))
+  return true
+}
+
+function moveLine(own: string, line: number, { moved }: Reading): string {
+  const rest = own.replace(/^[ \t]+/, '')
+  moved.set(line, MAX_EXPANDED_DEPTH - (own.length - rest.length))
+  return ' '.repeat(MAX_EXPANDED_DEPTH) + rest
+}
+
+/** A value in quotes that begins behind `key:` or `-`, and a block of text. */
+const QUOTED_VALUE = /^ *(?:- +)*(?:(?:[^\s'"#[{][^#'"]*?|'[^']*'|"[^"]*") *: +|- +)(['"])/
+const TEXT_BLOCK = /(?:: +|- +)[|>][+-]?\d?[+-]?\s*(?:#.*)?$/
+
+/** The 0-based lines on which a quoted value goes on that began on an earlier one. */
+function quotedContinuations(lines: readonly string[]): number[] {
+  const found: number[] = []
+  /** The quotation mark of the value that is open, or ''. */
+  let open = ''
+  /** What is indented further than this is a block of text. */
+  let block = Number.POSITIVE_INFINITY
+  for (const [i, line] of lines.entries()) {
+    if (open !== '') {
+      found.push(i)
+      if (closes(line, 0, open)) open = ''
+      continue
+    }
+    const indent = /^ */.exec(line)![0].length
+    if (line.trim() === '' || indent > block) continue
+    block = TEXT_BLOCK.test(line) ? indent : Number.POSITIVE_INFINITY
+    const value = QUOTED_VALUE.exec(line)
+    if (value !== null && !closes(line, value[0].length, value[1]!)) open = value[1]!
+  }
+  return found
+}
+
+/** Whether `quote` ends in `line`, from `start` on. */
+function closes(line: string, start: number, quote: string): boolean {
+  for (let i = start; i < line.length; i++) {
+    if (quote === '"' && line[i] === '\\') i++
+    else if (line[i] === quote) {
+      if (quote === "'" && line[i + 1] === "'") i++
+      else return true
+    }
+  }
+  return false
 }
 
 /** As Go's strconv.ParseInt reads it with base 0, underscores taken out; null for what is no integer. */
@@ -255,7 +342,9 @@ function yamlError(name: string, chunk: Chunk, number: number, error: unknown): 
     return new UserError('E_MANIFEST_YAML', `not valid YAML: ${reason}`, { where: `${name}, document ${number}`, hint })
   }
   const { line, column } = error.mark
-  return new UserError('E_MANIFEST_YAML', `not valid YAML: ${error.reason}`, {
+  const reason =
+    error.reason === 'object-based map does not support complex keys' ? 'a map is the key of a map' : error.reason
+  return new UserError('E_MANIFEST_YAML', `not valid YAML: ${reason}`, {
     where: `${name}, document ${number}, line ${chunk.line + line + 1}, column ${column + 1}`,
     hint,
   })

@@ -137,6 +137,7 @@ export function summarizeLatency(histogram: Float64Array): LatencySummary {
     mean: count === 0 ? 0 : micros(histogram[HISTOGRAM_SUM]! / count),
     p50: micros(percentile(histogram, 0.5)),
     p90: micros(percentile(histogram, 0.9)),
+    p95: micros(percentile(histogram, 0.95)),
     p99: micros(percentile(histogram, 0.99)),
     p999: micros(percentile(histogram, 0.999)),
     max: micros(histogram[HISTOGRAM_MAX]!),

@@ -25,10 +25,15 @@ import { countOf, formatBytes, formatCount, formatMicros, formatPercent, formatR
 /** Cells whose searches are shown run by run, and that get a sentence each. */
 const MOST_IN_WORDS = 6
 
+/** `columns`: paths of figures that tables have beside those of objectives. */
+export interface CapacityOptions {
+  readonly columns?: readonly string[] | undefined
+}
+
 export function renderCapacityText(
   report: CapacityReport,
   thresholds: readonly ThresholdResult[] = [],
-  options: TextOptions = { color: false },
+  options: TextOptions & CapacityOptions = { color: false },
 ): string {
   return renderDocumentText(capacityDocument(report, thresholds, options), options)
 }
@@ -36,7 +41,7 @@ export function renderCapacityText(
 export function renderCapacityMarkdown(
   report: CapacityReport,
   thresholds: readonly ThresholdResult[] = [],
-  options: DocumentOptions = {},
+  options: DocumentOptions & CapacityOptions = {},
 ): string {
   return renderDocumentMarkdown(capacityDocument(report, thresholds, options))
 }
@@ -44,7 +49,7 @@ export function renderCapacityMarkdown(
 function capacityDocument(
   report: CapacityReport,
   thresholds: readonly ThresholdResult[],
-  { constants }: DocumentOptions,
+  { constants, columns = [] }: DocumentOptions & CapacityOptions,
 ): ReportDocument {
   const { cells, scenario, search } = report
   const few = cells.length <= MOST_IN_WORDS
@@ -61,8 +66,8 @@ function capacityDocument(
             ? cells.flatMap(kneeSentences)
             : [inShort(report)],
       ),
-      cellSection(report),
-      ...(search !== null && few ? cells.map((cell) => searchSection(report, cell)) : []),
+      cellSection(report, columns),
+      ...(search !== null && few ? cells.map((cell) => searchSection(report, cell, columns)) : []),
       ...finePrint({ ...report, derived: [] }, constants),
     ],
   }
@@ -151,16 +156,16 @@ function brokenText({
   return `${figure} is ${figureText(figure, value)}${at}${beyond} (${objective})${holder}${why}`
 }
 
-function cellSection(report: CapacityReport): Section {
+function cellSection(report: CapacityReport, chosen: readonly string[]): Section {
   const { axes, cells, search, objectives } = report
   const parameters = axes.map(({ name }) => name).filter((name) => name !== 'policy' && name !== 'proxyMode')
   const modes = new Set(cells.map(({ proxyMode }) => proxyMode)).size > 1
-  const figures = search === null ? figuresIn(objectives, cells) : []
+  const figures = search === null ? [...new Set([...figuresIn(objectives, cells), ...chosen])] : []
   const columns: Column[] = [
     ...parameters.map((name): Column => [name, true, (cell) => parameterText(cell.parameters[name])]),
     ['policy', false, ({ policy }) => policy],
     ...(modes ? [['proxy mode', false, ({ proxyMode }: CapacityCell) => proxyMode] as Column] : []),
-    ...(search === null ? runColumns(figures) : KNEE_COLUMNS),
+    ...(search === null ? runColumns(figures) : [...KNEE_COLUMNS, ...chosen.map(figureColumn)]),
   ]
   return {
     title: search === null ? 'Runs' : 'Knees',
@@ -195,21 +200,23 @@ function runColumns(figures: readonly string[]): Column[] {
   return [
     ['offered', true, ({ run }) => rateText(run?.figures.offered.connectionsPerSecond ?? null)],
     ['connections', true, ({ run }) => `${formatCount(run?.connections ?? 0)}${run?.settled === false ? ' *' : ''}`],
-    ...figures.map(
-      (figure): Column => [
-        shortName(figure),
-        true,
-        ({ run }) => (run === null ? '' : figureText(figure, figureValue(run.figures, figure))),
-      ],
-    ),
+    ...figures.map(figureColumn),
     ['holds', false, ({ run }) => verdict(run?.holds ?? false)],
     ['broke first', false, ({ broke }) => broke[0]?.objective ?? ''],
     ['node', false, ({ broke }) => broke[0]?.node ?? ''],
   ]
 }
 
-function searchSection({ objectives, cells }: CapacityReport, cell: CapacityCell): Section {
-  const figures = figuresIn(objectives, cells)
+function figureColumn(figure: string): Column {
+  return [
+    shortName(figure),
+    true,
+    ({ run }) => (run === null ? '' : figureText(figure, figureValue(run.figures, figure))),
+  ]
+}
+
+function searchSection({ objectives, cells }: CapacityReport, cell: CapacityCell, chosen: readonly string[]): Section {
+  const figures = [...new Set([...figuresIn(objectives, cells), ...chosen])]
   const row = (run: CapacityRun): Cell[] => [
     rateText(run.connectionsPerSecond),
     formatCount(run.connections),

@@ -128,7 +128,8 @@ export interface BrokenObjective {
   figure: string
   /** null where nothing was recorded. */
   value: number | null
-  limit: number
+  /** null where it is another figure, of which nothing was recorded. */
+  limit: number | null
   /** Beyond the limit, as a part of it; null where the limit is 0 or there is no value. */
   excess: number | null
   /** The node with the worst figure; null where no node has a figure of its own. */

@@ -4,19 +4,25 @@
  * Source: RFC 4180, with a line feed at the end of lines, as most tools write it. Numbers are whole and not rounded; an
  * empty field is one that the cell does not have.
  */
+import { figureValue } from './capacity-fields.ts'
 import type { CapacityCell, CapacityReport, Figures } from './capacity-types.ts'
 
 type Value = string | number | boolean | null
 
 type Column = readonly [name: string, value: (cell: CapacityCell) => Value]
 
-export function renderCapacityCsv(report: CapacityReport): string {
-  const columns = columnsOf(report)
+/** @param chosen  paths of figures that get a column at the end */
+export function renderCapacityCsv(report: CapacityReport, chosen: readonly string[] = []): string {
+  const columns = [...columnsOf(report), ...chosen.map(chosenColumn)]
   const rows = [
     columns.map(([name]) => field(name)),
     ...report.cells.map((cell) => columns.map(([, value]) => field(value(cell)))),
   ]
   return rows.map((row) => `${row.join(',')}\n`).join('')
+}
+
+function chosenColumn(path: string): Column {
+  return [path, ({ run }) => (run === null ? null : (figureValue(run.figures, path) ?? null))]
 }
 
 function columnsOf({ axes, search }: CapacityReport): Column[] {

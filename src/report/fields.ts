@@ -6,7 +6,7 @@
  */
 import type { LatencySummary, PathLatency, Rates, ReplayReport } from './types.ts'
 
-export const LATENCY_SHAPE: LatencySummary = { count: 0, mean: 0, p50: 0, p90: 0, p99: 0, p999: 0, max: 0 }
+export const LATENCY_SHAPE: LatencySummary = { count: 0, mean: 0, p50: 0, p90: 0, p95: 0, p99: 0, p999: 0, max: 0 }
 export const PATH_LATENCY_SHAPE: PathLatency = {
   packet: LATENCY_SHAPE,
   firstPacket: LATENCY_SHAPE,

@@ -1,11 +1,27 @@
 /** A report as JSON; the schemas are `schemas/replay.schema.json` and `schemas/capacity.schema.json`. */
 import type { CapacityReport } from './capacity-types.ts'
 import { conclusionsOf } from './conclusion.ts'
+import type { ThresholdMatch, ThresholdResult } from './threshold.ts'
 import type { ReplayReport } from './types.ts'
 
-/** With what the runs come to (`conclusion`). Two-space indent, `schemaVersion` first, a newline at the end. */
-export function renderJson(report: ReplayReport | CapacityReport): string {
+/** How a threshold came out. */
+export interface ThresholdReport {
+  /** As it was given. */
+  readonly threshold: string
+  readonly pass: boolean
+  /** Every number that it is about; never empty. */
+  readonly matches: readonly ThresholdMatch[]
+}
+
+/**
+ * With what the runs come to (`conclusion`) and how thresholds came out (`thresholds`). Two-space indent, `schemaVersion`
+ * first, a newline at the end.
+ */
+export function renderJson(report: ReplayReport | CapacityReport, results: readonly ThresholdResult[] = []): string {
   const { schemaVersion, kind, ...rest } = report
   const conclusion = report.kind === 'replay' ? { conclusion: conclusionsOf(report) } : {}
-  return `${JSON.stringify({ schemaVersion, kind, ...conclusion, ...rest }, null, 2)}\n`
+  const thresholds = results.map(
+    ({ threshold, pass, matches }): ThresholdReport => ({ threshold: threshold.text, pass, matches }),
+  )
+  return `${JSON.stringify({ schemaVersion, kind, ...conclusion, thresholds, ...rest }, null, 2)}\n`
 }

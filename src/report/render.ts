@@ -19,7 +19,7 @@ export function renderReplay(
 ): string {
   switch (format) {
     case 'json':
-      return renderJson(report)
+      return renderJson(report, results)
     case 'markdown':
       return renderMarkdown(report, results, options)
     case 'junit':

@@ -9,7 +9,9 @@ export function thresholdLines(results: readonly ThresholdResult[]): Cell[] {
   return results.flatMap((result) => {
     const { threshold, pass, matches } = result
     const fields = threshold.path.map((segment) => segment.name)
-    const format = (match: ThresholdMatch): string => formatValue(match.value, dimensionOf(fields))
+    const unit = dimensionOf(fields)
+    const format = ({ value, limit }: ThresholdMatch): string =>
+      formatValue(value, unit) + (threshold.other === null ? '' : ` against ${formatValue(limit, unit)}`)
     const only = matches.length === 1 ? ` (${format(matches[0]!)})` : ''
     if (pass) return [{ text: `✓ ${threshold.text}${only}`, tone: 'good' as const }]
     const failed = matches.filter((match) => !match.pass)

@@ -24,9 +24,21 @@ export interface Segment {
 export interface ScannedThreshold {
   readonly path: readonly Segment[]
   readonly operator: Operator
+  readonly right: ScannedNumber | ScannedField
+}
+
+export interface ScannedNumber {
+  readonly kind: 'number'
   readonly number: number
   /** As written; '' where there is none. */
   readonly unit: string
+}
+
+/** Another field, `1.2 * cluster.p99`. */
+export interface ScannedField {
+  readonly kind: 'field'
+  readonly factor: number
+  readonly path: readonly Segment[]
 }
 
 const NAME = /[A-Za-z_][\w-]*/y
@@ -50,15 +62,31 @@ export interface Wording {
  */
 export function scanThreshold(text: string, wording: Wording): ScannedThreshold {
   const scanner = new Scanner(text, wording)
+  const path = readPath(scanner)
+  const operator = scanner.need(OPERATOR, 'one of < <= > >= == !=') as Operator
+  const right = readRight(scanner)
+  scanner.end()
+  return { path, operator, right }
+}
+
+function readPath(scanner: Scanner): Segment[] {
   const path = [readSegment(scanner, NAME)]
   while (scanner.skip('.')) path.push(readSegment(scanner, INNER_NAME))
-  const operator = scanner.need(OPERATOR, 'one of < <= > >= == !=') as Operator
-  const digits = scanner.need(NUMBER, 'a number')
+  return path
+}
+
+function readRight(scanner: Scanner): ScannedNumber | ScannedField {
+  const digits = scanner.take(NUMBER)
+  if (digits === null) {
+    if (!scanner.sees(NAME)) throw scanner.refuse('a number or a field')
+    return { kind: 'field', factor: 1, path: readPath(scanner) }
+  }
   const number = Number(digits.replaceAll('_', ''))
   if (!Number.isFinite(number)) throw scanner.refuse('a number that is not too large')
   const unit = scanner.take(UNIT) ?? ''
-  scanner.end()
-  return { path, operator, number, unit }
+  if (!scanner.skip('*')) return { kind: 'number', number, unit }
+  if (unit !== '' && unit !== '%') throw scanner.refuse('a factor without a unit before *')
+  return { kind: 'field', factor: unit === '%' ? number / 100 : number, path: readPath(scanner) }
 }
 
 function readSegment(scanner: Scanner, kind: RegExp): Segment {
@@ -102,6 +130,14 @@ class Scanner {
     if (match === null) return null
     this.#at = kind.lastIndex
     return match[0]
+  }
+
+  /** Whether the next token is of this kind; it stays. */
+  sees(kind: RegExp): boolean {
+    const at = this.#at
+    const found = this.take(kind) !== null
+    this.#at = at
+    return found
   }
 
   need(kind: RegExp, what: string): string {

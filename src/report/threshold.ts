@@ -4,9 +4,11 @@
  *   runs[policy=local].pathLatencyMicros.packet.p99 < 2ms
  *   runs[policy=local,proxyMode=nftables].connections.failed == 0
  *   endpoints[service=default/web:http].share < 40%          (a run's field without `runs`: every run)
+ *   local.p99 < 1.2 * cluster.p99                            (a policy for its run, a percentile for that of packets)
  *
  * PATH = NAME SELECTOR? ('.' NAME SELECTOR?)…, SELECTOR = [*], [0] or [key=value, …] (a value may be quoted), then one
- * of < <= > >= == != and a number with an optional unit. A list without a selector means all of its elements; a path
+ * of < <= > >= == != and a number with an optional unit, or another path, `FACTOR *` before it if need be, that leads to
+ * one number of the same kind. A list without a selector means all of its elements; a path
  * that leads to several numbers holds only if all of them do. Field names, units and operators are checked by
  * `parseExpression`, before a run starts; that a selector chose nothing is known only afterwards.
  *
@@ -15,7 +17,7 @@
  */
 import { UserError } from '../errors.ts'
 import { nearestName, suggestion } from '../nearest.ts'
-import { dimensionOf, isCounterMap, SHAPE, unitsOf } from './fields.ts'
+import { dimensionOf, isCounterMap, LATENCY_SHAPE, SHAPE, unitsOf } from './fields.ts'
 import { REASON_NAMES } from './reasons.ts'
 import { type Filter, type Segment, scanThreshold, type Wording } from './threshold-syntax.ts'
 
@@ -33,7 +35,7 @@ export interface Subject extends Wording {
   readonly list: string | null
 }
 
-const REPLAY_SUBJECT: Subject = {
+export const REPLAY_SUBJECT: Subject = {
   flag: '--threshold',
   example: 'runs[policy=local].pathLatencyMicros.packet.p99 < 2ms',
   what: 'a report',
@@ -47,8 +49,10 @@ export interface Threshold {
   readonly subject: Subject
   readonly path: readonly Segment[]
   readonly operator: Operator
-  /** In the unit of the field. */
-  readonly limit: number
+  /** In the unit of the field; null where it is another field of the document. */
+  readonly limit: number | null
+  /** What stands on the right side in place of a number. */
+  readonly other: { readonly factor: number; readonly path: readonly Segment[] } | null
 }
 
 export interface ThresholdMatch {
@@ -56,6 +60,8 @@ export interface ThresholdMatch {
   readonly path: string
   /** In the unit of the field; null where there was nothing to measure. */
   readonly value: number | null
+  /** That it was held against; null where there was nothing to measure on the right side. */
+  readonly limit: number | null
   readonly pass: boolean
 }
 
@@ -90,16 +96,44 @@ export function parseThreshold(text: string): Threshold {
  */
 export function parseExpression(text: string, subject: Subject): Threshold {
   const scanned = scanThreshold(text, subject)
-  const path = withList(scanned.path, subject)
   const refuse = refuser(subject, text)
-  checkFields(path, subject, refuse)
-  return {
-    text: text.trim(),
-    subject,
-    path,
-    operator: scanned.operator,
-    limit: limitOf(path, scanned.number, scanned.unit, refuse),
+  const path = checkedPath(scanned.path, subject, refuse)
+  const { right } = scanned
+  const base = { text: text.trim(), subject, path, operator: scanned.operator }
+  if (right.kind === 'number') {
+    return { ...base, limit: limitOf(path, right.number, right.unit, refuse), other: null }
   }
+  const other = checkedPath(right.path, subject, refuse)
+  const [one, two] = [path, other].map((segments) => dimensionOf(segments.map(({ name }) => name)))
+  if (one !== two) throw refuse(`${path.at(-1)!.name} and ${other.at(-1)!.name} do not measure the same`)
+  return { ...base, limit: null, other: { factor: right.factor, path: other } }
+}
+
+function checkedPath(written: readonly Segment[], subject: Subject, refuse: Refuse): readonly Segment[] {
+  const path = withList(withShortForms(written, subject), subject)
+  checkFields(path, subject, refuse)
+  return path
+}
+
+const POLICIES: ReadonlySet<string> = new Set(['local', 'cluster', 'as-is'])
+
+/** `local.p99` → `runs[policy=local].pathLatencyMicros.packet.p99`; what the subject has no place for stays as it is. */
+function withShortForms(written: readonly Segment[], { shape, list }: Subject): readonly Segment[] {
+  const element = elementOf(shape, list)
+  let path = written
+  const [head] = path
+  if (list !== null && head!.selector === null && POLICIES.has(head!.name) && Object.hasOwn(element, 'policy')) {
+    const filters = [{ key: 'policy', value: head!.name }]
+    path = [{ name: list, selector: { kind: 'filter', filters } }, ...path.slice(1)]
+  }
+  const leaf = path.at(-1)!
+  const isRun = path.length === 1 || (path.length === 2 && path[0]!.name === list)
+  const run = list === null ? shape : element
+  if (!isRun || leaf.selector !== null || !Object.hasOwn(run, 'pathLatencyMicros') || Object.hasOwn(run, leaf.name))
+    return path
+  if (!Object.hasOwn(LATENCY_SHAPE, leaf.name)) return path
+  const packets = ['pathLatencyMicros', 'packet'].map((name): Segment => ({ name, selector: null }))
+  return [...path.slice(0, -1), ...packets, leaf]
 }
 
 /**
@@ -109,10 +143,46 @@ export function parseExpression(text: string, subject: Subject): Threshold {
  */
 export function evaluateThresholds(thresholds: readonly Threshold[], document: object): ThresholdResult[] {
   return thresholds.map((threshold) => {
-    const matches: ThresholdMatch[] = []
-    walk(threshold, document, 0, '', matches)
+    const { path, operator, other, limit: fixed } = threshold
+    const limit = other === null ? fixed : limitIn(document, threshold, other)
+    const matches = valuesAt(document, path, threshold).map(({ path, value }): ThresholdMatch => {
+      const pass = value !== null && limit !== null && COMPARE[operator](value, limit)
+      return { path, value, limit, pass }
+    })
     return { threshold, pass: matches.every((match) => match.pass), matches }
   })
+}
+
+function limitIn(
+  document: object,
+  threshold: Threshold,
+  { factor, path }: NonNullable<Threshold['other']>,
+): number | null {
+  const found = valuesAt(document, path, threshold)
+  if (found.length > 1) {
+    const refuse = refuser(threshold.subject, threshold.text)
+    throw refuse(
+      `the right side is ${found.length} numbers: ${found
+        .slice(0, 3)
+        .map((one) => one.path)
+        .join(', ')} …`,
+      'choose one with [key=value]',
+    )
+  }
+  const value = found[0]!.value
+  return value === null ? null : factor * value
+}
+
+interface Found {
+  readonly path: string
+  readonly value: number | null
+}
+
+/** Never empty. */
+function valuesAt(document: object, path: readonly Segment[], threshold: Threshold): Found[] {
+  const found: Found[] = []
+  walk({ path, threshold, found }, document, 0, '')
+  return found
 }
 
 /** A path may begin at the document, or at an element of its main list: then it means every one. */
@@ -173,7 +243,7 @@ function unknownField(name: string, parent: string, shape: object, subject: Subj
   const of = parent === '' ? subject.what : parent
   const fields = Object.keys(shape)
   if (parent === '') fields.push(...Object.keys(elementOf(subject.shape, subject.list)))
-  return refuse(`${of} has no field ${name}`, suggestion(name, fields))
+  return refuse(`${of} has no field ${name}`, suggestion(name, fields) || 'dpemu help metrics lists all')
 }
 
 function limitOf(path: readonly Segment[], number: number, unit: string, refuse: Refuse): number {
@@ -188,26 +258,31 @@ function limitOf(path: readonly Segment[], number: number, unit: string, refuse:
   return factor >= 1 ? number * factor : number / Math.round(1 / factor)
 }
 
-function walk(threshold: Threshold, value: Json, depth: number, done: string, matches: ThresholdMatch[]): void {
-  const segment = threshold.path[depth]
+interface Walk {
+  readonly path: readonly Segment[]
+  readonly threshold: Threshold
+  readonly found: Found[]
+}
+
+function walk(way: Walk, value: Json, depth: number, done: string): void {
+  const segment = way.path[depth]
   if (segment === undefined) {
-    const pass = typeof value === 'number' && COMPARE[threshold.operator](value, threshold.limit)
-    matches.push({ path: done, value: typeof value === 'number' ? value : null, pass })
+    way.found.push({ path: done, value: typeof value === 'number' ? value : null })
     return
   }
   const path = done === '' ? segment.name : `${done}.${segment.name}`
   const object = isObject(value) ? value : {}
   const next = Object.hasOwn(object, segment.name) ? object[segment.name] : undefined
   if (Array.isArray(next)) {
-    for (const index of choose(threshold, segment, next, path)) {
-      walk(threshold, next[index], depth + 1, `${path}[${labelOf(segment.name, next[index], index)}]`, matches)
+    for (const index of choose(way.threshold, segment, next, path)) {
+      walk(way, next[index], depth + 1, `${path}[${labelOf(segment.name, next[index], index)}]`)
     }
-  } else if (next === undefined && isCounterMap(threshold.path[depth - 1]?.name ?? '')) {
-    matches.push({ path, value: 0, pass: COMPARE[threshold.operator](0, threshold.limit) })
+  } else if (next === undefined && isCounterMap(way.path[depth - 1]?.name ?? '')) {
+    way.found.push({ path, value: 0 })
   } else if (isEmptyLatency(object) && segment.name !== 'count') {
-    matches.push({ path, value: null, pass: false })
+    way.found.push({ path, value: null })
   } else {
-    walk(threshold, next, depth + 1, path, matches)
+    walk(way, next, depth + 1, path)
   }
 }
 

@@ -64,6 +64,7 @@ export interface LatencySummary {
   mean: number
   p50: number
   p90: number
+  p95: number
   p99: number
   p999: number
   max: number

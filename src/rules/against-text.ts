@@ -4,6 +4,8 @@ import type { Difference, SourceName } from './differences.ts'
 
 const SCHEMA_VERSION = 1
 const MOST_SOURCES = 3
+/** Of the text; the JSON has all. */
+const MOST_DIFFERENCES = 200
 
 export function comparisonJson(comparison: Comparison): string {
   const { node, mode, files, taken, frontends, packets, differences, passedOver, notCompared, warnings } = comparison
@@ -42,7 +44,7 @@ export function comparisonText(comparison: Comparison): string {
   lines.push(`${count(differences.length, 'difference')}`)
   let service: string | null = null
   let frontend: string | null = null
-  for (const one of differences) {
+  for (const one of differences.slice(0, MOST_DIFFERENCES)) {
     if (one.service !== service || (one.service === '' && one.frontend !== frontend)) {
       service = one.service
       frontend = null
@@ -54,6 +56,8 @@ export function comparisonText(comparison: Comparison): string {
     }
     lines.push(...differenceLines(one))
   }
+  const more = differences.length - MOST_DIFFERENCES
+  if (more > 0) lines.push('', `... and ${count(more, 'difference')} more; -o json has all of them`)
   return `${lines.join('\n')}\n`
 }
 

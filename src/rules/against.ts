@@ -13,15 +13,19 @@ import {
   ACTION_NAMES,
   ACTION_NONE,
   ACTION_REJECT,
+  ADDRESS_CLUSTER_IP,
+  ADDRESS_EXTERNAL_FRONTEND,
   ADDRESS_LOOPBACK,
   ADDRESS_NODE,
   ADDRESS_POD,
   createDecision,
   type Decision,
   decide,
+  dialsFromVip,
   FRONTEND_BALANCER_PROXY,
   FRONTEND_HEALTH_CHECK,
   FRONTEND_NAMES,
+  findFrontend,
   NODE_PORT_ADDRESS,
   NODE_PORT_ADDRESS_IPV6,
   type RuleColumns,
@@ -34,6 +38,7 @@ import { UserError, type Warning } from '../errors.ts'
 import type { Cluster, ClusterNode } from '../k8s/cluster.ts'
 import { canonicalIp, ipFamily, ipFromBigInt, ipToBigInt, parseCidr } from '../k8s/ip.ts'
 import type { KubeProxyConfiguration } from '../k8s/types.ts'
+import { borders, rangesOf } from './borders.ts'
 import { compareAnswers, type Difference, gather, type Raw, type SourceKind } from './differences.ts'
 import { type Family, joinPort, slots } from './node-rules.ts'
 import type { Dump } from './read/dump.ts'
@@ -116,6 +121,8 @@ class Judge {
   private readonly out = createDecision()
   private compiled!: Compiled
   private packets = 0
+  /** By service port and address. */
+  private endpointIds: Map<string, number> | null = null
 
   constructor(cluster: Cluster, dump: Dump, node: ClusterNode) {
     this.dump = dump
@@ -216,6 +223,7 @@ class Judge {
       passedOver: [...new Set([...this.dump.programs.values()].flatMap(foreignChains))],
       notCompared,
       warnings: [
+        ...this.otherNode(),
         ...this.compiled.warnings,
         ...[...this.unknown].map((text) => {
           const [where = '', message = ''] = text.split(/: (.*)/s)
@@ -223,6 +231,26 @@ class Judge {
         }),
       ],
     }
+  }
+
+  /** Node ports at another node's addresses and at none of this one's: most likely that one's dump. */
+  private otherNode(): Warning[] {
+    const served = new Set<string>()
+    for (const program of this.dump.programs.values()) {
+      for (const address of program.sets.get('nodeport-ips')?.members ?? []) served.add(address)
+    }
+    for (const { address } of this.dump.servers?.values() ?? []) served.add(address)
+    if (this.node.addresses.some((address) => served.has(address))) return []
+    const other = this.cluster.nodes.find(({ addresses }) => addresses.some((address) => served.has(address)))
+    if (other === undefined) return []
+    const address = other.addresses.find((one) => served.has(one))
+    return [
+      {
+        code: 'W_OTHER_NODE',
+        where: this.dump.files.join(', '),
+        message: `node ports are served at ${address}, which is an address of node ${other.name} and not of ${this.node.name}: is it the dump of that node?`,
+      },
+    ]
   }
 
   private followerOf(family: Family): Follower | IpvsFollower | null {
@@ -266,23 +294,13 @@ class Judge {
       }
     }
     for (const family of this.families())
-      for (const bits of this.borders(family, this.blocks)) registry.address(ipFromBigInt(bits, family))
+      for (const bits of borders(family, this.blocks)) registry.address(ipFromBigInt(bits, family))
   }
 
   private families(): Family[] {
     const all = new Set<Family>(this.dump.programs.keys())
     for (const { family } of this.dump.servers?.values() ?? []) all.add(family)
     return [...all]
-  }
-
-  /** The first address of each block and the one behind it: a source on either side of every border. */
-  private borders(family: Family, blocks: Iterable<Interval>): bigint[] {
-    const limit = family === 'IPv4' ? 1n << 32n : 1n << 128n
-    const found = new Set<bigint>()
-    for (const { first, last } of blocks) {
-      for (const bits of [first, last + 1n]) if (bits > 0n && bits < limit && isUnicast(bits, family)) found.add(bits)
-    }
-    return [...found]
   }
 
   private frontends(family: Family, dumped: ReadonlyMap<string, DumpFrontend>, whole: ReadonlySet<string>): Asked[] {
@@ -320,6 +338,8 @@ class Judge {
     if (this.dump.mode === 'nftables' || (this.dump.mode === 'ipvs' && this.hasSets())) {
       const addresses = new Set(whole)
       for (const { service } of this.compiled.services) for (const ip of service.clusterIPs) addresses.add(ip)
+      if (this.dump.mode === 'ipvs')
+        for (const one of asked.values()) if (!own.includes(one.address)) addresses.add(one.address)
       for (const address of addresses) if (ipFamily(address) === family) add(address, 'tcp', UNUSED_PORT, null)
     }
     return [...asked.values()]
@@ -388,7 +408,7 @@ class Judge {
       const source = sources.pop()!
       if (seen.has(source.text)) continue
       seen.add(source.text)
-      if (source.id >= rules.addressFlags.length) continue
+      if (source.id >= rules.addressFlags.length || this.isBound(source)) continue
       const fromNode = source.kind === 'node'
       const packet: Packet = {
         source: source.bits,
@@ -402,18 +422,22 @@ class Judge {
         destinationIsLocal: isOwn,
         interface: fromNode ? '' : source.kind === 'pod of the node' ? this.podInterface() : 'eth0',
       }
-      decide(rules, node, source.id, destination, port, PROTOCOL_NUMBERS[protocol]!, out)
+      // In ipvs mode a node reaches what is on its dummy interface from that very address.
+      const number = PROTOCOL_NUMBERS[protocol]!
+      const dialled = findFrontend(rules, destination, port, number)
+      const from = dialsFromVip(rules, node, source.id, destination, dialled) ? destination : source.id
+      decide(rules, node, from, destination, port, number, out)
       const outcome = follower.follow(packet)
       this.packets++
       for (const text of outcome.unknown) this.unknown.add(text)
-      const borders = new Set<Interval>(outcome.sources)
+      const compared = new Set<Interval>(outcome.sources)
       if (out.frontend >= 0) {
         known = { ...asked, servicePort: out.servicePort, frontend: out.frontend }
         proxied ||= rules.frontendKind[out.frontend] === FRONTEND_BALANCER_PROXY
-        if (out.ranges >= 0) for (const block of this.rangesOf(out.frontend)) borders.add(block)
+        if (out.ranges >= 0) for (const block of rangesOf(rules, out.frontend)) compared.add(block)
       }
       if (!isLoopback) {
-        for (const bits of this.borders(family, borders)) {
+        for (const bits of borders(family, compared)) {
           const text = ipFromBigInt(bits, family)
           if (!seen.has(text)) sources.push(this.source(text, registry.address(text), rules))
         }
@@ -445,6 +469,13 @@ class Judge {
       const place = (line: string): string => (line === '' ? where : this.place(family, Number(line)))
       this.raws.push(...raws.map((raw) => ({ ...raw, ...label, where: place(raw.where) })))
     }
+  }
+
+  /** In ipvs mode Services' addresses are every node's own: nobody else sends from them, and the node does so by itself. */
+  private isBound({ id }: Source): boolean {
+    const flags = this.compiled.columns.addressFlags[id]!
+    const isService = (flags & (ADDRESS_CLUSTER_IP | ADDRESS_EXTERNAL_FRONTEND)) !== 0
+    return this.dump.mode === 'ipvs' && isService && (flags & ADDRESS_NODE) === 0
   }
 
   /** Of a rule, or of a virtual server. */
@@ -484,7 +515,8 @@ class Judge {
         comparesMasquerade: usesIptables,
         comparesRefusals: usesIptables,
         // In ipvs mode a set says who may meet itself: endpoints of this node.
-        comparesHairpin: (one) => mode !== 'ipvs' || (this.hasSets() && this.isOfNode(one)),
+        comparesHairpin: (endpoint) =>
+          mode !== 'ipvs' || (this.hasSets() && this.isOfNode(asked.servicePort, endpoint)),
         whatOf: (endpoint) => this.whatOf(asked.servicePort, endpoint),
       },
     )
@@ -495,18 +527,30 @@ class Judge {
     return [...this.dump.programs.values()].some(({ sets }) => sets.size > 0)
   }
 
-  private isOfNode(address: string): boolean {
-    return this.compiled.columns.addressNode[this.registry.address(address)] === this.registry.node(this.node.name)
+  private isOfNode(servicePort: number, endpoint: string): boolean {
+    const id = this.endpointId(servicePort, endpoint)
+    return id >= 0 && this.compiled.columns.endpointNode[id] === this.registry.node(this.node.name)
+  }
+
+  /** -1 for one that no EndpointSlice of the Service has. */
+  private endpointId(servicePort: number, endpoint: string): number {
+    const { registry } = this
+    if (this.endpointIds === null) {
+      this.endpointIds = new Map()
+      for (const [id, one] of registry.endpoints.entries()) {
+        const text = joinPort(registry.addressText(one.address), one.port)
+        this.endpointIds.set(`${one.servicePort} ${text}`, id)
+      }
+    }
+    return this.endpointIds.get(`${servicePort} ${endpoint}`) ?? -1
   }
 
   /** Why the manifests do not send packets to an endpoint that the node has. */
   private whatOf(servicePort: number, endpoint: string): string {
     const rules = this.compiled.columns
     const { registry } = this
-    for (let id = 0; id < registry.endpoints.length; id++) {
-      const one = registry.endpoints[id]!
-      if (one.servicePort !== servicePort) continue
-      if (joinPort(registry.addressText(one.address), one.port) !== endpoint) continue
+    const id = this.endpointId(servicePort, endpoint)
+    if (id >= 0) {
       const on = rules.endpointNode[id]!
       const place = on < 0 ? 'of no node' : `on node ${registry.nodes[on]}`
       return `${place}, not of those that this policy uses here`
@@ -522,21 +566,6 @@ class Judge {
     return interfaceNamePrefix !== undefined ? `${interfaceNamePrefix}0` : (bridgeInterface ?? 'cni0')
   }
 
-  private rangesOf(frontend: number): Interval[] {
-    const rules = this.compiled.columns
-    const start = rules.frontendRangeStart[frontend]!
-    return Array.from({ length: rules.frontendRangeCount[frontend]! }, (_, i) => {
-      const words = rules.ranges.subarray((start + i) * 8, (start + i) * 8 + 8)
-      const bits = (from: number): bigint =>
-        [0, 1, 2, 3].reduce((sum, k) => (sum << 32n) | BigInt(words[from + k]! >>> 0), 0n)
-      const mask = bits(4)
-      const isMapped = bits(0) >> 32n === 0xffffn && mask >> 32n === (1n << 96n) - 1n
-      const base = isMapped ? bits(0) & 0xffffffffn : bits(0)
-      const host = isMapped ? ~mask & 0xffffffffn : ~mask & ((1n << 128n) - 1n)
-      return { first: base, last: base + host }
-    })
-  }
-
   private labelOf({
     address,
     protocol,
@@ -550,15 +579,9 @@ class Judge {
     return {
       service: servicePort >= 0 ? this.registry.servicePortText(servicePort) : (dumped?.service ?? ''),
       frontend: isOther ? `${address}, any other port` : `${joinPort(address, port)}/${protocol}`,
-      what: frontend >= 0 ? FRONTEND_NAMES[rules.frontendKind[frontend]!]! : isOther ? 'clusterIP' : '',
+      what: frontend >= 0 ? FRONTEND_NAMES[rules.frontendKind[frontend]!]! : '',
     }
   }
 }
 
 const NO_FRONTEND = { service: '', frontend: '', what: '' } as const
-
-function isUnicast(bits: bigint, family: Family): boolean {
-  if (family === 'IPv6') return bits > 1n && bits >> 120n !== 0xffn
-  const first = Number(bits >> 24n)
-  return first !== 0 && first !== 127 && first < 224
-}

@@ -66,7 +66,7 @@ interface Scope {
   readonly comparesMasquerade: boolean
   readonly comparesRefusals: boolean
   /** Whether an endpoint can meet itself here. */
-  comparesHairpin(address: string): boolean
+  comparesHairpin(endpoint: string): boolean
   whatOf(endpoint: string): string
 }
 
@@ -126,7 +126,7 @@ export function compareAnswers(expected: Expected, leaves: readonly Leaf[], sour
           : 'is masqueraded; by the manifests it is not',
       )
     }
-    if (!leaf.hairpin && scope.comparesHairpin(leaf.address))
+    if (!leaf.hairpin && scope.comparesHairpin(endpoint))
       say('hairpin', `endpoint ${endpoint} is not masqueraded when it meets itself`, leaf.line)
   }
   const wanted = new Set(expected.endpoints)

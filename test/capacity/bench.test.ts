@@ -41,7 +41,7 @@ test('measures, and prints the tables', async () => {
   const io = fakeIo()
   expect(await runBench({ ...NOTHING, rows: 'packet', quick: true }, io, program())).toBe(0)
   expect(io.written).toEqual({ stdout: 'measured\n', stderr: '' })
-  expect(calls).toEqual([['--rows', 'packet', '--quick', '--json', expect.any(String)]])
+  expect(calls).toEqual([['--in-dpemu', '--rows', 'packet', '--quick', '--json', expect.any(String)]])
 })
 
 test.each([

@@ -80,6 +80,21 @@ describe('options', () => {
     })
   })
 
+  test('columns are figures, in their short forms too; what is none is refused before anything runs', async () => {
+    const io = fakeIo()
+    await runCapacity({ ...NOTHING, columns: ['maxOverMean,p99'], output: ['csv'] }, io)
+    expect(io.written.stdout.split('\n')[0]).toMatch(/,maxOverMean,pathLatencyMicros\.packet\.p99$/)
+    const text = fakeIo()
+    await runCapacity({ ...NOTHING, columns: ['crossNodeFraction'] }, text)
+    expect(text.written.stdout).toMatch(/policy +holds up to .* crossNode\n/)
+    measureCapacity.mockClear()
+    await expect(runCapacity({ ...NOTHING, columns: ['maxOvrMean'] }, fakeIo())).rejects.toMatchObject({
+      code: 'E_THRESHOLD',
+      hint: 'did you mean maxOverMean?',
+    })
+    expect(measureCapacity).not.toHaveBeenCalled()
+  })
+
   test('a sweep is plain runs, unless the knee is asked for', async () => {
     await runCapacity({ ...NOTHING, ranges: ['nodes=3..6'] }, fakeIo())
     expect(given()).toMatchObject({ knee: false, axes: [{ name: 'nodes', values: [3, 4, 5, 6] }] })
@@ -137,7 +152,7 @@ describe('outputs', () => {
     expect(io.written.stderr).toMatch(
       /^dpemu: warning: web.yaml: odd \[W_X\]\ndpemu: 12 runs of 1,200,000 packets in all, in .*\n$/,
     )
-    expect(JSON.parse(readFileSync(join(folder, 'json'), 'utf8'))).toEqual(capacityReport())
+    expect(JSON.parse(readFileSync(join(folder, 'json'), 'utf8'))).toMatchObject(capacityReport())
     const first = (format: string) => readFileSync(join(folder, format), 'utf8').split('\n')[0]
     expect(formats.slice(1).map(first)).toEqual([
       expect.stringMatching(/^policy,/),

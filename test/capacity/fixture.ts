@@ -12,7 +12,7 @@ import type { LatencySummary, NodeReport, RunReport } from '../../src/report/typ
 import { parseScenario, type Scenario } from '../../src/trace/scenario.ts'
 
 export function latency(p99: number, count = 1000): LatencySummary {
-  return { count, mean: p99 / 2, p50: p99 / 2, p90: p99 * 0.9, p99, p999: p99 * 2, max: p99 * 3 }
+  return { count, mean: p99 / 2, p50: p99 / 2, p90: p99 * 0.9, p95: p99 * 0.9, p99, p999: p99 * 2, max: p99 * 3 }
 }
 
 const RATES = { packetsPerSecond: 9000, connectionsPerSecond: 1000, bitsPerSecond: 1e6 }

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { manifestOf, withNodes, withReplicas } from '../../src/capacity/manifests.ts'
+import { parseAxes } from '../../src/capacity/axes.ts'
+import { manifestOf, withField, withNodes, withReplicas } from '../../src/capacity/manifests.ts'
 import { UserError } from '../../src/errors.ts'
 import { deriveCluster } from '../../src/k8s/derive.ts'
 import { parseManifests } from '../../src/k8s/load.ts'
@@ -126,4 +127,50 @@ test('objects written out are read back the same, without a warning', () => {
   expect(JSON.stringify(cluster).replace(/"origin":\{.*?\}/g, '')).toBe(
     JSON.stringify(own).replace(/"origin":\{.*?\}/g, ''),
   )
+})
+
+describe('a field of the manifests', () => {
+  const SERVICE = `
+apiVersion: v1
+kind: Service
+metadata: { name: web }
+spec: { selector: { app: web }, ports: [{ port: 80 }] }
+---
+`
+  /** As `-L` is given it. */
+  function swept(axis: string, text = NODES + DEPLOYMENT + SERVICE): KubeObject[] {
+    const [{ target, values }] = parseAxes([], [axis], []) as [ReturnType<typeof parseAxes>[number]]
+    if (target.kind !== 'manifest') throw new Error(`${axis} is no field of a manifest`)
+    return withField(objects(text), target.field, values[0]!)
+  }
+
+  test.each<[string, string, unknown]>([
+    ['Service/web:spec.sessionAffinity=ClientIP', 'Service', { sessionAffinity: 'ClientIP' }],
+    ['Service/default/web:spec.externalTrafficPolicy=Local', 'Service', { externalTrafficPolicy: 'Local' }],
+    ['Service/web:spec.ports[0].nodePort=30080', 'Service', { ports: [{ port: 80, nodePort: 30_080 }] }],
+    [
+      'Service/web:spec.sessionAffinityConfig.clientIP.timeoutSeconds=1800',
+      'Service',
+      { sessionAffinityConfig: { clientIP: { timeoutSeconds: 1800 } } },
+    ],
+    ['Deployment/web:spec.replicas=7', 'Deployment', { replicas: 7 }],
+  ])('%s', (axis, kind, spec) => {
+    const changed = swept(axis)
+    expect(changed.find((object) => object.kind === kind)).toMatchObject({ spec })
+    // The rest is as it was.
+    expect(changed.filter((object) => object.kind !== kind)).toEqual(
+      objects(NODES + DEPLOYMENT + SERVICE).filter((object) => object.kind !== kind),
+    )
+  })
+
+  test.each<[string, string]>([
+    ['Service/other:spec.sessionAffinity=ClientIP', 'there is no Service default/other'],
+    ['Service/web:spec.sesionAffinity=ClientIP', 'spec.sesionAffinity is not a field of Service'],
+    ['Service/web:spec.externalTrafficPolicy=local', 'expected Cluster or Local'],
+    ['Service/web:spec.ports[0].port=http', 'expected a whole number'],
+  ])('%s is refused', (axis, message) => {
+    expect(() => swept(axis)).toThrow(
+      expect.objectContaining({ code: 'E_CAPACITY_FIELD', exitCode: 2, message: expect.stringContaining(message) }),
+    )
+  })
 })

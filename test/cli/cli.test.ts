@@ -1,6 +1,6 @@
 /** The built command line as a process: exit codes, streams and messages. `npm test` builds before it tests. */
 import { spawnSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 
@@ -47,15 +47,20 @@ describe('help', () => {
     expect(listed).toEqual([
       'replay',
       'generate',
+      'init',
       'inspect',
       'explain',
+      'reach',
+      'lint',
       'dig',
       'rules',
       'conntrack',
       'capacity',
       'bench',
       'completion',
+      'man',
     ])
+    expect(stdout).toContain('Exit codes: 0 fine; 1 an internal error')
   })
 
   test.each(['replay', 'generate', 'inspect', 'explain', 'dig', 'rules', 'conntrack', 'capacity', 'bench'])(
@@ -69,10 +74,51 @@ describe('help', () => {
 
   test('--version and completion', () => {
     expect(dpemu('--version').stdout).toMatch(
-      /^\d+\.\d+\.\d+\nas Kubernetes 1\.31 to 1\.35, Linux 6\.18, CoreDNS 1\.14\.7, ingress-nginx 1\.12 and later\n$/,
+      /^\d+\.\d+\.\d+\nas Kubernetes 1\.31 to 1\.37, Linux 6\.18, CoreDNS 1\.14\.7, ingress-nginx 1\.12 and later\n$/,
     )
-    expect(dpemu('completion').stdout).toContain('_dpemu_yargs_completions')
-    expect(dpemu('--get-yargs-completions', 'dpemu', 'ins').stdout).toContain('inspect')
+    for (const typed of [['-V'], ['version']]) expect(dpemu(...typed)).toEqual(dpemu('--version'))
+  })
+
+  test('help, help COMMAND and help metrics', () => {
+    expect(dpemu('help')).toEqual(dpemu('--help'))
+    expect(dpemu('help', 'capacity')).toEqual(dpemu('capacity', '--help'))
+    const { status, stdout } = dpemu('help', 'metrics')
+    expect(status).toBe(0)
+    expect(stdout).toMatch(/^ {2}runs\[\*\]\.pathLatencyMicros\.packet\.p95 +µs$/m)
+    expect(stdout).toMatch(/^ {2}snatFraction +0 to 1$/m)
+    expect(dpemu('replay', '--help', 'metrics').stdout).toBe(stdout)
+    expect(dpemu('help', 'capcity')).toEqual({
+      status: 2,
+      stdout: '',
+      stderr: "dpemu: error: there is no help about 'capcity' [E_USAGE]\n  hint: did you mean capacity?\n",
+    })
+  })
+
+  test('every metric that is listed can stand in a threshold', async () => {
+    const { metricsOf } = await import('../../src/report/metrics.ts')
+    const { parseExpression, REPLAY_SUBJECT } = await import('../../src/report/threshold.ts')
+    const { CAPACITY_SUBJECT, OBJECTIVE_SUBJECT } = await import('../../src/report/capacity-fields.ts')
+    for (const subject of [REPLAY_SUBJECT, CAPACITY_SUBJECT, OBJECTIVE_SUBJECT]) {
+      const metrics = metricsOf(subject)
+      expect(metrics.length).toBeGreaterThan(20)
+      for (const { path } of metrics) {
+        const named = path.replace('drops.NAME', 'drops.conntrack-full').replace('byStatus.NAME', 'byStatus.503')
+        expect(() => parseExpression(`${named} < 1`, subject)).not.toThrow()
+      }
+    }
+  })
+
+  test('a line that names another command names one that exists', () => {
+    const names = [...dpemu('--help').stdout.matchAll(/^ {2}dpemu (\S+)/gm)].map(([, name]) => name!)
+    const folder = fileURLToPath(new URL('../../src/', import.meta.url))
+    const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'))
+    const named = files.flatMap((file) =>
+      [...readFileSync(`${folder}${file}`, 'utf8').matchAll(/\bhint\b[^\n]*?\bdpemu ([a-z]+)/g)].map(
+        ([, name]) => name!,
+      ),
+    )
+    expect(named.length).toBeGreaterThan(0)
+    expect(named.filter((name) => ![...names, 'help'].includes(name))).toEqual([])
   })
 })
 

@@ -70,6 +70,10 @@ describe('documents', () => {
   it('lets the later of two objects replace the earlier', () => {
     const { objects, warnings } = load(`${service('{ports: [{port: 80}]}')}\n---\n${service('{ports: [{port: 81}]}')}`)
     expect(objects.map((object) => (object as Service).spec.ports![0]!.port)).toEqual([81])
+    const order = load(
+      `${service('{}')}\n---\nkind: Namespace\napiVersion: v1\nmetadata: {name: n}\n---\n${service('{}')}`,
+    )
+    expect(order.objects.map(({ kind }) => kind)).toEqual(['Namespace', 'Service'])
     expect(warnings).toMatchObject([{ code: 'W_DUPLICATE_OBJECT', where: 'test.yaml, document 2' }])
     expect(warnings[0]!.message).toBe(
       'Service default/web was given before, at test.yaml, document 1; this one replaces it',

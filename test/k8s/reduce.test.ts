@@ -28,6 +28,17 @@ test.each(files)('%s gives the same cluster, whole or reduced, and reduced again
   expect(items(reduce(reduced))).toEqual(items(reduced))
 })
 
+test('a ReplicationController is the same, reduced and reduced again', () => {
+  const controller = {
+    apiVersion: 'v1',
+    kind: 'ReplicationController',
+    metadata: { name: 'web' },
+    spec: { replicas: 2, selector: { app: 'web' }, template: { metadata: { labels: { app: 'web' } }, spec: {} } },
+  }
+  const whole = [{ name: 'a.json', text: JSON.stringify(controller) }]
+  expect(clusterOf(reduce(reduce(whole)))).toBe(clusterOf(whole))
+})
+
 test('secrets, environment, commands and what kubectl applied last are left out', () => {
   const text = `
 apiVersion: v1

@@ -173,6 +173,24 @@ describe('nodes that are made up suit the pods', () => {
     ['another architecture', [on({ 'kubernetes.io/arch': 'arm64' }, 'a'), on({}, 'b')], 6],
     ['a DaemonSet of the control plane', [on({ 'node-role.kubernetes.io/control-plane': '' }, 'a', 'DaemonSet')], 3],
     [
+      'one that wants a label and one that must not have it',
+      [
+        on({ pool: 'app' }, 'a'),
+        workload({
+          template: template({
+            affinity: {
+              nodeAffinity: {
+                requiredDuringSchedulingIgnoredDuringExecution: {
+                  nodeSelectorTerms: [{ matchExpressions: [{ key: 'pool', operator: 'NotIn', values: ['app'] }] }],
+                },
+              },
+            },
+          }),
+        }),
+      ],
+      4,
+    ],
+    [
       'required affinity',
       [
         workload({
@@ -217,6 +235,14 @@ describe('nodes that are made up suit the pods', () => {
     const full = named('v1', 'Node', { status: { allocatable: { pods: '0' } } })
     expect(why(full, workload({}))[0]).toContain('no more pods fit (it takes 0)')
   })
+})
+
+test('a node that pods are on has the labels that they ask for, and a dump gets no further node', () => {
+  const arm = { 'kubernetes.io/arch': 'arm64' }
+  const pod = named('v1', 'Pod', { spec: { nodeName: 'n1', nodeSelector: arm } }, 'p')
+  const { nodes, pods } = cluster(pod, workload({ template: template({ nodeSelector: arm }) }))
+  expect(nodes.map(({ name, labels }) => [name, labels['kubernetes.io/arch']])).toEqual([['n1', 'arm64']])
+  expect(pods.map(({ nodeName }) => nodeName)).toEqual(['n1', 'n1'])
 })
 
 describe('a Service without endpoints says whose pods it would have', () => {

@@ -40,6 +40,29 @@ describe('scalars', () => {
   ])('q: %s', (text, value) => expect(values(`q: ${text}\n`)).toEqual([{ q: value }]))
 })
 
+describe('lines further left than YAML 1.2 allows', () => {
+  test.each<[string, string, unknown]>([
+    ['in single quotes', "a:\n  b: 'one\n  two'\n  c: 1\n", { a: { b: 'one two', c: 1 } }],
+    [
+      'in double quotes, with an empty line',
+      'a:\n  b: "one\n\n  two \\" x\n  three"\n',
+      { a: { b: 'one\ntwo " x three' } },
+    ],
+    ['in a list', "a:\n  - 'one\n  two'\n  - three\n", { a: ['one two', 'three'] }],
+    ['in brackets', 'a:\n  b: [1,\n  2\n  ]\n', { a: { b: [1, 2] } }],
+    [
+      'behind a block of text with quotes in it',
+      "a:\n  t: |\n    x: 'open\n  b: 'one\n  two'\n",
+      { a: { t: "x: 'open\n", b: 'one two' } },
+    ],
+    [
+      'several hundred times, as CustomResourceDefinitions have it',
+      `a:\n${Array.from({ length: 300 }, (_, i) => `  k${i}: 'one\n  it''s two'\n`).join('')}`,
+      { a: Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`k${i}`, "one it's two"])) },
+    ],
+  ])('%s', (_, text, value) => expect(values(text)).toEqual([value]))
+})
+
 describe('documents', () => {
   test.each<[string, string, unknown[]]>([
     ['comments and directives before the first', '%YAML 1.2\n# hi\n---\na: 1\n', [{ a: 1 }]],

@@ -5,7 +5,7 @@
 import type { DnsReport, IngressReport, LatencySummary, ReplayReport, RunReport } from '../../src/report/types.ts'
 
 export function latency(p50: number, p99: number, count = 24_000): LatencySummary {
-  return { count, mean: p50 * 1.1, p50, p90: (p50 + p99) / 2, p99, p999: p99 * 1.5, max: p99 * 2 }
+  return { count, mean: p50 * 1.1, p50, p90: (p50 + p99) / 2, p95: (p50 + p99) / 2, p99, p999: p99 * 1.5, max: p99 * 2 }
 }
 
 export function endpoint(
@@ -52,7 +52,7 @@ export function nodeReport(node: string, change: Partial<RunReport['nodes'][numb
   }
 }
 
-export const NO_LATENCY: LatencySummary = { count: 0, mean: 0, p50: 0, p90: 0, p99: 0, p999: 0, max: 0 }
+export const NO_LATENCY: LatencySummary = { count: 0, mean: 0, p50: 0, p90: 0, p95: 0, p99: 0, p999: 0, max: 0 }
 
 function latencies(p50: number, p99: number): Pick<RunReport, 'pathLatencyMicros'> {
   const setups = latency(2 * p50, 2 * p99, 6_000)

@@ -47,6 +47,14 @@ describe('a threshold holds or fails', () => {
     ['trace.durationSeconds == 1min', true, [60]],
     ['trace.packets != 24_000', false, [24_000]],
     ['trace.packets >= 2.4e4', true, [24_000]],
+    // One figure against another, and short forms.
+    ['local.p99 < cluster.p99', true, [120]],
+    ['local.p99 < 50% * cluster.p99', false, [120]],
+    ['cluster.p99 <= 1.6 * local.p99', true, [190]],
+    ['local.p95 <= local.p99', true, [80.5]],
+    ['p99 < 200us', true, [190, 120]],
+    ['runs.pathLatencyMicros.packet.p99 <= cluster.p99', true, [190, 120]],
+    ['local.connections.failed == cluster.connections.failed', true, [0]],
   ])('%s', (text, pass, values) => expect(check(text)).toEqual({ pass, values }))
 
   test('an endpoint is named in full, with an IPv6 address too', () => {
@@ -116,7 +124,12 @@ describe('what is refused, and what is suggested', () => {
     ['runs[0.connections.failed == 0', "expected ] at column 7, found '.connections.failed '", 'for example'],
     ['runs[].connections.failed == 0', 'expected *, a number or key=value at column 6', 'for example'],
     ['runs[policy=].connections.failed == 0', 'expected a value at column 13', 'for example'],
-    ['runs[0].connections.failed == zero', "expected a number at column 31, found 'zero'", 'for example'],
+    ['runs[0].connections.failed == zero', 'a report has no field zero', 'dpemu help metrics'],
+    ['runs[0].connections.failed == ?', "expected a number or a field at column 31, found '?'", 'for example'],
+    ['local.p99 < cluster.connections.failed', 'p99 and failed do not measure the same', ''],
+    ['local.p99 < p99', 'the right side is 2 numbers', 'choose one'],
+    ['local.p99 < 2ms * cluster.p99', 'expected a factor without a unit', 'for example'],
+    ['locl.p99 < 1ms', 'a report has no field locl', ''],
     ['runs[0].connections.failed == 0 && x', "expected the end at column 33, found '&& x'", 'for example'],
     ['runs[0].__proto__.x == 0', 'runs has no field __proto__', ''],
     ['runs[0].connections.failed < 1e999', 'expected a number that is not too large', 'for example'],
@@ -197,6 +210,17 @@ describe('the block that people and CI read', () => {
       ].join('\n'),
     )
     expect(renderThresholds(results, { color: true })).toContain('\u001b[31m✗ endpoints')
+  })
+
+  test('a failed comparison of two figures shows both', () => {
+    const results = evaluateThresholds([parseThreshold('cluster.p99 < local.p99')], report())
+    expect(renderThresholds(results)).toBe('✗ cluster.p99 < local.p99 (190 µs against 120 µs)\n')
+  })
+
+  test('a comparison with something of which nothing was recorded fails', () => {
+    const dead = clusterRun({ pathLatencyMicros: { ...clusterRun().pathLatencyMicros, packet: latency(0, 0, 0) } })
+    const [result] = evaluateThresholds([parseThreshold('local.p99 < cluster.p99')], report([dead, localRun()]))
+    expect(result).toMatchObject({ pass: false, matches: [{ value: 120, limit: null }] })
   })
 
   test('a value just above the limit does not read as if it had met it', () => {

@@ -227,6 +227,12 @@ describe('what changed since is found and named', () => {
     })
   })
 
+  test.each(['nftables', 'ipvs'] as const)('%s: the dump of another node is told', (mode) => {
+    const text = dumpOf(clusterWith({}), mode, 'b')
+    expect(against(clusterWith({}), text, 'a').warnings.map(({ code }) => code)).toContain('W_OTHER_NODE')
+    expect(against(clusterWith({}), text, 'b').warnings.map(({ code }) => code)).not.toContain('W_OTHER_NODE')
+  })
+
   test('what an earlier mode left', () => {
     const text = dumpOf(clusterWith({}), 'nftables') + dumpOf(clusterWith({}), 'iptables')
     const [first] = against(clusterWith({}), text).differences
@@ -357,6 +363,20 @@ describe('dumps as they are found', () => {
     expect(differences(against(cluster, nft))).toEqual([])
   })
 
+  test('the shape that 1.31 has: filter chains before translation, and one behind it for cluster IPs', () => {
+    const text = dumpOf(cluster, 'nftables')
+      .replace('filter-prerouting-pre-dnat', 'filter-prerouting')
+      .replaceAll(/(hook (?:input|forward|output) priority) 0;/g, '$1 -110;')
+      .replace(/\tchain filter-output-pre-dnat \{[^}]*\}\n/, '')
+      .replace(
+        /(\tchain filter-output \{\n.*\n\t\tct state new jump service-endpoints-check\n)\t\tct state new jump cluster-ips-check\n/,
+        '$1\t\tct state new jump firewall-check\n\t}\n\tchain filter-output-post-dnat {\n\t\ttype filter hook output priority -90; policy accept;\n\t\tct state new jump cluster-ips-check\n',
+      )
+    expect(text).toContain('filter-output-post-dnat')
+    expect(text).not.toContain('pre-dnat')
+    expect(differences(against(cluster, text))).toEqual([])
+  })
+
   test('the table of iptables-nft in nft list ruleset: what to run instead', () => {
     const text =
       'table ip nat {\n\tchain KUBE-SERVICES {\n\t\txt match "comment" counter packets 0 bytes 0 jump KUBE-NODEPORTS\n\t}\n}\n'
@@ -374,6 +394,23 @@ describe('dumps as they are found', () => {
     expect(comparison.warnings.map(({ message }) => message).join()).toContain('--timestart')
     expect(comparison.differences.some(({ kind }) => kind === 'masquerade')).toBe(true)
   })
+
+  test('built-in chains that are not declared, or without a policy', () => {
+    const text = dumpOf(cluster, 'iptables')
+    expect(
+      differences(against(cluster, text.replace(/^:(PREROUTING|INPUT|FORWARD|OUTPUT|POSTROUTING) .*\n/gm, ''))),
+    ).toEqual([])
+    expect(differences(against(cluster, text.replace(/^:(PREROUTING|INPUT) ACCEPT/gm, ':$1 -')))).toEqual([])
+  })
+
+  test.each(['-P PREROUTING ACCEPT\n-N KUBE-SERVICES\n', 'Chain KUBE-SERVICES (2 references)\n'])(
+    'iptables -S and -L do not say which table: %j',
+    (text) => {
+      expect(() => against(cluster, text)).toThrow(
+        expect.objectContaining({ hint: expect.stringContaining('iptables-save') }),
+      )
+    },
+  )
 
   test('PREROUTING that does not lead to kube-proxy’s chains', () => {
     const text = dumpOf(cluster, 'iptables').replace(/-A PREROUTING .*\n/, '')

@@ -158,7 +158,9 @@ function sectionsOf(text: string, file: string): Section[] {
       if (tool === null) {
         throw new UserError('E_DUMP', `this is no line of a dump: ${line.text.trim().slice(0, 120)}`, {
           where: `${file}, line ${line.number}`,
-          hint: 'what is read: nft list ruleset, iptables-save, ip6tables-save, ipvsadm -Sn, ipset save',
+          hint: /^(-[PNA] |Chain |\[\d+:\d+\] -A )/.test(line.text.trim())
+            ? 'iptables -S and -L show one table and do not say which: iptables-save has all of them'
+            : 'what is read: nft list ruleset, iptables-save, ip6tables-save, ipvsadm -Sn, ipset save',
         })
       }
       if (tool === 'ipset') sets.add(line.text.trim().split(/\s+/)[1]!)

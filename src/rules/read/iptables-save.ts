@@ -8,6 +8,7 @@ import { UserError } from '../../errors.ts'
 import { canonicalIp } from '../../k8s/ip.ts'
 import type { Family } from '../node-rules.ts'
 import {
+  type Chain,
   chainOf,
   type Hook,
   type Match,
@@ -67,22 +68,27 @@ export function readIptables(lines: readonly Line[], file: string, family: Famil
     }
     if (table === '') fail('a line outside of any table')
     if (line.startsWith(':')) {
-      const [, name, policy] = /^:(\S+) (\S+)/.exec(line) ?? fail('this declares no chain')
-      const chain = chainOf(program, `${table} ${name}`)
-      const hook = HOOKS[name!]
-      if (hook !== undefined && policy !== '-') {
-        const priority =
-          table === 'nat' && (hook === 'postrouting' || hook === 'input') ? 100 : (PRIORITIES[table] ?? 0)
-        chain.base = { hook, priority, type: table }
-      }
+      const [, name] = /^:(\S+) \S+/.exec(line) ?? fail('this declares no chain')
+      chainIn(program, table, name!)
       continue
     }
     const [, name, rest] =
       /^(?:\[\d+:\d+\] )?-A (\S+)(.*)$/.exec(line) ?? fail('this is no rule as iptables-save prints it')
     const words = splitWords(rest!) ?? fail('a quotation mark without its other half')
-    chainOf(program, `${table} ${name!}`).rules.push(readRule(words, table, number))
+    chainIn(program, table, name!).rules.push(readRule(words, table, number))
   }
   return program
+}
+
+/** A chain of a table, by the name that programs have it under; the built-in ones hang on their hooks. */
+function chainIn(program: Program, table: string, name: string): Chain {
+  const chain = chainOf(program, `${table} ${name}`)
+  const hook = HOOKS[name]
+  if (hook !== undefined && chain.base === null) {
+    const isSource = table === 'nat' && (hook === 'postrouting' || hook === 'input')
+    chain.base = { hook, priority: isSource ? 100 : (PRIORITIES[table] ?? 0), type: table }
+  }
+  return chain
 }
 
 /** Words with quotes resolved; null where one is not closed. */

@@ -25,9 +25,13 @@ export class IpvsFollower {
   }
 
   follow(asked: Packet): Outcome {
+    const isBound = this.addresses.has(asked.destinationText)
+    // What the node has on its dummy interface it reaches from that very address.
+    const fromVip = asked.fromNode && isBound && !asked.destinationIsLocal
     const packet: Packet = {
       ...asked,
-      destinationIsLocal: asked.destinationIsLocal || this.addresses.has(asked.destinationText),
+      ...(fromVip ? { source: asked.destination, sourceText: asked.destinationText } : {}),
+      destinationIsLocal: asked.destinationIsLocal || isBound,
     }
     const server = this.servers.get(serverKey(packet.destinationText, packet.protocol, packet.port))
     if (this.rules === null) {
@@ -43,12 +47,7 @@ export class IpvsFollower {
             ['input', 'filter'],
           ],
     )
-    // The node reaches a virtual server from the server's own address, which is on its dummy interface.
-    const behind = packet.fromNode
-      ? this.rules.marks({ ...packet, source: packet.destination, sourceText: packet.destinationText }, [
-          ['output', 'filter'],
-        ])
-      : null
+    const behind = packet.fromNode ? this.rules.marks(packet, [['output', 'filter']]) : null
     const refused = [...before.leaves, ...(behind?.leaves ?? [])].filter(
       ({ verdict }) => verdict === 'drop' || verdict === 'reject',
     )
