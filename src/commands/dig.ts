@@ -173,6 +173,7 @@ function ask(settings: Settings, query: Query): Outcome {
       upstream,
       libc: settings.naming.libc,
       client: pod.address,
+      nodeSearches: settings.naming.node?.searches ?? [],
     })
     const reply = resolution.replies.get(qtype)!
     const address = pod.conf.nameservers[0] ?? 'the node'

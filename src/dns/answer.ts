@@ -36,6 +36,8 @@ export interface DnsQuestion {
   readonly upstream?: Upstream
   /** Address of who asks, where that is known: `acl` and `autopath` look at it. */
   readonly client?: string
+  /** Search domains of the nodes, which CoreDNS' own resolv.conf has (dnsPolicy Default): `autopath` walks them too. */
+  readonly nodeSearches?: readonly string[]
 }
 
 /**
@@ -57,11 +59,25 @@ interface Found {
 }
 
 export function answerQuery(server: DnsServer, question: DnsQuestion): DnsReply {
+  return answerAt({ server, behind: null }, question)
+}
+
+/** What a pod gets that asks the cluster's DNS address: of NodeLocal DNSCache where that runs, which asks CoreDNS in turn. */
+export function answerPod(server: DnsServer, question: DnsQuestion): DnsReply {
+  if (server.nodeLocal === null) return answerQuery(server, question)
+  return answerAt({ server: { ...server, corefile: server.nodeLocal }, behind: server }, question)
+}
+
+function answerAt(at: Pick<Chain, 'server' | 'behind'>, question: DnsQuestion): DnsReply {
   const qname = absolute(question.qname)
   if (qname !== '.' && nameFault(qname) !== null) return emptyReply('FORMERR')
   const qtype = recordType(question.qtype) ?? 'TYPE0'
-  const asked = { upstream: question.upstream ?? NOTHING_UPSTREAM, client: question.client ?? '' }
-  return reply({ server, ...asked, depth: 0 }, qname, qtype)
+  const asked = {
+    upstream: question.upstream ?? NOTHING_UPSTREAM,
+    client: question.client ?? '',
+    nodeSearches: question.nodeSearches ?? [],
+  }
+  return reply({ ...at, ...asked, depth: 0 }, qname, qtype)
 }
 
 /** What a resolver outside the cluster answers: for pods whose resolv.conf does not name the cluster's DNS server. */
@@ -92,7 +108,10 @@ interface Chain {
   readonly upstream: Upstream
   /** '' where it is not known. */
   readonly client: string
+  readonly nodeSearches: readonly string[]
   readonly depth: number
+  /** The server that questions for the cluster's DNS address are forwarded to; null where this is that server. */
+  readonly behind: DnsServer | null
 }
 
 /** The plugins of a server block in the order of plugin.cfg: rewrite, autopath, acl, then those that answer. */
@@ -121,9 +140,11 @@ function autopathReply(chain: Chain, block: ServerBlock, qname: string, qtype: s
   const search = `${pod.namespace}.${below('svc', zone)}`
   if (!name.endsWith(`.${search}`)) return first
   const base = qname.slice(0, qname.length - search.length - 1)
-  for (const rest of [below('svc', zone), zone, '.']) {
+  const own = chain.nodeSearches.map((search) => lower(absolute(search)))
+  for (const rest of [below('svc', zone), zone, ...own, '.']) {
     const found = answerFrom(chain, block, below(base, rest), qtype)
-    if (found.rcode !== 'NOERROR') continue
+    // What no plugin takes is an error, which ends the walk.
+    if (found.rcode === 'NXDOMAIN') continue
     const [record] = found.answer
     if (record === undefined) return found
     const alias: DnsRecord = { name: qname, ttl: record.ttl, type: 'CNAME', data: record.name }
@@ -171,8 +192,11 @@ function forwardReply(chain: Chain, block: ServerBlock, qname: string, qtype: st
   const name = lower(qname)
   // The first one that fits takes the question, whatever comes of it.
   const taker = block.forwards.find(({ zone, except }) => isWithin(zone, name) && longestZone(except, name) === null)
-  if (taker?.to.every((to) => server.addresses.has(hostOfServer(to))))
-    return reply({ ...chain, depth: chain.depth + 1 }, qname, qtype)
+  if (taker?.to.every((to) => server.addresses.has(hostOfServer(to)))) {
+    // Behind NodeLocal DNSCache, CoreDNS sees the node's address, whoever asked.
+    const next = chain.behind === null ? chain : { ...chain, server: chain.behind, behind: null, client: '' }
+    return reply({ ...next, depth: chain.depth + 1 }, qname, qtype)
+  }
   const taken = taker !== undefined
   const standsIn = upstream.silent !== true && server.corefile.blocks.every(({ forwards }) => forwards.length === 0)
   return taken || standsIn || block.answersElsewhere ? upstreamReply(upstream, qname, qtype) : emptyReply('SERVFAIL')

@@ -30,7 +30,9 @@ export interface Context {
   readonly upstream: Upstream
   /** Address of who asks, '' where it is not known. */
   readonly client: string
+  readonly nodeSearches: readonly string[]
   readonly depth: number
+  readonly behind: DnsServer | null
 }
 
 /** The Services that hold the server's own address, else `ns.dns.<zone>` with that address. Source: ns.go nsAddrs. */

@@ -182,6 +182,31 @@ export function parseCorefile(text: string | null, clusterDomain: string): Coref
   return { blocks, warnings }
 }
 
+/**
+ * The Corefile of NodeLocal DNSCache, which has no zone of the cluster itself. Its placeholder for the cluster's domain is filled;
+ * those for servers are left to who forwards.
+ *
+ * Errors: UserError E_COREFILE, where it names that ConfigMap.
+ */
+export function parseNodeCorefile(text: string, clusterDomain: string): Corefile {
+  const warnings: Warning[] = []
+  const filled = text.replaceAll('__PILLAR__DNS__DOMAIN__', clusterDomain)
+  try {
+    const blocks = parseCaddyfile(filled).flatMap((block) =>
+      block.keys.length === 0 ? [] : [readBlock(block, warnings)],
+    )
+    return { blocks, warnings: warnings.map((warning) => ({ ...warning, where: ofNode(warning.where) })) }
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error
+    const where = ofNode(error.where ?? COREFILE_WHERE)
+    throw new UserError(error.code, error.message, { where, hint: error.hint ?? '' })
+  }
+}
+
+function ofNode(where: string): string {
+  return where.replace(COREFILE_WHERE, 'ConfigMap kube-system/node-local-dns')
+}
+
 function notModelled(directive: Directive, what: string): Warning {
   return {
     code: 'W_NOT_MODELLED',

@@ -8,7 +8,7 @@
  * __res_context_search; musl src/network/lookup_name.c name_from_dns_search; Go net/dnsconfig.go nameList; KEP-2595.
  */
 import type { Cluster, ClusterPod } from '../k8s/cluster.ts'
-import { answerOutside, answerQuery } from './answer.ts'
+import { answerOutside, answerPod } from './answer.ts'
 import { absolute, lower, parseAddress } from './names.ts'
 import type { DnsRecord, DnsReply, Rcode, Upstream } from './records.ts'
 import { clusterDnsAddress, type DnsServer, dnsServices } from './zone.ts'
@@ -42,7 +42,7 @@ export interface NodeResolver {
 
 const UNKNOWN_NODE: NodeResolver = { nameservers: [], searches: [], options: [] }
 
-/** As kubelet reads it: the last `search` and `options` line counts, `domain` is not looked at. */
+/** As kubelet reads it: the last `search` and `options` line counts, `domain` and a search for the root are not looked at. */
 export function parseResolvConf(text: string): NodeResolver {
   const nameservers: string[] = []
   let searches: string[] = []
@@ -53,7 +53,7 @@ export function parseResolvConf(text: string): NodeResolver {
       .trim()
       .split(/\s+/)
     if (word === 'nameserver' && rest[0] !== undefined) nameservers.push(rest[0])
-    else if (word === 'search') searches = rest
+    else if (word === 'search') searches = rest.filter((domain) => domain !== '.')
     else if (word === 'options') options = rest
   }
   return { nameservers, searches, options }
@@ -184,6 +184,8 @@ export interface ResolveOptions {
   readonly libc?: Libc
   /** Address of the client. */
   readonly client?: string
+  /** Of the nodes' resolv.conf. */
+  readonly nodeSearches?: readonly string[]
 }
 
 /**
@@ -201,7 +203,7 @@ export function resolveName(
   options: ResolveOptions = {},
 ): Resolution {
   const queries: ResolverQuery[] = []
-  const { upstream, libc = 'glibc', client = '' } = options
+  const { upstream, libc = 'glibc', client = '', nodeSearches = [] } = options
   const none: DnsReply = {
     rcode: 'NXDOMAIN',
     authoritative: false,
@@ -219,8 +221,8 @@ export function resolveName(
   for (const qname of searchSequence(name, conf, libc)) {
     const replies = new Map<string, DnsReply>()
     for (const qtype of qtypes) {
-      const question = { qname, qtype, client, ...(upstream === undefined ? {} : { upstream }) }
-      const reply = conf.asksCluster ? answerQuery(server, question) : answerOutside(question)
+      const question = { qname, qtype, client, nodeSearches, ...(upstream === undefined ? {} : { upstream }) }
+      const reply = conf.asksCluster ? answerPod(server, question) : answerOutside(question)
       replies.set(qtype, reply)
       queries.push({ qname, qtype, rcode: reply.rcode, answers: reply.answer.length, unknown: reply.unknown ?? false })
     }

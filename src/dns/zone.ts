@@ -10,7 +10,7 @@ import type { Warning } from '../errors.ts'
 import type { Cluster, ClusterPod, ClusterService } from '../k8s/cluster.ts'
 import { ipFromBigInt, parseCidr } from '../k8s/ip.ts'
 import type { EndpointSlice } from '../k8s/types.ts'
-import { type Corefile, type KubernetesPlugin, parseCorefile } from './corefile.ts'
+import { type Corefile, type KubernetesPlugin, parseCorefile, parseNodeCorefile } from './corefile.ts'
 import { type Address, lower, parseAddress } from './names.ts'
 
 export interface EndpointPort {
@@ -42,6 +42,8 @@ export interface OwnedEndpoint {
 const SERVICE_NAME_LABEL = 'kubernetes.io/service-name'
 /** kubeadm's networking.serviceSubnet, where nothing else is said. */
 const KUBEADM_SERVICE_CIDR = '10.96.0.0/12'
+/** node-cache puts the cluster IP of kube-dns-upstream in its place. */
+const CLUSTER_DNS_PLACEHOLDER = '__PILLAR__CLUSTER__DNS__'
 const NO_PORTS: readonly EndpointPort[] = [{ name: '', protocol: '', port: -1 }]
 
 export class ZoneIndex {
@@ -136,6 +138,8 @@ export interface DnsServer {
   readonly corefile: Corefile
   /** Addresses that lead back to this server: its Services'. */
   readonly addresses: ReadonlySet<string>
+  /** NodeLocal DNSCache, which answers pods before CoreDNS is asked; null without it. */
+  readonly nodeLocal: Corefile | null
   readonly warnings: readonly Warning[]
 }
 
@@ -153,8 +157,31 @@ export function createDnsServer(cluster: Cluster): DnsServer {
     where: `EndpointSlice ${namespaceOf(slice)}/${slice.metadata.name}`,
     message: 'addressType FQDN is not modelled: its endpoints have no DNS records',
   }))
-  const addresses = new Set([clusterDnsAddress(cluster), ...dnsServices(cluster).flatMap((one) => one.clusterIPs)])
-  return { index: new ZoneIndex(cluster), corefile, addresses, warnings: [...corefile.warnings, ...warnings] }
+  const text = cluster.nodeDnsCorefile ?? null
+  const nodeLocal = text === null ? null : parseNodeCorefile(text, cluster.clusterDomain)
+  if (nodeLocal !== null) {
+    warnings.push({
+      code: 'W_NODE_LOCAL_DNS',
+      where: 'ConfigMap kube-system/node-local-dns',
+      message:
+        'NodeLocal DNSCache answers pods by its own Corefile; its cache and its way are not modelled: a replay sends the queries of pods to the DNS Service',
+    })
+  }
+  const addresses = new Set([CLUSTER_DNS_PLACEHOLDER, clusterDnsAddress(cluster), ...dnsPortAddresses(cluster)])
+  return {
+    index: new ZoneIndex(cluster),
+    corefile,
+    addresses,
+    nodeLocal,
+    warnings: [...corefile.warnings, ...(nodeLocal?.warnings ?? []), ...warnings],
+  }
+}
+
+/** Of all Services of kube-system that lead to port 53: `kube-dns-upstream` has another address for the same pods. */
+function dnsPortAddresses({ services }: Cluster): string[] {
+  return services
+    .filter(({ namespace, ports }) => namespace === 'kube-system' && ports.some(({ port }) => port === 53))
+    .flatMap(({ clusterIPs }) => clusterIPs)
 }
 
 /** The Services through which pods reach the cluster's DNS server: kubeadm's name, and what others call it. */

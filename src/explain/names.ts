@@ -394,9 +394,10 @@ function unmappedPort(service: ClusterService, port: number, { slices }: Directo
 }
 
 function lookUp(name: string, conf: ResolvConf, client: string, directory: Directory): Resolution {
-  const { upstream, libc } = directory.naming
+  const { upstream, libc, node } = directory.naming
   return resolveName(directory.dns, conf, name, ['A', 'AAAA'], {
     client,
+    nodeSearches: node?.searches ?? [],
     ...(upstream === undefined ? {} : { upstream }),
     ...(libc === undefined ? {} : { libc }),
   })

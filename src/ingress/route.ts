@@ -127,10 +127,12 @@ export function route(table: RouteTable, request: HttpRequest, listenerId = -1):
 function serverWide(owner: CompiledHost, path: string, host: string, answer: Answer): RouteResult | null {
   const { request } = answer
   if (owner.redirectToHost !== null) {
+    // With the port of the server block and without a slash at the end. Source: ingress-nginx lua/nginx/ngx_srv_redirect.lua.
+    const port = request.scheme === 'https' ? 443 : 80
     return redirect(
       answer,
       answer.listener!.redirectStatus,
-      `${request.scheme}://${owner.redirectToHost}${answer.path}`,
+      `${request.scheme}://${owner.redirectToHost}:${port}${answer.path.replace(/\/$/, '')}`,
       `from-to-www-redirect sends ${host} to ${owner.redirectToHost}`,
     )
   }

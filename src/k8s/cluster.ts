@@ -153,6 +153,8 @@ export interface Cluster {
   readonly calicoPools?: readonly { readonly cidr: string; readonly nat: boolean }[]
   /** Text of the Corefile of ConfigMap kube-system/coredns, or null. */
   readonly corefile: string | null
+  /** Of NodeLocal DNSCache. */
+  readonly nodeDnsCorefile?: string | null
   readonly clusterDomain: string
   readonly derived: readonly DerivedNote[]
   readonly warnings: readonly Warning[]

@@ -11,6 +11,8 @@ import type { ConfigMap } from './types.ts'
 export const COREDNS: string = 'coredns'
 export const COREDNS_CUSTOM: string = 'coredns-custom'
 const NODE_HOSTS = 'NodeHosts'
+/** NodeLocal DNSCache's: upstream's name and kubespray's. */
+export const NODE_DNS: ReadonlySet<string> = new Set(['node-local-dns', 'nodelocaldns'])
 
 /** null where there is no ConfigMap with a Corefile. */
 export function corefileOf(configMaps: readonly ConfigMap[]): string | null {
@@ -22,6 +24,12 @@ export function corefileOf(configMaps: readonly ConfigMap[]): string | null {
   const custom = find(COREDNS_CUSTOM)?.data ?? {}
   const lines = text.split('\n').flatMap((line) => importedLines(line, custom) ?? hostsLines(line, data) ?? [line])
   return lines.join('\n')
+}
+
+/** The Corefile of NodeLocal DNSCache as written, or null. */
+export function nodeDnsCorefileOf(configMaps: readonly ConfigMap[]): string | null {
+  const own = configMaps.find(({ metadata }) => metadata.namespace === 'kube-system' && NODE_DNS.has(metadata.name))
+  return own?.data?.['Corefile'] ?? null
 }
 
 function importedLines(line: string, custom: Readonly<Record<string, string>>): readonly string[] | null {

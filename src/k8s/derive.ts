@@ -10,7 +10,7 @@
 import { clusterCidrsOf, surveyNetwork } from './addresses.ts'
 import type { Cluster, ClusterNode, ClusterPod, ClusterService } from './cluster.ts'
 import { controllerSettings, isControllerConfig } from './controller-config.ts'
-import { corefileOf } from './corefile-parts.ts'
+import { corefileOf, nodeDnsCorefileOf } from './corefile-parts.ts'
 import { warnOfOtherDataplanes } from './dataplanes.ts'
 import { warnOfUndeclaredPorts } from './declared.ts'
 import { deriveSlices } from './endpoints.ts'
@@ -74,6 +74,7 @@ export function deriveCluster(objects: readonly KubeObject[], previous?: Cluster
       .map((config) => ({ ...config, data: controllerSettings(config.data ?? {}) })),
     kubernetesMinor: previous?.kubernetesMinor ?? oldestMinor(inventory),
     corefile,
+    nodeDnsCorefile: nodeDnsCorefileOf(inventory.configMaps),
     clusterDomain: clusterDomainOf(corefile),
     derived: notes.derived(),
     warnings: notes.warnings,

@@ -9,7 +9,7 @@
  */
 import { UserError, type Warning } from '../errors.ts'
 import { isControllerConfig } from './controller-config.ts'
-import { COREDNS, COREDNS_CUSTOM } from './corefile-parts.ts'
+import { COREDNS, COREDNS_CUSTOM, NODE_DNS } from './corefile-parts.ts'
 import { unknownFields } from './fields.ts'
 import type { ManifestFile } from './files.ts'
 import { kindDefinition, READ_KINDS, readObject } from './kinds.ts'
@@ -330,7 +330,8 @@ class Loader {
     for (const [key, text] of Object.entries(isMap(value['data']) ? value['data'] : {})) {
       if (typeof text === 'string' && KUBE_PROXY_FILE.test(text)) this.#addKubeProxyConfig(key, text, place)
     }
-    return metadata['name'] === COREDNS || metadata['name'] === COREDNS_CUSTOM
+    const name = String(metadata['name'])
+    return name === COREDNS || name === COREDNS_CUSTOM || NODE_DNS.has(name)
   }
 
   #addKubeProxyConfig(key: string, text: string, place: Place): void {

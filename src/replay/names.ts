@@ -10,7 +10,7 @@
 import { DNS_TCP_PACKETS } from '../../native-free-core/index.ts'
 import type { Answer, NameTables, Question, Walk } from '../compile/names.ts'
 import type { Registry } from '../compile/registry.ts'
-import { answerOutside, answerQuery, blockOf } from '../dns/answer.ts'
+import { answerOutside, answerPod, blockOf } from '../dns/answer.ts'
 import { cacheSeconds } from '../dns/cache.ts'
 import { absolute, labelsOf, longestZone, lower, parseAddress } from '../dns/names.ts'
 import { type DnsRecord, type DnsReply, parseUpstream, type Rcode, type Upstream } from '../dns/records.ts'
@@ -226,7 +226,7 @@ class Stage {
     const { server, upstream } = this
     const asked = { qname, qtype: type, upstream }
     const { asksCluster } = resolver.conf
-    const reply = asksCluster ? answerQuery(server, asked) : answerOutside(asked)
+    const reply = asksCluster ? answerPod(server, asked) : answerOutside(asked)
     const block = asksCluster ? blockOf(server, qname) : null
     return {
       id: this.idOf(`${lower(qname)} ${type} ${asksCluster}`),

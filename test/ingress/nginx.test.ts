@@ -386,7 +386,7 @@ describe('other annotations', () => {
       web({ 'from-to-www-redirect': 'true' }),
       'http://www.foo.com/x',
       {},
-      '308 http://foo.com/x',
+      '308 http://foo.com:80/x',
     ],
     [
       'whitelist-source-range lets in',
