@@ -214,12 +214,15 @@ export function explainUrl(
     packet?.explanation.verdict === 'dnat' ? packet.explanation.seen : peersBy(way.hops[split - 1], request, cluster)
   const listener = routes.table.listeners[unchecked.listenerId]
   const header = headerFor(request, packet, proxy, listener?.client.kind === 'proxy-protocol')
+  const tlsEndedBefore = request.scheme === 'https' && proxy !== undefined && endsBefore(proxy, to)
+  const sent: HttpRequest = tlsEndedBefore ? { ...request, scheme: 'http', tlsEndedBefore } : request
   const results = new Map(
-    peers.map((peer) => [peer, route(routes.table, { ...request, from: peer, proxyHeader: header })]),
+    peers.map((peer) => [peer, route(routes.table, { ...sent, from: peer, proxyHeader: header })]),
   )
   const result = results.get(peers[0]!)!
   const steps: Step[] = [
     ...before,
+    ...(tlsEndedBefore ? [plainStep(proxy)] : []),
     ...result.steps.map(({ stage, detail }): Step => ({ at: PROXY, stage, detail })),
     ...otherPeers(results),
     ...(result.status === 200 ? way.hops.slice(split).map(hopStep) : []),
@@ -234,6 +237,20 @@ export function explainUrl(
     conclusion: `the connection does not reach the ingress proxy: ${packet.conclusion}`,
     explanation: packet.explanation,
   }
+}
+
+/** The port dialled leads to the port of the proxy that plain HTTP leads to: who dials it speaks TLS to the load balancer. */
+function endsBefore(proxy: ClusterService, to: string | null): boolean {
+  const number = Number(splitPort(to ?? '').port)
+  const dialled = proxy.ports.find(({ port, protocol }) => port === number && protocol === 'TCP')
+  const plain = proxy.ports.find(({ port, protocol }) => port === 80 && protocol === 'TCP')
+  if (dialled === undefined || dialled.port === 80) return false
+  return dialled.targetPort === plain?.targetPort || dialled.targetPort === 'http' || dialled.targetPort === 80
+}
+
+function plainStep({ namespace, name }: ClusterService): Step {
+  const detail = `port 443 of Service ${namespace}/${name} leads to the proxy's plain port: TLS has ended at the load balancer, and the proxy is sent plain HTTP`
+  return { at: PROXY, stage: 'ingress', detail }
 }
 
 /** What comes before the request on its connection; where no packet tells the way, nobody knows. */

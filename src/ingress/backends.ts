@@ -25,6 +25,8 @@ export interface Backend {
   /** Requests go to the cluster IP and kube-proxy picks the endpoint. */
   readonly byClusterIp: boolean
   readonly usable: boolean
+  /** The proxy has somewhere to send requests, which no connection can be made to. */
+  readonly refuses?: boolean
   /** `2 ready endpoints`, or why it is not usable. */
   readonly why: string
 }
@@ -130,6 +132,11 @@ function externalName(
   if (number === null) return unusable(`Service ${key} has no port ${wanted}`)
   if (lookup === 'ingress-nginx' && /^(localhost|127\.[\d.]+|::1)$/.test(target))
     return unusable(`ingress-nginx refuses externalName ${target}`)
+  // ingress-nginx makes 0 of a name, where it has looked the port up by its number.
+  if (lookup === 'ingress-nginx' && typeof wanted === 'number' && typeof port?.targetPort === 'string') {
+    const why = `ingress-nginx makes port 0 of targetPort ${port.targetPort} of ExternalName Service ${key}, as there are no pods that name it; by the port's name it is ${number}`
+    return { ...unusable(why), refuses: true }
+  }
   const targetPort = typeof port?.targetPort === 'number' ? port.targetPort : number
   return {
     port: number,

@@ -13,6 +13,8 @@ import type { Cluster, ClusterService } from '../k8s/cluster.ts'
 const ALB = /^(ingress\.k8s\.aws\/alb|alb)$/
 const ALB_TARGET_TYPE = 'alb.ingress.kubernetes.io/target-type'
 const GCE = /^k8s\.io\/ingress-gce|^networking\.gke\.io\/|^gce(-internal)?$/
+const TRAEFIK = /^traefik\.io\/|^traefik$/
+const NGINX_INC = 'nginx.org/ingress-controller'
 const NEG = 'cloud.google.com/neg'
 
 export interface ChosenPath {
@@ -46,6 +48,12 @@ export function choosePath(
 export function cloudOf(controller: string): 'alb' | 'gce' | null {
   if (ALB.test(controller)) return 'alb'
   return GCE.test(controller) ? 'gce' : null
+}
+
+/** Which proxy in pods, of those that read Ingresses in a way of their own; null for any other. */
+export function proxyOf(controller: string): 'traefik' | 'nginx-inc' | null {
+  if (TRAEFIK.test(controller)) return 'traefik'
+  return controller === NGINX_INC ? 'nginx-inc' : null
 }
 
 export function isCloudController(controller: string): boolean {

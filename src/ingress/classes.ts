@@ -13,7 +13,7 @@
 import type { Warning } from '../errors.ts'
 import type { Cluster } from '../k8s/cluster.ts'
 import type { Ingress, IngressClass } from '../k8s/types.ts'
-import { cloudOf, isCloudController } from './choose-path.ts'
+import { cloudOf, isCloudController, proxyOf } from './choose-path.ts'
 
 export interface ControllerGroup {
   /** `IngressClass public (example.com/controller)`. */
@@ -22,7 +22,7 @@ export interface ControllerGroup {
   readonly classes: readonly string[]
   /** `spec.controller`; '' where it is not known. */
   readonly controller: string
-  readonly preset: 'api' | 'ingress-nginx' | 'alb' | 'gce'
+  readonly preset: 'api' | 'ingress-nginx' | 'nginx-inc' | 'traefik' | 'alb' | 'gce'
   /** Oldest first, then in the order written; an ALB's by group.order, then by name. */
   readonly ingresses: readonly Ingress[]
 }
@@ -138,7 +138,8 @@ function describe(group: Group): ControllerGroup {
   const nginx = unnamed ? annotated : names.some((name) => isNginx(controller, name))
   const who = controller === '' ? (nginx ? 'taken for ingress-nginx' : 'controller not known') : controller
   const classText = unnamed ? 'no IngressClass' : `IngressClass ${names.join(', ')}`
-  const preset = nginx ? 'ingress-nginx' : (cloudOf(controller || (names[0] ?? '')) ?? 'api')
+  const named = controller || (names[0] ?? '')
+  const preset = nginx ? 'ingress-nginx' : (cloudOf(named) ?? proxyOf(named) ?? 'api')
   return { text: `${classText} (${who})`, classes: names, controller, preset, ingresses }
 }
 

@@ -40,7 +40,13 @@ export function clientOf(source: ClientSource, request: HttpRequest): KnownClien
     }
   if (proxyHeader === 'unknown') return { address: from, how: null }
   if (from !== '' && !allows(source.trusted, from)) return { address: from, how: null }
-  return { address: proxyHeader.client, how: `the PROXY protocol's header names ${proxyHeader.client} as the client` }
+  const { client } = proxyHeader
+  if (source.header === null || !allows(source.trusted, client))
+    return { address: client, how: `the PROXY protocol's header names ${client} as the client` }
+  const read = forwarded(source.trusted, from, headers[source.header], source.header)
+  if (!('address' in read) || read.how !== null) return read
+  const how = `the PROXY protocol's header names ${client}, which is trusted itself, so ${source.header} alone counts, which names nobody: the peer stays the client`
+  return { address: from, how }
 }
 
 function forwarded(trusted: SourceRanges, peer: string, header: string | undefined, name: string): KnownClient {

@@ -1,7 +1,7 @@
 /**
  * The Ingress front: the Ingresses of a cluster as neutral listeners, one per controller (or per cloud load balancer).
  *
- * ingress-nginx (nginx.ts), AWS' (alb.ts) and Google's controller (gce.ts) are read as they read themselves. Any other follows the API text to the letter: a rule without a host applies to every
+ * ingress-nginx (nginx.ts), F5's (nginx-inc.ts), Traefik (traefik.ts), AWS' (alb.ts) and Google's controller (gce.ts) are read as they read themselves. Any other follows the API text to the letter: a rule without a host applies to every
  * request, a path that no rule matches goes to the default backend of an Ingress that has the host, then to the default
  * backend of an Ingress without rules, then to any Ingress's default backend, then to 404. ImplementationSpecific is read
  * as Prefix. TLS ends at the proxy and plain HTTP is served beside it.
@@ -15,6 +15,7 @@ import { type ControllerGroup, groupByController, NGINX_PREFIX } from './classes
 import { gceListener } from './gce.ts'
 import { nginxListener } from './nginx.ts'
 import { configOf } from './nginx-config.ts'
+import { nginxIncListener } from './nginx-inc.ts'
 import {
   addRule,
   certificatesOf,
@@ -27,8 +28,7 @@ import {
 import { type ReadIngress, type ReadPath, readIngress, type Warn, warner } from './read-ingress.ts'
 import { comparablePath } from './request.ts'
 import { type BackendRef, type Listener, PEER, type Rule } from './rules.ts'
-
-const TRAEFIK = /^traefik\.io\/|^traefik$/
+import { traefikListener } from './traefik.ts'
 
 export interface IngressOptions {
   /** What a controller answers with when nothing matches (its own default backend Service); null answers 404. */
@@ -56,6 +56,9 @@ export function listenersFromIngresses(
     for (const ingress of ingresses) warnOfForeignAnnotations(ingress, group, warn)
     if (group.preset === 'alb') return albListener(group.text, ingresses, warn)
     if (group.preset === 'gce') return gceListener(group.text, ingresses, warn)
+    if (group.preset === 'traefik')
+      return traefikListener(group.text, ingresses, (service) => firstPorts.has(service), warn)
+    if (group.preset === 'nginx-inc') return nginxIncListener(group.text, ingresses, warn)
     return apiListener(group, ingresses, ownDefault, warn)
   })
   return { listeners, warnings }
@@ -74,7 +77,7 @@ function warnOfForeignAnnotations(ingress: ReadIngress, { text }: ControllerGrou
 }
 
 function apiListener(
-  { text, controller }: ControllerGroup,
+  { text }: ControllerGroup,
   ingresses: readonly ReadIngress[],
   ownDefault: BackendRef | null,
   warn: Warn,
@@ -95,7 +98,7 @@ function apiListener(
   return {
     text,
     hosts: [...hosts].map(([name, { rules, fallback }]) => plainHost(name, [...rules.values()], fallback)),
-    fallback: catchAll(ingresses, TRAEFIK.test(controller)) ?? controllersOwn(ownDefault),
+    fallback: catchAll(ingresses) ?? controllersOwn(ownDefault),
     hostOwnsRequest: false,
     inOrder: false,
     wildcards: 'one label',
@@ -117,11 +120,8 @@ function apiRule(ingress: ReadIngress, { path, pathType, backend }: ReadPath): R
   return plainRule(ingress.name, `${pathType} ${path} of ${ingress.text}`, match, comparable, toBackend(backend))
 }
 
-/** @param ruleless  only an Ingress without rules may have it, as Traefik has it (loadConfigurationFromIngresses) */
-function catchAll(ingresses: readonly ReadIngress[], ruleless: boolean): Rule | null {
-  const withDefault = ingresses.filter(
-    (ingress) => ingress.defaultBackend !== null && (!ruleless || ingress.rules.length === 0),
-  )
+function catchAll(ingresses: readonly ReadIngress[]): Rule | null {
+  const withDefault = ingresses.filter((ingress) => ingress.defaultBackend !== null)
   const first = withDefault.find((ingress) => ingress.rules.length === 0) ?? withDefault[0]
   return first === undefined ? null : fallbackRule(first)
 }

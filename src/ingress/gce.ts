@@ -46,7 +46,11 @@ export function gceListener(text: string, ingresses: readonly ReadIngress[], war
 }
 
 /** `length` is the text whose length counts for the order of paths. */
-function matches({ path, pathType }: ReadPath, where: string, warn: Warn): { match: PathMatch; length: string }[] {
+function matches(
+  { path, pathType, isWritten }: ReadPath,
+  where: string,
+  warn: Warn,
+): { match: PathMatch; length: string }[] {
   const exactly = (text: string): { match: PathMatch; length: string } => ({
     match: { kind: 'exact', path: text },
     length: text,
@@ -55,6 +59,8 @@ function matches({ path, pathType }: ReadPath, where: string, warn: Warn): { mat
     match: { kind: 'prefix', path: text },
     length: `${text}*`,
   })
+  // Left out it is `/*`.
+  if (!isWritten) return [below('/')]
   const star = path.indexOf('*')
   if (pathType === 'Prefix') {
     const bare = path.replace(/\/$/, '')

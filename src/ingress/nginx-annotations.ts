@@ -81,6 +81,7 @@ export function readAnnotations(ingress: ReadIngress, config: NginxConfig, warn:
       status: Number.isInteger(written) && written >= 300 && written <= 308 ? written : code,
       to,
       keepsQuery: false,
+      fills: true,
     }
   }
 

@@ -2,7 +2,7 @@
  * ingress-nginx's ConfigMap: what annotations are by default, and whom the proxy takes for its client.
  *
  * Behind `use-proxy-protocol` the client is whom the header of the PROXY protocol names; behind `use-forwarded-headers` or
- * `enable-real-ip` the last address of X-Forwarded-For (or of `forwarded-for-header`) that is not itself in
+ * `enable-real-ip` (or behind both, see ClientSource) the last address of X-Forwarded-For (or of `forwarded-for-header`) that is not itself in
  * `proxy-real-ip-cidr`; a peer that is not in there is taken for the client itself. All IPv4 peers are, by default.
  * Source: ingress-nginx internal/ingress/controller/config/config.go (NewDefault), template/configmap.go, rootfs/etc/nginx/
  * template/nginx.tmpl (real_ip_header, set_real_ip_from, real_ip_recursive on); nginx ngx_http_realip_module.
@@ -17,6 +17,8 @@ import { parseRanges, type SourceRanges } from './source-ranges.ts'
 
 export interface NginxConfig {
   readonly client: ClientSource
+  /** `use-forwarded-headers`: scheme and host of headers, of whichever peer. */
+  readonly believesForwarded: boolean
   /** For Ingresses that set neither list themselves. */
   readonly sourceRanges: SourceRanges | null
   readonly sslRedirect: boolean
@@ -35,6 +37,7 @@ const INSTANCE = 'app.kubernetes.io/instance'
 const ACME = '/.well-known/acme-challenge'
 export const DEFAULT_CONFIG: NginxConfig = {
   client: PEER,
+  believesForwarded: false,
   sourceRanges: null,
   sslRedirect: true,
   forceSslRedirect: false,
@@ -118,6 +121,7 @@ function readConfig(config: ConfigMap, warnings: Warning[]): NginxConfig {
   const written = text('no-tls-redirect-locations')
   return {
     client: clientSource(flag, text, ranges),
+    believesForwarded: flag('use-forwarded-headers', false),
     sourceRanges: lists.allow.length + lists.deny.length > 0 ? lists : null,
     sslRedirect: flag('ssl-redirect', true),
     forceSslRedirect: flag('force-ssl-redirect', false),
@@ -137,7 +141,8 @@ function clientSource(
 ): ClientSource {
   const written = ranges('proxy-real-ip-cidr')
   const trusted = { allow: written.length > 0 ? written : parseRanges('0.0.0.0/0').ranges, deny: [] }
-  if (flag('use-proxy-protocol', false)) return { kind: 'proxy-protocol', trusted }
-  if (!flag('use-forwarded-headers', false) && !flag('enable-real-ip', false)) return PEER
-  return { kind: 'header', header: (text('forwarded-for-header') || 'X-Forwarded-For').toLowerCase(), trusted }
+  const isForwarded = flag('use-forwarded-headers', false)
+  const header = (text('forwarded-for-header') || 'X-Forwarded-For').toLowerCase()
+  if (flag('use-proxy-protocol', false)) return { kind: 'proxy-protocol', trusted, header: isForwarded ? header : null }
+  return isForwarded || flag('enable-real-ip', false) ? { kind: 'header', header, trusted } : PEER
 }

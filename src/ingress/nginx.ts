@@ -89,6 +89,7 @@ export function nginxListener(
     inOrder: false,
     wildcards: 'one label',
     client: config.client,
+    believesForwarded: config.believesForwarded,
     redirectStatus: config.redirectStatus,
     pathReading: 'nginx',
     backendLookup: 'ingress-nginx',

@@ -22,6 +22,8 @@ export interface ReadPath {
   readonly path: string
   readonly pathType: PathType
   readonly backend: ReadBackend
+  /** false: the object has no path, and `/` stands for it. */
+  readonly isWritten: boolean
   /** `spec.rules[0].http.paths[1]` */
   readonly field: string
 }
@@ -126,8 +128,9 @@ function readPathRule(
   const backend = readBackend(path['backend'], namespace, `${where}, ${field}.backend`, warn)
   const pathType = readPathType(path['pathType'], `${where}, ${field}.pathType`, warn)
   const written = path['path']
-  // The API lets only ImplementationSpecific leave the path out; every controller reads that as `/`.
-  if (written === undefined || written === null || written === '') return { path: '/', pathType, backend, field }
+  // The API lets only ImplementationSpecific leave the path out, for every path.
+  if (written === undefined || written === null || written === '')
+    return { path: '/', pathType, backend, isWritten: false, field }
   const value = text(written)
   if (!value.startsWith('/')) {
     warn(
@@ -146,7 +149,7 @@ function readPathRule(
         `${value} holds ${JSON.stringify(odd[0])}, which the API server refuses`,
       )
   }
-  return { path: value, pathType, backend, field }
+  return { path: value, pathType, backend, isWritten: true, field }
 }
 
 function readPathType(value: unknown, where: string, warn: Warn): PathType {

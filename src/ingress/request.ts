@@ -13,6 +13,8 @@ export interface HttpRequest {
   /** Of the line it came from; '' where it came from nowhere. */
   readonly id: string
   readonly scheme: 'http' | 'https'
+  /** The client has spoken TLS to a load balancer that ended it; `scheme` is what the proxy is sent. */
+  readonly tlsEndedBefore?: boolean
   /** What the URL names as the machine to connect to: name or address, without port; brackets kept for IPv6. */
   readonly authority: string
   /** The Host header as sent; '' for none. */

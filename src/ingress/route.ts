@@ -100,7 +100,7 @@ export function route(table: RouteTable, request: HttpRequest, listenerId = -1):
   const { path } = reading
   if (path !== request.path) step(answer, `path ${request.path} is read as ${path}`)
 
-  const candidates = hostsFor(listener, host)
+  const candidates = hostsFor(listener, host).filter(({ scheme }) => scheme === undefined || scheme === request.scheme)
   answer.host = candidates[0] ?? null
   const owner = listener.hostOwnsRequest ? answer.host : null
   if (owner !== null) {
@@ -176,7 +176,8 @@ function apply(table: RouteTable, rule: CompiledRule, path: string, host: string
   const { request } = answer
   const { action } = rule
   if (action.kind === 'redirect') {
-    const target = action.to.startsWith('/') ? `${request.scheme}://${request.host}${action.to}` : action.to
+    const to = action.fills === true ? filled(action.to, rule, path, request) : action.to
+    const target = to.startsWith('/') ? `${request.scheme}://${request.host}${to}` : to
     return redirect(
       answer,
       action.status,
@@ -192,10 +193,10 @@ function apply(table: RouteTable, rule: CompiledRule, path: string, host: string
     step(answer, `rewrite ${path} to ${answer.path}`)
   }
   const secured = certificateOf(answer.listener!, host) !== undefined
-  if (
-    request.scheme === 'http' &&
-    (rule.httpsRedirect === 'always' || (rule.httpsRedirect === 'if-certificate' && secured))
-  ) {
+  const listener = answer.listener!
+  const scheme = accessScheme(listener, request)
+  if (scheme !== request.scheme) step(answer, `X-Forwarded-Proto or the port of the PROXY protocol says ${scheme}`)
+  if (scheme === 'http' && (rule.httpsRedirect === 'always' || (rule.httpsRedirect === 'if-certificate' && secured))) {
     const why =
       rule.httpsRedirect === 'always' ? 'force-ssl-redirect is set' : 'the host has TLS and ssl-redirect is on'
     const raw = withQuery(request.path === '' ? '/' : request.path, request.query)
@@ -203,7 +204,7 @@ function apply(table: RouteTable, rule: CompiledRule, path: string, host: string
     return redirect(
       answer,
       answer.listener!.redirectStatus,
-      `https://${host}${uri}`,
+      `https://${forwardedHost(listener, request) ?? host}${uri}`,
       `plain HTTP is sent to HTTPS: ${why}`,
     )
   }
@@ -215,6 +216,38 @@ function apply(table: RouteTable, rule: CompiledRule, path: string, host: string
   }
   if (action.kind === 'respond') return refuse(answer, action.status, action.why)
   return toBackend(table, rule, answer)
+}
+
+/** Source: ingress-nginx rootfs/etc/nginx/lua/lua_ingress.lua rewrite: pass_access_scheme, best_http_host. */
+function accessScheme(listener: CompiledListener, { scheme, headers, tlsEndedBefore }: HttpRequest): string {
+  if (listener.client.kind === 'proxy-protocol' && tlsEndedBefore === true) return 'https'
+  return (listener.believesForwarded === true ? headers['x-forwarded-proto'] : undefined) ?? scheme
+}
+
+function forwardedHost(listener: CompiledListener, { headers }: HttpRequest): string | null {
+  const written = listener.believesForwarded === true ? headers['x-forwarded-host'] : undefined
+  return /^[^,:]*/.exec(written ?? '')?.[0].trim() || null
+}
+
+/** What nginx puts into the URL of a `return`: groups of the location's expression, '' for those it has not, and variables. */
+function filled(to: string, rule: CompiledRule, path: string, request: HttpRequest): string {
+  const groups = rule.match.kind === 'regex' ? (rule.match.regex.exec(path, true) ?? []) : []
+  const variables: Readonly<Record<string, string>> = {
+    scheme: request.scheme,
+    host: readHost(request.host) ?? '',
+    http_host: request.host,
+    request_uri: withQuery(request.path, request.query),
+    uri: path,
+    args: request.query,
+    query_string: request.query,
+    is_args: request.query === '' ? '' : '?',
+  }
+  return to
+    .replace(/\$(\d)/g, (_whole, digit: string) => groups[Number(digit)] ?? '')
+    .replace(
+      /\$(?:\{(\w+)\}|(\w+))/g,
+      (whole, braced?: string, plain?: string) => variables[braced ?? plain ?? ''] ?? whole,
+    )
 }
 
 function toBackend(table: RouteTable, rule: CompiledRule, answer: Answer): RouteResult {
@@ -236,7 +269,7 @@ function deliver(answer: Answer, backend: Backend): RouteResult {
   if (backend.usable && backend.byClusterIp)
     step(answer, 'service-upstream: the proxy sends to the cluster IP and kube-proxy picks the endpoint')
   // With service-upstream the proxy has an upstream as long as the Service has an address; kube-proxy then refuses.
-  const status = backend.usable ? 200 : backend.byClusterIp ? 502 : 503
+  const status = backend.usable ? 200 : backend.byClusterIp || backend.refuses === true ? 502 : 503
   return finish(answer, {
     status,
     backend,

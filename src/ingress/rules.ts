@@ -36,8 +36,15 @@ export type Action =
       /** Takes over while `backend` has no endpoint; null for none. */
       readonly instead: BackendRef | null
     }
-  /** `to` is a whole URL, or a path on the request's own scheme and host. */
-  | { readonly kind: 'redirect'; readonly status: number; readonly to: string; readonly keepsQuery: boolean }
+  /** A whole URL, or a path on the request's own scheme and host. */
+  | {
+      readonly kind: 'redirect'
+      readonly status: number
+      /** `$1` and nginx's variables are put in where `fills`. */
+      readonly to: string
+      readonly keepsQuery: boolean
+      readonly fills?: boolean
+    }
   | { readonly kind: 'respond'; readonly status: number; readonly why: string }
 
 export interface Rewrite {
@@ -68,6 +75,8 @@ export interface Host {
   readonly name: string
   readonly aliases: readonly string[]
   readonly rules: readonly Rule[]
+  /** It takes requests of this scheme alone; left out: of both. */
+  readonly scheme?: 'http' | 'https'
   /** For a path that no rule of this host matches; null leaves it to the listener. */
   readonly fallback: Rule | null
   /** TLS goes through to the backend of the rule for `/`, unopened. */
@@ -84,8 +93,11 @@ export interface Host {
 export type ClientSource =
   /** Its peer. */
   | { readonly kind: 'peer' }
-  /** Who the PROXY protocol's header names, if a peer in `trusted` sent it; without the header it closes the connection. */
-  | { readonly kind: 'proxy-protocol'; readonly trusted: SourceRanges }
+  /**
+   * Who the PROXY protocol's header names, if a peer in `trusted` sent it; without the header it closes the connection. Where there is
+   * an HTTP `header` besides and that client is in `trusted` itself, the HTTP header alone counts.
+   */
+  | { readonly kind: 'proxy-protocol'; readonly trusted: SourceRanges; readonly header: string | null }
   /** The last address of this header that is not in `trusted`, if the peer is; else the peer. Header's name in lower case. */
   | { readonly kind: 'header'; readonly header: string; readonly trusted: SourceRanges }
 
@@ -105,6 +117,8 @@ export interface Listener {
   /** What `*.` covers. */
   readonly wildcards: 'one label' | 'any depth'
   readonly client: ClientSource
+  /** X-Forwarded-Proto and X-Forwarded-Host are believed, whoever sends them; left out: no. */
+  readonly believesForwarded?: boolean
   /** Of redirects to HTTPS and to the other name. */
   readonly redirectStatus: number
   /** How a request's path is read before it is matched. */

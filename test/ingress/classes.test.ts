@@ -74,7 +74,7 @@ describe('which controllers are ingress-nginx', () => {
     [ingressClass('x', 'traefik.io/ingress-controller'), false],
   ])('%j: %s', (theClass, is) => {
     const [listener] = compileRoutes(clusterFor([theClass], [byField(theClass.metadata.name)])).listeners
-    expect(listener?.hostOwnsRequest).toBe(is)
+    expect(listener?.backendLookup === 'ingress-nginx').toBe(is)
   })
 })
 

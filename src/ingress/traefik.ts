@@ -1,0 +1,145 @@
+/**
+ * Traefik: every path of every Ingress is a router with a rule of its own, and of those that fit a request the longest rule has it.
+ *
+ * Host and path count together, so a wildcard with a long path comes before a host of its own with a short one. Prefix and
+ * ImplementationSpecific compare characters, not elements (strictPrefixMatching, off by default, is not known here). A router
+ * with TLS takes TLS connections alone, one on entry point `web` or `websecure` those of port 80 or 443. A Service that does not exist
+ * leaves its router out. The default backend of an Ingress without rules comes last; one of an Ingress with rules does nothing.
+ * Source: traefik pkg/provider/kubernetes/ingress (loadConfigurationFromIngresses, loadRouter, buildRule), pkg/muxer/http
+ * (GetRulePriority, pathPrefix), pkg/muxer DomainMatchHostExpression; entry points as the chart names them.
+ */
+import { certificatesOf, everyPath, plainHost, plainRule, toBackend } from './plain-rules.ts'
+import type { ReadIngress, ReadPath, Warn } from './read-ingress.ts'
+import { comparablePath } from './request.ts'
+import { type Host, type Listener, type PathMatch, PEER } from './rules.ts'
+
+const PREFIX = 'traefik.ingress.kubernetes.io/'
+const ROUTER = `${PREFIX}router.`
+const ENTRY_POINTS: ReadonlyMap<string, 'http' | 'https'> = new Map([
+  ['web', 'http'],
+  ['http', 'http'],
+  ['websecure', 'https'],
+  ['https', 'https'],
+])
+
+interface Router {
+  readonly priority: number
+  readonly host: Host
+}
+
+/**
+ * Warnings: W_NOT_MODELLED, W_INGRESS_ANNOTATION, W_INGRESS_BACKEND.
+ *
+ * @param exists  whether there is a Service `namespace/name`
+ */
+export function traefikListener(
+  text: string,
+  ingresses: readonly ReadIngress[],
+  exists: (service: string) => boolean,
+  warn: Warn,
+): Listener {
+  const routers = ingresses.flatMap((ingress) => routersOf(ingress, exists, warn))
+  const ruleless = ingresses.find(({ rules, defaultBackend }) => rules.length === 0 && defaultBackend?.ref)
+  const last = ruleless === undefined ? [] : defaultRouter(ruleless, warn)
+  return {
+    text,
+    hosts: [...routers.sort((a, b) => b.priority - a.priority).map(({ host }) => host), ...last],
+    fallback: null,
+    hostOwnsRequest: false,
+    inOrder: true,
+    wildcards: 'one label',
+    client: PEER,
+    redirectStatus: 308,
+    pathReading: 'rfc3986',
+    backendLookup: 'api',
+    certificates: certificatesOf(ingresses),
+    addresses: new Set(ingresses.flatMap(({ addresses }) => addresses)),
+  }
+}
+
+function routersOf(ingress: ReadIngress, exists: (service: string) => boolean, warn: Warn): Router[] {
+  const schemes = schemesOf(ingress, warn)
+  warnOfAnnotations(ingress, warn)
+  if (schemes === null) return []
+  const written = Number(ingress.annotations.get(`${ROUTER}priority`) ?? 0)
+  const matcher = ingress.annotations.get(`${ROUTER}pathmatcher`) ?? 'PathPrefix'
+  return ingress.rules.flatMap(({ host, paths }) =>
+    paths.flatMap((path): Router[] => {
+      const where = `${ingress.text}, ${path.field}`
+      const { ref } = path.backend
+      if (ref === null) return []
+      if (!exists(`${ref.namespace}/${ref.name}`)) {
+        const message = `Service ${ref.namespace}/${ref.name} does not exist: Traefik makes no router of the path, and other rules or 404 have its requests`
+        warn(where, 'W_INGRESS_BACKEND', message)
+        return []
+      }
+      const kind = path.pathType === 'Exact' ? 'Path' : path.pathType === 'Prefix' ? 'PathPrefix' : matcher
+      if (kind !== 'Path' && kind !== 'PathPrefix') {
+        warn(where, 'W_NOT_MODELLED', `path matcher ${kind} is not modelled; the path is left out`)
+        return []
+      }
+      const rule = ruleText(host, path, kind)
+      const compared = comparablePath(path.path)
+      const match: PathMatch = { kind: kind === 'Path' ? 'exact' : 'prefix', path: compared }
+      const own = plainRule(
+        ingress.name,
+        `${path.pathType} ${path.path} of ${ingress.text}`,
+        match,
+        rule,
+        toBackend(path.backend),
+      )
+      return [{ priority: written || rule.length, host: { ...plainHost(host, [own], null), ...schemes } }]
+    }),
+  )
+}
+
+/** As Traefik writes it: its length is its priority. */
+function ruleText(host: string, path: ReadPath, matcher: string): string {
+  const parts = [
+    ...(host === '' ? [] : [`Host(${JSON.stringify(host)})`]),
+    ...(path.isWritten ? [`${matcher}(${JSON.stringify(path.path)})`] : []),
+  ]
+  return parts.join(' && ')
+}
+
+function defaultRouter(ingress: ReadIngress, warn: Warn): Host[] {
+  const schemes = schemesOf(ingress, warn)
+  if (schemes === null || ingress.defaultBackend === null) return []
+  const rule = everyPath(ingress.name, `default backend of ${ingress.text}`, toBackend(ingress.defaultBackend))
+  return [{ ...plainHost('', [rule], null), ...schemes }]
+}
+
+/** Which connections reach its routers: `{}` for all of them, null for none. */
+function schemesOf({ annotations, text }: ReadIngress, warn: Warn): Pick<Host, 'scheme'> | null {
+  const key = `${ROUTER}entrypoints`
+  const names = (annotations.get(key) ?? '').split(',').flatMap((name) => name.trim() || [])
+  const known = names.flatMap((name) => ENTRY_POINTS.get(name) ?? [])
+  const strange = names.filter((name) => !ENTRY_POINTS.has(name))
+  if (strange.length > 0)
+    warn(`${text}, annotation ${key}`, 'W_NOT_MODELLED', `what entry point ${strange.join(', ')} is, is not known here`)
+  const plain = names.length === strange.length || known.includes('http')
+  const secure = names.length === strange.length || known.includes('https')
+  const tls = [...annotations].some(([name, value]) => name === `${ROUTER}tls` && value.trim() === 'true')
+  if (tls && !secure) {
+    warn(
+      `${text}, annotation ${key}`,
+      'W_INGRESS_ANNOTATION',
+      'a router with TLS on the plain entry point alone takes no request that a client sends',
+    )
+    return null
+  }
+  if (tls || !plain) return { scheme: 'https' }
+  return secure ? {} : { scheme: 'http' }
+}
+
+/** Those that decide what becomes of a request and are not modelled. */
+function warnOfAnnotations({ annotations, text }: ReadIngress, warn: Warn): void {
+  for (const key of annotations.keys()) {
+    if (key === `${ROUTER}middlewares` || key === `${ROUTER}rulesyntax`)
+      warn(
+        `${text}, annotation ${key}`,
+        'W_NOT_MODELLED',
+        'is not modelled: requests are taken as if it were not there',
+      )
+  }
+}
