@@ -49,7 +49,6 @@ import {
   endpointFate,
   findFrontend,
   hairpinMark,
-  isNodePort,
   masqueradeAddress,
   masqueradeTowards,
 } from './decide.ts'
@@ -66,6 +65,7 @@ import {
   swapPorts,
 } from './flowtable.ts'
 import { below, draw, hashTuple, PURPOSE_COST, PURPOSE_ENDPOINT, PURPOSE_LOAD_BALANCER, PURPOSE_SNAT } from './hash.ts'
+import { isTranslatedAgain } from './host-port.ts'
 import { establishedCost, firstPacketCost, propagationBetween } from './latency.ts'
 import { wordOf } from './opening.ts'
 import { FLAG_REPLY, type PacketColumns, PROTOCOL_TCP, TICKS_PER_MS } from './packet.ts'
@@ -400,7 +400,7 @@ export function createExpress(parts: ExpressParts): Express {
   function isPlain(node: number, endpoint: number, backend: number, protocol: number): boolean {
     return (
       endpointFate(rules, node, endpoint, protocol) === REASON_NONE &&
-      !isNodePort(rules, backend, rules.endpointPort[endpoint], protocol)
+      !isTranslatedAgain(rules, backend, rules.endpointPort[endpoint], protocol)
     )
   }
 

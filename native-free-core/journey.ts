@@ -15,12 +15,10 @@ import {
   ADDRESS_DOUBTFUL,
   createDecision,
   type Decision,
-  decide,
   dialsFromVip,
   endpointFate,
   findFrontend,
   hairpinMark,
-  isNodePort,
   leavesCluster,
   MASQUERADE_EGRESS,
   masqueradeAddress,
@@ -49,6 +47,7 @@ import {
   PURPOSE_LOAD_BALANCER,
   PURPOSE_SNAT,
 } from './hash.ts'
+import { decideAtNode, isTranslatedAgain } from './host-port.ts'
 import { establishedCost, firstPacketCost, propagationBetween } from './latency.ts'
 import { type Carrier, NO_WIRE, nobodyAt, type Wire } from './names.ts'
 import { PROTOCOL_TCP } from './packet.ts'
@@ -71,6 +70,7 @@ import {
   DESTINATION_NAME,
   DESTINATION_SERVICE,
   FRONTEND_BALANCER_PROXY,
+  FRONTEND_HOST_PORT,
   FRONTEND_LOAD_BALANCER_IP,
   familyOf,
   MODE_IPVS,
@@ -356,7 +356,7 @@ export class Journey implements Carrier {
     }
     const port = this.packetPorts & 0xffff
     const exact = this.frontend !== UNKNOWN ? this.frontend : findFrontend(rules, this.destination, port, this.protocol)
-    decide(rules, node, this.source, this.destination, port, this.protocol, decision, exact)
+    decideAtNode(rules, node, this.source, this.destination, port, this.protocol, decision, exact)
     if (decision.action === ACTION_NONE) return -1
     if (decision.reason !== REASON_NONE) return decision.reason
     if (decision.action !== ACTION_DNAT) return this.passPlain(node, false)
@@ -364,7 +364,9 @@ export class Journey implements Carrier {
     const state = initialState(this.protocol, this.flagClass, loose)
     if (state === INVALID) return this.invalid(node)
     // What conntrack would pick up reaches the address itself: ipvs makes connections of SYNs only (tcp_conn_schedule, ip_vs_proto_tcp.c).
-    if (state === ESTABLISHED && rules.settings[SETTING_MODE] === MODE_IPVS) return REASON_NO_IPVS_CONNECTION
+    const byIpvs =
+      rules.settings[SETTING_MODE] === MODE_IPVS && rules.frontendKind[decision.frontend] !== FRONTEND_HOST_PORT
+    if (state === ESTABLISHED && byIpvs) return REASON_NO_IPVS_CONNECTION
     const word = draw(this.seed, this.connectionWord, node, PURPOSE_ENDPOINT)
     const endpoint = this.selector.choose(decision, node, this.source, this.destination, word)
     if (this.selector.lastAffinity >= 0) {
@@ -403,10 +405,10 @@ export class Journey implements Carrier {
     return REASON_NONE
   }
 
-  /** The endpoint's node: a pod's only forwards, but at a node port of its own its rules translate once more. */
+  /** The endpoint's node: a pod's only forwards, but at a node port or host port its rules translate once more. */
   private arriveAt(node: number): number {
     const again =
-      this.path.hops < 2 && isNodePort(this.rules, this.destination, this.packetPorts & 0xffff, this.protocol)
+      this.path.hops < 2 && isTranslatedAgain(this.rules, this.destination, this.packetPorts & 0xffff, this.protocol)
     if (!again) return this.passPlain(node, false)
     this.frontend = UNKNOWN
     const reason = this.translate(node)

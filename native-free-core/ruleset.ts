@@ -169,6 +169,8 @@ export const FRONTEND_EXTERNAL_IP = 3
 export const FRONTEND_HEALTH_CHECK = 4
 /** A load balancer address with ipMode Proxy, or in place of a host name: no rule on any node; it leads to the node port. */
 export const FRONTEND_BALANCER_PROXY = 5
+/** A pod's hostPort on its node: no rule of kube-proxy, see host-port.ts. */
+export const FRONTEND_HOST_PORT = 6
 export const FRONTEND_NAMES: readonly string[] = [
   'clusterIP',
   'nodePort',
@@ -176,6 +178,7 @@ export const FRONTEND_NAMES: readonly string[] = [
   'externalIP',
   'healthCheckNodePort',
   'loadBalancerProxy',
+  'hostPort',
 ]
 
 /** `serviceFlags` bits. */
@@ -220,7 +223,16 @@ export const SETTING_COLD_SCAN_PERMILLE = 25
 export const SETTING_SERVICE_EXPONENTIAL = 26
 /** 1: UDP entries of a Service that has no serving endpoint are deleted after a change as well. */
 export const SETTING_CLEANS_EMPTY = 27
-export const SETTING_COUNT = 28
+/** 0: no pod has a host port; else whom portmap masquerades beside loopback: `HOST_PORTS_*`. */
+export const SETTING_HOST_PORTS = 28
+export const SETTING_COUNT = 29
+
+/** Pods of the node, which hang on one bridge; or a pod alone that reaches itself. */
+export const HOST_PORTS_BRIDGE = 1
+export const HOST_PORTS_ROUTED = 2
+
+/** Beside the protocol in the frontend table: a host port with a hostIP. */
+export const HOST_PORT_ONE_ADDRESS = 256
 
 /** `destinationIsService`: an address and nothing more. */
 export const DESTINATION_PLAIN = 0
@@ -265,6 +277,11 @@ export const SCHEDULER_DH = 3
 /** What stands in the frontend table for a node port that is dialled at `address`. */
 export function nodePortAddress(rules: RuleColumns, address: number): number {
   return familyOf(rules, address) === 0 ? NODE_PORT_ADDRESS : NODE_PORT_ADDRESS_IPV6
+}
+
+/** What stands in the frontend table for the host ports at all addresses of a node. @param family 0 IPv4, 1 IPv6 */
+export function hostPortAddress(node: number, family: number): number {
+  return NODE_PORT_ADDRESS_IPV6 - 1 - (node * 2 + family)
 }
 
 /** 0 for an IPv4 address id, 1 for IPv6: the second index of per-node address columns. */

@@ -150,6 +150,8 @@ export const COMMANDS: readonly Command[] = [
           naming: namingOf(args),
           packets: textOf(args, 'packets'),
           stateful: isSet(args, 'stateful'),
+          proxyMode: textOf(args, 'proxy-mode'),
+          derived: isSet(args, 'derived'),
           expect: textOf(args, 'expect'),
           proxyMode: textOf(args, 'proxy-mode'),
           derived: isSet(args, 'derived'),

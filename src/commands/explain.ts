@@ -45,12 +45,12 @@ export interface ExplainOptions {
   /** A file of packets, one JSON object a line, or `-`. */
   readonly packets?: string | undefined
   readonly stateful: boolean
-  /** What the answers must be: `deliver`, `drop,reject`, a reason, an HTTP status. */
-  readonly expect?: string | undefined
   /** `--proxy-mode`: in place of the mode that the manifests say. */
   readonly proxyMode?: string | undefined
   /** Everything that was filled in, not only what the answers hang on. */
   readonly derived?: boolean | undefined
+  /** What the answers must be: `deliver`, `drop,reject`, a reason, an HTTP status. */
+  readonly expect?: string | undefined
   readonly output: readonly string[]
   readonly quiet: boolean
   /** `--upstream`, `--resolver`, `--node-resolv-conf`. */
@@ -85,8 +85,8 @@ export function runExplain(
   const lines = options.packets === undefined ? [] : readLines(options.packets, options.stateful, io)
   const naming = readNaming(options.naming ?? {})
   const minor = options.kubeVersion === undefined ? null : parseKubernetesVersion(options.kubeVersion)
-  const manifests = loadManifests(options.manifests, () => io.stdin())
   const mode = modeOf(options.proxyMode)
+  const manifests = loadManifests(options.manifests, () => io.stdin())
   const loaded = { ...manifests, cluster: withVersion(manifests.cluster, minor), naming, mode }
   const printer = warningPrinter(io, { update: () => {}, clear: () => {} }, options.quiet)
   for (const warning of loaded.warnings) printer.print(warning)

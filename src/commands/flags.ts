@@ -116,12 +116,14 @@ export const EXPLAIN_FLAGS: Flags = {
   ...NAMING,
   packets: value('one packet a line as JSON: a file or -'),
   stateful: toggle('keep the dataplane between the lines of --packets'),
+  'proxy-mode': value('nftables, iptables or ipvs (default: as the manifests say, else nftables)', {
+    values: ['nftables', 'iptables', 'ipvs'],
+  }),
+  derived: DERIVED,
   expect: value(
     'what must become of it: deliver, drop, reject, none, a reason such as no-local-endpoint, an HTTP status; several comma separated; exit 99 if not',
     { values: ['deliver', 'drop', 'reject', 'none'] },
   ),
-  'proxy-mode': value('nftables, iptables or ipvs (default: as the manifests say, else nftables)'),
-  derived: DERIVED,
   output: value('text, json or ndjson, or FORMAT=FILE; repeatable (default text; ndjson with --packets)', {
     alias: 'o',
     values: ['text', 'json', 'ndjson'],

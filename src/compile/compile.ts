@@ -9,8 +9,11 @@ import {
   DETECTOR_LOCAL_PODS,
   DETECTOR_NODE_CIDR,
   DETECTOR_NONE,
+  FRONTEND_HOST_PORT,
   FRONTEND_NAMES,
   frontendHash,
+  HOST_PORTS_BRIDGE,
+  HOST_PORTS_ROUTED,
   MODE_IPTABLES,
   MODE_IPVS,
   MODE_NFTABLES,
@@ -45,6 +48,7 @@ import {
   SETTING_EGRESS_MASQUERADE,
   SETTING_FRONTEND_MASK,
   SETTING_GC_INTERVAL_MS,
+  SETTING_HOST_PORTS,
   SETTING_LOCAL_DELIVERY_NANOS,
   SETTING_MASQUERADE_ALL,
   SETTING_MODE,
@@ -64,8 +68,10 @@ import type { EndpointSlice, TrafficPolicy } from '../k8s/types.ts'
 import { cleansEmptyServices, emulatedMinor } from '../kubernetes-version.ts'
 import { addressColumns, gatewayText, maskWords } from './addresses.ts'
 import { announcingNodes } from './announcing.ts'
+import { Column, Sets } from './columns.ts'
 import { type Frontend, type ProxyService, proxyServices } from './frontends.ts'
 import { cutTimeout, OPEN_END_MS } from './horizon.ts'
+import { hostPortServices, pairsByBridge } from './host-ports.ts'
 import { type IngressTables, ingressColumns, type NodePortTargets, targetEndpoints } from './ingress.ts'
 import { conntrackMax, type ProxyMode, type ProxySettings, proxySettings } from './kube-proxy.ts'
 import type { Model } from './model.ts'
@@ -142,46 +148,6 @@ const ANY_SERVICE: Destination = { ...ANY_MACHINE, isService: true }
 const MOST_CORES = 256
 
 const EXCLUDE_LABEL = 'node.kubernetes.io/exclude-from-external-load-balancers'
-
-/** Endpoint sets by their members, so that equal sets are stored once; set 0 is empty. */
-class Sets {
-  readonly start: number[] = [0]
-  readonly count: number[] = [0]
-  readonly members: number[] = []
-  private readonly ids = new Map<string, number>([['', 0]])
-
-  add(endpoints: readonly number[]): number {
-    const key = endpoints.join(' ')
-    const known = this.ids.get(key)
-    if (known !== undefined) return known
-    const id = this.start.length
-    this.ids.set(key, id)
-    this.start.push(this.members.length)
-    this.count.push(endpoints.length)
-    for (const endpoint of endpoints) this.members.push(endpoint)
-    return id
-  }
-}
-
-/** Grows with the registry: columns by id, written sparsely. */
-class Column {
-  private values: number[] = []
-
-  set(id: number, value: number): void {
-    while (this.values.length <= id) this.values.push(0)
-    this.values[id] = value
-  }
-
-  get(id: number): number {
-    return this.values[id] ?? 0
-  }
-
-  toArray(length: number): Int32Array {
-    const array = new Int32Array(length)
-    array.set(this.values)
-    return array
-  }
-}
 
 export function compileRules(cluster: Cluster, registry: Registry, options: CompileOptions): Compiled {
   const warnings: Warning[] = []
@@ -329,6 +295,30 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
     }
   })
 
+  const hostPorts = hostPortServices(cluster, registry, nodeIndex)
+  for (const { servicePort, nodes, frontends } of hostPorts) {
+    for (const [node, ids] of nodes) {
+      for (const id of ids) {
+        endpoint.node.set(id, node)
+        endpoint.alive.set(id, 1)
+      }
+    }
+    service.flags.set(servicePort, SERVICE_EXTERNAL_LOCAL | SERVICE_USES_LOCAL | SERVICE_HAS_ANY)
+    // Behind all of kube-proxy's rules.
+    service.position.set(servicePort, services.length)
+    service.localStart.set(servicePort, overrides.length / 2)
+    service.localCount.set(servicePort, nodes.length)
+    overrides.push(...nodes.flatMap(([node, ids]) => [node, sets.add(ids)]))
+    for (const { address, port, protocol } of frontends) {
+      const id = registry.frontend(address, port, protocol)
+      if (taken.has(id)) continue
+      taken.add(id)
+      entries.push({ id, frontend: { kind: 'hostPort', address: null, port, protocol }, address })
+      frontend.servicePort.set(id, servicePort)
+      frontend.kind.set(id, FRONTEND_HOST_PORT)
+    }
+  }
+
   // Addresses get their numbers before their columns are made.
   const nodes = nodeColumns(cluster, settings, registry, options.model)
   for (const pod of cluster.pods) for (const address of pod.addresses) registry.address(address)
@@ -343,6 +333,9 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
     table.length / 4 - 1,
     nodes.zones,
   )
+  if (hostPorts.length > 0) {
+    settingWords[SETTING_HOST_PORTS] = pairsByBridge(cluster) ? HOST_PORTS_BRIDGE : HOST_PORTS_ROUTED
+  }
   const servicePorts = registry.servicePorts.length
   const frontends = registry.frontends.length
   const endpoints = registry.endpoints

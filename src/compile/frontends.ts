@@ -22,6 +22,7 @@ export type FrontendKind =
   | 'externalIP'
   | 'healthCheckNodePort'
   | 'loadBalancerProxy'
+  | 'hostPort'
 
 export interface Frontend {
   readonly kind: FrontendKind

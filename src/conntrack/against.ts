@@ -9,6 +9,7 @@ import {
   ESTABLISHED,
   FRONTEND_BALANCER_PROXY,
   FRONTEND_HEALTH_CHECK,
+  FRONTEND_HOST_PORT,
   NODE_PORT_ADDRESS,
   NODE_PORT_ADDRESS_IPV6,
   type RuleColumns,
@@ -253,7 +254,7 @@ class Known {
     for (const slot of slots(rules)) {
       const servicePort = rules.frontendServicePort[slot.frontend]!
       const kind = rules.frontendKind[slot.frontend]!
-      if (kind === FRONTEND_HEALTH_CHECK || kind === FRONTEND_BALANCER_PROXY) continue
+      if (kind === FRONTEND_HEALTH_CHECK || kind === FRONTEND_BALANCER_PROXY || kind === FRONTEND_HOST_PORT) continue
       if (slot.address === NODE_PORT_ADDRESS || slot.address === NODE_PORT_ADDRESS_IPV6) {
         const family = slot.address === NODE_PORT_ADDRESS ? 'IPv4' : 'IPv6'
         this.nodePorts.set(`${family} ${slot.protocol} ${slot.port}`, servicePort)

@@ -18,7 +18,7 @@ import {
   ADDRESS_POD_RANGE,
   createDecision,
   type Decision,
-  decide,
+  decideAtNode,
   dialsFromVip,
   FRONTEND_BALANCER_PROXY,
   FRONTEND_LOAD_BALANCER_IP,
@@ -96,7 +96,7 @@ export function approach(context: ExplainContext, question: PacketQuestion): App
     // Other nodes have the address too, and keep answers to it.
     clientNode = -1
   }
-  decide(rules, node, packet.source, packet.destination, packet.port, packet.protocol, decision)
+  decideAtNode(rules, node, packet.source, packet.destination, packet.port, packet.protocol, decision)
   const owner = rules.addressNode[packet.destination]!
   const goesOn =
     !question.stays &&
@@ -106,7 +106,7 @@ export function approach(context: ExplainContext, question: PacketQuestion): App
     (rules.addressFlags[packet.destination]! & ADDRESS_NODE) !== 0
   if (!goesOn) return end(node)
   steps.push(onward(context, packet, node, owner))
-  decide(rules, owner, packet.source, packet.destination, packet.port, packet.protocol, decision)
+  decideAtNode(rules, owner, packet.source, packet.destination, packet.port, packet.protocol, decision)
   return end(owner)
 }
 

@@ -13,6 +13,7 @@ import {
   ADDRESS_NODE,
   ADDRESS_POD,
   endpointFate,
+  FRONTEND_HOST_PORT,
   FRONTEND_NAMES,
   REASON_NONE,
   REASONS,
@@ -20,6 +21,7 @@ import {
 } from '../../native-free-core/index.ts'
 import { type Approach, approach, type PacketQuestion } from './approach.ts'
 import type { ExplainContext } from './context.ts'
+import { explainHostPort } from './host-port.ts'
 import { joinPort, listed } from './names.ts'
 import {
   affinityStep,
@@ -79,6 +81,7 @@ export function explainPacket(context: ExplainContext, packet: Packet, happened:
   const way = approach(context, packet.question)
   const steps = [...packet.before, ...way.steps]
   if (way.node < 0) return neverArrives(way, steps, title)
+  if (isHostPort(context, way)) return explainHostPort(context, way, steps, title, happened?.done ?? null)
   const scene = sceneOf(context, way)
   const node = context.nodeName(way.node)
   if (scene === null) {
@@ -114,6 +117,10 @@ function translatedAgain(scene: Scene, steps: readonly Step[], title: string, do
   ]
   const answer = ofService(scene, all, title, null)
   return { ...answer, explanation: { ...answer.explanation, seen: [seen] } }
+}
+
+function isHostPort({ rules }: ExplainContext, { decision }: Approach): boolean {
+  return decision.frontend >= 0 && rules.frontendKind[decision.frontend] === FRONTEND_HOST_PORT
 }
 
 /** 127.0.0.1 in a pod is the pod. */

@@ -29,7 +29,7 @@ export interface Step {
 /** `none`: kube-proxy does nothing with the packet. */
 export type VerdictName = 'dnat' | 'accept' | 'drop' | 'reject' | 'none'
 
-export type FrontendName = 'clusterIP' | 'nodePort' | 'loadBalancerIP' | 'externalIP'
+export type FrontendName = 'clusterIP' | 'nodePort' | 'loadBalancerIP' | 'externalIP' | 'hostPort'
 
 export interface IngressAnswer {
   readonly status: number

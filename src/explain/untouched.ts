@@ -102,20 +102,6 @@ function nodePortRule(context: ExplainContext, flags: number): string {
   return `nodePortAddresses is not set, and ${mode} then serves the primary address only`
 }
 
-/** The pod that the portmap plugin would lead the packet to; kube-proxy's rules come before its. */
-function hostPortText(context: ExplainContext, way: Approach, owner: number): string {
-  const name = context.nodeName(owner)
-  for (const pod of context.cluster.pods) {
-    if (pod.nodeName !== name || pod.hostNetwork) continue
-    const port = pod.ports.find(
-      ({ hostPort, protocol }) => hostPort === way.port && protocol.toLowerCase() === protocolText(way.protocol),
-    )
-    if (port === undefined) continue
-    return `; hostPort ${way.port} there is pod ${pod.namespace}/${pod.name}'s (containerPort ${port.containerPort}): the portmap plugin leads it to ${joinPort(pod.addresses[0] ?? '', port.containerPort)}, which is not modelled`
-  }
-  return ''
-}
-
 function onItsWay(context: ExplainContext, way: Approach, at: string): Step[] {
   const { rules, registry } = context
   const address = registry.addressText(way.destination)
@@ -131,7 +117,7 @@ function onItsWay(context: ExplainContext, way: Approach, at: string): Step[] {
   }
   if (owner >= 0 && (flags & ADDRESS_NODE) !== 0) {
     const where = owner === way.node ? 'this node itself' : `node ${context.nodeName(owner)}, which decides for itself`
-    return [{ at, stage: 'route', detail: `${address} is ${where}${hostPortText(context, way, owner)}` }]
+    return [{ at, stage: 'route', detail: `${address} is ${where}` }]
   }
   if (owner >= 0)
     return [{ at, stage: 'route', detail: `${address} is an endpoint on node ${context.nodeName(owner)}` }]

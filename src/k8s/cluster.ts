@@ -56,6 +56,8 @@ export interface ClusterPod {
     readonly protocol: Protocol
     /** Only where there is one. */
     readonly hostPort?: number
+    /** The one address of its node that it is at; without, all of them. */
+    readonly hostIP?: string
   }[]
   /** Sum of its containers' resources.limits.cpu; 0 where one of them has none, so that the pod has no limit. */
   readonly cpuLimit: number

@@ -8,7 +8,7 @@
  */
 
 import { clusterCidrsOf, surveyNetwork } from './addresses.ts'
-import type { Cluster, ClusterNode, ClusterPod, ClusterService } from './cluster.ts'
+import type { Cluster, ClusterNode, ClusterService } from './cluster.ts'
 import { controllerSettings, isControllerConfig } from './controller-config.ts'
 import { corefileOf, nodeDnsCorefileOf } from './corefile-parts.ts'
 import { warnOfOtherDataplanes } from './dataplanes.ts'
@@ -16,7 +16,7 @@ import { warnOfUndeclaredPorts } from './declared.ts'
 import { deriveSlices } from './endpoints.ts'
 import { type Inventory, Notes, takeInventory, titleOf } from './inventory.ts'
 import { deriveNodes } from './nodes.ts'
-import { derivePods, type PlannedPod } from './pods.ts'
+import { derivePods } from './pods.ts'
 import { deriveServices } from './services.ts'
 import type { EndpointSlice, Ingress, KubeObject } from './types.ts'
 
@@ -36,7 +36,6 @@ export function deriveCluster(objects: readonly KubeObject[], previous?: Cluster
   const plannedNodes = deriveNodes(inventory, network, previous, notes)
   const nodes = plannedNodes.map(({ node }) => node)
   const plannedPods = derivePods(inventory, plannedNodes, network, previous, notes)
-  warnOfHostPorts(plannedPods, notes)
   warnOfOtherDataplanes(inventory, notes)
   const services = deriveServices(inventory, network, previous, notes, nodes)
   const nodesByName = new Map(nodes.map((node) => [node.name, node]))
@@ -79,26 +78,6 @@ export function deriveCluster(objects: readonly KubeObject[], previous?: Cluster
     derived: notes.derived(),
     warnings: notes.warnings,
   }
-}
-
-/** On the host network a host port is the container's own, and nothing has to be translated. */
-function warnOfHostPorts(pods: readonly PlannedPod[], notes: Notes): void {
-  const found = pods.flatMap(({ pod }) =>
-    pod.hostNetwork
-      ? []
-      : pod.ports.flatMap(({ hostPort }) => (hostPort === undefined ? [] : [{ hostPort, owner: ownerOf(pod) }])),
-  )
-  const first = found[0]
-  if (first === undefined) return
-  const own = [...new Set(found.filter(({ owner }) => owner === first.owner).map(({ hostPort }) => hostPort))]
-  const others = new Set(found.map(({ owner }) => owner)).size - 1
-  const more = others === 0 ? '' : ` (and those of ${others} more)`
-  const message = `hostPort ${own.join(', ')}${more} is not modelled: what comes to a node's address at that port is not led to the pod`
-  notes.warn('W_NOT_MODELLED', first.owner, message)
-}
-
-function ownerOf({ owner, namespace, name }: ClusterPod): string {
-  return owner === '' ? `Pod ${namespace}/${name}` : owner
 }
 
 /** One warning a node name: kube-proxy works without the Node object, but no packet enters there. */

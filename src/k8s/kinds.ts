@@ -261,9 +261,13 @@ function nodeAddress(value: unknown): { type: string; address: string } {
   return read
 }
 
-const containerPort = object<ContainerPort>({ name: string, containerPort: port, protocol, hostPort: portOrNone }, [
-  'containerPort',
-])
+const containerPort = object<ContainerPort>(
+  {
+    ...{ name: string, containerPort: port, protocol, hostPort: portOrNone },
+    hostIP: (value) => (value === '' ? undefined : ip(value)),
+  },
+  ['containerPort'],
+)
 const requirements = list(
   object<NodeSelectorRequirement>({ key: string, operator: string, values: list(string) }, ['key', 'operator']),
 )

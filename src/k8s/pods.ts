@@ -250,9 +250,10 @@ function cpuLimitOf(spec: PodSpec): number {
 /** Of containers and of sidecars, which are init containers that keep running. */
 function portsOf(spec: PodSpec): ClusterPod['ports'] {
   return runningContainers(spec).flatMap(({ ports = [] }) =>
-    ports.map(({ name = '', containerPort, protocol = 'TCP', hostPort = 0 }) => ({
+    ports.map(({ name = '', containerPort, protocol = 'TCP', hostPort = 0, hostIP = '' }) => ({
       ...{ name, containerPort, protocol },
       ...(hostPort > 0 ? { hostPort } : {}),
+      ...(hostPort > 0 && hostIP !== '' ? { hostIP } : {}),
     })),
   )
 }

@@ -141,6 +141,7 @@ export interface ContainerPort {
   containerPort: number
   protocol?: Protocol
   hostPort?: number
+  hostIP?: string
 }
 
 export interface DnsConfig {

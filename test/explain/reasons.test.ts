@@ -1,4 +1,4 @@
-/** Answers that were right and did not say why: ports that are not mapped, not matched, not modelled. */
+/** Answers that were right and did not say why: ports that are not mapped, not matched, led by portmap. */
 import { describe, expect, test } from 'vitest'
 import { clusterOf } from '../k8s/helpers.ts'
 import { file, one } from './support.ts'
@@ -99,24 +99,22 @@ spec: { type: NodePort, clusterIP: 10.96.0.9, selector: { app: web }, ports: [{ 
 
 describe('hostPort', () => {
   const envoy = manifest(pod('envoy', '10.244.1.2', 1, '{ containerPort: 8080, hostPort: 80 }'))
-  test('is a warning, once', () => {
-    const warnings = clusterOf(
-      `${envoy}\n---\n${pod('other', '10.244.2.2', 2, '{ containerPort: 53, hostPort: 53 }')}`,
-    ).warnings
-    const told = warnings.filter(({ message }) => message.includes('hostPort'))
-    expect(told).toMatchObject([{ code: 'W_NOT_MODELLED', where: 'Pod default/envoy (test.yaml, document 3)' }])
-    expect(told[0]!.message).toContain('hostPort 80 (and those of 1 more) is not modelled')
-  })
-
-  test('names the pod, on its own node', () => {
+  test('names the pod, and only on its own node', () => {
     const at = (address: string): string =>
       text(one({ manifests: [file(envoy)], from: '198.18.0.7', to: `${address}:80` }))
-    expect(at('192.168.50.11')).toContain('the portmap plugin leads it to 10.244.1.2:8080, which is not modelled')
-    expect(at('192.168.50.12')).not.toContain('portmap')
+    expect(at('192.168.50.11')).toContain(
+      '192.168.50.11:80/tcp is hostPort 80 of pod default/envoy on this node (containerPort 8080)',
+    )
+    expect(at('192.168.50.12')).not.toContain('hostPort')
   })
 
-  test('on the host network it is the port itself', () => {
-    const own = envoy.replace('nodeName: node-1,', 'nodeName: node-1, hostNetwork: true,')
-    expect(clusterOf(own).warnings.filter(({ message }) => message.includes('hostPort'))).toEqual([])
+  test('an answer is one of hostPort, of no Service', () => {
+    expect(one({ manifests: [file(envoy)], from: '198.18.0.7', to: '192.168.50.11:80' })).toMatchObject({
+      verdict: 'dnat',
+      endpoints: ['10.244.1.2:8080'],
+      service: null,
+      frontend: 'hostPort',
+      seen: ['198.18.0.7'],
+    })
   })
 })
