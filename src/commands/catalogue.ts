@@ -153,8 +153,6 @@ export const COMMANDS: readonly Command[] = [
           proxyMode: textOf(args, 'proxy-mode'),
           derived: isSet(args, 'derived'),
           expect: textOf(args, 'expect'),
-          proxyMode: textOf(args, 'proxy-mode'),
-          derived: isSet(args, 'derived'),
           output: listOf(args, 'output'),
           quiet: isSet(args, 'quiet'),
         },
