@@ -6,6 +6,7 @@
  */
 import { loadAll } from 'js-yaml'
 import { UserError } from '../errors.ts'
+import { suggestion } from '../nearest.ts'
 import type { ModelConstant } from '../report/types.ts'
 import { readTextFile } from '../text-file.ts'
 
@@ -203,7 +204,11 @@ export function parseModel(text: string, path: string): Model {
     if (known === undefined) {
       throw new UserError('E_MODEL', `"${name}" is not a constant of the model`, {
         where: path,
-        hint: `the constants are ${CONSTANTS.map((candidate) => candidate.name).join(', ')}`,
+        hint:
+          suggestion(
+            name,
+            CONSTANTS.map((candidate) => candidate.name),
+          ) || `the constants are ${CONSTANTS.map((candidate) => candidate.name).join(', ')}`,
       })
     }
     const [low, high] = known.range
