@@ -88,7 +88,7 @@ export function explainPacket(context: ExplainContext, packet: Packet, happened:
     const verdict = ACTION_NAMES[way.decision.action] as VerdictName
     const told = plain(verdict, way.decision.reason, node, [...steps, ...untouchedSteps(context, way)])
     const explanation = { ...told, seen: untouchedSeen(context, way) }
-    return { title, explanation, conclusion: plainConclusion(way, node) }
+    return { title, explanation, conclusion: plainConclusion(context, way, node) }
   }
   steps.push(...decisionSteps(scene))
   if (way.decision.action === ACTION_DNAT) {
@@ -169,8 +169,12 @@ function plain(verdict: VerdictName, reason: number, node: string | null, steps:
   }
 }
 
-function plainConclusion(way: Approach, node: string): string {
-  if (way.decision.action === ACTION_NONE) return `none: kube-proxy on node ${node} does nothing with it`
+function plainConclusion({ directory, registry }: ExplainContext, way: Approach, node: string): string {
+  if (way.decision.action === ACTION_NONE) {
+    const pod = directory.podAt(registry.addressText(way.destination))
+    const then = pod === undefined ? '' : `; it goes to pod ${pod.namespace}/${pod.name} as it is`
+    return `none: kube-proxy on node ${node} does nothing with it${then}`
+  }
   const reason = REASONS[way.decision.reason]!
   return `${ACTION_NAMES[way.decision.action]}: ${reason.sentence} [${reason.name}]`
 }
