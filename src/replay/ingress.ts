@@ -101,10 +101,15 @@ export function planIngress(
       const balancer = at.map((i) => entrances[i]!.balancer).find((one) => one !== null) ?? null
       const seen = way !== 'instance'
       const isProxy = way === 'proxy'
+      // Both schemes come to one port of the proxy: TLS has ended at the load balancer.
+      const isPlain =
+        isProxy && at.some((i) => entrances[i]!.ports[0] > 0 && entrances[i]!.ports[0] === entrances[i]!.ports[1])
       const routes = classes.list.map((client, i) => {
         const before = isProxy ? router.headerFor(listener, balancer, client) : 'unknown'
         const kind = typeof before === 'object' ? 'told' : before
-        return lists.number(`${listener} ${seen} ${kind} ${i}`, () => router.routesAt(listener, seen, client, before))
+        return lists.number(`${listener} ${seen} ${kind} ${isPlain} ${i}`, () =>
+          router.routesAt(listener, seen, client, before, isPlain),
+        )
       })
       return { routes, isTold: isProxy && router.isTold(listener, balancer) }
     })
@@ -382,12 +387,17 @@ class Router {
     return isBypassed ? 'none' : { client: address }
   }
 
-  /** @param seen  the proxy sees whether a backend has endpoints */
-  routesAt(listener: number, seen: boolean, client: ClientClass, proxyHeader: ProxyHeader): number[] {
+  /**
+   * @param seen     the proxy sees whether a backend has endpoints
+   * @param isPlain  TLS ends before the proxy
+   */
+  routesAt(listener: number, seen: boolean, client: ClientClass, proxyHeader: ProxyHeader, isPlain: boolean): number[] {
     // Of the peer that sends a header nothing is known but that it is the load balancer: it is trusted.
     const from = typeof proxyHeader === 'object' ? '' : client.address
     return (this.header.requests ?? []).map(({ host, path, method, scheme }) => {
-      const asked = { ...requestFor(host, path, scheme), method, from, proxyHeader }
+      const tlsEndedBefore = isPlain && scheme === 'https'
+      const sent = { ...requestFor(host, path, tlsEndedBefore ? 'http' : scheme), method, from, proxyHeader }
+      const asked = tlsEndedBefore ? { ...sent, tlsEndedBefore } : sent
       const result = route(this.table, asked, listener)
       const backend = this.backendOf(result, seen)
       const status = backend < 0 ? result.status : 200

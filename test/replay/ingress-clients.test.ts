@@ -90,6 +90,19 @@ describe('an Ingress that lets in some clients only', () => {
     expect(await statuses(objects, stream)).toEqual(expected)
   })
 
+  test.each([
+    ['leads to the proxy’s own port for TLS: served', 443, { 200: 40 }],
+    ['leads to its plain port, TLS has ended at the load balancer: sent to HTTPS for ever', 80, { 308: 40 }],
+  ])('with force-ssl-redirect port 443 %s', async (_words, targetPort, expected) => {
+    const ports = [
+      { name: 'http', protocol: 'TCP', port: 80, targetPort: 80, nodePort: 30080 },
+      { name: 'https', protocol: 'TCP', port: 443, targetPort, nodePort: 30443 },
+    ]
+    const annotations = { 'nginx.ingress.kubernetes.io/force-ssl-redirect': 'true' }
+    const objects = site({ annotations, frontSpec: { ports } })
+    expect(await statuses(objects, { to: { ingress: 'site', port: 443 } })).toEqual(expected)
+  })
+
   test('whichever the number of workers, and X-Forwarded-For says whom the proxy saw', async () => {
     const objects = [...guarded({ [ALLOWED]: '198.18.0.0/26' }, 'Cluster'), settings({ 'use-proxy-protocol': 'true' })]
     const from = { external: { cidr: OUTSIDE, addresses: 100 } }
