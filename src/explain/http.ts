@@ -15,6 +15,7 @@ import {
   type RouteResult,
   type RouteTable,
   route,
+  tlsEndsBefore,
   wayIn,
 } from '../ingress/index.ts'
 import type { Cluster, ClusterPod, ClusterService } from '../k8s/cluster.ts'
@@ -172,13 +173,7 @@ function addressesOf(service: ClusterService): string[] {
 
 /** The Service of the ingress-nginx manifests and of the other charts, by the label that they all set. */
 function isController(service: ClusterService): boolean {
-  const names = [service.labels, service.selector ?? {}].map((labels) => labels['app.kubernetes.io/name'] ?? '')
-  return (
-    service.type === 'LoadBalancer' &&
-    names.some((name) =>
-      /^(ingress-nginx|nginx-ingress|traefik|haproxy-ingress|kubernetes-ingress|contour|kong)$/.test(name),
-    )
-  )
+  return service.type === 'LoadBalancer' && [service.labels, service.selector ?? {}].some(isIngressProxy)
 }
 
 /**
@@ -214,7 +209,8 @@ export function explainUrl(
     packet?.explanation.verdict === 'dnat' ? packet.explanation.seen : peersBy(way.hops[split - 1], request, cluster)
   const listener = routes.table.listeners[unchecked.listenerId]
   const header = headerFor(request, packet, proxy, listener?.client.kind === 'proxy-protocol')
-  const tlsEndedBefore = request.scheme === 'https' && proxy !== undefined && endsBefore(proxy, to)
+  const tlsEndedBefore =
+    request.scheme === 'https' && proxy !== undefined && tlsEndsBefore(proxy, Number(splitPort(to ?? '').port))
   const sent: HttpRequest = tlsEndedBefore ? { ...request, scheme: 'http', tlsEndedBefore } : request
   const results = new Map(
     peers.map((peer) => [peer, route(routes.table, { ...sent, from: peer, proxyHeader: header })]),
@@ -237,15 +233,6 @@ export function explainUrl(
     conclusion: `the connection does not reach the ingress proxy: ${packet.conclusion}`,
     explanation: packet.explanation,
   }
-}
-
-/** The port dialled leads to the port of the proxy that plain HTTP leads to: who dials it speaks TLS to the load balancer. */
-function endsBefore(proxy: ClusterService, to: string | null): boolean {
-  const number = Number(splitPort(to ?? '').port)
-  const dialled = proxy.ports.find(({ port, protocol }) => port === number && protocol === 'TCP')
-  const plain = proxy.ports.find(({ port, protocol }) => port === 80 && protocol === 'TCP')
-  if (dialled === undefined || dialled.port === 80) return false
-  return dialled.targetPort === plain?.targetPort || dialled.targetPort === 'http' || dialled.targetPort === 80
 }
 
 function plainStep({ namespace, name }: ClusterService): Step {

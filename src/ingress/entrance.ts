@@ -45,6 +45,8 @@ export interface Entrance {
   readonly dialled: readonly DialledEntrance[]
   /** With path `proxy` the ready pods; else one, the load balancer, whose source address towards the cluster is its own. */
   readonly replicas: readonly ProxyReplica[]
+  /** Who dials the port for HTTPS speaks TLS to the load balancer, and the proxy is sent plain HTTP. */
+  readonly isPlain: boolean
   /** What the proxies listen on, for HTTP and for HTTPS; 0 for none. */
   readonly ports: readonly [number, number]
   /** The Service whose load balancer is dialled, a machine that could send the PROXY protocol; null for any other way in. */
@@ -173,6 +175,7 @@ function cloudEntrance(
     replicas: [{ pod: '', addresses: [own.address], node: null, workers: CLOUD_WORKERS }],
     ports: [SCHEME_PORTS.http, SCHEME_PORTS.https],
     balancer: null,
+    isPlain: false,
     hostNetwork: false,
     notes,
   }
@@ -196,6 +199,7 @@ function proxyEntrance(cluster: Cluster, ingress: string, scheme: 'http' | 'http
       path: 'proxy',
       dialled,
       balancer: isBalanced(service, dialled) ? service : null,
+      isPlain: tlsEndsBefore(service, portFor(service, 'https')?.port ?? 0),
       replicas,
       ports: [listeningPort(cluster, service, 'http'), listeningPort(cluster, service, 'https')],
       hostNetwork: pods.some(({ pod }) => pod?.hostNetwork === true),
@@ -222,9 +226,18 @@ function proxyEntrance(cluster: Cluster, ingress: string, scheme: 'http' | 'http
     replicas,
     ports: [SCHEME_PORTS.http, SCHEME_PORTS.https],
     balancer: null,
+    isPlain: false,
     hostNetwork: true,
     notes: [...notes, ...workerNotes(replicas, workersWritten(cluster))],
   }
+}
+
+/** The port leads to the one of the proxy that plain HTTP leads to. */
+export function tlsEndsBefore(proxy: ClusterService, port: number): boolean {
+  const dialled = proxy.ports.find((one) => one.port === port && one.protocol === 'TCP')
+  const plain = proxy.ports.find((one) => one.port === SCHEME_PORTS.http && one.protocol === 'TCP')
+  if (dialled === undefined || dialled === plain) return false
+  return dialled.targetPort === plain?.targetPort || dialled.targetPort === 'http' || dialled.targetPort === 80
 }
 
 /** Not a node that answers for the address, nor a node port. */

@@ -21,6 +21,7 @@ export {
   findIngress,
   type ProxyReplica,
   SCHEME_PORTS,
+  tlsEndsBefore,
 } from './entrance.ts'
 export type { IngressOptions } from './from-ingress.ts'
 export { type PathHop, type WayIn, type WayInQuery, wayIn } from './paths.ts'

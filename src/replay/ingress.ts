@@ -101,9 +101,7 @@ export function planIngress(
       const balancer = at.map((i) => entrances[i]!.balancer).find((one) => one !== null) ?? null
       const seen = way !== 'instance'
       const isProxy = way === 'proxy'
-      // Both schemes come to one port of the proxy: TLS has ended at the load balancer.
-      const isPlain =
-        isProxy && at.some((i) => entrances[i]!.ports[0] > 0 && entrances[i]!.ports[0] === entrances[i]!.ports[1])
+      const isPlain = at.some((i) => entrances[i]!.isPlain)
       const routes = classes.list.map((client, i) => {
         const before = isProxy ? router.headerFor(listener, balancer, client) : 'unknown'
         const kind = typeof before === 'object' ? 'told' : before
