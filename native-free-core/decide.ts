@@ -281,8 +281,12 @@ export function endpointFate(rules: RuleColumns, node: number, endpoint: number,
   if ((flags & ADDRESS_IN_SERVICE_CIDR) !== 0 && rules.settings[SETTING_DROP_UNALLOCATED] !== 0) {
     return REASON_ENDPOINT_NOT_ROUTED
   }
-  const isVip = (flags & (ADDRESS_EXTERNAL_FRONTEND | ADDRESS_NODE)) === ADDRESS_EXTERNAL_FRONTEND
-  return isVip && mode === MODE_IPVS ? REASON_ENDPOINT_IS_SERVICE : REASON_NONE
+  return mode === MODE_IPVS && isOutwardAddress(rules, address) ? REASON_ENDPOINT_IS_SERVICE : REASON_NONE
+}
+
+/** An address of a load balancer or external IP that is no node's own. */
+export function isOutwardAddress(rules: RuleColumns, address: number): boolean {
+  return (rules.addressFlags[address] & (ADDRESS_EXTERNAL_FRONTEND | ADDRESS_NODE)) === ADDRESS_EXTERNAL_FRONTEND
 }
 
 /** Whether a Service has this node port at a node's address. */

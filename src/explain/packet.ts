@@ -8,13 +8,13 @@ import {
   ACTION_DNAT,
   ACTION_NAMES,
   ACTION_NONE,
-  ADDRESS_EXTERNAL_FRONTEND,
   ADDRESS_LOOPBACK,
   ADDRESS_NODE,
   ADDRESS_POD,
   endpointFate,
   FRONTEND_HOST_PORT,
   FRONTEND_NAMES,
+  isOutwardAddress,
   REASON_NONE,
   REASONS,
   VERDICT_NAMES,
@@ -240,11 +240,9 @@ function conclusionOf(scene: Scene, { verdict, endpoints, masquerade, node }: Ex
       : endpoints.length === 1
         ? `to ${endpoints[0]}`
         : `to one of ${count(endpoints.length, 'endpoint')}: ${listed(endpoints)}`
-  const vip = (endpoint: number): boolean =>
-    (context.rules.addressFlags[context.rules.endpointAddress[endpoint]!]! &
-      (ADDRESS_EXTERNAL_FRONTEND | ADDRESS_NODE)) ===
-    ADDRESS_EXTERNAL_FRONTEND
-  if ((done === null ? members : [done.endpoint]).every(vip))
+  const isOutward = (endpoint: number): boolean =>
+    isOutwardAddress(context.rules, context.rules.endpointAddress[endpoint]!)
+  if ((done === null ? members : [done.endpoint]).every(isOutward))
     return `dnat ${to}, where a load balancer or router takes packets in; it is not followed back from there`
   if (!masquerade) {
     const taken = done === null ? members : [done.endpoint]

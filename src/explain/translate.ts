@@ -3,14 +3,13 @@
  * endpoint's node, and what the pod sees.
  */
 import {
-  ADDRESS_EXTERNAL_FRONTEND,
-  ADDRESS_NODE,
   ADDRESS_ON_EVERY_NODE,
   endpointFate,
   FRONTEND_CLUSTER_IP,
   familyOf,
   hairpinMark,
   isNodePort,
+  isOutwardAddress,
   isOwnAddress,
   MASQUERADE_ALL,
   MASQUERADE_EGRESS,
@@ -131,8 +130,7 @@ function fateSteps(scene: Scene, done: Done | null): Step[] {
     const at = `node ${context.nodeName(way.node)}`
     if (fate !== REASON_NONE)
       return [{ at, stage: 'route', detail: `${registry.endpointText(endpoint)}${whose}: ${REASONS[fate]!.sentence}` }]
-    const flags = rules.addressFlags[rules.endpointAddress[endpoint]!]!
-    if ((flags & (ADDRESS_EXTERNAL_FRONTEND | ADDRESS_NODE)) === ADDRESS_EXTERNAL_FRONTEND) {
+    if (isOutwardAddress(rules, rules.endpointAddress[endpoint]!)) {
       const detail = `${address}${whose} is where a load balancer or router takes packets in: what has been translated to it leaves for there, and is not followed back`
       return [{ at, stage: 'route', detail }]
     }
