@@ -69,6 +69,7 @@ import { isTranslatedAgain } from './host-port.ts'
 import { establishedCost, firstPacketCost, propagationBetween } from './latency.ts'
 import { wordOf } from './opening.ts'
 import { FLAG_REPLY, type PacketColumns, PROTOCOL_TCP, TICKS_PER_MS } from './packet.ts'
+import { policyFate } from './policy.ts'
 import {
   ENDPOINT_WORDS,
   NODE_AFFINITY_HITS,
@@ -89,6 +90,7 @@ import {
   SETTING_CLIENT_NANOS,
   SETTING_LOCAL_DELIVERY_NANOS,
   SETTING_MODE,
+  SETTING_POLICIES,
   SETTING_RANDOM_FULLY,
 } from './ruleset.ts'
 import type { SlowPath } from './slowpath.ts'
@@ -189,12 +191,15 @@ export function createExpress(parts: ExpressParts): Express {
   const decision = createDecision()
   let rules: RuleColumns
   let serves = false
+  /** There are NetworkPolicies. */
+  let policed = false
 
   function take(next: RuleColumns): void {
     rules = next
     // ipvs' schedulers count connections, proxies have a say in theirs, and an answer's key must be an int32.
     const keys = rules.frontendKind.length * nodes * SOURCES
     serves = rules.settings[SETTING_MODE] !== MODE_IPVS && rules.addressProxy.length === 0 && keys < 0x7fffffff
+    policed = rules.settings[SETTING_POLICIES] !== 0
     answers.fill(0)
   }
 
@@ -382,7 +387,7 @@ export function createExpress(parts: ExpressParts): Express {
         seenPort = firstTry(seenPort, draw(seed, word, (node << 8) | protocol, PURPOSE_SNAT), shard, shards)
       }
     }
-    if (seenPort === 0) plans[p + PLAN_STATE] = REFUSED
+    if (seenPort === 0 || (policed && isBarred(node, source, seen, endpoint, protocol))) plans[p + PLAN_STATE] = REFUSED
     plans[p + PLAN_HASH] = hashTuple(source, destination, ports, protocol)
     plans[p + PLAN_REPLY_HASH] = hashTuple(backend, seen, (rules.endpointPort[endpoint] << 16) | seenPort, protocol)
     plans[p + PLAN_SEEN] = seen
@@ -394,6 +399,15 @@ export function createExpress(parts: ExpressParts): Express {
       masquerade !== 0,
       draw(seed, word, node, PURPOSE_COST),
     )
+  }
+
+  /** NetworkPolicies stop it, here or on the endpoint's node. */
+  function isBarred(node: number, source: number, seen: number, endpoint: number, protocol: number): boolean {
+    const backend = rules.endpointAddress[endpoint]
+    const port = rules.endpointPort[endpoint]
+    if (policyFate(rules, node, source, seen, backend, port, protocol) !== REASON_NONE) return true
+    const there = rules.addressNode[backend]
+    return there >= 0 && there !== node && policyFate(rules, there, seen, seen, backend, port, protocol) !== REASON_NONE
   }
 
   /** Nothing more is in the way to an endpoint at an address of a node or a Service. */

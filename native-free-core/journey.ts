@@ -52,6 +52,7 @@ import { establishedCost, firstPacketCost, propagationBetween } from './latency.
 import { type Carrier, NO_WIRE, nobodyAt, type Wire } from './names.ts'
 import { PROTOCOL_TCP } from './packet.ts'
 import { Path } from './path.ts'
+import { policyFate } from './policy.ts'
 import {
   NODE_AFFINITY_HITS,
   NODE_AFFINITY_MISSES,
@@ -381,13 +382,21 @@ export class Journey implements Carrier {
     const fate = doubtful ? endpointFate(rules, node, endpoint, this.protocol) : REASON_NONE
     // What is refused leaves no entry behind; what is sent into the void does.
     if (fate === REASON_ENDPOINT_IS_SERVICE) return fate
-    const reason = this.insertTranslated(node, nodeProtocol, hash, endpoint, masquerade !== 0)
+    const masked = masquerade !== 0
+    const egress = masked ? masqueradeAddress(rules, node, endpoint, familyOf(rules, this.destination)) : this.source
+    const to = rules.endpointPort[endpoint]
+    const barred = policyFate(rules, node, this.source, egress, backend, to, this.protocol)
+    if (barred !== REASON_NONE) {
+      this.endpoint = endpoint
+      return barred
+    }
+    const reason = this.insertTranslated(node, nodeProtocol, hash, endpoint, egress, masked)
     if (reason !== REASON_NONE || fate !== REASON_NONE) return reason || fate
     this.path.masqueraded |= masquerade
     this.endpoint = endpoint
     // A pod answers a packet from its own address to itself.
     if (toItself) return REASON_REPLY_BYPASSES_NAT
-    return this.reachBackend(node, backendNode, masquerade !== 0)
+    return this.reachBackend(node, backendNode, masked)
   }
 
   /** From the node that translated to the endpoint's own. */
@@ -421,14 +430,12 @@ export class Journey implements Carrier {
     nodeProtocol: number,
     hash: number,
     endpoint: number,
+    egress: number,
     masquerade: boolean,
   ): number {
     const { rules } = this
     const backend = rules.endpointAddress[endpoint]
     const backendPort = rules.endpointPort[endpoint]
-    const egress = masquerade
-      ? masqueradeAddress(rules, node, endpoint, familyOf(rules, this.destination))
-      : this.source
     const sourcePort = this.packetPorts >>> 16
     this.servicePort = this.decision.servicePort
     const port = this.findSourcePort(backend, backendPort, egress, sourcePort, nodeProtocol, masquerade)
@@ -483,23 +490,19 @@ export class Journey implements Carrier {
     if (initialState(this.protocol, this.flagClass, rules.settings[SETTING_TCP_LOOSE] !== 0) === INVALID) {
       return this.invalid(node)
     }
+    const to = this.packetPorts & 0xffff
+    const barred = policyFate(rules, node, this.source, this.source, this.destination, to, this.protocol)
+    if (barred !== REASON_NONE) return barred
     const egress = masquerade ? rules.nodeRemoteEgress[node * 2 + familyOf(rules, this.destination)] : this.source
-    const port = this.findSourcePort(
-      this.destination,
-      this.packetPorts & 0xffff,
-      egress,
-      this.packetPorts >>> 16,
-      nodeProtocol,
-      masquerade,
-    )
+    const port = this.findSourcePort(this.destination, to, egress, this.packetPorts >>> 16, nodeProtocol, masquerade)
     if (port === 0) return this.portsExhausted(node, masquerade)
-    const replyPorts = ((this.packetPorts & 0xffff) << 16) | port
+    const replyPorts = (to << 16) | port
     const entry = this.insert(node, nodeProtocol, hash, this.destination, egress, replyPorts)
     if (entry === 0) return REASON_CONNTRACK_FULL
     this.path.spend(establishedCost(rules, masquerade), this.firstCost(node, -1, masquerade))
     if (masquerade) path.masqueraded |= MASQUERADE_EGRESS
     this.source = egress
-    this.packetPorts = (port << 16) | (this.packetPorts & 0xffff)
+    this.packetPorts = (port << 16) | to
     return REASON_NONE
   }
 

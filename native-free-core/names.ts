@@ -21,6 +21,7 @@ import { CLASS_ACK, CLASS_FIN, CLASS_NONE, CLASS_SYNACK } from './conntrack.ts'
 import { below, draw, finish, mix, PURPOSE_NAME_ANSWER, PURPOSE_NAME_CACHE, PURPOSE_NAME_PORT } from './hash.ts'
 import { PROTOCOL_TCP, PROTOCOL_UDP } from './packet.ts'
 import type { Path } from './path.ts'
+import { policyFate } from './policy.ts'
 import {
   DNS_BYTES,
   DNS_CACHED,
@@ -52,9 +53,18 @@ import {
   NAMES_RESOLVERS,
   NAMES_TYPES,
   type RuleColumns,
+  SERVER_ASSUMED,
+  SETTING_POLICY_DNS,
 } from './ruleset.ts'
 import type { Tracker } from './tracker.ts'
-import { REASON_DNS_LOST, REASON_NAME_NOT_RESOLVED, REASON_NONE } from './verdict.ts'
+import {
+  REASON_DNS_LOST,
+  REASON_NAME_NOT_RESOLVED,
+  REASON_NONE,
+  REASON_POLICY_DNS,
+  REASON_POLICY_EGRESS,
+  REASON_POLICY_INGRESS,
+} from './verdict.ts'
 
 /** A question of a walk in `nameQueries`: what is asked, and the reply. */
 export const QUERY_WORDS = 11
@@ -202,7 +212,8 @@ export class Names {
       const first = step * types * QUERY_WORDS
       const flow = finish(mix(word, step - end))
       const wired = server >= 0
-      if (wired && this.send(client, server, PROTOCOL_UDP, flow) !== REASON_NONE) return this.lost()
+      const sent = wired ? this.send(client, server, PROTOCOL_UDP, flow) : this.policed(client, server, PROTOCOL_UDP)
+      if (sent !== REASON_NONE) return this.lost(sent)
       // The carrier's path is another one after a retry over TCP: what is asked of it comes first.
       const replica = wired ? carrier.endpoint : -1
       let ends = false
@@ -221,9 +232,8 @@ export class Names {
           old = answering !== rules
         }
         if (wired && queries[at + QUERY_TCP_BYTES] > 0) {
-          if (!this.askOverTcp(client, server, queries[at + QUERY_TCP_BYTES], finish(mix(flow, type + 1)))) {
-            return this.lost()
-          }
+          const asked = this.askOverTcp(client, server, queries[at + QUERY_TCP_BYTES], finish(mix(flow, type + 1)))
+          if (asked !== REASON_NONE) return this.lost(asked)
         }
       }
       if (!ends) continue
@@ -275,9 +285,10 @@ export class Names {
   }
 
   /** The same question over TCP, after a truncated reply: a connection of its own. */
-  private askOverTcp(client: number, server: number, bytes: number, word: number): boolean {
+  private askOverTcp(client: number, server: number, bytes: number, word: number): number {
     this.count(DNS_TCP, 1)
-    if (this.send(client, server, PROTOCOL_TCP, word) !== REASON_NONE) return false
+    const reason = this.send(client, server, PROTOCOL_TCP, word)
+    if (reason !== REASON_NONE) return reason
     const { path, wire } = this.carrier
     // The resolution waits for handshake, question and reply, not for the ACKs and the close.
     for (let packet = 0; packet < DNS_TCP_PACKETS; packet++) {
@@ -295,7 +306,7 @@ export class Names {
     const { endpoint } = this.carrier
     this.countTraffic(endpoint, DNS_TCP_PACKETS, bytes)
     this.countQueries(endpoint, 1)
-    return true
+    return REASON_NONE
   }
 
   /** A packet on every node of the flow's path. */
@@ -357,9 +368,18 @@ export class Names {
     return REASON_NAME_NOT_RESOLVED
   }
 
-  private lost(): number {
+  private lost(reason: number): number {
     this.count(DNS_LOST, 1)
-    return REASON_DNS_LOST
+    const stopped = reason === REASON_POLICY_EGRESS || reason === REASON_POLICY_INGRESS
+    return stopped ? REASON_POLICY_DNS : REASON_DNS_LOST
+  }
+
+  /** Policies have a word about questions to the cluster's DNS, though the manifests have no server that they could be packets to. */
+  private policed(client: number, server: number, protocol: number): number {
+    const assumed = this.rules.settings[SETTING_POLICY_DNS]
+    if (server !== SERVER_ASSUMED || assumed < 0) return REASON_NONE
+    const node = this.rules.addressNode[client]
+    return policyFate(this.rules, node, client, client, assumed, DNS_PORT, protocol)
   }
 
   /** Whether the address is one that the name would give without any cache. */

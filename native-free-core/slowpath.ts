@@ -35,6 +35,7 @@ import {
 } from './flowtable.ts'
 import { Opening } from './opening.ts'
 import { FLAG_REPLY, HEADER_ONLY_BYTES, PROTOCOL_TCP, PROTOCOL_UDP } from './packet.ts'
+import { policyBetween } from './policy.ts'
 import { SETTING_TCP_LOOSE } from './ruleset.ts'
 import { REASON_ENTRY_LOST, REASON_NONE, REASON_REPLY_LOST } from './verdict.ts'
 
@@ -151,7 +152,10 @@ export class SlowPath extends Opening {
         // Untranslated, conntrack picks the connection up from the other side, where it picks up at all.
         const flagClass = protocol === PROTOCOL_TCP ? FLAG_CLASS[flags & 63] : CLASS_NONE
         const picksUp = initialState(protocol, flagClass, this.rules.settings[SETTING_TCP_LOOSE] !== 0) !== INVALID
-        return picksUp ? REASON_NONE : this.invalid(lines[line + LINE_NODE_PROTOCOL] >> 8)
+        // To conntrack it is the first packet of a connection from there.
+        return picksUp
+          ? policyBetween(this.rules, backend, seen, ports >>> 16, protocol)
+          : this.invalid(lines[line + LINE_NODE_PROTOCOL] >> 8)
       }
       lines[line + LINE_STATUS] = LINE_FAILED | (protocol << 8)
       return REASON_REPLY_LOST

@@ -66,6 +66,7 @@ import type { Cluster, ClusterNode } from '../k8s/cluster.ts'
 import { ipFamily, parseCidr } from '../k8s/ip.ts'
 import type { EndpointSlice, TrafficPolicy } from '../k8s/types.ts'
 import { cleansEmptyServices, emulatedMinor } from '../kubernetes-version.ts'
+import { type PolicyTables, policyTables } from '../policy/compile.ts'
 import { addressColumns, gatewayText, maskWords } from './addresses.ts'
 import { announcingNodes } from './announcing.ts'
 import { Column, Sets } from './columns.ts'
@@ -125,6 +126,7 @@ export interface Compiled {
   readonly columns: RuleColumns
   readonly settings: ProxySettings
   readonly services: readonly ProxyService[]
+  readonly policies: PolicyTables
   readonly warnings: readonly Warning[]
 }
 
@@ -322,6 +324,7 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
   // Addresses get their numbers before their columns are made.
   const nodes = nodeColumns(cluster, settings, registry, options.model)
   for (const pod of cluster.pods) for (const address of pod.addresses) registry.address(address)
+  const policies = policyTables(cluster, registry)
   const ingress = ingressColumns(options.ingress ?? null, cluster, registry, nodePorts)
   const table = frontendTable(entries)
   const settingWords = settingColumn(
@@ -333,6 +336,7 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
     table.length / 4 - 1,
     nodes.zones,
   )
+  for (const [setting, value] of policies.settings) settingWords[setting] = value
   if (hostPorts.length > 0) {
     settingWords[SETTING_HOST_PORTS] = pairsByBridge(cluster) ? HOST_PORTS_BRIDGE : HOST_PORTS_ROUTED
   }
@@ -398,11 +402,12 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
     ...nameColumns(names, destinations.length, registry.addressCount, endMs),
     ...stations,
     ...ingress,
+    ...policies.columns,
     clientMap: options.clientMap,
     timeouts: timeoutColumn(settings, options.model, endMs),
     propagation: propagationColumn(nodes.zones, options.model),
   }
-  return { rules: packRules(columns), columns, settings, services, warnings }
+  return { rules: packRules(columns), columns, settings, services, policies, warnings }
 }
 
 /** kube-proxy sorts by namespace/name:port; IPv4 and IPv6 have rules of their own. */
