@@ -12,8 +12,14 @@
  * Source: the API text of networking.k8s.io/v1; kubernetes test/e2e/network/netpol; felix/rules (Calico), kube-router's npc.
  */
 import { isOwnAddress } from './decide.ts'
-import { ADDRESS_ON_EVERY_NODE, familyOf, type RuleColumns, SETTING_POLICIES, SETTING_POLICY_WORDS } from './ruleset.ts'
-import { REASON_NONE, REASON_POLICY_EGRESS, REASON_POLICY_INGRESS } from './verdict.ts'
+import { REASON_NONE, REASON_POLICY_EGRESS, REASON_POLICY_INGRESS } from './drop-reasons.ts'
+import {
+  ADDRESS_ON_EVERY_NODE,
+  familyOf,
+  type RuleColumns,
+  SETTING_POLICIES,
+  SETTING_POLICY_WORDS,
+} from './rule-columns.ts'
 
 /** `SETTING_POLICIES`: there are none; and where ingress is asked. */
 export const POLICIES_NONE = 0
@@ -52,7 +58,7 @@ export const NAMED_WORDS = 3
 /**
  * Whether policies stop a first packet on a node.
  *
- * @param source       as it comes, `seen` as it leaves the node behind masquerade (the same where there is none)
+ * @param source       as it comes, `natSource` as it leaves the node behind masquerade (the same where there is none)
  * @param destination  behind translation, with its port
  * @returns            REASON_NONE, REASON_POLICY_EGRESS or REASON_POLICY_INGRESS
  */
@@ -60,7 +66,7 @@ export function policyFate(
   rules: RuleColumns,
   node: number,
   source: number,
-  seen: number,
+  natSource: number,
   destination: number,
   port: number,
   protocol: number,
@@ -70,7 +76,7 @@ export function policyFate(
   if (leaving >= 0 && allowingRule(rules, leaving, destination, destination, port, protocol) < 0) {
     return REASON_POLICY_EGRESS
   }
-  const from = ingressSource(rules, source, seen)
+  const from = ingressSource(rules, source, natSource)
   const entering = source === destination ? -1 : ingressProfile(rules, node, from, destination)
   return entering >= 0 && allowingRule(rules, entering, from, destination, port, protocol) < 0
     ? REASON_POLICY_INGRESS
@@ -94,8 +100,8 @@ export function policyBetween(
 }
 
 /** The source that an ingress rule compares, on the node that masquerades. */
-export function ingressSource(rules: RuleColumns, source: number, seen: number): number {
-  return rules.settings[SETTING_POLICIES] === POLICIES_AT_POD ? seen : source
+export function ingressSource(rules: RuleColumns, source: number, natSource: number): number {
+  return rules.settings[SETTING_POLICIES] === POLICIES_AT_POD ? natSource : source
 }
 
 /** Profile that a packet of a pod meets on leaving it, -1 where none is asked there. */

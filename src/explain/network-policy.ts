@@ -23,8 +23,8 @@ import { selectorText } from '../k8s/policy-notes.ts'
 import type { NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicyRule } from '../k8s/types.ts'
 import { type Direction, keyOf } from '../policy/compile.ts'
 import type { ExplainContext } from './context.ts'
-import { joinPort, listed } from './names.ts'
-import { protocolText } from './narrate.ts'
+import { protocolText } from './describe.ts'
+import { joinPort, listed } from './dialled-name.ts'
 import type { Step } from './types.ts'
 
 /** A first packet on its way to an address, behind translation. Addresses are ids. */

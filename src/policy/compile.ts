@@ -21,7 +21,7 @@ import {
   SETTING_POLICY_DNS,
   SETTING_POLICY_WORDS,
 } from '../../native-free-core/index.ts'
-import { maskWords } from '../compile/addresses.ts'
+import { maskWords } from '../compile/address-columns.ts'
 import type { Registry } from '../compile/registry.ts'
 import type { Cluster, ClusterPod } from '../k8s/cluster.ts'
 import { ipFromBigInt, parseCidr } from '../k8s/ip.ts'
