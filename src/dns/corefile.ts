@@ -11,8 +11,8 @@ import { UserError, type Warning } from '../errors.ts'
 import type { CorefileText } from '../k8s/corefile-parts.ts'
 import { nearestName } from '../nearest.ts'
 import { COREFILE_WHERE, corefileError, type Directive, parseCaddyfile, type SyntaxBlock } from './caddyfile.ts'
+import { absolute, isReverse, lower, nameFault } from './domain-names.ts'
 import { type HostsPlugin, parseHosts } from './hosts.ts'
-import { absolute, isReverse, lower, nameFault } from './names.ts'
 import { recordType } from './records.ts'
 import { parseRewrite, type RewriteRule } from './rewrite.ts'
 import { parseTemplate, type TemplatePlugin } from './template.ts'
@@ -30,7 +30,7 @@ export interface KubernetesPlugin {
   readonly endpointPodNames: boolean
   readonly ignoreEmptyService: boolean
   readonly noEndpoints: boolean
-  /** Names of one topology zone's endpoints: `ZONE.pin._zone.SERVICE.…`. */
+  /** DnsClient of one topology zone's endpoints: `ZONE.pin._zone.SERVICE.…`. */
   readonly zonal: boolean
   /** Zones whose missing names go on to the next plugin. */
   readonly fallthrough: readonly string[]
