@@ -270,7 +270,7 @@ function findRecords(context: Context, qname: string, qtype: string): Found {
     case 'TXT':
       if (name === below('dns-version', lower(context.zone)))
         return { answer: [{ name: qname, type: 'TXT', ...DNS_VERSION }] }
-      // DnsClient without records of their own, such as `svc.<zone>`, are no names to a TXT question; those of a topology zone are.
+      // Names without records of their own, such as `svc.<zone>`, are no names to a TXT question; those of a topology zone are.
       return { answer: isTxtName(context, name) ? [] : null }
     case 'NS':
       // CoreDNS compares the folded name with the zone as asked: `CLUSTER.local. NS` is NODATA.
