@@ -214,6 +214,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     for (let shard = 0; shard < shards; shard++) {
       slowPath.selector.sweep(shard, nowMs, affinityCounts)
       tracker.cleanStaleUdp(shard)
+      slowPath.selector.keepServed(shard)
     }
   }
 

@@ -9,6 +9,7 @@ import {
   LINE_CLIENT,
   LINE_DELIVERED_PORTS,
   LINE_DESTINATION,
+  LINE_ENDPOINT,
   LINE_ENTRY,
   LINE_FAILED,
   LINE_FIRST_NANOS,
@@ -153,17 +154,14 @@ export class SlowPath extends Opening {
         const picksUp = initialState(protocol, flagClass, this.rules.settings[SETTING_TCP_LOOSE] !== 0) !== INVALID
         return picksUp ? REASON_NONE : this.invalid(lines[line + LINE_NODE_PROTOCOL] >> 8)
       }
+      // ipvs translates a late answer back as long as it has the connection; what NAT of the node did to the source only conntrack knew.
+      const keptSource = seen === lines[line + LINE_CLIENT] && ports >>> 16 === lines[line + LINE_PORTS] >>> 16
+      if (keptSource && this.isKnownToIpvs(line)) return this.openAgain(line, flags & ~FLAG_REPLY, nowMs, tick, shard)
       lines[line + LINE_STATUS] = LINE_FAILED | (protocol << 8)
       return REASON_REPLY_LOST
     }
-    const firstNanos = lines[line + LINE_FIRST_NANOS]
-    const answered = lines[line + LINE_FLOW] & FLOW_ANSWERED
-    this.staysOn = lines[line + LINE_NODE_PROTOCOL] >> 8
-    const reason = this.open(line, flags, nowMs, tick, shard)
-    this.staysOn = -1
+    const reason = this.openAgain(line, flags, nowMs, tick, shard)
     if (reason !== REASON_NONE) return reason
-    lines[line + LINE_FIRST_NANOS] = firstNanos
-    lines[line + LINE_FLOW] |= answered
     const same =
       backend === lines[line + LINE_BACKEND] &&
       seen === lines[line + LINE_SEEN] &&
@@ -172,5 +170,30 @@ export class SlowPath extends Opening {
     // The pod gets a segment of a connection it does not know and answers with a RST.
     lines[line + LINE_STATUS] = LINE_FAILED | (protocol << 8)
     return REASON_ENTRY_LOST
+  }
+
+  private isKnownToIpvs(line: number): boolean {
+    const { lines } = this
+    return this.selector.isKnownToIpvs(
+      lines[line + LINE_CLIENT],
+      lines[line + LINE_DESTINATION],
+      lines[line + LINE_PORTS],
+      lines[line + LINE_NODE_PROTOCOL],
+      lines[line + LINE_ENDPOINT],
+    )
+  }
+
+  /** A connection under way makes new entries, where it came in before. */
+  private openAgain(line: number, flags: number, nowMs: number, tick: number, shard: number): number {
+    const { lines } = this
+    const firstNanos = lines[line + LINE_FIRST_NANOS]
+    const answered = lines[line + LINE_FLOW] & FLOW_ANSWERED
+    this.staysOn = lines[line + LINE_NODE_PROTOCOL] >> 8
+    const reason = this.open(line, flags, nowMs, tick, shard)
+    this.staysOn = -1
+    if (reason !== REASON_NONE) return reason
+    lines[line + LINE_FIRST_NANOS] = firstNanos
+    lines[line + LINE_FLOW] |= answered
+    return REASON_NONE
   }
 }
