@@ -6,8 +6,7 @@
  * nowhere else, so only a new connection does it.
  */
 import { AffinityTable } from './affinity.ts'
-import { pickUniform, Schedulers } from './choose.ts'
-import { createDecision, type Decision, decide } from './decide.ts'
+import { type Conntrack, entryFrontend } from './conntrack.ts'
 import {
   ENTRY_DESTINATION,
   ENTRY_ENDPOINT,
@@ -18,10 +17,10 @@ import {
   ENTRY_SHIFT,
   ENTRY_SOURCE,
   ENTRY_STATE,
-} from './flowtable.ts'
+} from './conntrack-table.ts'
+import { createDecision, type Decision, decide } from './decide.ts'
 import { IpvsConnections } from './ipvs-connections.ts'
 import { PROTOCOL_UDP } from './packet.ts'
-import { RecentLists } from './recent.ts'
 import {
   FRONTEND_HOST_PORT,
   MODE_IPTABLES,
@@ -31,10 +30,11 @@ import {
   SETTING_IPVS_UDP_MS,
   SETTING_MODE,
   SETTING_SCHEDULER,
-} from './ruleset.ts'
-import { entryFrontend, type Tracker } from './tracker.ts'
+} from './rule-columns.ts'
+import { pickUniform, Schedulers } from './schedulers.ts'
+import { RecentLists } from './xt-recent.ts'
 
-export class Selector {
+export class EndpointSelector {
   rules!: RuleColumns
   readonly affinity: readonly AffinityTable[]
   /** In iptables mode, in place of `affinity`. */
@@ -47,17 +47,17 @@ export class Selector {
   /** Whether the last choice was that of a connection which ipvs already had. */
   recalled = false
   private readonly decision: Decision = createDecision()
-  private readonly tracker: Tracker
+  private readonly conntrack: Conntrack
   private readonly nodes: number
 
-  constructor(tracker: Tracker, shards: number, nodes: number) {
-    this.tracker = tracker
+  constructor(conntrack: Conntrack, shards: number, nodes: number) {
+    this.conntrack = conntrack
     this.nodes = nodes
     this.affinity = Array.from({ length: shards }, () => new AffinityTable())
     this.recent = Array.from({ length: shards }, () => new RecentLists())
     this.schedulers = Array.from({ length: shards }, () => new Schedulers())
     this.ipvs = Array.from({ length: shards }, () => new IpvsConnections())
-    tracker.onRemove = (entry) => this.entryRemoved(entry)
+    conntrack.onRemove = (entry) => this.entryRemoved(entry)
   }
 
   clear(): void {
@@ -93,7 +93,7 @@ export class Selector {
       }
     }
     const { members, settings, serviceAffinityMs } = this.rules
-    const { shard, nowMs } = this.tracker
+    const { shard, nowMs } = this.conntrack
     const { setStart, setCount } = decision
     const mode = settings[SETTING_MODE]
     const owner = this.ownerOf(decision, node)
@@ -102,7 +102,7 @@ export class Selector {
     if (timeoutMs > 0) {
       position =
         mode === MODE_IPTABLES
-          ? this.recent[shard].find(source, node, this.tracker.exactMs(), timeoutMs, members, setStart, setCount)
+          ? this.recent[shard].find(source, node, this.conntrack.exactMs(), timeoutMs, members, setStart, setCount)
           : this.affinity[shard].find(source, owner, nowMs, members, setStart, setCount)
       this.lastAffinity = position < 0 ? 0 : 1
     }
@@ -115,7 +115,7 @@ export class Selector {
     }
     const endpoint = members[setStart + position]
     if (timeoutMs > 0) {
-      if (mode === MODE_IPTABLES) this.recent[shard].renew(source, node, endpoint, this.tracker.exactMs())
+      if (mode === MODE_IPTABLES) this.recent[shard].renew(source, node, endpoint, this.conntrack.exactMs())
       else this.affinity[shard].renew(source, owner, endpoint, nowMs + timeoutMs)
     }
     return endpoint
@@ -124,9 +124,9 @@ export class Selector {
   /** The connection that was chosen for last has its conntrack entry. */
   placed(entry: number): void {
     const base = entry << ENTRY_SHIFT
-    const { entries } = this.tracker.table
+    const { entries } = this.conntrack.table
     const nodeProtocol = entries[base + ENTRY_NODE_PROTOCOL]
-    const { shard } = this.tracker
+    const { shard } = this.conntrack
     if (this.recalled) {
       // From now on the entry stands for it, and it is counted already.
       const connections = this.ipvs[shard]
@@ -146,7 +146,7 @@ export class Selector {
 
   /** Whether ipvs has a UDP connection of this tuple, to `endpoint`, though conntrack has no entry of it. */
   isKnownToIpvs(source: number, destination: number, ports: number, nodeProtocol: number, endpoint: number): boolean {
-    const { shard, nowMs } = this.tracker
+    const { shard, nowMs } = this.conntrack
     const connections = this.ipvs[shard]
     if (connections.size === 0) return false
     const slot = connections.find(source, destination, ports, nodeProtocol)
@@ -200,7 +200,7 @@ export class Selector {
   private entryRemoved(entry: number): void {
     if (this.rules.settings[SETTING_MODE] !== MODE_IPVS) return
     const base = entry << ENTRY_SHIFT
-    const { entries } = this.tracker.table
+    const { entries } = this.conntrack.table
     const frontend = entryFrontend(entries[base + ENTRY_STATE]) - 1
     if (frontend < 0) return
     const shard = entries[base + ENTRY_OWNER]
@@ -223,12 +223,12 @@ export class Selector {
 
   /** An entry goes and ipvs still has the connection. @returns whether it does */
   private remember(base: number, shard: number, frontend: number, nodeProtocol: number, endpoint: number): boolean {
-    const { rules, tracker } = this
-    const { entries } = tracker.table
+    const { rules, conntrack } = this
+    const { entries } = conntrack.table
     // The entry's timer was started by the packet that started ipvs' own.
     const lastMs = entries[base + ENTRY_EXPIRES] - rules.timeouts[entries[base + ENTRY_STATE] & 15]
     const expiresMs = (lastMs + rules.settings[SETTING_IPVS_UDP_MS]) | 0
-    if (((expiresMs - tracker.nowMs) | 0) <= 0) return false
+    if (((expiresMs - conntrack.nowMs) | 0) <= 0) return false
     const connections = this.ipvs[shard]
     const source = entries[base + ENTRY_SOURCE]
     const destination = entries[base + ENTRY_DESTINATION]
@@ -239,7 +239,7 @@ export class Selector {
 
   /** The endpoint of a connection that ipvs has, -1 for none; one whose endpoint is not to be had any more it forgets. */
   private recall(decision: Decision, nodeProtocol: number, source: number, destination: number, ports: number): number {
-    const { shard, nowMs } = this.tracker
+    const { shard, nowMs } = this.conntrack
     const connections = this.ipvs[shard]
     if (connections.size === 0) return -1
     const slot = connections.find(source, destination, ports, nodeProtocol)
