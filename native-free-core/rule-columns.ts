@@ -241,13 +241,15 @@ export const SETTING_SERVICE_EXPONENTIAL = 26
 export const SETTING_CLEANS_EMPTY = 27
 /** 0: no pod has a host port; else whom portmap masquerades beside loopback: `HOST_PORTS_*`. */
 export const SETTING_HOST_PORTS = 28
+/** How long ipvs knows a UDP connection after its last packet, ms. */
+export const SETTING_IPVS_UDP_MS = 29
 /** Where NetworkPolicies are asked: `POLICIES_*` of policy.ts. */
-export const SETTING_POLICIES = 29
+export const SETTING_POLICIES = 30
 /** Words that a group of pods takes in `policyGroups`. */
-export const SETTING_POLICY_WORDS = 30
+export const SETTING_POLICY_WORDS = 31
 /** Address id that stands for the cluster's DNS server where the manifests have none and policies are asked; else -1. */
-export const SETTING_POLICY_DNS = 31
-export const SETTING_COUNT = 32
+export const SETTING_POLICY_DNS = 32
+export const SETTING_COUNT = 33
 
 /** Pods of the node, which hang on one bridge; or a pod alone that reaches itself. */
 export const HOST_PORTS_BRIDGE = 1

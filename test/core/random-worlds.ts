@@ -9,9 +9,6 @@ export const SEED = 20_266
 /** The last is in the pods' network and on no node: taken for a pod, and coming from outside. */
 const OUTSIDE = ['198.51.100.7', '198.51.100.8', '10.1.200.9']
 
-const BLOCKS = [{ cidr: '198.51.100.7/32' }, { cidr: '192.168.0.0/24' }, { cidr: '0.0.0.0/0', except: ['10.0.0.0/8'] }]
-const LABELS = [{ app: 'a' }, { app: 'b' }, { app: 'a', tier: 'c' }, { app: 'c' }, { tier: 'a' }]
-
 export interface Setting {
   readonly cluster: ClusterSpec
   readonly dials: readonly string[]
@@ -20,109 +17,108 @@ export interface Setting {
   readonly tcpLoose: number
   readonly egressMasquerade: number
   readonly seed: number
+  /** Of the KubeProxyConfiguration: longer and shorter than conntrack's timers. */
+  readonly ipvsUdpSeconds: number
 }
 
 const policy = fc.constantFrom('Cluster' as const, 'Local' as const)
 
-const settingWith = (policies: fc.Arbitrary<NetworkPolicy['spec'][]>): fc.Arbitrary<Setting> =>
-  fc
-    .record({
-      nodes: fc.integer({ min: 1, max: 3 }),
-      external: policy,
-      internal: policy,
-      endpoints: fc.array(
-        fc.record({
-          node: fc.nat(2),
-          host: fc.integer({ min: 5, max: 8 }),
-          ready: fc.boolean(),
-          draining: fc.boolean(),
-        }),
-        { maxLength: 5 },
-      ),
-      affinitySeconds: fc.constantFrom(0, 40),
-      proxyMode: fc.boolean(),
-      keepsClient: fc.boolean(),
-      mode: fc.constantFrom('nftables' as const, 'iptables' as const, 'ipvs' as const),
-      tcpLoose: fc.nat(1),
-      egressMasquerade: fc.nat(1),
-      seed: fc.integer(),
-      ranges: fc.boolean(),
-      policies,
-    })
-    .map((choice): Setting => {
-      const endpoints = choice.endpoints.map(({ node, host, ready, draining }) => ({
-        address: `10.1.${node % choice.nodes}.${host}`,
-        node: NODE_NAMES[node % choice.nodes],
-        ready,
-        serving: ready || draining,
-        terminating: !ready && draining,
-      }))
-      const shared = {
-        external: choice.external,
-        internal: choice.internal,
-        affinitySeconds: choice.affinitySeconds,
-        endpoints,
-      }
-      const services: ServiceSpec[] = [
-        {
-          ...shared,
-          name: 'web',
-          clusterIP: '10.96.0.10',
-          targetPort: 8080,
-          nodePort: 30080,
-          balancer: ['203.0.113.1'],
-          proxyMode: choice.proxyMode,
-          keepsClient: choice.keepsClient,
-          externalIPs: ['203.0.113.9'],
-          sourceRanges: choice.ranges ? ['198.51.100.7/32', '10.0.0.0/8'] : [],
-        },
-        { ...shared, name: 'dns', clusterIP: '10.96.0.11', protocol: 'UDP', port: 53, nodePort: 30053 },
-      ]
-      const nodes = Array.from({ length: choice.nodes }, (_, i) => i)
-      return {
-        cluster: {
-          ...{ nodes: choice.nodes, services },
-          // With policies the endpoints are pods that they may select.
-          pods: {
-            '10.1.0.77': 'a',
-            ...(choice.policies.length === 0
-              ? {}
-              : Object.fromEntries(endpoints.map(({ address, node }) => [address, node]))),
-          },
-          ...(choice.policies.length === 0 ? {} : { policies: choice.policies, podLabels: LABELS }),
-        },
-        dials: [
-          '203.0.113.1:80/tcp',
-          '203.0.113.9:80/tcp',
-          '10.96.0.10:80/tcp',
-          '10.96.0.11:53/udp',
-          ...nodes.flatMap((i) => [`192.168.0.${i + 1}:30080/tcp`, `192.168.0.${i + 1}:30053/udp`]),
-          ...nodes.map((i) => `!10.1.${i}.5:8080/tcp`),
-          '!192.0.2.1:443/tcp',
-          '!192.0.2.1:443/udp',
-        ],
-        // Outside, a pod, every node, and the pods that are endpoints: those can meet themselves.
-        clients: [
-          ...OUTSIDE,
-          '10.1.0.77',
-          ...nodes.map((i) => `192.168.0.${i + 1}`),
-          ...endpoints.slice(0, 2).map(({ address }) => address),
-        ],
-        mode: choice.mode,
-        tcpLoose: choice.tcpLoose,
-        egressMasquerade: choice.egressMasquerade,
-        seed: choice.seed,
-      }
-    })
+export const setting: fc.Arbitrary<Setting> = fc
+  .record({
+    nodes: fc.integer({ min: 1, max: 3 }),
+    external: policy,
+    internal: policy,
+    endpoints: fc.array(
+      fc.record({ node: fc.nat(2), host: fc.integer({ min: 5, max: 8 }), ready: fc.boolean(), draining: fc.boolean() }),
+      { maxLength: 5 },
+    ),
+    affinitySeconds: fc.constantFrom(0, 40),
+    proxyMode: fc.boolean(),
+    keepsClient: fc.boolean(),
+    mode: fc.constantFrom('nftables' as const, 'iptables' as const, 'ipvs' as const),
+    tcpLoose: fc.nat(1),
+    egressMasquerade: fc.nat(1),
+    seed: fc.integer(),
+    ranges: fc.boolean(),
+    ipvsUdpSeconds: fc.constantFrom(20, 100, 300),
+  })
+  .map((choice): Setting => {
+    const endpoints = choice.endpoints.map(({ node, host, ready, draining }) => ({
+      address: `10.1.${node % choice.nodes}.${host}`,
+      node: NODE_NAMES[node % choice.nodes],
+      ready,
+      serving: ready || draining,
+      terminating: !ready && draining,
+    }))
+    const shared = {
+      external: choice.external,
+      internal: choice.internal,
+      affinitySeconds: choice.affinitySeconds,
+      endpoints,
+    }
+    const services: ServiceSpec[] = [
+      {
+        ...shared,
+        name: 'web',
+        clusterIP: '10.96.0.10',
+        targetPort: 8080,
+        nodePort: 30080,
+        balancer: ['203.0.113.1'],
+        proxyMode: choice.proxyMode,
+        keepsClient: choice.keepsClient,
+        externalIPs: ['203.0.113.9'],
+        sourceRanges: choice.ranges ? ['198.51.100.7/32', '10.0.0.0/8'] : [],
+      },
+      { ...shared, name: 'dns', clusterIP: '10.96.0.11', protocol: 'UDP', port: 53, nodePort: 30053 },
+    ]
+    const nodes = Array.from({ length: choice.nodes }, (_, i) => i)
+    const kubeProxy = { clusterCIDR: '10.1.0.0/16', ipvs: { udpTimeout: `${choice.ipvsUdpSeconds}s` } }
+    return {
+      cluster: { nodes: choice.nodes, services, pods: { '10.1.0.77': 'a' }, kubeProxy },
+      ipvsUdpSeconds: choice.ipvsUdpSeconds,
+      dials: [
+        '203.0.113.1:80/tcp',
+        '203.0.113.9:80/tcp',
+        '10.96.0.10:80/tcp',
+        '10.96.0.11:53/udp',
+        ...nodes.flatMap((i) => [`192.168.0.${i + 1}:30080/tcp`, `192.168.0.${i + 1}:30053/udp`]),
+        ...nodes.map((i) => `!10.1.${i}.5:8080/tcp`),
+        '!192.0.2.1:443/tcp',
+        '!192.0.2.1:443/udp',
+      ],
+      // Outside, a pod, every node, and the pods that are endpoints: those can meet themselves.
+      clients: [
+        ...OUTSIDE,
+        '10.1.0.77',
+        ...nodes.map((i) => `192.168.0.${i + 1}`),
+        ...endpoints.slice(0, 2).map(({ address }) => address),
+      ],
+      mode: choice.mode,
+      tcpLoose: choice.tcpLoose,
+      egressMasquerade: choice.egressMasquerade,
+      seed: choice.seed,
+    }
+  })
 
-/** Without NetworkPolicies, and with some in a third of them. */
-export const setting: fc.Arbitrary<Setting> = settingWith(fc.constant([]))
-export const policedSetting: fc.Arbitrary<Setting> = settingWith(
-  fc.oneof(
-    { weight: 2, arbitrary: fc.constant<NetworkPolicy['spec'][]>([]) },
-    { weight: 1, arbitrary: fc.array(specs(BLOCKS), { maxLength: 2 }) },
-  ),
-)
+const BLOCKS = [{ cidr: '198.51.100.7/32' }, { cidr: '192.168.0.0/24' }, { cidr: '0.0.0.0/0', except: ['10.0.0.0/8'] }]
+const LABELS = [{ app: 'a' }, { app: 'b' }, { app: 'a', tier: 'c' }, { app: 'c' }, { tier: 'a' }]
+
+/** The same with NetworkPolicies in a third of them; the endpoints are then pods that they may select. */
+export const policedSetting: fc.Arbitrary<Setting> = fc
+  .tuple(
+    setting,
+    fc.oneof(
+      { weight: 2, arbitrary: fc.constant<NetworkPolicy['spec'][]>([]) },
+      { weight: 1, arbitrary: fc.array(specs(BLOCKS), { minLength: 1, maxLength: 2 }) },
+    ),
+  )
+  .map(([world, policies]): Setting => {
+    if (policies.length === 0) return world
+    const { cluster } = world
+    const endpoints = cluster.services[0]!.endpoints.map(({ address, node }) => [address, node ?? ''] as const)
+    const pods = { ...cluster.pods, ...Object.fromEntries(endpoints) }
+    return { ...world, cluster: { ...cluster, pods, policies, podLabels: LABELS } }
+  })
 
 /** What happens on a connection: single packets, or the sequences that lead far into the state machine. */
 export interface Step {
@@ -226,6 +222,22 @@ export function labOf(world: Setting, options: LabOptions = {}): Lab {
     entries: 2000,
     durationMs: 200_000_000,
     ...options,
+  })
+}
+
+/**
+ * What must stay together: what is one client to a Service. A load balancer that sends from an address of its own is one, and so are a node
+ * and the pods that leave it for another node's address.
+ */
+export function shardsOf(world: Setting, connections: Script['connections']): number[] {
+  const hides = world.cluster.services.filter(
+    ({ proxyMode, keepsClient }) => proxyMode === true && keepsClient !== true,
+  )
+  const hidden = hides.flatMap(({ balancer = [] }) => balancer)
+  return connections.map(({ client, dial }) => {
+    if (hidden.some((address) => dial.startsWith(`${address}:`))) return 0
+    const node = /^10\.1\.(\d)\./.exec(client)?.[1]
+    return world.clients.indexOf(node === undefined ? client : `192.168.0.${Number(node) + 1}`) % 4
   })
 }
 
