@@ -14,7 +14,10 @@ import { findPods, isMusl, podResolvConf, type Resolution, type ResolvConf, reso
 import { sendReply, type Transport } from '../dns/wire.ts'
 import { clusterDnsAddress, createDnsServer, type DnsServer } from '../dns/zone.ts'
 import { UserError } from '../errors.ts'
+import { Directory } from '../explain/context.ts'
 import { filledIn } from '../explain/derived.ts'
+import { stoppedQuestion } from '../explain/dns-policy.ts'
+import type { Step } from '../explain/types.ts'
 import { writeOutputNow } from '../files/output.ts'
 import type { Cluster, ClusterPod } from '../k8s/cluster.ts'
 import { deriveCluster } from '../k8s/derive.ts'
@@ -73,6 +76,8 @@ interface Outcome {
   readonly query: Query
   readonly view: ReplyView
   readonly resolution: Resolution | null
+  /** NetworkPolicies drop the question: nothing comes back. */
+  readonly stopped?: readonly Step[]
 }
 
 /**
@@ -106,7 +111,11 @@ export function runDig(options: DigOptions, io: Pick<Io, 'stdout' | 'stderr' | '
           address: pod.addresses[0] ?? '',
         }
   const settings: Settings = { cluster, server, pod: from, naming, tcp: options.tcp ?? false, ednsSize }
-  const outcomes = queries.map((query) => ask(settings, query))
+  const stopped = pod === null || from === null ? null : stoppedQuestion(new Directory(cluster), pod, from.conf)
+  const outcomes = queries.map((query) => {
+    const outcome = ask(settings, query)
+    return stopped === null ? outcome : { ...outcome, stopped }
+  })
   const many = options.queries !== undefined
   for (const { format, file } of outputs)
     if (file !== null) writeOutputNow(file, render(outcomes, format, many, settings, options))
@@ -131,8 +140,9 @@ function render(
   options: DigOptions,
 ): string {
   if (format === 'text') {
-    const one =
-      options.short === true ? (outcome: Outcome): string => renderShort(outcome.view.sent.reply) : renderOutcome
+    const short = ({ view, stopped }: Outcome): string =>
+      stopped === undefined ? renderShort(view.sent.reply) : NO_SERVER
+    const one = options.short === true ? short : renderOutcome
     return outcomes.map((outcome) => one(outcome, settings)).join(options.short === true ? '' : '\n')
   }
   const documents = outcomes.map((outcome) => document(outcome, settings))
@@ -140,14 +150,39 @@ function render(
   return `${JSON.stringify(documents[0], null, 2)}\n`
 }
 
-function renderOutcome({ query, view, resolution }: Outcome, { pod }: Settings): string {
+/** As dig says it when every try has timed out. */
+const NO_SERVER = ';; no servers could be reached\n'
+
+function renderOutcome({ query, view, resolution, stopped }: Outcome, { pod }: Settings): string {
+  if (stopped !== undefined) {
+    const server = pod?.conf.nameservers[0] ?? ''
+    const lines = stopped
+      .filter(({ stage }) => stage === 'network-policy')
+      .map(({ at, detail }) => `;; ${at}: ${detail}`)
+    const timeout = `;; communications error to ${server}#53: timed out`
+    return `;; Pod ${pod?.name} looks up ${query.name}: nameserver ${server}\n${timeout}\n${NO_SERVER}${lines.join('\n')}\n`
+  }
   const walk = pod === null || resolution === null ? '' : renderWalk(pod.name, query.name, pod.conf, resolution)
   return walk + renderReply(view)
 }
 
 /** The JSON document of one answer; with `--from` also the pod and the queries it took. */
-function document({ query, view, resolution }: Outcome, { pod }: Settings): Record<string, unknown> {
+function document({ query, view, resolution, stopped }: Outcome, { pod }: Settings): Record<string, unknown> {
   const { reply, sizeBytes } = view.sent
+  if (stopped !== undefined) {
+    return {
+      schemaVersion: 1,
+      ...(query.id === null ? {} : { id: query.id }),
+      qname: view.qname,
+      qtype: view.qtype,
+      rcode: 'TIMEOUT',
+      ...{ answer: [], authority: [], additional: [] },
+      name: query.name,
+      from: pod?.name,
+      queries: [],
+      blocked: stopped.filter(({ stage }) => stage === 'network-policy').map(({ at, detail }) => ({ at, detail })),
+    }
+  }
   return {
     schemaVersion: 1,
     ...(query.id === null ? {} : { id: query.id }),
