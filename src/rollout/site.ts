@@ -109,6 +109,10 @@ export function surveySite(
   const nodes = deriveNodes(inventory, surveyNetwork(inventory), undefined, new Notes(objects))
   const makers = podMakers(inventory)
   const notes = new Notes(objects)
+  const derived: DerivedNote[] = []
+  const assume = (object: string, what: string): void => {
+    derived.push({ object, what })
+  }
   const nodeIndex = new Map(nodes.map(({ node }, i) => [node.name, i]))
   for (const event of timeline.events) {
     if (!('node' in event) || nodeIndex.has(event.node)) continue
@@ -167,7 +171,7 @@ export function surveySite(
     const port = own?.ports[0]?.targetPort ?? null
     const given = settings.get(object)
     const lifecycle = lifecycleOf(object.spec.template.spec, port)
-    noteAssumptions(notes, title, lifecycle, given?.given ?? new Set(), given?.settings ?? DEFAULT_WORKLOAD)
+    noteAssumptions(assume, title, lifecycle, given?.given ?? new Set(), given?.settings ?? DEFAULT_WORKLOAD)
     if (lifecycle.preStopMs > lifecycle.graceMs) {
       notes.warn(
         'W_GRACE',
@@ -194,7 +198,7 @@ export function surveySite(
   const written = cluster.kubeProxy?.[proxyMode]?.minSyncPeriod
   const minSyncMs = durationMs(written) || DEFAULT_MIN_SYNC_MS[proxyMode]
   if (written === undefined && timeline.controlPlane.minSyncMs === null && minSyncMs > 0) {
-    notes.derive('kube-proxy', `${proxyMode}.minSyncPeriod ${minSyncMs / 1000} s`)
+    assume('kube-proxy', `${proxyMode}.minSyncPeriod ${minSyncMs / 1000} s`)
   }
   for (const service of services) warnOfService(notes, service, cluster)
   for (const { where, what } of timeline.notModelled) notes.warn('W_NOT_MODELLED', where, what)
@@ -229,7 +233,7 @@ export function surveySite(
     minSyncMs,
     proxyMode,
     kubernetesMinor: minor ?? versionOf(timeline) ?? cluster.kubernetesMinor ?? DEFAULT_MINOR,
-    derived: notes.derived(),
+    derived,
     warnings: [...cluster.warnings, ...notes.warnings],
   }
 }
@@ -336,19 +340,18 @@ function servicesInQuestion(cluster: Cluster, timeline: Timeline, named: readonl
 }
 
 function noteAssumptions(
-  notes: Notes,
+  assume: (object: string, what: string) => void,
   title: string,
   lifecycle: Lifecycle,
   given: ReadonlySet<string>,
   settings: WorkloadSettings,
 ): void {
   if (!given.has('startup'))
-    notes.derive(title, `${settings.startup.minMs / 1000} s from start to listening (workloads.startup)`)
-  if (!given.has('onSigterm'))
-    notes.derive(title, 'on SIGTERM it stops listening, finishes requests and ends (onSigterm)')
+    assume(title, `${settings.startup.minMs / 1000} s from start to listening (workloads.startup)`)
+  if (!given.has('onSigterm')) assume(title, 'on SIGTERM it stops listening, finishes requests and ends (onSigterm)')
   if (!given.has('requests'))
-    notes.derive(title, `requests of ${settings.request.durationMs} ms, one a connection (requests)`)
-  for (const what of lifecycle.unknown) notes.derive(title, what)
+    assume(title, `requests of ${settings.request.durationMs} ms, one a connection (requests)`)
+  for (const what of lifecycle.unknown) assume(title, what)
 }
 
 function warnOfService(notes: Notes, service: ClusterService, cluster: Cluster): void {

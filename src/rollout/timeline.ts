@@ -209,6 +209,14 @@ export function parseTimeline(value: unknown, where: string): Timeline {
     // Stable: events of one instant stay in the order of the file.
     .sort((a, b) => a.atMs - b.atMs)
   const controlPlane = top('controlPlane')
+  const durationMs = top('duration').or((field) => field.duration(), null)
+  for (const event of events) {
+    if (durationMs !== null && event.atMs > durationMs)
+      throw new UserError('E_TIMELINE', 'the event is beyond the end of the timeline (duration)', {
+        where: event.where,
+      })
+  }
+  refuseOverlaps(events)
   return {
     where,
     events,
@@ -227,7 +235,7 @@ export function parseTimeline(value: unknown, where: string): Timeline {
     tolerationMs: top('tolerationSeconds').or((field) => field.integer(0) * 1000, DEFAULT_TOLERATION_MS),
     kubeVersion: top('kubeVersion').or((field) => String(field.value), null),
     runs: top('runs').or((field) => field.integer(1, 100_000), null),
-    durationMs: top('duration').or((field) => field.duration(), null),
+    durationMs,
     notModelled,
   }
 }
@@ -356,6 +364,22 @@ function readWorkload(field: Field): { settings: WorkloadSettings; given: Readon
     perConnection: pick(requests, 'perConnection', (one) => one.integer(1), DEFAULT_WORKLOAD.perConnection),
   }
   return { settings, given }
+}
+
+/** A node that is down cannot fail, and a kube-proxy that has stopped cannot stop. */
+function refuseOverlaps(events: readonly TimelineEvent[]): void {
+  const until = new Map<string, number>()
+  for (const event of events) {
+    if (event.verb !== 'fail' && event.verb !== 'stop') continue
+    const key = `${event.verb} ${event.node}`
+    const endMs = event.atMs + (event.verb === 'fail' ? event.backMs : event.forMs)
+    if (event.atMs < (until.get(key) ?? 0)) {
+      const what =
+        event.verb === 'fail' ? `node ${event.node} is down already` : `kube-proxy on ${event.node} has stopped already`
+      throw new UserError('E_TIMELINE', what, { where: event.where })
+    }
+    until.set(key, endMs)
+  }
 }
 
 const LB_FIELDS = [
