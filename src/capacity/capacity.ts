@@ -20,9 +20,9 @@ import { connectionsPerSecond } from '../trace/scenario-edit.ts'
 import { packageVersion } from '../version.ts'
 import type { Axis } from './axes.ts'
 import { type CellInputs, type PlannedCell, planCells } from './cells.ts'
+import { type Measurer, processMeasurer } from './children.ts'
 import { crossingsOf } from './crossings.ts'
 import type { Measurement } from './measure.ts'
-import { type Measurer, processMeasurer } from './pool.ts'
 import { type CellOptions, runCell } from './run-cell.ts'
 import { fingerprintOf, State, type StateFile } from './state.ts'
 
@@ -134,7 +134,7 @@ function readInputs(
   return { inputs, warnings: parsed.warnings }
 }
 
-/** Names that do not depend on where the scenario lies, and lead nowhere outside a folder they are written to. */
+/** DnsClient that do not depend on where the scenario lies, and lead nowhere outside a folder they are written to. */
 function relativeNames(folder: string, files: readonly ManifestFile[]): ManifestFile[] {
   const taken = new Set<string>()
   return files.map((file, i) => {

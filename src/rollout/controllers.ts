@@ -44,7 +44,7 @@ export abstract class Controller {
   }
 
   get pods(): Pod[] {
-    return this.world.pods.filter(({ workload, isGone }) => workload === this.workload.index && !isGone)
+    return this.world.pods.filter(({ workload, isDeleted }) => workload === this.workload.index && !isDeleted)
   }
 
   protected get live(): Pod[] {

@@ -18,12 +18,12 @@ import { type Node, type Note, World } from './world.ts'
 
 const EVICTION_RETRY_MS = 5000
 /** A drain that is refused for so long is given up: nothing will change any more. */
-const MOST_DRAIN_MS = 3_600_000
+const MAX_DRAIN_MS = 3_600_000
 const AUTOSCALER_DELAY_MS = 5000
 const AUTOSCALER_GRACE_MS = 600_000
 const CLOUD_CHECK_MS = 5000
 /** Nothing is followed for longer than this. */
-const MOST_MS = 7 * 86_400_000
+const MAX_MS = 7 * 86_400_000
 
 /** A drain that was held up: by which budget, from when, and whether it ended. */
 export interface HeldDrain {
@@ -80,7 +80,7 @@ class Happenings {
     const { clock } = this.#world
     const { durationMs, events } = this.#timeline
     for (const event of events) clock.at(event.atMs, () => this.#happen(event))
-    const endMs = durationMs ?? MOST_MS
+    const endMs = durationMs ?? MAX_MS
     while (clock.nextMs <= endMs) {
       clock.step()
       if (clock.nextMs > clock.nowMs) this.#sync()
@@ -121,7 +121,7 @@ class Happenings {
       }
     }
     let pods = 0
-    for (const { isGone } of world.pods) if (!isGone) pods++
+    for (const { isDeleted } of world.pods) if (!isDeleted) pods++
     this.#peakPods = Math.max(this.#peakPods, pods)
   }
 
@@ -206,7 +206,7 @@ class Happenings {
     const evict = (pod: Pod): void => {
       const own = held.get(pod)
       if (pod.isLive && node.isUp) {
-        const budget = forbiddingBudget(pod, this.#site.budgets, this.#controllers)
+        const budget = forbiddingBudget(pod, this.#site.quotas, this.#controllers)
         if (budget !== null) {
           if (own === undefined) {
             const note = { node: node.name, pod: pod.name, budget: budget.title, sinceMs: world.nowMs, endMs: null }
@@ -214,7 +214,7 @@ class Happenings {
             this.#held.push(note)
             world.note(`${budget.title} forbids that ${pod.name} is evicted`)
           }
-          if (world.nowMs + EVICTION_RETRY_MS - fromMs > Math.min(timeoutMs, MOST_DRAIN_MS)) return
+          if (world.nowMs + EVICTION_RETRY_MS - fromMs > Math.min(timeoutMs, MAX_DRAIN_MS)) return
           world.clock.at(world.nowMs + EVICTION_RETRY_MS, () => {
             // Whatever happens at this instant has happened.
             this.#sync()
@@ -247,7 +247,7 @@ class Happenings {
   #drainable(node: Node): Pod[] {
     return this.#world.pods.filter(
       (pod) =>
-        pod.node === node.index && !pod.isGone && this.#site.workloads[pod.workload]!.object.kind !== 'DaemonSet',
+        pod.node === node.index && !pod.isDeleted && this.#site.workloads[pod.workload]!.object.kind !== 'DaemonSet',
     )
   }
 
@@ -256,8 +256,8 @@ class Happenings {
     const world = this.#world
     const fromMs = world.nowMs
     const look = (): void => {
-      if (pods.every(({ isGone }) => isGone)) then()
-      else if (world.nowMs - fromMs < MOST_DRAIN_MS) world.clock.at(world.nowMs + 1000, look)
+      if (pods.every(({ isDeleted }) => isDeleted)) then()
+      else if (world.nowMs - fromMs < MAX_DRAIN_MS) world.clock.at(world.nowMs + 1000, look)
     }
     look()
   }
@@ -275,13 +275,13 @@ class Happenings {
     const world = this.#world
     const name = podReference(event.target)?.split('/').at(-1) ?? null
     if (name !== null) {
-      const found = world.pods.filter((pod) => pod.name === name && !pod.isGone)
+      const found = world.pods.filter((pod) => pod.name === name && !pod.isDeleted)
       if (found.length > 0) return found
       throw new UserError('E_TIMELINE', `there is no pod ${name} at ${event.atMs / 1000} s`, {
         where: event.where,
         hint: suggestion(
           name,
-          world.pods.filter(({ isGone }) => !isGone).map((pod) => pod.name),
+          world.pods.filter(({ isDeleted }) => !isDeleted).map((pod) => pod.name),
         ),
       })
     }

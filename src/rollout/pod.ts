@@ -58,7 +58,7 @@ export class Pod {
   /** The startup probe has passed, or there is none. */
   isStarted: boolean = false
   isTerminating: boolean = false
-  isGone: boolean = false
+  isDeleted: boolean = false
   restarts: number = 0
 
   /** Grid of the readiness probe: the container's start. */
@@ -96,7 +96,7 @@ export class Pod {
 
   /** Counts as one of its controller's pods. */
   get isLive(): boolean {
-    return !this.isTerminating && !this.isGone
+    return !this.isTerminating && !this.isDeleted
   }
 
   isAvailable(nowMs: number, minReadyMs: number): boolean {

@@ -37,7 +37,7 @@ const LEAST_GRACE_MS = 2000
 const SANDBOX_MS = 1000
 /** Waits before restarts of one container: none, then 10 s doubled up to 300 s. */
 const BACK_OFF_MS = 10_000
-const MOST_BACK_OFF_MS = 300_000
+const MAX_BACK_OFF_MS = 300_000
 /** The kubelet renews its node's lease, and the node controller looks at leases, this often. */
 const LEASE_MS = 10_000
 const LEASE_CHECK_MS = 5000
@@ -187,20 +187,20 @@ export class World {
     this.#end(pod, BREAK_CRASHED)
     if (pod.isTerminating) return
     const { restarts } = pod
-    const backOffMs = restarts === 0 ? 0 : Math.min(BACK_OFF_MS * 2 ** (restarts - 1), MOST_BACK_OFF_MS)
+    const backOffMs = restarts === 0 ? 0 : Math.min(BACK_OFF_MS * 2 ** (restarts - 1), MAX_BACK_OFF_MS)
     pod.restarts++
     const { epoch } = pod
     this.#whenSeen(pod, () => {
       this.#setReady(pod, false)
       this.clock.at(this.nowMs + backOffMs, () => {
-        if (pod.epoch === epoch && !pod.isGone && this.#isUp(pod)) this.#start(pod)
+        if (pod.epoch === epoch && !pod.isDeleted && this.#isUp(pod)) this.#start(pod)
       })
     })
   }
 
   /** What the readiness probe is told from now on. */
   setHealth(pod: Pod, isHealthy: boolean): void {
-    if (pod.isGone) return
+    if (pod.isDeleted) return
     pod.isHealthy = isHealthy
     this.#probe(pod)
   }
@@ -265,7 +265,7 @@ export class World {
   }
 
   occupants(): Occupant[] {
-    return this.pods.filter(({ isGone }) => !isGone)
+    return this.pods.filter(({ isDeleted }) => !isDeleted)
   }
 
   #startupOf({ minMs, maxMs }: Span, name: string): number {
@@ -293,7 +293,7 @@ export class World {
   }
 
   #podsOn(node: Node): Pod[] {
-    return this.pods.filter((pod) => pod.node === node.index && !pod.isGone)
+    return this.pods.filter((pod) => pod.node === node.index && !pod.isDeleted)
   }
 
   #isUp(pod: Pod): boolean {
@@ -346,7 +346,7 @@ export class World {
 
   #tick(pod: Pod, epoch: number): void {
     const { readiness } = pod.lifecycle
-    if (pod.epoch !== epoch || readiness === null || pod.isGone) return
+    if (pod.epoch !== epoch || readiness === null || pod.isDeleted) return
     const passes = pod.isHealthy && pod.isListening
     pod.successes = passes ? pod.successes + 1 : 0
     pod.failures = passes ? 0 : pod.failures + 1
@@ -431,8 +431,8 @@ export class World {
   }
 
   #gone(pod: Pod): void {
-    if (pod.isGone) return
-    pod.isGone = true
+    if (pod.isDeleted) return
+    pod.isDeleted = true
     pod.isReady = false
     pod.goneMs = this.nowMs
     this.isDirty = true
@@ -464,7 +464,7 @@ export class World {
   }
 
   #conditions(pod: Pod): number {
-    if (pod.isGone || pod.node < 0) return 0
+    if (pod.isDeleted || pod.node < 0) return 0
     const ready = pod.isReady && this.nodes[pod.node]!.ready.last === 1
     return (
       ENDPOINT_LISTED |

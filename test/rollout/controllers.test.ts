@@ -57,7 +57,7 @@ describe('a Deployment rolls in waves', () => {
       timeline: { events: [{ at: 0, rollout: 'deployment/web', startup: 'never' }], duration: '1h' },
     })
     expect(readyAt(course, 3600)).toBe(3)
-    expect(course.pods.filter(({ isGone }) => !isGone)).toHaveLength(5)
+    expect(course.pods.filter(({ isDeleted }) => !isDeleted)).toHaveLength(5)
     expect(course.stuck).toEqual([{ workload: 'Deployment default/web', deadlineMs: 600_000 }])
   })
 

@@ -1,0 +1,273 @@
+/**
+ * How a packet gets to the node whose rules decide about it: the way `ConnectionSetup.travel` of the core takes a first packet,
+ * without state and with every choice named.
+ *
+ * Given: the node that has the source, or for a packet from outside the node that the destination brings it to (a load
+ * balancer's choice among the nodes that pass its health check). Where no rule of its own node is for the packet and the
+ * destination is another node's address, it goes there untranslated and is decided there.
+ * A property in test/packetflow holds this against the dataplane.
+ */
+import {
+  ACTION_NONE,
+  ADDRESS_BALANCER,
+  ADDRESS_DETECTED,
+  ADDRESS_EXTERNAL_FRONTEND,
+  ADDRESS_IN_SERVICE_CIDR,
+  ADDRESS_LOOPBACK,
+  ADDRESS_NODE,
+  ADDRESS_POD_RANGE,
+  createDecision,
+  type Decision,
+  decideAtNode,
+  dialsFromVip,
+  FRONTEND_BALANCER_PROXY,
+  FRONTEND_LOAD_BALANCER_IP,
+  familyOf,
+  findFrontend,
+  leavesCluster,
+  REASON_NO_HEALTHY_NODE,
+  REASON_NO_ROUTE,
+  REASON_NONE,
+  type RuleColumns,
+} from '../../native-free-core/index.ts'
+import type { Announced } from '../k8s/cluster.ts'
+import type { ExplainContext } from './context.ts'
+import { joinPort, listed } from './dialled-name.ts'
+import type { Step } from './types.ts'
+
+/** Addresses are ids of the registry. */
+export interface PacketQuestion {
+  readonly source: number
+  /** 0 where it is not known. */
+  readonly sourcePort: number
+  readonly destination: number
+  readonly port: number
+  readonly protocol: number
+  /** Index of the node where the packet is seen, whatever the addresses say; -1 for the packet's own way. */
+  readonly node: number
+  /** Only that node is asked, even where its rules leave the packet to another. */
+  readonly stays: boolean
+  /** Which of several nodes the packet is known to have come in on; -1: the first is followed. */
+  readonly entered: number
+}
+
+export interface Approach {
+  /** Where it is decided; -1 where the packet comes to no node. */
+  readonly node: number
+  /** The packet as it looks there. */
+  readonly source: number
+  readonly sourcePort: number
+  readonly destination: number
+  readonly port: number
+  readonly protocol: number
+  readonly decision: Decision
+  /** REASON_NONE, or why it came to no node. */
+  readonly lost: number
+  /** The node that the client sits on, -1 outside the cluster. */
+  readonly clientNode: number
+  /** It came through a load balancer that is a machine of its own, not a node that answers for the address. */
+  readonly balanced: boolean
+  readonly steps: readonly Step[]
+}
+
+export function approach(context: ExplainContext, question: PacketQuestion): Approach {
+  const { rules } = context
+  const steps: Step[] = []
+  const decision = createDecision()
+  const packet = { ...question }
+  let clientNode = clientNodeOf(rules, question)
+  let balanced = false
+  const end = (node: number, lost = REASON_NONE): Approach => ({
+    ...packet,
+    ...{ node, decision, lost, clientNode, balanced, steps },
+  })
+
+  let node = question.node >= 0 ? question.node : rules.addressNode[packet.source]!
+  if (node < 0) {
+    const entry = enter(context, packet, question.entered, steps)
+    if (entry.node < 0) return end(-1, entry.lost)
+    node = entry.node
+    balanced = entry.balanced
+  }
+  const dialled = findFrontend(rules, packet.destination, packet.port, packet.protocol)
+  if (dialsFromVip(rules, node, packet.source, packet.destination, dialled)) {
+    steps.push(fromVip(context, node, packet))
+    packet.source = packet.destination
+    // Other nodes have the address too, and keep answers to it.
+    clientNode = -1
+  }
+  decideAtNode(rules, node, packet.source, packet.destination, packet.port, packet.protocol, decision)
+  const owner = rules.addressNode[packet.destination]!
+  const goesOn =
+    !question.stays &&
+    decision.action === ACTION_NONE &&
+    owner >= 0 &&
+    owner !== node &&
+    (rules.addressFlags[packet.destination]! & ADDRESS_NODE) !== 0
+  if (!goesOn) return end(node)
+  steps.push(onward(context, packet, node, owner))
+  decideAtNode(rules, owner, packet.source, packet.destination, packet.port, packet.protocol, decision)
+  return end(owner)
+}
+
+function fromVip(
+  context: ExplainContext,
+  node: number,
+  packet: { readonly source: number; readonly destination: number },
+): Step {
+  const { registry } = context
+  const address = registry.addressText(packet.destination)
+  const detail = `ipvs has ${address} on kube-ipvs0: a process of the node that dials it gets it as its source too, in place of ${registry.addressText(packet.source)}`
+  return { at: `node ${context.nodeName(node)}`, stage: 'route', detail }
+}
+
+/** Its own node, or the one where a packet with a pod's source is said to be seen. */
+function clientNodeOf(rules: RuleColumns, question: PacketQuestion): number {
+  const owner = rules.addressNode[question.source]!
+  if (owner >= 0 || question.node < 0) return owner
+  return (rules.addressFlags[question.source]! & (ADDRESS_POD_RANGE | ADDRESS_DETECTED)) !== 0 ? question.node : -1
+}
+
+/** No rule here is for another node's address: the packet goes there, from a pod with its node's address. */
+function onward(
+  context: ExplainContext,
+  packet: { source: number; destination: number },
+  node: number,
+  owner: number,
+): Step {
+  const { rules, registry } = context
+  const address = registry.addressText(packet.destination)
+  let detail = `${address} is an address of node ${context.nodeName(owner)}: the packet goes there untranslated and is decided there`
+  if (leavesCluster(rules, packet.source, packet.destination)) {
+    const before = registry.addressText(packet.source)
+    packet.source = rules.nodeRemoteEgress[node * 2 + familyOf(rules, packet.destination)]!
+    detail += `; the network plugin masquerades pod traffic out of the pod range, so ${before} arrives there as ${registry.addressText(packet.source)}`
+  }
+  return { at: `node ${context.nodeName(node)}`, stage: 'route', detail }
+}
+
+/** Where a packet from outside the cluster comes in. */
+function enter(
+  context: ExplainContext,
+  packet: { source: number; sourcePort: number; destination: number; port: number; protocol: number },
+  entered: number,
+  steps: Step[],
+): { readonly node: number; readonly lost: number; readonly balanced: boolean } {
+  const { rules, registry } = context
+  const frontend = findFrontend(rules, packet.destination, packet.port, packet.protocol)
+  const kind = frontend < 0 ? -1 : rules.frontendKind[frontend]!
+  if (kind === FRONTEND_LOAD_BALANCER_IP || kind === FRONTEND_BALANCER_PROXY) {
+    const own = kind === FRONTEND_LOAD_BALANCER_IP ? rules.addressNode[packet.destination]! : -1
+    if (own >= 0) {
+      const detail = `${registry.addressText(packet.destination)} is an address of node ${context.nodeName(own)}: that is where the packet comes in`
+      steps.push({ at: 'client', stage: 'route', detail })
+      return { node: own, lost: REASON_NONE, balanced: false }
+    }
+    const dialled = packet.destination
+    const node = throughBalancer(context, frontend, dialled, entered, steps)
+    if (node < 0) return { node, lost: REASON_NO_HEALTHY_NODE, balanced: false }
+    if (kind === FRONTEND_BALANCER_PROXY) {
+      const address = registry.addressText(packet.destination)
+      const hides = (rules.addressFlags[packet.destination]! & ADDRESS_BALANCER) !== 0
+      if (hides) {
+        packet.source = packet.destination
+        packet.sourcePort = 0
+      }
+      packet.destination = rules.nodePrimary[node * 2 + familyOf(rules, packet.destination)]!
+      packet.port = rules.frontendNodePort[frontend]!
+      const to = joinPort(registry.addressText(packet.destination), packet.port)
+      const opens = `it ends the client's connection and opens its own, ${registry.addressText(packet.source)} → ${to}; the client's address is known to it alone`
+      const keeps = `it sends the connection on to ${to} and keeps the client's address`
+      const named = context.balancerName(address)
+      const why = named === '' ? 'ipMode: Proxy in status.loadBalancer.ingress' : `load balancer ${named}`
+      const detail = `${why}: ${hides ? opens : keeps}`
+      steps.push({ at: 'load balancer', stage: 'route', detail })
+    }
+    return { node, lost: REASON_NONE, balanced: announcedAt(context, frontend, dialled) === undefined }
+  }
+  const owner = rules.addressNode[packet.destination]!
+  const destination = registry.addressText(packet.destination)
+  if (owner >= 0) {
+    const whose = (rules.addressFlags[packet.destination]! & ADDRESS_NODE) !== 0 ? 'an address' : 'a pod'
+    steps.push({
+      at: 'client',
+      stage: 'route',
+      detail: `${destination} is ${whose} of node ${context.nodeName(owner)}: that is where the packet comes in`,
+    })
+    return { node: owner, lost: REASON_NONE, balanced: false }
+  }
+  const ofCluster =
+    frontend >= 0 ||
+    (rules.addressFlags[packet.destination]! &
+      (ADDRESS_EXTERNAL_FRONTEND | ADDRESS_IN_SERVICE_CIDR | ADDRESS_POD_RANGE | ADDRESS_LOOPBACK)) !==
+      0
+  if (!ofCluster) {
+    steps.push({ at: 'client', stage: 'route', detail: `neither the source nor ${destination} belongs to the cluster` })
+    return { node: -1, lost: REASON_NO_ROUTE, balanced: false }
+  }
+  const node = entered >= 0 ? entered : firstReady(context)
+  if (node < 0) {
+    steps.push({ at: 'client', stage: 'route', detail: 'no node of the cluster is ready to take the packet in' })
+    return { node: -1, lost: REASON_NO_ROUTE, balanced: false }
+  }
+  const detail = `${destination} is no machine's address: routers may bring the packet to any node; ${context.nodeName(node)} is followed here`
+  steps.push({ at: 'client', stage: 'route', detail })
+  return { node, lost: REASON_NONE, balanced: false }
+}
+
+/** @returns -1 where no node passes the health check */
+function throughBalancer(
+  context: ExplainContext,
+  frontend: number,
+  destination: number,
+  entered: number,
+  steps: Step[],
+): number {
+  const { rules } = context
+  const start = rules.frontendNodeStart[frontend]!
+  const nodes = Array.from(rules.balancerNodes.subarray(start, start + rules.frontendNodeCount[frontend]!))
+  const { proxied, title } = context.port(rules.frontendServicePort[frontend]!)
+  const announced = announcedAt(context, frontend, destination)
+  const check = announced
+    ? announcement(announced, proxied.externalLocal, title)
+    : proxied.externalLocal
+      ? `externalTrafficPolicy: Local of ${title}: healthCheckNodePort answers 200 on nodes with a ready endpoint only`
+      : `externalTrafficPolicy: Cluster of ${title}: every ready node is healthy`
+  if (rules.frontendKind[frontend] === FRONTEND_BALANCER_PROXY && rules.frontendNodePort[frontend] === 0) {
+    const detail = `${title} has no node port (allocateLoadBalancerNodePorts: false): the load balancer has no node to send to`
+    steps.push({ at: 'load balancer', stage: 'route', detail })
+    return -1
+  }
+  if (nodes.length === 0) {
+    steps.push({ at: 'load balancer', stage: 'route', detail: `${check}; no node ${announced ? 'answers' : 'passes'}` })
+    return -1
+  }
+  const node = entered >= 0 ? entered : nodes[0]!
+  const names = listed(nodes.map((one) => context.nodeName(one)))
+  const followed = nodes.length === 1 ? '' : `; ${context.nodeName(node)} is followed here`
+  const verb = announced ? 'answer' : 'pass'
+  const passing = nodes.length === 1 ? `${names} ${verb}${announced ? 's' : 'es'}` : `${names} ${verb}`
+  steps.push({ at: 'load balancer', stage: 'route', detail: `${check}; ${passing}${followed}` })
+  return node
+}
+
+function announcedAt(context: ExplainContext, frontend: number, destination: number): Announced | undefined {
+  const { proxied } = context.port(context.rules.frontendServicePort[frontend]!)
+  const dialled = context.registry.addressText(destination)
+  return proxied.frontends.find(({ address, announced }) => announced !== undefined && address === dialled)?.announced
+}
+
+/** Who answers for an address that no cloud takes in. */
+function announcement({ way, nodes }: Announced, local: boolean, title: string): string {
+  if (way === 'kube-vip') return `kube-vip.io/vipHost of ${title}: ${nodes.join(', ')} has the address`
+  if (nodes.length === 0) return `MetalLB: no advertisement has the address's pool on any node`
+  const who = `nodes that ${way === 'L2' ? 'the L2Advertisement' : 'the BGPAdvertisement'} selects${local ? ` and that have an endpoint (externalTrafficPolicy: Local of ${title})` : ''}`
+  return way === 'L2'
+    ? `MetalLB, layer 2: of the ${who} the one with the smallest SHA-256 of NODE#ADDRESS answers ARP, and no other takes anything in`
+    : `MetalLB, BGP: routers spread over the ${who}`
+}
+
+function firstReady(context: ExplainContext): number {
+  const ready = context.cluster.nodes.find((node) => node.ready)
+  return ready === undefined ? -1 : context.registry.node(ready.name)
+}
