@@ -32,6 +32,8 @@ export interface Answers {
   readonly service: SiteService
   readonly control: ControlPlane
   readonly endMs: number
+  /** A pod that counts as ready is a target already, by its readiness gate. */
+  readonly isRegistered: boolean
 }
 
 const ANSWER_NO = 0
@@ -136,8 +138,9 @@ function until(steps: Steps, ms: number): Steps {
 
 /** Pods that were registered and answer probes. */
 function registeredPods(balancer: LoadBalancer, answers: Answers, chance: Chance): Targets {
-  const { course, service, control, endMs } = answers
+  const { course, service, control, endMs, isRegistered } = answers
   const lagMs = control.sliceMs + control.watchMs
+  const registerMs = isRegistered ? 0 : balancer.registerMs
   const settings = balancer.cluster
   const members = course.pods
     .filter(({ workload }) => service.selects[workload] === true)
@@ -147,7 +150,7 @@ function registeredPods(balancer: LoadBalancer, answers: Answers, chance: Chance
       for (let i = 1; i < pod.endpoint.times.length; i++) {
         const ready = isReady(pod.endpoint.values[i]!)
         if (ready === isReady(pod.endpoint.values[i - 1]!)) continue
-        const at = pod.endpoint.times[i]! + lagMs + (ready ? balancer.registerMs : balancer.deregisterMs)
+        const at = pod.endpoint.times[i]! + lagMs + (ready ? registerMs : balancer.deregisterMs)
         // Of one that left before it had come nothing is ever felt.
         registered.set(Math.max(at, registered.times.at(-1)!), ready ? 1 : 0)
       }
@@ -156,6 +159,7 @@ function registeredPods(balancer: LoadBalancer, answers: Answers, chance: Chance
         const accept = pod.accept.at(ms)
         return accept === ACCEPT_YES ? ANSWER_YES : accept === ACCEPT_SILENT ? ANSWER_SILENCE : ANSWER_NO
       }
+      // What is registered has been found healthy; from there on probes decide.
       const health = probed(answerAt, settings, phaseMs, balancer.propagationMs, endMs)
       return { id: pod.id, steps: both(registered, health) }
     })

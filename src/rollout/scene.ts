@@ -1,6 +1,7 @@
 /**
  * One run seen by the connections of one Service: who knows what when, put together from a course of events and what is in front of the Service.
  */
+import { readCorefile } from '../dns/corefile.ts'
 import { targetsOf } from './balancer.ts'
 import type { Chance } from './chance.ts'
 import type { Scene } from './dial.ts'
@@ -11,8 +12,6 @@ import type { Timeline } from './timeline.ts'
 import type { Way } from './traffic.ts'
 import { endpointSets, namesOf, rulesOf } from './views.ts'
 
-/** Source: CoreDNS plugin/kubernetes. */
-const DEFAULT_TTL_MS = 5000
 /** That NodeLocal DNSCache keeps answers for on top: an assumption. */
 const NODE_LOCAL_MS = 30_000
 /** Followed after everything has settled. */
@@ -25,29 +24,32 @@ export interface Front {
   readonly balancer: LoadBalancer | null
   /** '' where a Timeline or the manifests say it. */
   readonly assumed: string
+  /** How long clients keep an answer to the Service's name. */
+  readonly answerMs: number
 }
 
 export function frontOf(site: Site, timeline: Timeline, service: SiteService): Front {
   const { type, headless, annotations, loadBalancer } = service.service
   const { from } = timeline.traffic
-  if (headless) return { service, way: 'names', balancer: null, assumed: '' }
-  if (!service.isExternal || from === 'inside') return { service, way: 'inside', balancer: null, assumed: '' }
-  if (timeline.loadBalancer !== null) return { service, way: 'outside', balancer: timeline.loadBalancer, assumed: '' }
-  if (type !== 'LoadBalancer') return { service, way: 'outside', balancer: null, assumed: '' }
+  const plain = { service, balancer: null, assumed: '', answerMs: 0 }
+  if (headless) return { ...plain, way: 'names', answerMs: answerMs(site, timeline) }
+  if (!service.isExternal || from === 'inside') return { ...plain, way: 'inside' }
+  if (timeline.loadBalancer !== null) return { ...plain, way: 'outside', balancer: timeline.loadBalancer }
+  if (type !== 'LoadBalancer') return { ...plain, way: 'outside' }
   const named = (name: string): LoadBalancer => LOAD_BALANCERS.find((one) => one.name === name)!
   const hint = SERVICE_HINTS.find(([annotation, value]) => value.test(annotations[annotation] ?? ''))
-  if (hint !== undefined) return { service, way: 'outside', balancer: named(hint[2]), assumed: '' }
+  if (hint !== undefined) return { ...plain, way: 'outside', balancer: named(hint[2]) }
   const announced = loadBalancer.find((one) => one.announced !== undefined)?.announced?.way
   if (announced === 'L2' || announced === 'BGP')
-    return { service, way: 'outside', balancer: named(announced === 'L2' ? 'metallb-l2' : 'metallb-bgp'), assumed: '' }
+    return { ...plain, way: 'outside', balancer: named(announced === 'L2' ? 'metallb-l2' : 'metallb-bgp') }
   const provider = providerOf(site)
   const cloud = CLOUDS.find(([prefix]) => provider.startsWith(prefix))
   if (cloud !== undefined) {
     const assumed = `load balancer ${cloud[1]}, by the nodes' providerID (loadBalancer)`
-    return { service, way: 'outside', balancer: named(cloud[1]), assumed }
+    return { ...plain, way: 'outside', balancer: named(cloud[1]), assumed }
   }
   return {
-    service,
+    ...plain,
     way: 'outside',
     balancer: LOAD_BALANCERS[0]!,
     assumed: `load balancer ${LOAD_BALANCERS[0]!.name}, since nothing says which (loadBalancer)`,
@@ -60,14 +62,38 @@ function providerOf({ objects }: Site): string {
   return ''
 }
 
+/** Source: aws-load-balancer-controller: gates are injected in namespaces with this label. */
+const AWS_GATE_LABEL = 'elbv2.k8s.aws/pod-readiness-gate-inject'
+
+/** The site with what readiness gates take: pods behind a balancer that knows pods. */
+export function withGates(timeline: Timeline, site: Site): Site {
+  const gates = site.workloads.map(() => 0)
+  for (const service of site.services) {
+    const { balancer } = frontOf(site, timeline, service)
+    if (balancer?.targets !== 'pods' || !isGated(site, balancer, service)) continue
+    for (const [workload, selects] of service.selects.entries())
+      if (selects) gates[workload] = Math.max(gates[workload]!, balancer.registerMs)
+  }
+  return { ...site, workloads: site.workloads.map((one, i) => ({ ...one, gateMs: gates[i]! })) }
+}
+
+export function isGated({ objects }: Site, balancer: LoadBalancer, { service }: SiteService): boolean {
+  if (balancer.readinessGate) return true
+  return objects.some(
+    ({ kind, metadata }) =>
+      kind === 'Namespace' && metadata.name === service.namespace && metadata.labels?.[AWS_GATE_LABEL] === 'enabled',
+  )
+}
+
 /** How long a client keeps an answer; Infinity: it never asks again. */
 export function answerMs(site: Site, timeline: Timeline): number {
   const { dns } = timeline.clients
   if (dns === 'never') return Number.POSITIVE_INFINITY
   if (dns !== 'ttl') return dns
-  const ttl = /kubernetes[^{}]*\{[^{}]*?\bttl\s+(\d+)/.exec(site.cluster.corefile ?? '')?.[1]
-  const nodeLocal = typeof site.cluster.nodeDnsCorefile === 'string' ? NODE_LOCAL_MS : 0
-  return (ttl === undefined ? DEFAULT_TTL_MS : Number(ttl) * 1000) + nodeLocal
+  const { corefile, nodeDnsCorefile, clusterDomain } = site.cluster
+  const plugin = readCorefile(corefile, clusterDomain).blocks.find(({ kubernetes }) => kubernetes !== null)?.kubernetes
+  const nodeLocal = nodeDnsCorefile === undefined || nodeDnsCorefile === null ? 0 : NODE_LOCAL_MS
+  return (plugin?.ttl ?? 0) * 1000 + nodeLocal
 }
 
 /** Until when connections are followed. */
@@ -86,7 +112,7 @@ export function endOf(course: Course, timeline: Timeline, fronts: readonly Front
     })
     return one.targets === 'nodes' ? Math.max(...probes) + one.propagationMs : Math.max(one.deregisterMs, one.deadMs)
   })
-  const namesMs = fronts.some(({ way }) => way === 'names') && timeline.clients.dns !== 'never' ? 60_000 : 0
+  const namesMs = Math.max(0, ...fronts.map((front) => (Number.isFinite(front.answerMs) ? front.answerMs : 60_000)))
   return Math.ceil(course.settledMs + sliceMs + watchMs + nodeSync + Math.max(0, namesMs, ...balancerMs) + TAIL_MS)
 }
 
@@ -107,7 +133,8 @@ export function sceneOf(
       own === undefined ? timeline.controlPlane : { ...timeline.controlPlane, syncMs: own.syncMs, syncQuantiles: null }
     return rulesOf(sets, proxy, control, minSyncMs, chance, name)
   })
-  const answers = { course, sets, rules, service, control: timeline.controlPlane, endMs }
+  const isRegistered = balancer !== null && balancer.targets === 'pods' && isGated(site, balancer, service)
+  const answers = { course, sets, rules, service, control: timeline.controlPlane, endMs, isRegistered }
   return {
     course,
     site,
@@ -116,7 +143,7 @@ export function sceneOf(
     sets,
     rules,
     names: namesOf(sets, timeline.controlPlane),
-    answerMs: answerMs(site, timeline),
+    answerMs: front.answerMs,
     targets:
       balancer === null
         ? null

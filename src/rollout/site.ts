@@ -18,6 +18,7 @@ import { suggestion } from '../nearest.ts'
 import { durationMs } from './durations.ts'
 import { type Lifecycle, lifecycleOf } from './lifecycle.ts'
 import { DEFAULT_MIN_SYNC_MS } from './profiles.ts'
+import { withGates } from './scene.ts'
 import { DEFAULT_WORKLOAD, type Timeline, type TimelineEvent, type WorkloadSettings } from './timeline.ts'
 
 export interface SiteWorkload {
@@ -30,6 +31,8 @@ export interface SiteWorkload {
   readonly port: number | string | null
   readonly lifecycle: Lifecycle
   readonly settings: WorkloadSettings
+  /** From its containers being ready until the pod is: what a load balancer's readiness gate takes. */
+  readonly gateMs: number
 }
 
 export interface SitePod {
@@ -180,7 +183,7 @@ export function surveySite(
       )
     }
     const replicas = cluster.pods.filter(({ owner, terminating }) => owner === title && !terminating).length
-    return { index, title, object, replicas, port, lifecycle, settings: given?.settings ?? DEFAULT_WORKLOAD }
+    return { index, title, object, replicas, port, lifecycle, settings: given?.settings ?? DEFAULT_WORKLOAD, gateMs: 0 }
   })
   const titles = new Map(workloads.map(({ title, index }) => [title, index]))
   const otherPods = nodes.map(() => 0)
@@ -201,8 +204,22 @@ export function surveySite(
     assume('kube-proxy', `${proxyMode}.minSyncPeriod ${minSyncMs / 1000} s`)
   }
   for (const service of services) warnOfService(notes, service, cluster)
+  for (const scaler of inventory.autoscalers) {
+    const { kind, name } = scaler.spec.scaleTargetRef
+    if (workloads.some(({ object }) => object.kind === kind && object.metadata.name === name))
+      notes.warn(
+        'W_NOT_MODELLED',
+        titleOf(scaler),
+        'its scaling is not modelled in a rollout: the number of pods stays',
+      )
+  }
+  if (proxyMode === 'ipvs') {
+    const message =
+      'ipvs keeps connections of endpoints that are gone at weight 0: a client that uses their source port again is refused, which is not modelled'
+    notes.warn('W_NOT_MODELLED', 'kube-proxy', message)
+  }
   for (const { where, what } of timeline.notModelled) notes.warn('W_NOT_MODELLED', where, what)
-  return {
+  return withGates(timeline, {
     objects,
     cluster,
     nodes,
@@ -235,7 +252,7 @@ export function surveySite(
     kubernetesMinor: minor ?? versionOf(timeline) ?? cluster.kubernetesMinor ?? DEFAULT_MINOR,
     derived,
     warnings: [...cluster.warnings, ...notes.warnings],
-  }
+  })
 }
 
 /** Index of the followed workload that a reference means; -1 for a pod. */

@@ -384,7 +384,7 @@ function refuseOverlaps(events: readonly TimelineEvent[]): void {
 
 const LB_FIELDS = [
   ...['profile', 'targets', 'probe', 'interval', 'unhealthy', 'healthy', 'timeout', 'propagation'],
-  ...['deregister', 'register', 'dead', 'onUnhealthy', 'failOpen', 'local', 'cluster'],
+  ...['deregister', 'register', 'dead', 'onUnhealthy', 'failOpen', 'readinessGate', 'local', 'cluster'],
 ]
 const PROBE_FIELDS = ['probe', 'interval', 'unhealthy', 'healthy', 'timeout']
 
@@ -407,6 +407,7 @@ function readLoadBalancer(field: Field): LoadBalancer {
     deadMs: own('dead').or((one) => one.duration(), base.deadMs),
     onUnhealthy: own('onUnhealthy').or((one) => one.oneOf('reset', 'keep', 'move'), base.onUnhealthy),
     failOpen: own('failOpen').or((one) => one.boolean(), base.failOpen),
+    readinessGate: own('readinessGate').or((one) => one.boolean(), base.readinessGate),
     source: field.where,
   }
 }
