@@ -13,6 +13,7 @@ import { clockText } from './durations.ts'
 import { narrate } from './narrate.ts'
 import { mean, type PolicyTally, quantile, type Tally, type Work } from './runs.ts'
 import type { Search } from './safe.ts'
+import { slowestSenderMs } from './scene.ts'
 
 /** Over the runs. */
 export interface Spread {
@@ -63,14 +64,15 @@ export interface RolloutReport {
     readonly delayed: readonly number[]
   }[]
   readonly rollout: { readonly meanSeconds: number; readonly peakPods: number }
-  /** How long after a deletion its last loss came, in the worst run: what preStop must outlast. */
-  readonly neededPreStopSeconds: readonly { readonly policy: Policy; readonly neededSeconds: number }[]
+  /** How long the slowest sender takes to learn of a deletion: a preStop as long covers all that comes of deletions. 0: nothing does; null: one never learns. */
+  readonly neededPreStopSeconds: readonly { readonly policy: Policy; readonly neededSeconds: number | null }[]
   /** null: not asked for. */
   readonly safe:
     | readonly {
         readonly policy: Policy
         readonly preStopSeconds: number | null
-        readonly graceSeconds: number | null
+        readonly graceSeconds: number
+        readonly leaves: number
         readonly because: string
       }[]
     | null
@@ -174,11 +176,12 @@ export function rolloutReport({
       delayed: [...delayedBySecond.subarray(0, lengthSeconds)].map(rounded),
     })),
     rollout: { meanSeconds: rounded(mean(tally.rolloutMs) / 1000), peakPods: Math.max(0, ...tally.peakPods) },
-    neededPreStopSeconds: tally.policies.map(({ policy, neededMs }) => ({
-      policy,
-      neededSeconds: Math.max(0, ...neededMs) / 1000,
-    })),
-    safe: search?.safe ?? null,
+    neededPreStopSeconds: tally.policies.map(({ policy, neededMs }) => {
+      const slowestMs = slowestSenderMs(fronts, site, timeline, policy)
+      const isNeeded = neededMs.some((ms) => ms > 0)
+      return { policy, neededSeconds: isNeeded ? secondsOr(Math.ceil(slowestMs / 1000) * 1000) : 0 }
+    }),
+    safe: search?.safe.map((one) => ({ ...one, leaves: rounded(one.leaves) })) ?? null,
     preStopTable: (search?.table ?? []).map((row) => ({
       ...row,
       lost: { cluster: rounded(row.lost.cluster), local: rounded(row.lost.local) },
@@ -280,6 +283,6 @@ export const ROLLOUT_SUBJECT: Subject = {
     losses: [{ policy: '', service: '', cause: '', phase: '', clientSees: '', outcome: '', ...SPREAD }],
     rollout: { meanSeconds: 0, peakPods: 0 },
     neededPreStopSeconds: [{ policy: '', neededSeconds: 0 }],
-    safe: [{ policy: '', preStopSeconds: 0, graceSeconds: 0, because: '' }],
+    safe: [{ policy: '', preStopSeconds: 0, graceSeconds: 0, leaves: 0, because: '' }],
   },
 }

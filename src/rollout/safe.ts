@@ -7,6 +7,7 @@
 import type { Policy } from './balancer.ts'
 import type { Lifecycle } from './lifecycle.ts'
 import { countRuns, mean, type Tally, type Work } from './runs.ts'
+import { slowestSenderMs } from './scene.ts'
 import type { Site } from './site.ts'
 
 export interface PreStopRow {
@@ -21,9 +22,11 @@ export interface PreStopRow {
 
 export interface SafeSetting {
   readonly policy: Policy
-  /** null: no preStop makes it zero. */
+  /** null: no preStop helps. */
   readonly preStopSeconds: number | null
-  readonly graceSeconds: number | null
+  readonly graceSeconds: number
+  /** What is still lost or late with it, of other causes; the mean of the runs. */
+  readonly leaves: number
   readonly because: string
 }
 
@@ -50,51 +53,61 @@ export function searchSafe(work: Work, asIs: Tally, onStep: () => void = () => {
     }
     return row
   }
-  const isZero = (policy: Policy, seconds: number): boolean => {
+  const lossAt: LossAt = (policy, seconds) => {
     const { lost, delayed } = at(seconds)
-    return lost[policy] === 0 && delayed[policy] === 0
+    return lost[policy] + delayed[policy]
   }
-  const needed = Math.max(...asIs.policies.flatMap(({ neededMs }) => [...neededMs]), 0) / 1000
-  const safe = (['cluster', 'local'] as const).map((policy) => smallest(policy, isZero, needed, work.site))
-  const most = Math.max(...[...tried.keys()], 10)
+  const safe = asIs.policies.map(({ policy, neededMs }) => {
+    const slowestMs = slowestSenderMs(work.fronts, work.site, work.timeline, policy)
+    const needed = neededMs.some((ms) => ms > 0) ? Math.min(slowestMs / 1000, MOST_SECONDS / 2) : 0
+    return smallest(policy, lossAt, needed, work.site)
+  })
+  const most = safe.some(({ preStopSeconds }) => preStopSeconds !== null) ? Math.max(...tried.keys(), 10) : 0
   for (const seconds of ROWS) if (seconds <= most) at(seconds)
   return { table: [...tried.values()].sort((a, b) => a.preStopSeconds - b.preStopSeconds), safe }
 }
 
-function smallest(
-  policy: Policy,
-  isZero: (policy: Policy, seconds: number) => boolean,
-  neededSeconds: number,
-  site: Site,
-): SafeSetting {
-  if (isZero(policy, 0))
-    return { policy, preStopSeconds: 0, graceSeconds: graceFor(site, 0), because: 'nothing is lost without a hook' }
-  // Upwards until one is enough: what the runs show first, then twice as much.
+/** What a policy loses, or is late, with a preStop of so many seconds. */
+type LossAt = (policy: Policy, seconds: number) => number
+
+/** From here on a longer hook is taken to change nothing. */
+const SAME = 0.95
+
+function smallest(policy: Policy, lossAt: LossAt, neededSeconds: number, site: Site): SafeSetting {
+  const none = lossAt(policy, 0)
+  const setting = (preStopSeconds: number, leaves: number, because: string): SafeSetting => ({
+    policy,
+    preStopSeconds,
+    graceSeconds: graceFor(site, preStopSeconds),
+    leaves,
+    because,
+  })
+  if (none === 0) return setting(0, 0, 'nothing is lost without a hook')
+  if (neededSeconds === 0) return { ...setting(0, none, 'what is lost comes of no deletion'), preStopSeconds: null }
+  // Upwards until one is enough, or until more does not help: what the slowest sender takes first, then twice as much.
   let high = Math.max(1, Math.ceil(neededSeconds))
   let low = 0
-  while (!isZero(policy, high)) {
+  let floor = lossAt(policy, high)
+  while (floor > 0 && high * 2 <= MOST_SECONDS) {
+    const next = lossAt(policy, high * 2)
+    if (next > floor * SAME) break
     low = high
     high *= 2
-    if (high > MOST_SECONDS) {
-      return {
-        policy,
-        preStopSeconds: null,
-        graceSeconds: null,
-        because: `no preStop up to ${MOST_SECONDS / 60} min makes it zero`,
-      }
-    }
+    floor = next
   }
+  if (floor > none * SAME) return { ...setting(0, none, 'a longer hook changes nothing'), preStopSeconds: null }
+  const isEnough = (seconds: number): boolean => lossAt(policy, seconds) <= floor / SAME
   while (high - low > 1) {
     const middle = (low + high) >> 1
-    if (isZero(policy, middle)) high = middle
+    if (isEnough(middle)) high = middle
     else low = middle
   }
-  return {
-    policy,
-    preStopSeconds: high,
-    graceSeconds: graceFor(site, high),
-    because: `with ${low} s the last sender still knew the pod when it stopped, with ${high} s nobody did in any run`,
-  }
+  const left = lossAt(policy, high)
+  const because =
+    left === 0
+      ? `with ${low} s a sender still knew the pod when it stopped, with ${high} s none did in any run`
+      : `with ${low} s a sender still knew the pod when it stopped; what is left with ${high} s has another cause`
+  return setting(high, left, because)
 }
 
 /** preStop, the longest request, and some seconds; never less than there is. */

@@ -2,7 +2,7 @@
  * One run seen by the connections of one Service: who knows what when, put together from a course of events and what is in front of the Service.
  */
 import { readCorefile } from '../dns/corefile.ts'
-import { targetsOf } from './balancer.ts'
+import { type Policy, targetsOf } from './balancer.ts'
 import type { Chance } from './chance.ts'
 import type { Scene } from './dial.ts'
 import type { Course } from './happenings.ts'
@@ -114,6 +114,38 @@ export function endOf(course: Course, timeline: Timeline, fronts: readonly Front
   })
   const namesMs = Math.max(0, ...fronts.map((front) => (Number.isFinite(front.answerMs) ? front.answerMs : 60_000)))
   return Math.ceil(course.settledMs + sliceMs + watchMs + nodeSync + Math.max(0, namesMs, ...balancerMs) + TAIL_MS)
+}
+
+/**
+ * How long the slowest sender takes to learn of a deletion, at the most: what a preStop must outlast. Infinity: one never does.
+ *
+ * Local on a node whose last pod is deleted waits for the load balancer, Cluster for the rules of all nodes.
+ */
+export function slowestSenderMs(fronts: readonly Front[], site: Site, timeline: Timeline, policy: Policy): number {
+  const { sliceMs, watchMs, syncMs, syncQuantiles, minSyncMs } = timeline.controlPlane
+  const known = sliceMs + watchMs
+  const sync = Math.max(
+    syncMs,
+    syncQuantiles?.at(-1)?.[1] ?? 0,
+    ...[...timeline.nodeSyncMs.values()].map((one) => one.syncMs),
+  )
+  const rules = known + (minSyncMs ?? site.minSyncMs) + sync
+  const lags = fronts.map(({ way, balancer, answerMs }) => {
+    if (way === 'names') return known + answerMs
+    if (balancer === null) return rules
+    const probes = balancer[policy]
+    switch (balancer.targets) {
+      case 'pods':
+        return known + balancer.deregisterMs
+      case 'nodes':
+        return probes.kind === 'health-check-port'
+          ? rules + probes.unhealthy * probes.intervalMs + balancer.propagationMs
+          : rules
+      default:
+        return rules + (policy === 'local' ? Math.max(balancer.registerMs, balancer.deregisterMs) : 0)
+    }
+  })
+  return Math.max(0, ...lags)
 }
 
 export function sceneOf(

@@ -101,27 +101,36 @@ function remedy(report: RolloutReport, bad: readonly Policy[]): Cell {
   const causes = new Set(report.losses.filter(({ policy }) => bad.includes(policy)).map(({ cause }) => cause))
   if (report.safe !== null) {
     const found = report.safe.filter(({ policy }) => bad.includes(policy))
-    const parts = found.map(({ policy, preStopSeconds, graceSeconds }) =>
-      preStopSeconds === null
-        ? `no preStop makes ${POLICY_NAMES[policy]} zero`
-        : `a preStop of ${preStopSeconds} s with a grace period of ${graceSeconds} s makes ${POLICY_NAMES[policy]} zero`,
-    )
+    const parts = found.map(({ policy, preStopSeconds, graceSeconds, leaves }) => {
+      if (preStopSeconds === null) return `no preStop helps ${POLICY_NAMES[policy]}`
+      const result =
+        leaves === 0
+          ? `makes ${POLICY_NAMES[policy]} zero`
+          : `leaves ${POLICY_NAMES[policy]} ${short(leaves)} of other causes`
+      return `a preStop of ${preStopSeconds} s with a grace period of ${graceSeconds} s ${result}`
+    })
     const most = Math.max(...found.map(({ preStopSeconds }) => preStopSeconds ?? -1))
     const row = report.preStopTable.find(({ preStopSeconds }) => preStopSeconds === most)
     const price =
-      row === undefined
+      row === undefined || report.rollout.meanSeconds === 0
         ? ''
         : `; the rollout then takes ${formatSeconds(row.rolloutSeconds)} in place of ${formatSeconds(report.rollout.meanSeconds)}, with ${row.peakPods} pods at its peak`
     return sentence(`${parts.join(', ')}${price}${otherRemedy(causes)}`)
   }
-  const needed = Math.max(
-    ...report.neededPreStopSeconds.filter(({ policy }) => bad.includes(policy)).map((one) => one.neededSeconds),
-  )
-  if (needed > 0)
-    return sentence(
-      `what is lost is lost within ${formatSeconds(Math.ceil(needed))} of a deletion: a preStop of that length would cover it (--safe finds the least)${otherRemedy(causes)}`,
-    )
-  return sentence(`no preStop helps here${otherRemedy(causes)}`)
+  const needed = bad.map((policy) => ({ policy, seconds: of(report.neededPreStopSeconds, policy).neededSeconds }))
+  const lags = needed.filter(({ seconds }) => seconds !== 0)
+  const isOne = lags.length === 2 && lags[0]!.seconds === lags[1]!.seconds
+  const parts = lags.slice(0, isOne ? 1 : 2).map(({ policy, seconds }, i) => {
+    const where = isOne ? '' : `under ${POLICY_NAMES[policy]} `
+    if (seconds === null) return `${where}some sender never learns of a deletion, and no preStop is long enough`
+    return `${where}${i === 0 ? 'every sender knows of a deletion ' : ''}after ${seconds} s`
+  })
+  if (parts.length === 0) return sentence(`what is lost comes of no deletion: no preStop helps${otherRemedy(causes)}`)
+  const isKnown = lags.some(({ seconds }) => seconds !== null)
+  const advice = isKnown
+    ? ': a preStop as long covers what comes of deletions (--safe finds the least, and what it costs)'
+    : ''
+  return sentence(`${parts.join(', ')}${advice}${otherRemedy(causes)}`)
 }
 
 function otherRemedy(causes: ReadonlySet<string>): string {
