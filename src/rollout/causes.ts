@@ -16,6 +16,8 @@ export const CAUSES = [
   'ingress-node-gone',
   'path-moved',
   'stale-dns',
+  'ingress-502',
+  'ingress-503',
 ] as const
 export type Cause = (typeof CAUSES)[number]
 
@@ -33,10 +35,12 @@ export const CAUSE_WORDS: Readonly<Record<Cause, string>> = {
   'ingress-node-gone': 'the node that it enters by is gone',
   'path-moved': 'its packets come in by another node, which does not know it',
   'stale-dns': 'the client has an old answer for the name',
+  'ingress-502': 'the ingress controller still knows pods that have stopped, and has tried as many as it may',
+  'ingress-503': 'the ingress controller knows no ready pod',
 }
 
 /** What the client sees. */
-export const SIGHTS = ['refused', 'timed out', 'reset', 'hung', 'slow'] as const
+export const SIGHTS = ['refused', 'timed out', 'reset', 'hung', 'slow', '502', '503', '504'] as const
 export type Sight = (typeof SIGHTS)[number]
 
 export const PHASES = [
@@ -77,7 +81,11 @@ export const PHASE_OF: readonly number[] = CAUSES.map((cause) => {
       ? 'sync-to-lb-out'
       : cause === 'not-listening-yet'
         ? 'start-to-listening'
-        : cause === 'no-endpoint' || cause === 'no-target' || cause === 'killed-in-flight' || cause === 'closed-by-app'
+        : cause === 'no-endpoint' ||
+            cause === 'ingress-503' ||
+            cause === 'no-target' ||
+            cause === 'killed-in-flight' ||
+            cause === 'closed-by-app'
           ? 'exit-to-next-ready'
           : 'deletion-to-sync'
   return PHASES.indexOf(phase)

@@ -20,6 +20,7 @@ import {
   BREAK_CLOSED,
   BREAK_NODE,
 } from './pod.ts'
+import type { ProxySettings } from './proxy.ts'
 import type { Site, SiteService } from './site.ts'
 import type { Steps } from './steps.ts'
 import type { Timeline } from './timeline.ts'
@@ -49,6 +50,9 @@ export interface Scene {
   readonly targets: Readonly<Record<Policy, Targets>> | null
   readonly balancerKind: 'nodes' | 'pods' | 'leader' | 'routes' | null
   readonly onUnhealthy: 'reset' | 'keep' | 'move'
+  readonly proxy: ProxySettings | null
+  /** Of each of its workers, the set that it knows. */
+  readonly proxyViews: readonly Steps[]
   readonly way: Way
 }
 
@@ -111,10 +115,15 @@ export class Dialer {
 
   /** @param i  number of the connection, for chance: the same one makes the same choices under both policies */
   dial(i: number, atMs: number, fate: Fate): void {
-    const { clients } = this.#scene.timeline
+    const { timeline, proxy } = this.#scene
+    const { clients } = timeline
     fate.lateMs = 0
     fate.brokenMs = -1
     fate.lost = false
+    if (proxy !== null) {
+      this.#forward(i, atMs, proxy, fate)
+      return
+    }
     let first = DELIVERED
     this.#isBound = false
     let waitMs = 1000
@@ -140,6 +149,40 @@ export class Dialer {
     fate.lateMs = sinceMs
     fate.sight = SIGHT.slow
     this.#follow(i, atMs + sinceMs, fate)
+  }
+
+  /** A request that a proxy sends to one pod after the other until one answers. */
+  #forward(i: number, atMs: number, { tries, connectTimeoutMs }: ProxySettings, fate: Fate): void {
+    const { proxyViews, sets } = this.#scene
+    this.#node = -1
+    const worker = Math.floor(this.#chance.at(PURPOSE_CLIENT, i) * proxyViews.length)
+    const { ready } = sets[proxyViews[worker]!.at(atMs)]!
+    fate.cause = DELIVERED
+    fate.node = -1
+    fate.pod = -1
+    if (ready.length === 0) {
+      lose(fate, CAUSE['ingress-503'], SIGHT['503'])
+      return
+    }
+    const from = Math.floor(this.#chance.at(PURPOSE_POD, i) * ready.length)
+    const most = tries === 0 ? ready.length : tries
+    for (let attempt = 0; attempt < most; attempt++) {
+      // Round robin: the next one, and from the last on to the first.
+      this.#pod = ready[(from + attempt) % ready.length]!
+      this.#answer(atMs + fate.lateMs, CAUSE['ingress-502'])
+      if (this.#cause === DELIVERED) {
+        fate.sight = SIGHT.slow
+        // Another pod at once is no wait that anybody notices.
+        if (fate.lateMs === 0) fate.cause = DELIVERED
+        this.#follow(i, atMs + fate.lateMs, fate)
+        if (fate.lost) fate.sight = SIGHT['502']
+        return
+      }
+      if (fate.pod < 0) fate.pod = this.#pod
+      fate.cause = this.#cause
+      if (this.#isSilent) fate.lateMs += connectTimeoutMs
+    }
+    lose(fate, fate.cause, this.#isSilent ? SIGHT['504'] : SIGHT['502'])
   }
 
   #attempt(i: number, atMs: number, attempt: number): void {
@@ -300,4 +343,10 @@ export class Dialer {
     fate.node = this.#node
     fate.pod = this.#pod
   }
+}
+
+function lose(fate: Fate, cause: number, sight: number): void {
+  fate.cause = cause
+  fate.sight = sight
+  fate.lost = true
 }

@@ -17,13 +17,15 @@ export function narrate(sample: Sample, policy: Policy, scene: Scene): string[] 
   const entry =
     scene.way === 'names'
       ? 'a client connects to an address of the name'
-      : scene.way === 'inside'
-        ? `a pod on node ${node?.name ?? '?'} connects`
-        : scene.balancerKind === 'pods'
-          ? 'a connection comes to the load balancer'
-          : node === undefined
+      : scene.way === 'ingress'
+        ? 'a request comes to the ingress controller'
+        : scene.way === 'inside'
+          ? `a pod on node ${node?.name ?? '?'} connects`
+          : scene.balancerKind === 'pods'
             ? 'a connection comes to the load balancer'
-            : `a connection comes in by node ${node.name}`
+            : node === undefined
+              ? 'a connection comes to the load balancer'
+              : `a connection comes in by node ${node.name}`
   if (pod !== undefined) {
     if (Number.isFinite(pod.deletedMs)) say(pod.deletedMs, `${pod.name} is deleted; its endpoint counts as ending`)
     const stoppedMs = stopBefore(pod.accept.times, pod.accept.values, atMs)
@@ -76,6 +78,12 @@ export function narrate(sample: Sample, policy: Policy, scene: Scene): string[] 
       break
     case 'ingress-node-gone':
       if (brokenMs < 0) say(atMs, `node ${node?.name ?? '?'} is down and still a target`)
+      break
+    case 'ingress-502':
+      say(atMs, 'the worker that has it still knows pods that have stopped')
+      break
+    case 'ingress-503':
+      say(atMs, 'the worker that has it knows no ready pod, and has no fallback to those that are ending')
       break
     case 'stale-dns':
       say(atMs, 'the answer that the client holds is older than the change')

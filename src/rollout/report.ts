@@ -39,7 +39,7 @@ export interface RolloutReport {
   readonly controlPlane: { readonly name: string; readonly source: string }
   readonly services: readonly {
     readonly service: string
-    /** How its clients come: outside (load balancer), inside (cluster IP) or names (headless). */
+    /** How its clients come: outside (load balancer), inside (cluster IP), names (headless) or ingress (ingress-nginx). */
     readonly way: string
     /** '' without one. */
     readonly loadBalancer: string
@@ -212,6 +212,16 @@ export function rolloutReport({
     },
     derived: [
       ...site.derived,
+      ...fronts.flatMap(({ proxy }) =>
+        proxy === null
+          ? []
+          : [
+              {
+                object: proxy.ingress,
+                what: 'its controller runs on, and does not send again what a pod had begun to answer',
+              },
+            ],
+      ),
       ...fronts.flatMap(({ service, assumed }) =>
         assumed === '' ? [] : [{ object: `Service ${service.name}`, what: assumed }],
       ),

@@ -7,6 +7,7 @@ import type { Chance } from './chance.ts'
 import type { Scene } from './dial.ts'
 import type { Course } from './happenings.ts'
 import { CLOUDS, LOAD_BALANCERS, type LoadBalancer, SERVICE_HINTS } from './profiles.ts'
+import { type ProxySettings, proxyOf, proxyViews } from './proxy.ts'
 import type { Site, SiteService } from './site.ts'
 import type { Timeline } from './timeline.ts'
 import type { Way } from './traffic.ts'
@@ -14,6 +15,8 @@ import { endpointSets, namesOf, rulesOf } from './views.ts'
 
 /** That NodeLocal DNSCache keeps answers for on top: an assumption. */
 const NODE_LOCAL_MS = 30_000
+/** What ingress-nginx takes at most for a change in a burst: its rate limit and a poll. */
+const PROXY_MS = 4333
 /** Followed after everything has settled. */
 const TAIL_MS = 10_000
 
@@ -26,14 +29,18 @@ export interface Front {
   readonly assumed: string
   /** How long clients keep an answer to the Service's name. */
   readonly answerMs: number
+  readonly proxy: ProxySettings | null
 }
 
 export function frontOf(site: Site, timeline: Timeline, service: SiteService): Front {
   const { type, headless, annotations, loadBalancer } = service.service
   const { from } = timeline.traffic
-  const plain = { service, balancer: null, assumed: '', answerMs: 0 }
+  const proxy = proxyOf(site, service)
+  const plain = { service, balancer: null, assumed: '', answerMs: 0, proxy: null }
   if (headless) return { ...plain, way: 'names', answerMs: answerMs(site, timeline) }
-  if (!service.isExternal || from === 'inside') return { ...plain, way: 'inside' }
+  if (proxy !== null && (from === 'ingress' || (from === null && !service.isExternal)))
+    return { ...plain, way: 'ingress', proxy }
+  if (!service.isExternal || from === 'inside' || from === 'ingress') return { ...plain, way: 'inside' }
   if (timeline.loadBalancer !== null) return { ...plain, way: 'outside', balancer: timeline.loadBalancer }
   if (type !== 'LoadBalancer') return { ...plain, way: 'outside' }
   const named = (name: string): LoadBalancer => LOAD_BALANCERS.find((one) => one.name === name)!
@@ -132,6 +139,7 @@ export function slowestSenderMs(fronts: readonly Front[], site: Site, timeline: 
   const rules = known + (minSyncMs ?? site.minSyncMs) + sync
   const lags = fronts.map(({ way, balancer, answerMs }) => {
     if (way === 'names') return known + answerMs
+    if (way === 'ingress') return known + PROXY_MS
     if (balancer === null) return rules
     const probes = balancer[policy]
     switch (balancer.targets) {
@@ -185,6 +193,8 @@ export function sceneOf(
           },
     balancerKind: balancer?.targets ?? null,
     onUnhealthy: balancer?.onUnhealthy ?? 'keep',
+    proxy: front.proxy,
+    proxyViews: front.proxy === null ? [] : proxyViews(sets, timeline.controlPlane, chance),
     way,
   }
 }

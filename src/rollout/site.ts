@@ -18,6 +18,7 @@ import { suggestion } from '../nearest.ts'
 import { durationMs } from './durations.ts'
 import { type Lifecycle, lifecycleOf } from './lifecycle.ts'
 import { DEFAULT_MIN_SYNC_MS } from './profiles.ts'
+import { leadsTo, type ProxySettings, proxyOf } from './proxy.ts'
 import { withGates } from './scene.ts'
 import { DEFAULT_WORKLOAD, type Timeline, type TimelineEvent, type WorkloadSettings } from './timeline.ts'
 
@@ -203,7 +204,7 @@ export function surveySite(
   if (written === undefined && timeline.controlPlane.minSyncMs === null && minSyncMs > 0) {
     assume('kube-proxy', `${proxyMode}.minSyncPeriod ${minSyncMs / 1000} s`)
   }
-  for (const service of services) warnOfService(notes, service, cluster)
+  for (const service of services) warnOfService(notes, service, cluster, proxyOf({ cluster, objects }, { service }))
   for (const scaler of inventory.autoscalers) {
     const { kind, name } = scaler.spec.scaleTargetRef
     if (workloads.some(({ object }) => object.kind === kind && object.metadata.name === name))
@@ -371,7 +372,7 @@ function noteAssumptions(
   for (const what of lifecycle.unknown) assume(title, what)
 }
 
-function warnOfService(notes: Notes, service: ClusterService, cluster: Cluster): void {
+function warnOfService(notes: Notes, service: ClusterService, cluster: Cluster, proxy: ProxySettings | null): void {
   const title = `Service ${service.namespace}/${service.name}`
   if (service.ports.every(({ protocol }) => protocol !== 'TCP')) {
     notes.warn(
@@ -386,20 +387,9 @@ function warnOfService(notes: Notes, service: ClusterService, cluster: Cluster):
       title,
       `trafficDistribution ${service.trafficDistribution} is not modelled in a rollout: any endpoint may be chosen`,
     )
-  const behind = cluster.ingresses.find(({ spec, metadata }) => {
-    const backends = [
-      spec.defaultBackend,
-      ...(spec.rules ?? []).flatMap(({ http }) => (http?.paths ?? []).map((one) => one.backend)),
-    ]
-    return (
-      (metadata.namespace ?? 'default') === service.namespace &&
-      backends.some((one) => one?.service?.name === service.name)
-    )
-  })
-  if (behind !== undefined)
-    notes.warn(
-      'W_NOT_MODELLED',
-      titleOf(behind),
-      `its way to ${title} is not modelled in a rollout: connections go to the Service itself`,
-    )
+  const behind = cluster.ingresses.find((ingress) => leadsTo(ingress, service.namespace, service.name))
+  if (behind !== undefined && proxy === null) {
+    const message = `its way to ${title} is not modelled in a rollout: connections go to the Service itself`
+    notes.warn('W_NOT_MODELLED', titleOf(behind), message)
+  }
 }

@@ -60,6 +60,7 @@ function rolloutDocument(report: RolloutReport, picture: Picture, results: reado
 
 function wayWords(way: string, loadBalancer: string): string {
   if (way === 'names') return 'clients connect to the pods that its name stands for'
+  if (way === 'ingress') return 'requests come by ingress-nginx, which sends them to pods'
   if (way === 'inside') return 'clients are pods, on all nodes alike'
   return loadBalancer === ''
     ? 'clients outside connect to all nodes alike'
@@ -85,7 +86,7 @@ function verdictOf(report: RolloutReport, policy: Policy): Cell {
   const wait =
     delayed.count === 0 || late === undefined
       ? ''
-      : ` ${about(delayed)} ${delayed.count === 1 ? 'is' : 'are'} late, since a SYN had to be sent again: ${CAUSE_WORDS[late.cause]}.`
+      : ` ${about(delayed)} ${delayed.count === 1 ? 'is' : 'are'} late, since they had to be tried again: ${CAUSE_WORDS[late.cause]}.`
   if (lost.count === 0 || main === undefined) {
     return { text: `${name} loses none of ${total}.${wait}`, tone: wait === '' ? 'good' : 'plain' }
   }

@@ -120,7 +120,7 @@ export interface ClientSettings {
 export interface TrafficSettings {
   /** `default/web`, or null for the Services of the workload. */
   readonly service: string | null
-  readonly from: 'outside' | 'inside' | null
+  readonly from: 'outside' | 'inside' | 'ingress' | null
   readonly perSecond: number | null
   /** Client addresses that they come from: matters with ClientIP affinity. */
   readonly clients: number
@@ -474,7 +474,7 @@ function readTraffic(field: Field): TrafficSettings {
   const own = field.isAbsent ? null : field.map(['service', 'from', 'rate', 'clients'])
   return {
     service: own?.('service').or((one) => one.text(), null) ?? null,
-    from: own?.('from').or((one) => one.oneOf('outside', 'inside'), null) ?? null,
+    from: own?.('from').or((one) => one.oneOf('outside', 'inside', 'ingress'), null) ?? null,
     perSecond: own?.('rate').or(readRate, null) ?? null,
     clients: own?.('clients').or((one) => one.integer(1, 1_000_000), 100) ?? 100,
   }

@@ -2,11 +2,11 @@
  * Connections that arrive: when, and who they are. What becomes of them is in `dial.ts`.
  *
  * Exponential gaps of a given rate, or times that are given. One way in a Service: from outside by way of a load balancer, from pods on the nodes by
- * way of the cluster IP, or straight to the pods that a headless Service's name stands for.
+ * way of the cluster IP, or straight to the pods that a headless Service's name stands for, or by way of ingress-nginx.
  */
 import type { Chance } from './chance.ts'
 
-export type Way = 'outside' | 'inside' | 'names'
+export type Way = 'outside' | 'inside' | 'names' | 'ingress'
 
 export interface Arrivals {
   /** Whole milliseconds, ascending. */

@@ -6,7 +6,7 @@
  */
 import { describe, expect, test } from 'vitest'
 import type { Policy } from '../../src/rollout/balancer.ts'
-import { CAUSES, type Cause } from '../../src/rollout/causes.ts'
+import { CAUSES, type Cause, SIGHTS } from '../../src/rollout/causes.ts'
 import { FixedChance } from '../../src/rollout/chance.ts'
 import { createFate, Dialer } from '../../src/rollout/dial.ts'
 import { takeCourse } from '../../src/rollout/happenings.ts'
@@ -22,7 +22,7 @@ interface Lost {
   readonly lost: boolean
 }
 
-const SIGHT_NAMES = ['refused', 'timed out', 'reset', 'hung', 'slow']
+const SIGHT_NAMES = SIGHTS as readonly string[]
 
 /** Nodes in turn, as the balancer has them, so that each gets the same share; endpoints by hash. */
 class InTurn extends FixedChance {
@@ -467,5 +467,58 @@ describe('a kube-proxy that has stopped', () => {
     expect(found.every(({ node, cause }) => node === 'c' && cause === 'stale-rules')).toBe(true)
     expect(span(found)![1]).toBeLessThan(35)
     expect(span(found)![1]).toBeGreaterThan(34)
+  })
+})
+
+describe('behind ingress-nginx', () => {
+  const ingress = {
+    apiVersion: 'networking.k8s.io/v1',
+    kind: 'Ingress',
+    metadata: { name: 'web' },
+    spec: {
+      ingressClassName: 'nginx',
+      rules: [
+        {
+          http: {
+            paths: [{ path: '/', pathType: 'Prefix', backend: { service: { name: 'web', port: { number: 80 } } } }],
+          },
+        },
+      ],
+    },
+  }
+  const behind = (trial: Trial): Lost[] =>
+    losses({ on: ['a', 'b'], replicas: 2, service: { type: 'ClusterIP' }, more: [ingress], ...trial })
+
+  test('a pod that is refused is hidden by another try', () => {
+    expect(behind({ timeline: deletion(10), arrivals: [0, 30, 300] })).toEqual([])
+  })
+
+  test('with one try it is not, until the workers have heard of it: a second at most for a lone change', () => {
+    const annotated = {
+      ...ingress,
+      metadata: { name: 'web', annotations: { 'nginx.ingress.kubernetes.io/proxy-next-upstream': 'off' } },
+    }
+    const found = behind({ timeline: deletion(10), more: [annotated], arrivals: [0, 30, 300], units: { poll: 0.9 } })
+    expect(found.every(({ cause, sees, pod }) => cause === 'ingress-502' && sees === '502' && pod === 'p1')).toBe(true)
+    expect(span(found)![0]).toBeGreaterThanOrEqual(10)
+    expect(span(found)![1]).toBeLessThan(10.9)
+  })
+
+  test('with all pods ending there is no fallback: 503, where the Service itself would deliver', () => {
+    const trial: Trial = {
+      container: sleep(20),
+      timeline: { events: [{ at: 10, scale: 'deployment/web', to: 0 }] },
+      arrivals: [0, 29, 60],
+    }
+    const found = behind(trial)
+    expect(found.every(({ cause, sees }) => cause === 'ingress-503' && sees === '503')).toBe(true)
+    expect(span(found)![0]).toBeLessThan(11.1)
+    expect(losses({ ...trial, on: ['a', 'b'], replicas: 2, service: { type: 'ClusterIP' } })).toEqual([])
+  })
+
+  test('a pod on a node that is gone costs the connect timeout, and another pod answers', () => {
+    const found = behind({ timeline: { events: [{ at: 10, fail: 'a' }] }, arrivals: [0, 30, 60] })
+    expect(found.length).toBeGreaterThan(0)
+    expect(found.every(({ lost, sees, cause }) => !lost && sees === 'slow' && cause === 'node-gone')).toBe(true)
   })
 })
