@@ -294,13 +294,18 @@ export class Dialer {
 
   /** An open connection until it is done, or broken off. */
   #follow(i: number, openMs: number, fate: Fate): void {
-    const { course, site, onUnhealthy, way } = this.#scene
-    const node = this.#node
-    const pod = course.pods[this.#pod]!
-    const { request, perConnection } = site.workloads[pod.workload]!.settings
+    const { course, site } = this.#scene
+    const { request, perConnection } = site.workloads[course.pods[this.#pod]!.workload]!.settings
     let lengthMs = request.durationMs * perConnection
     if (request.distribution === 'exponential') lengthMs *= -Math.log(1 - this.#chance.at(PURPOSE_LENGTH, i))
-    const endMs = openMs + lengthMs
+    this.#hold(i, openMs, openMs + lengthMs, fate)
+  }
+
+  /** What breaks a connection that is open from `openMs` until `endMs`, if anything does. */
+  #hold(i: number, openMs: number, endMs: number, fate: Fate): void {
+    const { course, onUnhealthy, way } = this.#scene
+    const node = this.#node
+    const pod = course.pods[this.#pod]!
     for (const { atMs, why } of pod.breaks) {
       if (atMs <= openMs) continue
       if (atMs < endMs) {
@@ -320,6 +325,29 @@ export class Dialer {
       if (outMs > openMs && outMs < (fate.brokenMs >= 0 ? fate.brokenMs : endMs))
         this.#broken(fate, CAUSE['lb-reset'], SIGHT.reset, outMs)
     } else if (onUnhealthy === 'move') this.#move(i, openMs, endMs, fate)
+  }
+
+  /**
+   * One connection that its client wants for ever: opened at `atMs`, held until something ends it. An idle one is closed when its pod gets SIGTERM.
+   *
+   * @returns when it ended; Infinity where it outlives the timeline; -1 where it was not opened at all
+   */
+  keep(i: number, atMs: number, fate: Fate): number {
+    this.dial(i, atMs, fate)
+    if (fate.lost && fate.brokenMs < 0) return -1
+    const openMs = atMs + fate.lateMs
+    fate.lost = false
+    fate.brokenMs = -1
+    fate.node = this.#node
+    fate.pod = this.#pod
+    const pod = this.#scene.course.pods[this.#pod]!
+    const { settings } = this.#scene.site.workloads[pod.workload]!
+    const closes = settings.idle === 'close' && pod.sigtermMs > openMs
+    this.#hold(i, openMs, closes ? pod.sigtermMs : Number.POSITIVE_INFINITY, fate)
+    if (fate.brokenMs >= 0) return fate.brokenMs
+    if (!closes || !Number.isFinite(pod.sigtermMs)) return Number.POSITIVE_INFINITY
+    this.#broken(fate, CAUSE['closed-by-app'], SIGHT.reset, pod.sigtermMs)
+    return pod.sigtermMs
   }
 
   /** Another node gets its packets from the time on at which the list of nodes, and with it the choice, changes. */

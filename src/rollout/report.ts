@@ -63,6 +63,13 @@ export interface RolloutReport {
     readonly lost: readonly number[]
     readonly delayed: readonly number[]
   }[]
+  /** Connections that clients keep open: breaks of each, and those of the pod with most in units of an even share at the end. */
+  readonly longLived: readonly {
+    readonly policy: Policy
+    readonly breaksEach: number
+    readonly byCause: readonly { readonly cause: Cause; readonly breaksEach: number }[]
+    readonly mostOverFair: number
+  }[]
   readonly rollout: { readonly meanSeconds: number; readonly peakPods: number }
   /** How long the slowest sender takes to learn of a deletion: a preStop as long covers all that comes of deletions. 0: nothing does; null: one never learns. */
   readonly neededPreStopSeconds: readonly { readonly policy: Policy; readonly neededSeconds: number | null }[]
@@ -175,6 +182,7 @@ export function rolloutReport({
       lost: [...lostBySecond.subarray(0, lengthSeconds)].map(rounded),
       delayed: [...delayedBySecond.subarray(0, lengthSeconds)].map(rounded),
     })),
+    longLived: tally.policies.map(({ policy }) => longLivedOf(tally, policy)),
     rollout: { meanSeconds: rounded(mean(tally.rolloutMs) / 1000), peakPods: Math.max(0, ...tally.peakPods) },
     neededPreStopSeconds: tally.policies.map(({ policy, neededMs }) => {
       const slowestMs = slowestSenderMs(fronts, site, timeline, policy)
@@ -238,6 +246,22 @@ export function rolloutReport({
   }
 }
 
+function longLivedOf({ longLived }: Tally, policy: Policy): RolloutReport['longLived'][number] {
+  const own = longLived.filter((one) => one.policy === policy)
+  const average = (values: readonly number[]): number =>
+    values.reduce((sum, value) => sum + value, 0) / Math.max(1, own.length)
+  const causes = [...new Set(own.flatMap(({ byCause }) => [...byCause.keys()]))].sort()
+  return {
+    policy,
+    breaksEach: rounded(average(own.map(({ breaks }) => breaks))),
+    byCause: causes.map((cause) => ({
+      cause,
+      breaksEach: rounded(average(own.map(({ byCause }) => byCause.get(cause) ?? 0))),
+    })),
+    mostOverFair: rounded(average(own.map(({ mostOverFair }) => mostOverFair))),
+  }
+}
+
 /** What the first run shows that the user should know. */
 function courseWarnings({ course }: Tally): Warning[] {
   return [
@@ -291,6 +315,7 @@ export const ROLLOUT_SUBJECT: Subject = {
     delayed: [{ policy: '', ...SPREAD }],
     gaps: [{ policy: '', p50Seconds: 0, p95Seconds: 0 }],
     losses: [{ policy: '', service: '', cause: '', phase: '', clientSees: '', outcome: '', ...SPREAD }],
+    longLived: [{ policy: '', breaksEach: 0, byCause: [{ cause: '', breaksEach: 0 }], mostOverFair: 0 }],
     rollout: { meanSeconds: 0, peakPods: 0 },
     neededPreStopSeconds: [{ policy: '', neededSeconds: 0 }],
     safe: [{ policy: '', preStopSeconds: 0, graceSeconds: 0, leaves: 0, because: '' }],

@@ -10,6 +10,7 @@ import { CAUSES, type Cause, PHASE_OF, PHASES, type Phase, SIGHTS, type Sight } 
 import { Chance } from './chance.ts'
 import { createFate, Dialer, type Fate, type Scene } from './dial.ts'
 import { type Course, takeCourse } from './happenings.ts'
+import { keepOpen, type LongLived } from './long-lived.ts'
 import { endOf, type Front, sceneOf } from './scene.ts'
 import type { Site } from './site.ts'
 import type { Timeline } from './timeline.ts'
@@ -20,6 +21,8 @@ export const POLICIES: readonly Policy[] = ['cluster', 'local']
 const MOST_BINS = 3600
 /** Lost connections of one cause that are kept to be told. */
 const SAMPLES = 3
+/** Runs in which long-lived connections are followed. */
+const LONG_LIVED_RUNS = 20
 
 export interface Work {
   readonly site: Site
@@ -28,6 +31,8 @@ export interface Work {
   readonly perSecond: number
   readonly seed: number
   readonly runs: number
+  /** Whether connections that stay open are followed; left out: they are. */
+  readonly longLived?: boolean
   /** In place of a rate. */
   readonly arrivals?: Arrivals
   /** In place of hashed chance, for tests. */
@@ -78,6 +83,8 @@ export interface Tally {
   readonly endMs: number
   readonly rolloutMs: Float64Array
   readonly peakPods: Float64Array
+  /** Of the runs that were looked at. */
+  readonly longLived: readonly LongLived[]
 }
 
 export function countRuns(work: Work): Tally {
@@ -87,6 +94,7 @@ export function countRuns(work: Work): Tally {
   const peakPods = new Float64Array(runs)
   let first: { course: Course; scenes: Scene[]; endMs: number } | null = null
   const fate = createFate()
+  const longLived: LongLived[] = []
   for (let run = 0; run < runs; run++) {
     const chance = work.chance?.(run) ?? new Chance(seed, run)
     const course = takeCourse(site, timeline, chance)
@@ -97,7 +105,11 @@ export function countRuns(work: Work): Tally {
     first ??= { course, scenes, endMs }
     for (const [s, scene] of scenes.entries()) {
       const arrivals = work.arrivals ?? poissonArrivals(chance, work.perSecond / fronts.length, endMs, s)
-      for (const tally of tallies) count(tally, run, scene, arrivals, chance, fate)
+      for (const tally of tallies) {
+        count(tally, run, scene, arrivals, chance, fate)
+        if (run < LONG_LIVED_RUNS && work.longLived !== false)
+          longLived.push(keepOpen(scene, tally.policy, chance, endMs))
+      }
     }
   }
   for (const { lostBySecond, delayedBySecond } of tallies) {
@@ -106,7 +118,7 @@ export function countRuns(work: Work): Tally {
       delayedBySecond[i]! /= runs
     }
   }
-  return { policies: tallies, ...first!, rolloutMs, peakPods }
+  return { policies: tallies, ...first!, rolloutMs, peakPods, longLived }
 }
 
 function emptyTally(policy: Policy, runs: number): PolicyTally {

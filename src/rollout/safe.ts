@@ -128,7 +128,7 @@ function rowOf(work: Work, preStopSeconds: number): PreStopRow {
     preStopMs: preStopSeconds * 1000,
     graceMs: graceSeconds * 1000,
   }))
-  const tally = countRuns({ ...work, site })
+  const tally = countRuns({ ...work, site, longLived: false })
   const of = (pick: (one: Tally['policies'][number]) => Float64Array): Record<Policy, number> => ({
     cluster: mean(pick(tally.policies[0]!)),
     local: mean(pick(tally.policies[1]!)),

@@ -43,6 +43,7 @@ function rolloutDocument(report: RolloutReport, picture: Picture, results: reado
       ...(results.length === 0 ? [] : [textSection('Thresholds', thresholdLines(results))]),
       textSection('In short', inShort(report)),
       ...lossSection(report),
+      ...longLivedSection(report),
       pictureSection(picture),
       ...preStopSection(report),
       ...toldSection(report),
@@ -200,6 +201,30 @@ function lossSection(report: RolloutReport): Section[] {
 /** Of different Services; medians of sums are not sums of medians, but nearly. */
 function sum(a: Spread, b: Spread): Spread {
   return { count: a.count + b.count, p50: a.p50 + b.p50, p95: a.p95 + b.p95, most: a.most + b.most }
+}
+
+function longLivedSection({ longLived }: RolloutReport): Section[] {
+  if (longLived.every(({ breaksEach }) => breaksEach === 0)) return []
+  const causes = [...new Set(longLived.flatMap(({ byCause }) => byCause.map(({ cause }) => cause)))]
+  const cells = (pick: (one: RolloutReport['longLived'][number]) => number): string[] =>
+    longLived.map((one) => pick(one).toFixed(2))
+  const rows = [
+    ['breaks of each', ...cells(({ breaksEach }) => breaksEach)],
+    ...causes.map((cause) => [
+      `  ${cause}`,
+      ...cells(({ byCause }) => byCause.find((one) => one.cause === cause)?.breaksEach ?? 0),
+    ]),
+    ['on the pod with most, in even shares', ...cells(({ mostOverFair }) => mostOverFair)],
+  ]
+  const head = ['', ...longLived.map(({ policy }) => POLICY_NAMES[policy])]
+  return [
+    {
+      title: 'Connections that clients keep open',
+      table: { head, align: ['left', ...longLived.map(() => 'right' as const)], rows, runTable: false },
+      lines: [],
+      list: false,
+    },
+  ]
 }
 
 function pictureSection({ scale, rows, leftOut }: Picture): Section {

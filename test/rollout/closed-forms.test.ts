@@ -209,3 +209,39 @@ describe('how long a rollout takes', () => {
     expect(takeCourse(site, timeline, new Chance(1, 0)).rolloutMs).toBe(waves * 10_000)
   })
 })
+
+describe('connections that clients keep open', () => {
+  const kept = (strategy: object, replicas: number): { breaks: number; most: number } => {
+    const { longLived } = tallyOf(
+      {
+        replicas,
+        nodes,
+        workload: { strategy: { rollingUpdate: strategy } },
+        container: sleep(1),
+        service: { type: 'ClusterIP' },
+        timeline: { events: [{ at: 10, rollout: 'deployment/web' }] },
+      },
+      1,
+      20,
+    )
+    const own = longLived.filter(({ policy }) => policy === 'cluster')
+    const average = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length
+    return { breaks: average(own.map((one) => one.breaks)), most: average(own.map((one) => one.mostOverFair)) }
+  }
+
+  test.each([4, 10])(
+    '%i pods one at a time: (1 + 1/N)^N - 1 breaks each, the first new pod with as much more at the end',
+    (n) => {
+      const { breaks, most } = kept({ maxSurge: 1, maxUnavailable: 0 }, n)
+      // 8,000 connections; each breaks some 0.6 to 0.7 times around the mean.
+      expect(Math.abs(breaks - ((1 + 1 / n) ** n - 1))).toBeLessThan(4 * (0.75 / Math.sqrt(8000)))
+      expect(Math.abs(most - ((1 + 1 / n) ** n - 1))).toBeLessThan(0.15)
+    },
+  )
+
+  test('all at once: one break each, and even shares', () => {
+    const { breaks, most } = kept({ maxSurge: '100%', maxUnavailable: 0 }, 4)
+    expect(breaks).toBe(1)
+    expect(most).toBeLessThan(1.2)
+  })
+})
