@@ -7,11 +7,12 @@
  */
 import { REASON_NONE, SETTING_POLICY_DNS } from '../../native-free-core/index.ts'
 import { Registry } from '../compile/registry.ts'
+import type { AskingPod } from '../dns/dig.ts'
 import type { ResolvConf } from '../dns/resolver.ts'
 import { dnsServices } from '../dns/zone.ts'
-import type { ClusterPod } from '../k8s/cluster.ts'
+import type { Cluster, ClusterPod } from '../k8s/cluster.ts'
 import { canonicalIp, ipFamily } from '../k8s/ip.ts'
-import { type Directory, ExplainContext } from './context.ts'
+import { Directory, ExplainContext } from './context.ts'
 import { joinPort } from './dialled-name.ts'
 import { judgeEgress } from './network-policy.ts'
 import { explainPacket } from './packet.ts'
@@ -32,6 +33,15 @@ export function stoppedQuestion(directory: Directory, pod: ClusterPod, conf: Res
     known.set(directory, policies)
   }
   return policies.check(pod, conf)
+}
+
+/** The same pod with what stops its questions. */
+export function policedPod(cluster: Cluster, asking: AskingPod): AskingPod {
+  const pod = cluster.pods.find(({ namespace, name }) => `${namespace}/${name}` === asking.name)
+  const steps = pod === undefined ? null : stoppedQuestion(new Directory(cluster), pod, asking.conf)
+  if (steps === null) return asking
+  const blocked = steps.flatMap(({ at, stage, detail }) => (stage === 'network-policy' ? [{ at, detail }] : []))
+  return { ...asking, blocked }
 }
 
 class DnsPolicies {
