@@ -1,8 +1,9 @@
 /** What `--upstream`, `--resolver` and `--node-resolv-conf` say about who answers and who asks, for dig and explain. */
 import { readFileSync } from 'node:fs'
 import { NOTHING_UPSTREAM, parseUpstream, type Upstream } from '../dns/records.ts'
-import { LIBCS, type Libc, type NodeResolver, parseResolvConf } from '../dns/resolver.ts'
+import { type NodeResolver, parseResolvConf } from '../dns/resolver.ts'
 import { UserError } from '../errors.ts'
+import { LIBCS, type Libc } from '../libc.ts'
 import { usageError } from './arguments.ts'
 
 export interface NamingOptions {
