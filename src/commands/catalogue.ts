@@ -95,6 +95,7 @@ export const COMMANDS: readonly Command[] = [
           manifests: listOf(args, 'manifests'),
           timeline: textOf(args, 'timeline'),
           rate: textOf(args, 'rate'),
+          trace: textOf(args, 'trace'),
           runs: textOf(args, 'runs'),
           seed: textOf(args, 'seed'),
           safe: isSet(args, 'safe'),

@@ -195,6 +195,7 @@ export const ROLLOUT_FLAGS: Flags = {
   manifests: { ...MANIFESTS, demandOption: 'rollout needs -f MANIFESTS' },
   timeline: value('a Timeline: events, and what no manifest says (default: the one among the manifests)'),
   rate: value("new connections a second to the workload's Services (default 100/s)"),
+  trace: value('a trace whose connections to those Services arrive in place of a rate, at the times that it has'),
   runs: value('runs, each with phases of its own for probes, syncs and answers (default 100)'),
   seed: value('what every random choice is a function of (default 1)'),
   safe: toggle('search for the least preStop and grace period that lose nothing, and say what they cost'),
