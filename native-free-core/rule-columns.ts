@@ -227,7 +227,9 @@ export const SETTING_CLEANS_EMPTY = 27
 export const SETTING_HOST_PORTS = 28
 /** How long ipvs knows a UDP connection after its last packet, ms. */
 export const SETTING_IPVS_UDP_MS = 29
-export const SETTING_COUNT = 30
+/** 1: nftables drops what its own node and pods send where policy Local has no endpoint, as it does for everybody. */
+export const SETTING_LOCAL_DROPS_ALL = 30
+export const SETTING_COUNT = 31
 
 /** Pods of the node, which hang on one bridge; or a pod alone that reaches itself. */
 export const HOST_PORTS_BRIDGE = 1
