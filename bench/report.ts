@@ -24,6 +24,8 @@ export interface BenchDocument {
   readonly v8: string
   /** Commit, with `+` where the tree had changes; null outside a repository. */
   readonly revision: string | null
+  /** What was typed to measure it. */
+  readonly command: string
   readonly rows: RowResult[]
   readonly ratios: RatioResult[]
   readonly replay: ReplayMeasurement[]
@@ -55,7 +57,8 @@ export interface RatioResult {
   readonly target: number | null
 }
 
-export function createDocument(root: string): BenchDocument {
+/** @param args  of the command line */
+export function createDocument(root: string, args: readonly string[]): BenchDocument {
   return {
     schemaVersion: 1,
     kind: 'bench',
@@ -68,6 +71,7 @@ export function createDocument(root: string): BenchDocument {
     node: process.version,
     v8: process.versions.v8,
     revision: revisionOf(root),
+    command: ['npm run bench --', ...args].join(' '),
     rows: [],
     ratios: [],
     replay: [],

@@ -14,7 +14,7 @@ function spec(variant: Spec['variant']): Spec {
 
 /** A document of one row: ns a packet, round by round. */
 function documentOf(core: number[], map: number[], floor: number[]): BenchDocument {
-  const document = createDocument('/')
+  const document = createDocument('/', ['--quick'])
   const measured = (
     [
       ['core', core],

@@ -4,6 +4,7 @@
  */
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import type { BenchDocument, RatioResult } from '../../bench/report.ts'
 import { COMMANDS, type Command } from '../../src/commands/catalogue.ts'
 import { EXIT_CODES } from '../../src/commands/exit.ts'
 import { DEFAULT_MODEL, describeModel } from '../../src/compile/model.ts'
@@ -35,6 +36,9 @@ const GENERATORS: Readonly<Record<string, (args: readonly string[]) => string>> 
         source,
       ]),
     ),
+  'bench-machine': ([name]) => benchMachine(benchDocument(name)),
+  'bench-rows': ([name, row]) => benchRows(benchDocument(name), row),
+  'bench-replay': ([name]) => benchReplay(benchDocument(name)),
   schemas: () => schemaNames().map(schemaSection).join('\n\n'),
 }
 
@@ -149,4 +153,53 @@ function typeOf(schema: Schema, root: Schema): string {
   if (schema.items !== undefined) return `list of ${typeOf(schema.items, root)}`
   if (schema.type === undefined) return 'any'
   return typeof schema.type === 'string' ? schema.type : schema.type.join(' or ')
+}
+
+function benchDocument(name: string): BenchDocument {
+  return JSON.parse(read(`bench/results/${name}.json`)) as BenchDocument
+}
+
+function benchMachine({ machine, node, revision, command }: BenchDocument): string {
+  const memory = `${Math.round(machine.memoryBytes / 2 ** 30)} GiB`
+  return [
+    table(
+      ['measured on', ''],
+      [
+        ['machine', `${machine.cpu}, ${machine.cpus} CPUs, ${memory}, ${machine.platform}`],
+        ['Node', node],
+        ['revision', revision ?? 'unknown'],
+        ['command', `\`${command}\``],
+      ],
+    ),
+  ].join('\n')
+}
+
+const threeDigits = (value: number): string => value.toPrecision(value >= 100 ? 3 : 2)
+
+function benchRows({ rows, ratios }: BenchDocument, row: string): string {
+  const ratio = (size: string, against: RatioResult['against']): string => {
+    const found = ratios.find((one) => one.row === row && one.size === size && one.skew === 'uniform' && one.against === against)
+    return found === undefined ? '' : threeDigits(found.ratio)
+  }
+  const own = rows.filter((one) => one.row === row && one.skew === 'uniform' && one.variant === 'core')
+  if (own.length === 0) throw new Error(`the document has no row ${row}`)
+  return table(
+    ['live entries', `ns a ${own[0].unit}`, 'million a second', 'times as fast as the Map', 'times the memory floor'],
+    own.map(({ size, min, millions }) => [size, threeDigits(min), threeDigits(millions), ratio(size, 'map'), ratio(size, 'floor')]),
+  )
+}
+
+function benchReplay({ replay }: BenchDocument): string {
+  return table(
+    ['trace', 'policies', 'workers', 'packets', 'seconds, best', 'seconds, median', 'million packets a second'],
+    replay.map(({ trace, policy, workers, packets, min, median }) => [
+      trace,
+      policy,
+      String(workers),
+      packets.toLocaleString('en'),
+      min.toFixed(2),
+      median.toFixed(2),
+      threeDigits(packets / min / 1e6),
+    ]),
+  )
 }
