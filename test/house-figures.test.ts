@@ -19,7 +19,8 @@ const DEFINITIONS: Readonly<Record<string, readonly string[]>> = {
 }
 
 const TIME = /\d ?(?:ns|µs|us)\b/
-const RATIO = /\d ?%? (?:less time|more time|longer|faster|slower)\b|\btimes (?:as fast|as slow|as long|faster|slower)\b/
+const RATIO =
+  /\d ?%? (?:less time|more time|longer|faster|slower)\b|\btimes (?:as fast|as slow|as long|faster|slower)\b/
 
 function sources(): string[] {
   return ['native-free-core', 'src', 'scripts'].flatMap((folder) =>

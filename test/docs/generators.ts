@@ -178,14 +178,22 @@ const threeDigits = (value: number): string => value.toPrecision(value >= 100 ? 
 
 function benchRows({ rows, ratios }: BenchDocument, row: string): string {
   const ratio = (size: string, against: RatioResult['against']): string => {
-    const found = ratios.find((one) => one.row === row && one.size === size && one.skew === 'uniform' && one.against === against)
+    const found = ratios.find(
+      (one) => one.row === row && one.size === size && one.skew === 'uniform' && one.against === against,
+    )
     return found === undefined ? '' : threeDigits(found.ratio)
   }
   const own = rows.filter((one) => one.row === row && one.skew === 'uniform' && one.variant === 'core')
   if (own.length === 0) throw new Error(`the document has no row ${row}`)
   return table(
     ['live entries', `ns a ${own[0].unit}`, 'million a second', 'times as fast as the Map', 'times the memory floor'],
-    own.map(({ size, min, millions }) => [size, threeDigits(min), threeDigits(millions), ratio(size, 'map'), ratio(size, 'floor')]),
+    own.map(({ size, min, millions }) => [
+      size,
+      threeDigits(min),
+      threeDigits(millions),
+      ratio(size, 'map'),
+      ratio(size, 'floor'),
+    ]),
   )
 }
 
