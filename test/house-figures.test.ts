@@ -61,6 +61,24 @@ function hasSource(comment: string): boolean {
   return rowsOf(comment).length > 0 || /`[^`]*\b(?:dpemu|npm run bench|fastSetup)\b[^`]*`/.test(comment)
 }
 
+test('documents give figures of speed only where they are made from a measurement', () => {
+  const speed = /\d ?ns\b|\d [MG]\/s\b|million packets a second|\d (?:s|ms|ns|µs) in place of/
+  const bare = ['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md', 'bench/README.md']
+    .concat(readdirSync(join(ROOT, 'docs')).map((name) => `docs/${name}`))
+    .flatMap((file) =>
+      readFileSync(join(ROOT, file), 'utf8')
+        .replace(/<!-- generated: [\s\S]*?<!-- end -->/g, '')
+        .replace(/^```[\s\S]*?^```/gm, '')
+        .replace(/`[^`\n]*`/g, '')
+        // A tick is defined so.
+        .replace(/\b100 ns\b/g, '')
+        .split('\n')
+        .filter((line) => speed.test(line))
+        .map((line) => `${file}: ${line}`),
+    )
+  expect(bare).toEqual([])
+})
+
 test('rows that comments name are rows of the benchmarks', () => {
   const rows = new Set([...ROWS.map(({ name }) => name), 'replay'])
   const named = sources().flatMap((file) =>

@@ -36,6 +36,7 @@ const GENERATORS: Readonly<Record<string, (args: readonly string[]) => string>> 
         source,
       ]),
     ),
+  library: () => libraryNames(),
   'bench-machine': ([name]) => benchMachine(benchDocument(name)),
   'bench-rows': ([name, row]) => benchRows(benchDocument(name), row),
   'bench-replay': ([name]) => benchReplay(benchDocument(name)),
@@ -210,4 +211,36 @@ function benchReplay({ replay }: BenchDocument): string {
       threeDigits(packets / min / 1e6),
     ]),
   )
+}
+
+/** What the package exports: values, then types. */
+function libraryNames(): string {
+  const names = [...read('src/index.ts').matchAll(/^export (type )?\{([^}]*)\}/gm)].flatMap(([, type, list]) =>
+    list
+      .split(',')
+      .map((name) => name.trim())
+      .filter((name) => name !== '')
+      .map((name) => {
+        const bare = name.replace(/^type /, '').replace(/^.* as /, '')
+        return { name: bare, isType: type !== undefined || name.startsWith('type ') }
+      }),
+  )
+  const listed = (isType: boolean): string =>
+    names
+      .filter((one) => one.isType === isType)
+      .map(({ name }) => `\`${name}\``)
+      .sort()
+      .join(', ')
+  return wrapped(`Functions and classes: ${listed(false)}. Types: ${listed(true)}.`)
+}
+
+/** Lines of at most 120 columns. */
+function wrapped(text: string): string {
+  const lines = ['']
+  for (const word of text.split(' ')) {
+    const last = lines.at(-1) ?? ''
+    if (last !== '' && last.length + 1 + word.length > 120) lines.push(word)
+    else lines[lines.length - 1] = last === '' ? word : `${last} ${word}`
+  }
+  return lines.join('\n')
 }
