@@ -71,11 +71,17 @@ export function createDocument(root: string, args: readonly string[]): BenchDocu
     node: process.version,
     v8: process.versions.v8,
     revision: revisionOf(root),
-    command: ['npm run bench --', ...args].join(' '),
+    command: commandOf(args),
     rows: [],
     ratios: [],
     replay: [],
   }
+}
+
+/** To be typed again: where the document went is left out, and what a shell would take for its own is quoted. */
+function commandOf(args: readonly string[]): string {
+  const kept = args.filter((arg, i) => !arg.startsWith('--json') && args[i - 1] !== '--json')
+  return ['npm run bench --', ...kept.map((arg) => (/^[\w.,=-]+$/.test(arg) ? arg : `'${arg}'`))].join(' ')
 }
 
 function revisionOf(root: string): string | null {

@@ -67,7 +67,7 @@ test('documents give figures of speed only where they are made from a measuremen
     .concat(readdirSync(join(ROOT, 'docs')).map((name) => `docs/${name}`))
     .flatMap((file) =>
       readFileSync(join(ROOT, file), 'utf8')
-        .replace(/<!-- generated: [\s\S]*?<!-- end -->/g, '')
+        .replace(/^<!-- generated: [\s\S]*?<!-- end -->/gm, '')
         .replace(/^```[\s\S]*?^```/gm, '')
         .replace(/`[^`\n]*`/g, '')
         // A tick is defined so.

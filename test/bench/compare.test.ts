@@ -125,3 +125,9 @@ test('the Map is left out where it would take minutes, the core never is', () =>
     }
   }
 })
+
+test('a document says how to measure it again', () => {
+  const args = ['--rows', '^(packet-step)$', '--sizes', '1k,64k', '--json', 'now.json', '--rounds', '3']
+  expect(createDocument('/', args).command).toBe("npm run bench -- --rows '^(packet-step)$' --sizes 1k,64k --rounds 3")
+  expect(createDocument('/', ['--json=now.json']).command).toBe('npm run bench --')
+})

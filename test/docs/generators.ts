@@ -10,7 +10,11 @@ import { EXIT_CODES } from '../../src/commands/exit.ts'
 import { DEFAULT_MODEL, describeModel } from '../../src/compile/model.ts'
 import { ROOT, read } from './markdown.ts'
 
-const MARKED = /<!-- generated: ([^>]*?) -->[\s\S]*?<!-- end -->/g
+const MARKED = /^<!-- generated: ([\w -]+) -->[\s\S]*?<!-- end -->/gm
+
+export function hasGenerated(text: string): boolean {
+  return text.search(MARKED) >= 0
+}
 
 /** The document with everything between its marks made anew. */
 export function filled(text: string): string {
