@@ -5,7 +5,7 @@
  * makes absolute figures worthless.
  */
 import { execFileSync } from 'node:child_process'
-import { cpus, totalmem } from 'node:os'
+import { cpus, loadavg, totalmem } from 'node:os'
 import { type Measurement, median as medianOf } from './measure.ts'
 import type { ReplayMeasurement } from './replay.ts'
 import type { Row, SizeName } from './rows.ts'
@@ -19,6 +19,8 @@ export interface BenchDocument {
     readonly cpus: number
     readonly memoryBytes: number
     readonly platform: string
+    /** Processes that wanted a CPU when the measurement began, over the last minute. */
+    readonly loadAverage: number
   }
   readonly node: string
   readonly v8: string
@@ -67,6 +69,7 @@ export function createDocument(root: string, args: readonly string[]): BenchDocu
       cpus: cpus().length,
       memoryBytes: totalmem(),
       platform: `${process.platform} ${process.arch}`,
+      loadAverage: loadavg()[0] ?? 0,
     },
     node: process.version,
     v8: process.versions.v8,

@@ -171,6 +171,7 @@ function benchMachine({ machine, node, revision, command }: BenchDocument): stri
       ['measured on', ''],
       [
         ['machine', `${machine.cpu}, ${machine.cpus} CPUs, ${memory}, ${machine.platform}`],
+        ['other work on it', `load average ${machine.loadAverage.toFixed(1)} when it began`],
         ['Node', node],
         ['revision', revision ?? 'unknown'],
         ['command', `\`${command}\``],
