@@ -180,7 +180,7 @@ function benchMachine({ machine, node, revision, command }: BenchDocument): stri
   ].join('\n')
 }
 
-const threeDigits = (value: number): string => value.toPrecision(value >= 100 ? 3 : 2)
+const threeDigits = (value: number): string => Number(value.toPrecision(value >= 100 ? 3 : 2)).toLocaleString('en')
 
 function benchRows({ rows, ratios }: BenchDocument, row: string): string {
   const ratio = (size: string, against: RatioResult['against']): string => {
@@ -191,14 +191,19 @@ function benchRows({ rows, ratios }: BenchDocument, row: string): string {
   }
   const own = rows.filter((one) => one.row === row && one.skew === 'uniform' && one.variant === 'core')
   if (own.length === 0) throw new Error(`the document has no row ${row}`)
+  const peers = (
+    [
+      ['map', 'times as fast as the Map'],
+      ['floor', 'times the memory floor'],
+    ] as const
+  ).filter(([against]) => own.some(({ size }) => ratio(size, against) !== ''))
   return table(
-    ['live entries', `ns a ${own[0].unit}`, 'million a second', 'times as fast as the Map', 'times the memory floor'],
+    ['live entries', `ns a ${own[0].unit}`, 'million a second', ...peers.map(([, title]) => title)],
     own.map(({ size, min, millions }) => [
       size,
       threeDigits(min),
       threeDigits(millions),
-      ratio(size, 'map'),
-      ratio(size, 'floor'),
+      ...peers.map(([against]) => ratio(size, against)),
     ]),
   )
 }
