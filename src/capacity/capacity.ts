@@ -134,7 +134,7 @@ function readInputs(
   return { inputs, warnings: parsed.warnings }
 }
 
-/** DnsClient that do not depend on where the scenario lies, and lead nowhere outside a folder they are written to. */
+/** Names that do not depend on where the scenario lies, and lead nowhere outside a folder they are written to. */
 function relativeNames(folder: string, files: readonly ManifestFile[]): ManifestFile[] {
   const taken = new Set<string>()
   return files.map((file, i) => {

@@ -100,6 +100,7 @@ export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<
     if (interruption.signal.aborted) return interruption.exitCode
     throw error
   } finally {
+    await pool.close()
     progress.clear()
     warnings.finish()
   }

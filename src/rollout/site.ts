@@ -1,5 +1,5 @@
 /**
- * What a rollout is about: nodes, the workloads and pods that are followed, the Services in front of them, quotas, and kube-proxy's settings.
+ * What a rollout is about: nodes, the workloads and pods that are followed, the Services in front of them, disruption budgets, and kube-proxy's settings.
  *
  * Everything comes from the manifests by way of the derived cluster; what a Timeline says of workloads and nodes is looked up here, and what
  * was assumed is noted. Only pods of followed workloads have a life of their own: those that events name, and those behind a Service that has traffic.
@@ -55,7 +55,7 @@ export interface Site {
   /** Pods that are not followed, on each node: how many, for the scheduler's sake. */
   readonly otherPods: readonly number[]
   readonly services: readonly SiteService[]
-  readonly quotas: readonly SiteBudget[]
+  readonly budgets: readonly SiteBudget[]
   readonly minSyncMs: number
   readonly proxyMode: 'iptables' | 'ipvs' | 'nftables'
   readonly kubernetesMinor: number
@@ -211,7 +211,7 @@ export function surveySite(
       selects: followed.map((workload) => selects(service, workload)),
       isExternal: service.type !== 'ClusterIP' || service.externalIPs.length > 0,
     })),
-    quotas: objects
+    budgets: objects
       .filter((one): one is PodDisruptionBudget => one.kind === 'PodDisruptionBudget')
       .map((budget) => ({
         title: `PodDisruptionBudget ${keyOf(budget)}`,

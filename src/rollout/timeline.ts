@@ -11,7 +11,7 @@
  *   loadBalancer: gke-l4
  *
  * An event states a cause; what comes of it is computed. Events of one instant take place in the order of the file. A Timeline may
- * stand among manifests or in a file of its own; one a run. DnsClient are looked up when the cluster is known (`site.ts`).
+ * stand among manifests or in a file of its own; one a run. Names are looked up when the cluster is known (`site.ts`).
  * Errors: E_TIMELINE (exit 3) with file, document and field, and the nearest known name.
  */
 import { UserError } from '../errors.ts'
