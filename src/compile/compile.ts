@@ -2,7 +2,7 @@
  * Cluster → RuleSet: the manifests become the typed arrays that the core decides by.
  *
  * Pure but for the registry, which hands out numbers. The order of rules is kube-proxy's: service ports sorted by name,
- * endpoints by the string of ip:port. Cost: about 20 µs a service port; 10,000 Services on 100 nodes take under a second.
+ * endpoints by the string of ip:port. Cost: linear in Service ports and endpoints.
  */
 import {
   DETECTOR_CLUSTER_CIDR,
