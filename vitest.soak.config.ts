@@ -9,6 +9,7 @@ export const SOAK: string[] = [
   'test/replay/littles-law.test.ts',
   'test/replay/determinism.test.ts',
   'test/trace/corrupt.test.ts',
+  'test/library/package.test.ts',
 ]
 
 export default defineConfig({

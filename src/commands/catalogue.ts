@@ -215,6 +215,8 @@ export const COMMANDS: readonly Command[] = [
           manifests: listOf(args, 'manifests'),
           expect: textOf(args, 'expect'),
           naming: namingOf(args),
+          proxyMode: textOf(args, 'proxy-mode'),
+          kubeVersion: textOf(args, 'kube-version'),
           output: listOf(args, 'output'),
           quiet: isSet(args, 'quiet'),
         },
