@@ -226,17 +226,14 @@ export class DnsClient {
     for (let step = rules.walkStart[walk]; step < end; step++) {
       const first = step * types * QUERY_WORDS
       const flowRandom = finish(mix(word, step - end))
-<<<<<<< HEAD
-      const inPackets = server >= 0
-      const sent = inPackets
-        ? this.send(client, server, PROTOCOL_UDP, flowRandom)
-        : this.policed(client, server, PROTOCOL_UDP)
-      if (sent !== REASON_NONE) return this.lost(sent)
-=======
       const isLocal = rules.nameQueries[first + QUERY_LOCAL] !== 0
       const inPackets = server >= 0 && !isLocal
-      if (inPackets && this.send(client, server, PROTOCOL_UDP, flowRandom) !== REASON_NONE) return this.lost()
->>>>>>> main
+      const sent = inPackets
+        ? this.send(client, server, PROTOCOL_UDP, flowRandom)
+        : isLocal
+          ? REASON_NONE
+          : this.policed(client, server, PROTOCOL_UDP)
+      if (sent !== REASON_NONE) return this.lost(sent)
       // The carrier's path is another one after a retry over TCP: what is asked of it comes first.
       const replica = inPackets ? forwarder.endpoint : -1
       let ends = isLocal

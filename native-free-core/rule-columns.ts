@@ -243,19 +243,15 @@ export const SETTING_CLEANS_EMPTY = 27
 export const SETTING_HOST_PORTS = 28
 /** How long ipvs knows a UDP connection after its last packet, ms. */
 export const SETTING_IPVS_UDP_MS = 29
-<<<<<<< HEAD
-/** Where NetworkPolicies are asked: `POLICIES_*` of policy.ts. */
-export const SETTING_POLICIES = 30
-/** Words that a group of pods takes in `policyGroups`. */
-export const SETTING_POLICY_WORDS = 31
-/** Address id that stands for the cluster's DNS server where the manifests have none and policies are asked; else -1. */
-export const SETTING_POLICY_DNS = 32
-export const SETTING_COUNT = 33
-=======
 /** 1: nftables drops what its own node and pods send where policy Local has no endpoint, as it does for everybody. */
 export const SETTING_LOCAL_DROPS_ALL = 30
-export const SETTING_COUNT = 31
->>>>>>> main
+/** Where NetworkPolicies are asked: `POLICIES_*` of policy.ts. */
+export const SETTING_POLICIES = 31
+/** Words that a group of pods takes in `policyGroups`. */
+export const SETTING_POLICY_WORDS = 32
+/** Address id that stands for the cluster's DNS server where the manifests have none and policies are asked; else -1. */
+export const SETTING_POLICY_DNS = 33
+export const SETTING_COUNT = 34
 
 /** Pods of the node, which hang on one bridge; or a pod alone that reaches itself. */
 export const HOST_PORTS_BRIDGE = 1

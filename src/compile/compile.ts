@@ -80,6 +80,7 @@ import { type IngressTables, ingressColumns, type NodePortTargets, targetEndpoin
 import { conntrackMax, type ProxyMode, type ProxySettings, proxySettings } from './kube-proxy.ts'
 import type { Model } from './model.ts'
 import { stationColumns } from './pod-queues.ts'
+import { propagationColumn } from './propagation.ts'
 import type { Registry } from './registry.ts'
 import { timeoutColumn } from './timeouts.ts'
 import {
@@ -567,18 +568,6 @@ function meanColdNanos({
 }: Model): number {
   const last = p90 + ((p99 - p90) / 0.09) * 0.1
   return (0.5 * p50) / 2 + (0.4 * (p50 + p90)) / 2 + (0.1 * (p90 + last)) / 2
-}
-
-/** One-way time by pair of zones; index 0 is a node without a zone, which is taken to be near everything. */
-function propagationColumn(zones: number, model: Model): Int32Array {
-  const size = zones + 1
-  const nanos = new Int32Array(size * size)
-  for (let a = 0; a < size; a++) {
-    for (let b = 0; b < size; b++) {
-      nanos[a * size + b] = a === b || a === 0 || b === 0 ? model.sameZoneNanos : model.otherZoneNanos
-    }
-  }
-  return nanos
 }
 
 function nodePortKey(family: string, { port, protocol }: Frontend): string {
