@@ -43,6 +43,8 @@ export const setting: fc.Arbitrary<Setting> = fc
     egressMasquerade: fc.nat(1),
     seed: fc.integer(),
     ranges: fc.boolean(),
+    // Beside node ports, at one of them, and at one address.
+    hostPorts: fc.constantFrom([], ['8088/80/TCP', '8053/53/UDP'], ['30080/80/TCP', '192.168.0.1:30053/53/UDP']),
     ipvsUdpSeconds: fc.constantFrom(20, 100, 300),
     family: fc.constantFrom('IPv4' as const, 'IPv6' as const),
     detector: fc.constantFrom('ClusterCIDR', 'ClusterCIDR', 'NodeCIDR', 'none'),
@@ -88,7 +90,14 @@ export const setting: fc.Arbitrary<Setting> = fc
     }
     const zones = nodes.map((i) => choice.zones[i % 2])
     return {
-      cluster: { nodes: choice.nodes, services, pods: { '10.1.0.77': 'a' }, kubeProxy, zones },
+      cluster: {
+        nodes: choice.nodes,
+        services,
+        pods: { '10.1.0.77': 'a' },
+        hostPorts: { '10.1.0.77': choice.hostPorts },
+        kubeProxy,
+        zones,
+      },
       family: choice.family,
       ipvsUdpSeconds: choice.ipvsUdpSeconds,
       dials: [
@@ -103,6 +112,8 @@ export const setting: fc.Arbitrary<Setting> = fc
           `192.168.0.${i + 1}:30099/sctp`,
         ]),
         ...nodes.map((i) => `!10.1.${i}.5:8080/tcp`),
+        '!192.168.0.1:8088/tcp',
+        '!192.168.0.1:8053/udp',
         '!192.0.2.1:443/tcp',
         '!192.0.2.1:443/udp',
       ],
