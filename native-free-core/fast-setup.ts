@@ -98,7 +98,7 @@ import { pickUniform } from './schedulers.ts'
 import type { SlowPath } from './slow-path.ts'
 import { CLASS_NONE, CLASS_SYN, FLAG_CLASS, initialState } from './tcp-states.ts'
 
-/** Answers of `decide`, by frontend, node and `SOURCE_*`: an answer has one place, which the last one asked for gets. */
+/** Answers of `decide`, by frontend, node and `SOURCE_*`: a direct-mapped cache, the last writer wins. */
 const ANSWERS = 1 << 13
 const ANSWER_SHIFT = 3
 /** Which answer is there, + 1; 0 for none. */
@@ -109,12 +109,12 @@ const ANSWER_SET_START = 2
 const ANSWER_SET_COUNT = 3
 const ANSWER_MASQUERADE = 4
 const ANSWER_SERVICE_PORT = 5
-/** The counter of the node's entries for the Service port, and the shard + 1 that it is of: shards take turns, and stay for a while. */
+/** The counter of the node's entries for the Service port, and the shard + 1 it is valid for: refreshed when the shard changes. */
 const ANSWER_SERVICE_COUNTER = 6
 const ANSWER_SERVICE_COUNTER_SHARD = 7
 const SOURCES = 3
 
-/** What a packet of the batch will become; of the answer all that counts, since its place may be another one's by then. */
+/** What a packet of the batch will become; the answer is copied, since its slot of the cache may be reused before `open`. */
 const PLAN_SHIFT = 5
 const PLAN_STATE = 0
 const PLAN_FLOW = 1
@@ -140,13 +140,13 @@ const PLAN_SET_START = 15
 const PLAN_SET_COUNT = 16
 const PLAN_SERVICE_COUNTER = 17
 
-/**
- * `PLAN_STATE`: none; good; of a Service with affinity, and good unless a packet before this one changes what affinity said; nothing
- * for this way.
- */
+/** `PLAN_STATE`: not looked at. */
 const NO_PLAN = 0
+/** Valid. */
 const PLANNED = 1
+/** Valid unless a packet before it in the batch changes the client's affinity: looked up again in `open`. */
 const LOOK_AGAIN = 2
+/** Punted to the general driver. */
 const REFUSED = 3
 
 export interface FastSetupParts {
@@ -168,7 +168,7 @@ export interface FastSetup {
   take(rules: RuleColumns): void
   /**
    * Plans the new connections of the batch whose packets stand in the rows from `from` on.
-   * @returns something of what was read: the reading is what counts
+   * @returns a checksum of what was read, so that the loads are not optimised away
    */
   plan(shard: number, size: number, from: number, baseTick: number): number
   /**
@@ -197,7 +197,8 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
 
   function take(next: RuleColumns): void {
     rules = next
-    // ipvs' schedulers count connections, proxies have a say in theirs, and an answer's key must be an int32.
+    // Punted whole: ipvs (its schedulers count connections), clusters with HTTP proxies (their connections need the general driver),
+    // and rule sets whose cache keys exceed an int32.
     const keys = rules.frontendKind.length * nodes * SOURCES
     serves = rules.settings[SETTING_MODE] !== MODE_IPVS && rules.addressProxy.length === 0 && keys < 0x7fffffff
     policed = rules.settings[SETTING_POLICIES] !== 0
@@ -220,7 +221,8 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
     const protocol = flows[flow + FLOW_STATUS] >> 8
     decide(rules, node, flows[flow + FLOW_CLIENT], flows[flow + FLOW_DESTINATION], port, protocol, decision, frontend)
     const affinityMs = decision.servicePort < 0 ? 0 : rules.serviceAffinityMs[decision.servicePort]
-    // Source ranges look at the address itself, a balancer that proxies dials another one, and iptables keeps clients in lists.
+    // Not cacheable by (frontend, node, source class), so punted: source ranges read the address itself, a proxying balancer dials
+    // from another one, and iptables' affinity is kept in `recent` lists.
     const ordinary =
       decision.action === ACTION_DNAT &&
       rules.frontendKind[frontend] !== FRONTEND_BALANCER_PROXY &&

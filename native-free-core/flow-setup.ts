@@ -293,7 +293,7 @@ export class FlowSetup implements Forwarder {
     return (this.rules.addressFlags[this.source] & (ADDRESS_POD_RANGE | ADDRESS_DETECTED)) !== 0 ? home : -1
   }
 
-  /** Where a packet from outside comes in: -1 nowhere, -2 when the load balancer has no healthy node. */
+  /** Where a packet from outside comes in: -1 nowhere, -2 when the load balancer has no healthy node. Twin: fast-setup.ts `aim`. */
   private entryNode(flow: number): number {
     const { rules } = this
     const frontend = findFrontend(rules, this.destination, this.packetPorts & 0xffff, this.protocol)
@@ -401,7 +401,7 @@ export class FlowSetup implements Forwarder {
     return this.reachBackend(node, backendNode, masked)
   }
 
-  /** From the node that translated to the endpoint's own. */
+  /** From the node that translated to the endpoint's own. Twin: fast-setup.ts `translate`. */
   private reachBackend(node: number, backendNode: number, masqueraded: boolean): number {
     const { rules } = this
     if (backendNode >= 0 && backendNode !== node) {

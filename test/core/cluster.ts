@@ -58,7 +58,7 @@ export interface ClusterSpec {
   readonly podLabels?: readonly Readonly<Record<string, string>>[]
 }
 
-export const NODE_NAMES = ['a', 'b', 'c', 'd', 'e'] as const
+export const NODE_NAMES = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'] as const
 
 export function nodeOf(name: string, changes: Partial<ClusterNode> = {}): ClusterNode {
   const i = NODE_NAMES.indexOf(name as (typeof NODE_NAMES)[number])
