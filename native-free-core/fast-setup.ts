@@ -14,6 +14,7 @@
  * Allocates nothing; holds 270 KiB, of which it touches what the Services dialled need.
  */
 
+import { CHECKED, check } from './checked.ts'
 import { connectionRandom } from './connection-setup.ts'
 import {
   alignedWords,
@@ -212,8 +213,24 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
     if (answers[answer + ANSWER_KEY] !== key) {
       ask(answer, frontend, node, flow)
       answers[answer + ANSWER_KEY] = key
-    }
+    } else if (CHECKED) checkAnswer(answer, frontend, node, flow)
     return answer
+  }
+
+  /** The cached answer is the one that `decide` gives to this very source. */
+  function checkAnswer(answer: number, frontend: number, node: number, flow: number): void {
+    if (answers[answer + ANSWER_STATE] === REFUSED) return
+    const port = flows[flow + FLOW_PORTS] & 0xffff
+    const protocol = flows[flow + FLOW_STATUS] >> 8
+    decide(rules, node, flows[flow + FLOW_CLIENT], flows[flow + FLOW_DESTINATION], port, protocol, decision, frontend)
+    check(
+      decision.action === ACTION_DNAT &&
+        answers[answer + ANSWER_SET_START] === decision.setStart &&
+        answers[answer + ANSWER_SET_COUNT] === decision.setCount &&
+        answers[answer + ANSWER_MASQUERADE] === decision.masquerade &&
+        answers[answer + ANSWER_SERVICE_PORT] === decision.servicePort,
+      'decide depends on frontend, node and source class alone where its answer is cached',
+    )
   }
 
   function ask(answer: number, frontend: number, node: number, flow: number): void {
