@@ -2,7 +2,7 @@
  * Cluster → RuleSet: the manifests become the typed arrays that the core decides by.
  *
  * Pure but for the registry, which hands out numbers. The order of rules is kube-proxy's: service ports sorted by name,
- * endpoints by the string of ip:port. Cost: about 20 µs a service port; 10,000 Services on 100 nodes take under a second.
+ * endpoints by the string of ip:port. Cost: linear in Service ports and endpoints.
  */
 import {
   DETECTOR_CLUSTER_CIDR,
@@ -51,6 +51,7 @@ import {
   SETTING_HOST_PORTS,
   SETTING_IPVS_UDP_MS,
   SETTING_LOCAL_DELIVERY_NANOS,
+  SETTING_LOCAL_DROPS_ALL,
   SETTING_MASQUERADE_ALL,
   SETTING_MODE,
   SETTING_NODES,
@@ -203,7 +204,8 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
       family: proxied.family,
     })
     const own = slices.get(`${proxied.service.namespace}/${proxied.service.name}`) ?? []
-    const known = endpointsOfPort(proxied.port, proxied.family, own)
+    const written = endpointsOfPort(proxied.port, proxied.family, own)
+    const known = settings.isMisnamed ? written.map((one) => ({ ...one, nodeName: '' })) : written
     const ids = new Map<ProxyEndpoint, number>()
     for (const one of known) {
       const id = registry.endpoint(servicePort, registry.address(one.address), one.port)
@@ -283,7 +285,7 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
           owner !== undefined
             ? [owner]
             : one.announced !== undefined
-              ? announcingNodes(one.announced, one.address!, proxied.externalLocal, known, ready()).map(
+              ? announcingNodes(one.announced, one.address!, proxied.externalLocal, written, ready()).map(
                   (name) => nodeIndex.get(name)!,
                 )
               : balancedNodes(proxied, known, cluster.nodes, nodeIndex)
@@ -434,7 +436,7 @@ function topologyOverrides(
   nodeIndex: ReadonlyMap<string, number>,
 ): [number, ProxyEndpoint[]][] {
   const hints = topologyHints(known, settings.sameNodeTopology)
-  if (!hints.node && !hints.zone) return []
+  if (settings.isMisnamed || (!hints.node && !hints.zone)) return []
   const narrowed = nodes.flatMap((node): [number, ProxyEndpoint[]][] => {
     const mode = topologyMode(known, hints, node.name, node.zone)
     return mode === '' ? [] : [[nodeIndex.get(node.name)!, topologyEndpoints(known, mode, node.name, node.zone)]]
@@ -548,6 +550,7 @@ function settingColumn(
   words[SETTING_SERVICE_EXPONENTIAL] = model.podRequestExponential
   const ipvsUdpSeconds = settings.mode === 'ipvs' ? settings.ipvsUdpSeconds : 0
   words[SETTING_IPVS_UDP_MS] = cutTimeout(ipvsUdpSeconds * 1000, options.endMs ?? OPEN_END_MS)
+  words[SETTING_LOCAL_DROPS_ALL] = settings.localDropsAll ? 1 : 0
   words[SETTING_CLEANS_EMPTY] = cleansEmptyServices(emulatedMinor(cluster.kubernetesMinor)) ? 1 : 0
   return words
 }

@@ -134,6 +134,8 @@ export interface DerivedNote {
 
 export interface Cluster {
   readonly nodes: readonly ClusterNode[]
+  /** No Node is in the manifests: those here have names of our own, or those that pods tell. */
+  readonly nodesMadeUp?: true
   readonly pods: readonly ClusterPod[]
   readonly services: readonly ClusterService[]
   /** Written ones, mirrored Endpoints, and those made of selectors; each has label `kubernetes.io/service-name`. */

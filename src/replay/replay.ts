@@ -35,7 +35,7 @@ export interface ReplayHooks {
   stdin?(): string
   /** The conntrack table that `dumpConntrack` asks for, in the lines of `conntrack -L`. */
   onTable?(text: string): void
-  /** Made beforehand for as many workers; it is closed in the end. */
+  /** Made beforehand for at least as many workers; whoever made it closes it. Left out: one is made, and closed in the end. */
   readonly pool?: WorkerPool
 }
 
@@ -44,7 +44,8 @@ export interface ReplayHooks {
  */
 export async function replay(options: ReplayOptions, hooks: ReplayHooks = {}): Promise<ReplayReport> {
   const began = performance.now()
-  const pool = hooks.pool ?? new WorkerPool(options.workers)
+  if (hooks.pool !== undefined) return replayOn(hooks.pool, options, hooks, began)
+  const pool = new WorkerPool(options.workers)
   try {
     return await replayOn(pool, options, hooks, began)
   } finally {
