@@ -6,7 +6,7 @@
  * run with the first. A figure that differs by less than 5 % is called equal (the histogram's buckets are about as wide); every figure
  * that gets worse by more than a fifth is said, held by a property test. A single run says what failed and what is uneven.
  */
-import { advise, remedyOf } from './advice.ts'
+import { advise, policyRemedy, remedyOf } from './advice.ts'
 import { type Figure, figuresOf, type Shares, sharesOf, type Uneven } from './figures.ts'
 import { reasonSentence } from './reasons.ts'
 import { runNames } from './run-names.ts'
@@ -165,7 +165,14 @@ function directionOf(base: Figure, after: Figure): Direction | null {
 
 /** Faults that are worth a sentence where both runs have them alike. */
 const ALWAYS_SAID = new Set([
-  ...['connections-failed', 'connections-broken', 'requests-failed', 'requests-refused', 'names-failed'],
+  ...[
+    'connections-failed',
+    'network-policy',
+    'connections-broken',
+    'requests-failed',
+    'requests-refused',
+    'names-failed',
+  ],
   ...['imbalance', 'request-imbalance', 'conntrack', 'source-ports', 'cpu', 'pod-cpu'],
 ])
 
@@ -206,6 +213,12 @@ function sentenceOf(pair: Scene, base: Figure, after: Figure, direction: Directi
       return direction === 'same'
         ? `Either way, ${b} of connections fail${mainReason(pair.other)}.`
         : `${otherName}: ${b} of connections fail (${baseName}: ${a})${mainReason(worse)}.`
+    case 'network-policy': {
+      const how = policyRemedy(worse, direction === 'same' ? null : worse === pair.other ? pair.base : pair.other)
+      return direction === 'same'
+        ? `Either way, NetworkPolicies drop ${b} of connections: ${how}.`
+        : `${otherName}: NetworkPolicies drop ${b} of connections (${baseName}: ${a}); ${direction === 'worse' ? otherName : baseName}: ${how}.`
+    }
     case 'requests-failed':
     case 'requests-refused':
       return direction === 'same'
@@ -313,6 +326,8 @@ function describeRun(run: RunReport, report: ReplayReport): Conclusion[] {
       say(figure, `${capitalised(endpointName(uneven.endpoint))} got ${share}${remedyOf('affinity', run)}.`)
     } else if (figure.effect === 'requests-failed' || figure.effect === 'requests-refused') {
       say(figure, `${figure.format(figure.value)} of requests were answered ${statusesOf(run, figure.effect)}.`)
+    } else if (figure.effect === 'network-policy') {
+      say(figure, `NetworkPolicies dropped ${figure.format(figure.value)} of connections: ${policyRemedy(run, null)}.`)
     } else {
       const of = figure.of === '' ? '' : ` of ${figure.of}`
       say(figure, `${capitalised(figure.label)}${of}: ${figure.format(figure.value)}.`)
