@@ -14,7 +14,6 @@
  * entries are swept, shard by shard at the same virtual moments, so that results do not depend on the number of workers.
  */
 
-import { CHECKED, check } from './checked.ts'
 import {
   alignedWords,
   createConntrackTable,
@@ -401,7 +400,6 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
       }
       if (!passes) {
         log.count = hops
-        if (CHECKED) check(!queued || hops < hopTime.length, 'hops written stay within their columns')
         const counts = slow(shard, flow, row, i, status, nowMs, baseTick)
         if (proxying && !counts && (flows[flow + FLOW_STATUS] & 0xff) === FLOW_FAILED) {
           proxies.abandon(flow, nowMs, baseTick + time[row])

@@ -9,7 +9,7 @@ import { eight, labOf, SEED, scriptOf, setting, shardsOf, shareable, step } from
 
 test('the core checks its invariants here, and not in the bundle', () => {
   expect(CHECKED).toBe(true)
-  expect(readFileSync('dist/native-free-core/index.js', 'utf8')).not.toContain('stay within their columns')
+  expect(readFileSync('dist/native-free-core/index.js', 'utf8')).not.toContain('stay within its quota')
 })
 
 describe('against the oracle', () => {
