@@ -41,6 +41,11 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'dpemu-replay-'))
   replay.mockReset()
   WorkerPool.mockReset()
+  WorkerPool.mockImplementation(
+    class {
+      close = async (): Promise<void> => {}
+    },
+  )
   replay.mockImplementation(async () => report())
 })
 afterEach(() => rmSync(folder, { recursive: true }))
