@@ -22,7 +22,7 @@ import {
   TCP_SYN,
 } from '../native-free-core/index.ts'
 import { type Sampler, zipf } from '../src/trace/distributions.ts'
-import { Random } from '../src/trace/random.ts'
+import { Random } from '../src/random.ts'
 import type { Driver } from './driver.ts'
 import { SERVICES, type World } from './world.ts'
 

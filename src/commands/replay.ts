@@ -8,6 +8,7 @@ import { availableParallelism } from 'node:os'
 import { writeOutput } from '../files/output.ts'
 import { INGRESS_PATHS } from '../ingress-path.ts'
 import { parseKubernetesVersion } from '../kubernetes-version.ts'
+import type { DrawCounts } from '../replay/draws.ts'
 import type { replay as Replay } from '../replay/replay.ts'
 import type { ReplayFormat } from '../report/render.ts'
 import { evaluateThresholds, parseThreshold } from '../report/threshold.ts'
@@ -33,6 +34,8 @@ const MOST_SHARDS = 16
 const DEFAULT_SHARDS = 16
 /** The seed is one word of the hash that stands for chance. */
 const MOST_SEED = 0xffff_ffff
+/** Seeds times placements: all of them are kept for what they have in common. */
+const MOST_DRAWS = 1000
 
 /** As typed: one field a flag, absent where the flag was. */
 export interface ReplayCommandOptions {
@@ -45,6 +48,8 @@ export interface ReplayCommandOptions {
   readonly workers?: string | undefined
   readonly shards?: string | undefined
   readonly seed?: string | undefined
+  readonly seeds?: string | undefined
+  readonly placements?: string | undefined
   readonly model?: string | undefined
   readonly threshold: readonly string[]
   readonly dumpConntrack?: string | undefined
@@ -65,6 +70,7 @@ export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<
       `write one to a file: --dump-conntrack ${options.dumpConntrack}=FILE`,
     )
   }
+  const draws = drawCounts(options)
   const settings: Settings = { ...replayOptions(options), ...(dump === null ? {} : { dumpConntrack: dump }) }
   // What is no trace is found before any thread is made; then threads load their code while this one loads the rest and plans.
   const { openTrace } = await import('../trace/read.ts')
@@ -73,7 +79,7 @@ export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<
   const workers = settings.workers ?? workersFor(trace.totals.packets * runsOf(settings))
   const { WorkerPool } = await import('../replay/pool.ts')
   const pool = new WorkerPool(workers)
-  const { replay }: { replay: typeof Replay } = await import('../replay/replay.ts')
+  const run = await (draws === null ? oneReplay() : drawnReplay(draws))
 
   // The views are loaded while the workers run.
   const views = import('../report/render.ts')
@@ -83,7 +89,7 @@ export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<
   let report: ReplayReport
   let table = ''
   try {
-    report = await replay(
+    report = await run(
       { ...settings, workers },
       {
         onProgress: (done, total) => progress.update(done, total),
@@ -130,6 +136,38 @@ export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<
   if (format !== 'text' && format !== 'markdown') io.stderr(renderThresholds(results, { color: io.errorColor }))
   if (format !== null) io.stdout(renderReplay(format, report, results, { color: io.color, width: io.width, constants }))
   return results.every((result) => result.pass) ? 0 : EXIT_THRESHOLD
+}
+
+async function oneReplay(): Promise<typeof Replay> {
+  return (await import('../replay/replay.ts')).replay
+}
+
+async function drawnReplay(counts: DrawCounts): Promise<typeof Replay> {
+  const [{ replayDraws }, { mergeDraws }] = await Promise.all([
+    import('../replay/draws.ts'),
+    import('../report/draws.ts'),
+  ])
+  return async (options, hooks) => mergeDraws(await replayDraws(options, counts, hooks))
+}
+
+/** null where there is one of each. */
+function drawCounts({ seeds, placements, dumpConntrack }: ReplayCommandOptions): DrawCounts | null {
+  if (seeds === undefined && placements === undefined) return null
+  const count = (flag: string, text: string | undefined): number =>
+    text === undefined ? 1 : wholeNumber(flag, text, { min: 1, max: MOST_DRAWS })
+  const counts = { seeds: count('--seeds', seeds), placements: count('--placements', placements) }
+  const draws = counts.seeds * counts.placements
+  if (draws > MOST_DRAWS)
+    throw usageError(
+      `${counts.seeds} seeds with ${counts.placements} placements each are ${draws} replays; ${MOST_DRAWS} are the most`,
+    )
+  if (draws === 1) return null
+  if (dumpConntrack !== undefined)
+    throw usageError(
+      '--dump-conntrack is about one replay, --seeds and --placements make several',
+      'leave them out, and choose one with --seed',
+    )
+  return counts
 }
 
 /** `NODE@SECONDS` or `NODE@SECONDS=FILE` */

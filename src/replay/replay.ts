@@ -10,6 +10,7 @@ import { assumedNetwork } from '../compile/addresses.ts'
 import { describeModel } from '../compile/model.ts'
 import { emulatedIn } from '../emulates.ts'
 import { UserError, type Warning } from '../errors.ts'
+import type { Cluster } from '../k8s/cluster.ts'
 import type { EngineReport, ReplayReport, RunReport } from '../report/types.ts'
 import { arrivalSeconds } from '../trace/arrivals.ts'
 import { CONNECTIONS_BLOCK, REQUESTS_BLOCK, TICKS_PER_SECOND } from '../trace/format.ts'
@@ -35,6 +36,8 @@ export interface ReplayHooks {
   stdin?(): string
   /** The conntrack table that `dumpConntrack` asks for, in the lines of `conntrack -L`. */
   onTable?(text: string): void
+  /** The cluster that the manifests make, before any change of the trace. */
+  onCluster?(cluster: Cluster): void
   /** Made beforehand for as many workers; it is closed in the end. */
   readonly pool?: WorkerPool
 }
@@ -52,11 +55,12 @@ export async function replay(options: ReplayOptions, hooks: ReplayHooks = {}): P
   }
 }
 
-async function replayOn(
+/** On threads that stay for more. */
+export async function replayOn(
   pool: WorkerPool,
   options: ReplayOptions,
   hooks: ReplayHooks,
-  began: number,
+  began: number = performance.now(),
 ): Promise<ReplayReport> {
   const trace = openTrace(options.trace)
   let plan: ReplayPlan
@@ -70,6 +74,7 @@ async function replayOn(
   } finally {
     trace.close()
   }
+  hooks.onCluster?.(plan.cluster)
   for (const warning of plan.warnings) hooks.onWarning?.(warning)
   const total = trace.totals.packets * plan.runs.length
   const results = await pool.run(tasksOf(plan, trace, options.trace, dumpOf(options, plan, trace)), {
@@ -113,6 +118,7 @@ async function replayOn(
     },
     comparedServices: [...plan.comparedServices],
     runs,
+    draws: null,
     model: describeModel(plan.model, options.model),
     derived: [...plan.cluster.derived, assumedNetwork(plan.cluster, plan.model.egressMasquerade)].map(
       ({ object, what }) => ({ object, what }),
