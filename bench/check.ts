@@ -26,7 +26,7 @@ interface Check {
 /** Runs every check whose name matches. @returns how many passed and failed; each is a line on `print` */
 export async function runChecks(
   pattern: RegExp,
-  print: (line: string) => void,
+  print: (flow: string) => void,
 ): Promise<{ passed: number; failed: number }> {
   let passed = 0
   let failed = 0

@@ -147,7 +147,7 @@ async function main(args: readonly string[]): Promise<number> {
     await runBenchmarks(options)
     return 0
   }
-  const { passed, failed } = await runChecks(options.rows, (line) => print(`${line}\n`))
+  const { passed, failed } = await runChecks(options.rows, (flow) => print(`${flow}\n`))
   print(`${passed} passed, ${failed} failed\n`)
   return failed === 0 && passed > 0 ? 0 : 1
 }
@@ -160,11 +160,11 @@ function fail(error: unknown): number {
     process.stderr.write(`dpemu: error: ${known.message} [${known.code}]\n  hint: see dpemu bench --help\n`)
     return known.exitCode
   }
-  const lines =
+  const flows =
     known !== null
       ? [known.where, known.message, known.hint]
       : [usage ? `${(error as Error).message}\n${USAGE}` : String((error as Error).stack)]
-  process.stderr.write(`bench: ${lines.filter((line) => line !== '').join('\n')}\n`)
+  process.stderr.write(`bench: ${flows.filter((flow) => flow !== '').join('\n')}\n`)
   return known?.exitCode ?? (usage ? 2 : 1)
 }
 

@@ -9,10 +9,10 @@ export function renderTable(head: readonly string[], rows: readonly (readonly st
     const right = cells.some((cell) => cell !== '') && cells.every((cell) => cell === '' || FIGURE.test(cell))
     return (cell: string): string => (right ? cell.padStart(width) : cell.padEnd(width))
   })
-  const line = (row: readonly string[]): string =>
+  const flow = (row: readonly string[]): string =>
     row
       .map((cell, i) => columns[i](cell))
       .join('  ')
       .trimEnd()
-  return [head, ...rows].map(line).join('\n')
+  return [head, ...rows].map(flow).join('\n')
 }

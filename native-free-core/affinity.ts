@@ -58,7 +58,7 @@ export class AffinityTable {
   }
 
   /** Reads the place where the search for a client begins, for whoever will search soon. */
-  touch(client: number, owner: number): number {
+  prefetch(client: number, owner: number): number {
     return this.words[(home(client, owner) & this.mask) * WORDS]
   }
 

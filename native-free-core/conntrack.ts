@@ -1,171 +1,517 @@
 /**
- * The connection tracking state machine: what a packet does to an entry, by direction, flags and present state.
+ * What conntrack does around its table: make room, insert, advance, expire, find a source port, and count all of it.
  *
- * Layout: `TRANSITIONS[(direction * 6 + flag class) << 4 | state]` gives the new state (0..15) or one of the special
- * outcomes (16 and up). TCP's cells are those measured on Linux 6.18 by raw packet injection; the class of a packet is
- * decided RST first, then SYN (with or without ACK), FIN, ACK, none. UDP and the generic protocols live in the same
- * table, under the class `none`, so that the fast path asks one question only.
- * Cost: one byte read. Source: linux net/netfilter/nf_conntrack_proto_tcp.c, nf_conntrack_proto_udp.c and measurement.
+ * One tracker serves all shards and nodes of a worker; the shard and the time of the packet at hand are fields, so that
+ * nothing is allocated per packet. A node's limit is enforced by quotas, one a shard, which the caller settles.
+ *
+ * A full table: early drop looks through 8 buckets from the new tuple's own and deletes every un-ASSURED entry of the node in
+ * the first bucket that has one; expired ones are reaped on the way but do not count as room. Where nothing can be
+ * evicted the packet is dropped, and the sweeper is told: above 95 % its next slow cycle (62 s) kills up to 257 closing or
+ * un-ASSURED entries and forgets the order. With S shards each looks through S times the buckets for its own entries and
+ * kills a share, so that the chance is the node's.
+ * Source: linux net/netfilter/nf_conntrack_core.c (early_drop, gc_worker), measured on 6.18.
  */
-import { PROTOCOL_TCP, PROTOCOL_UDP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from './packet.ts'
 
-export const NONE = 0
-export const SYN_SENT = 1
-export const SYN_RECV = 2
-export const ESTABLISHED = 3
-export const FIN_WAIT = 4
-export const CLOSE_WAIT = 5
-export const LAST_ACK = 6
-export const TIME_WAIT = 7
-/** CLOSE after a RST by the original direction; a new SYN replaces the entry. */
-export const CLOSE_BY_CLIENT = 8
-/** CLOSE after a RST by the reply direction; a new SYN is ignored and travels on the old mapping. */
-export const CLOSE_BY_SERVER = 9
-export const SYN_SENT2 = 10
-/** UDP: no reply seen yet; 30 s. */
-export const UDP_UNREPLIED = 11
-/** UDP: a reply was seen, the entry is younger than two seconds or saw nothing since; 30 s. */
-export const UDP_REPLIED = 12
-/** UDP: traffic after a reply and more than two seconds after the entry was made; 120 s, assured. */
-export const UDP_STREAM = 13
-/** SCTP and everything else: one timeout, assured by a reply. */
-export const GENERIC = 14
+import {
+  type ConntrackTable,
+  ENTRY_CREATED,
+  ENTRY_DESTINATION,
+  ENTRY_ENDPOINT,
+  ENTRY_EXPIRES,
+  ENTRY_FRONTEND_SHIFT,
+  ENTRY_NODE_PROTOCOL,
+  ENTRY_OWNER,
+  ENTRY_PORT_COUNTER,
+  ENTRY_PORTS,
+  ENTRY_REPLY_PORTS,
+  ENTRY_REPLY_SOURCE,
+  ENTRY_SERVICE_COUNTER,
+  ENTRY_SHIFT,
+  ENTRY_STATE,
+  STATUS_ASSURED,
+  STATUS_PICKED_UP,
+  STATUS_SEEN_REPLY,
+} from './conntrack-table.ts'
+import { findFrontend } from './decide.ts'
+import { hashTuple } from './hash.ts'
+import { findPort } from './nat-ports.ts'
+import { PROTOCOL_UDP } from './packet.ts'
+import { PairCounters } from './pair-counters.ts'
+import {
+  NODE_CONNTRACK_DROPS,
+  NODE_EARLY_DROPS,
+  NODE_FOUND,
+  NODE_INSERT,
+  NODE_INSERT_FAILED,
+  NODE_WORDS,
+  type ResultLayout,
+} from './result.ts'
+import {
+  FRONTEND_HEALTH_CHECK,
+  nodePortAddress,
+  type RuleColumns,
+  SETTING_CLEANS_EMPTY,
+  SETTING_RANDOM_FULLY,
+  SETTING_UNACKNOWLEDGED_MS,
+} from './rule-columns.ts'
+import {
+  BY_AGE,
+  CLASS_SYN,
+  CLASS_SYNACK,
+  CLOSE_BY_CLIENT,
+  CLOSE_BY_SERVER,
+  CLOSE_WAIT,
+  DELETE,
+  ESTABLISHED,
+  FIN_WAIT,
+  GENERIC,
+  IGNORED,
+  INVALID,
+  initialState,
+  LAST_ACK,
+  REOPEN,
+  SYN_RECV,
+  TIME_WAIT,
+  TRANSITIONS,
+  UDP_REPLIED,
+  UDP_STREAM,
+  UDP_STREAM_AGE_MS,
+} from './tcp-states.ts'
 
-export const STATE_COUNT = 15
+/** Buckets that early drop looks through: NF_CT_EVICTION_RANGE. */
+const EVICTION_RANGE = 8
+/** The sweeper's early drop: one slow cycle, the kills it stops after (64000 / HZ + 1 at HZ 250), and its threshold. */
+const GC_EARLY_DROP_CYCLE_MS = 62_000
+const GC_EARLY_DROP_KILLS = 257
+const GC_EARLY_DROP_FILL = 0.95
+const REAP_MS = 10
+const TIGHT = 0.9
+/**
+ * Status bit 7, the last below ENTRY_FRONTEND_SHIFT: a SYN of the client was ignored, which the server's SYN/ACK may answer.
+ * Only a change of state takes it away: the kernel asks the SYN/ACK's sequence number instead, which a trace has not.
+ */
+const STATUS_SYN_IGNORED = 128
 
-export const STATE_NAMES: readonly string[] = [
-  'NONE',
-  'SYN_SENT',
-  'SYN_RECV',
-  'ESTABLISHED',
-  'FIN_WAIT',
-  'CLOSE_WAIT',
-  'LAST_ACK',
-  'TIME_WAIT',
-  'CLOSE',
-  'CLOSE',
-  'SYN_SENT2',
-  'UNREPLIED',
-  'REPLIED',
-  'STREAM',
-  'GENERIC',
-]
-
-/** Passes, neither state nor timer change. */
-export const IGNORED = 16
-/** Classified INVALID: state unchanged, the packet is not translated; kube-proxy drops it. */
-export const INVALID = 17
-/** The entry is finished: delete it and treat the packet as the first of a new connection. */
-export const REOPEN = 18
-/** The entry is deleted and the packet passes (a refused connection). */
-export const DELETE = 19
-/** UDP: the new state depends on the entry's age. */
-export const BY_AGE = 20
-
-export const CLASS_SYN = 0
-export const CLASS_SYNACK = 1
-export const CLASS_FIN = 2
-export const CLASS_ACK = 3
-export const CLASS_RST = 4
-export const CLASS_NONE = 5
-
-/** Flag class of the six TCP flag bits. */
-export const FLAG_CLASS: Uint8Array = /* @__PURE__ */ (() => {
-  const classes = new Uint8Array(64)
-  for (let flags = 0; flags < 64; flags++) {
-    classes[flags] =
-      (flags & TCP_RST) !== 0
-        ? CLASS_RST
-        : (flags & TCP_SYN) !== 0
-          ? (flags & TCP_ACK) !== 0
-            ? CLASS_SYNACK
-            : CLASS_SYN
-          : (flags & TCP_FIN) !== 0
-            ? CLASS_FIN
-            : (flags & TCP_ACK) !== 0
-              ? CLASS_ACK
-              : CLASS_NONE
-  }
-  return classes
-})()
-
-const CELL: Readonly<Record<string, number>> = {
-  SS: SYN_SENT,
-  SR: SYN_RECV,
-  ES: ESTABLISHED,
-  FW: FIN_WAIT,
-  CW: CLOSE_WAIT,
-  LA: LAST_ACK,
-  TW: TIME_WAIT,
-  CC: CLOSE_BY_CLIENT,
-  CS: CLOSE_BY_SERVER,
-  S2: SYN_SENT2,
-  '=': IGNORED,
-  '-': INVALID,
-  '*': REOPEN,
-  x: DELETE,
+export interface ConntrackParts {
+  readonly table: ConntrackTable
+  readonly shards: number
+  readonly nodes: number
 }
 
-/**
- * One row per direction and flag class; columns are the states 0..10 above. Differences from the often-quoted table are
- * the kernel's own: a SYN/ACK from the original direction is INVALID unless a simultaneous open is under way.
- * FIN and ACK on CLOSE keep the closer's side, so CC stays CC and CS stays CS.
- */
-const TCP_ROWS: readonly (readonly [direction: number, flagClass: number, cells: string])[] = [
-  //                      NONE SS SR ES FW CW LA TW CC CS S2
-  [0, CLASS_SYN, /*   */ 'SS SS = = = = = * * = S2'],
-  [0, CLASS_SYNACK, /**/ '- - SR - - - - - - - SR'],
-  [0, CLASS_FIN, /*   */ '- - FW FW LA LA LA TW CC CS -'],
-  [0, CLASS_ACK, /*   */ 'ES - ES ES CW CW TW TW CC CS -'],
-  [0, CLASS_RST, /*   */ '- x CC CC CC CC CC CC CC CC CC'],
-  [0, CLASS_NONE, /*  */ '- - - - - - - - - - -'],
-  [1, CLASS_SYN, /*   */ 'SS S2 - - - - - * - - S2'],
-  [1, CLASS_SYNACK, /**/ '- SR = = = = = = = = SR'],
-  [1, CLASS_FIN, /*   */ '- - FW FW LA LA LA TW CC CS -'],
-  [1, CLASS_ACK, /*   */ 'ES = SR ES CW CW TW TW CC CS ='],
-  [1, CLASS_RST, /*   */ '- x CS CS CS CS CS CS CS CS CS'],
-  [1, CLASS_NONE, /*  */ '- - - - - - - - - - -'],
-]
+export class Conntrack {
+  rules!: RuleColumns
+  result: Float64Array = new Float64Array(0)
+  layout!: ResultLayout
+  /** Most entries by shard × nodes + node. */
+  quotas: Int32Array = new Int32Array(0)
+  /** The shard and the time of the packet at hand. */
+  shard = 0
+  nowMs = 0
+  /**
+   * A whole time near the packets at hand, ms since the start of the run. `nowMs` and the times in entries are its low 32 bits:
+   * they wrap every 49.7 days, so only their differences count, which are right below 2^31 ms (24.8 days). Timeouts are below
+   * that (the model allows 2,000,000 s), and what has expired is swept `SAMPLES` times a run at least.
+   */
+  readonly clockMs: Float64Array = new Float64Array(1)
+  /** Of the tuple that was looked for last. */
+  hash = 0
+  /** (node, endpoint) → source ports held, by shard. */
+  readonly ports: readonly PairCounters[]
+  /** (node, service port + 1) → entries, by shard; 0 stands for traffic of no Service. */
+  readonly serviceEntries: readonly PairCounters[]
+  readonly table: ConntrackTable
+  /** Called with each entry that goes, while its words can still be read. */
+  onRemove: (entry: number) => void = () => {}
 
-export const TRANSITIONS: Uint8Array = /* @__PURE__ */ (() => {
-  const table = new Uint8Array(2 * 6 * 16).fill(INVALID)
-  for (const [direction, flagClass, cells] of TCP_ROWS) {
-    const row = (direction * 6 + flagClass) << 4
-    cells.split(' ').forEach((cell, state) => {
-      table[row | state] = CELL[cell]
+  private readonly entries: Int32Array
+  private readonly shards: number
+  private readonly nodes: number
+  /** By shard × nodes + node: early drop found nothing since the last slow cycle; and when that is due. */
+  private readonly wantsEarlyDrop: Uint8Array
+  private readonly nextEarlyDropMs: Float64Array
+  private readonly lastReapMs: Float64Array
+
+  private firstBucket = 0
+  private victims: number[] = []
+  private reaped: number[] = []
+  private readonly lookForVictim: (entry: number, bucket: number) => void
+  private readonly removeExpired: (entry: number) => void
+
+  /** Reply tuple of which the port search asks whether it is taken. */
+  private searchBackend = 0
+  private searchEgress = 0
+  private searchPort = 0
+  private searchNodeProtocol = 0
+  private searchMayReclaim = false
+  private readonly taken: (port: number, harder: boolean) => boolean
+
+  constructor(parts: ConntrackParts) {
+    this.table = parts.table
+    this.entries = parts.table.entries
+    this.shards = parts.shards
+    this.nodes = parts.nodes
+    this.ports = Array.from({ length: parts.shards }, () => new PairCounters())
+    this.serviceEntries = Array.from({ length: parts.shards }, () => new PairCounters())
+    this.wantsEarlyDrop = new Uint8Array(parts.shards * parts.nodes)
+    this.nextEarlyDropMs = new Float64Array(parts.shards)
+    this.lastReapMs = new Float64Array(parts.shards)
+    this.lookForVictim = (entry, bucket) => this.considerVictim(entry, bucket)
+    this.removeExpired = (entry) => this.remove(entry)
+    this.taken = (port, harder) => this.isTaken(port, harder)
+  }
+
+  /** The time of the packet at hand, whole: ms since the start of the run. */
+  exactMs(): number {
+    return this.clockMs[0] + ((this.nowMs - this.clockMs[0]) | 0)
+  }
+
+  /** A new run. */
+  begin(): void {
+    this.clockMs[0] = 0
+    for (const counters of this.ports) counters.clear()
+    for (const counters of this.serviceEntries) counters.clear()
+    this.wantsEarlyDrop.fill(0)
+    this.nextEarlyDropMs.fill(GC_EARLY_DROP_CYCLE_MS)
+    this.lastReapMs.fill(-REAP_MS)
+  }
+
+  /** The live entry of a tuple, in either direction; 0 when there is none. Its hash is in `hash` afterwards. */
+  find(source: number, destination: number, ports: number, nodeProtocol: number): number {
+    const hash = hashTuple(source, destination, ports, nodeProtocol)
+    this.hash = hash
+    const ref = this.table.find(this.shard, hash, source, destination, ports, nodeProtocol)
+    if (ref < 0) return 0
+    return this.reapIfExpired(ref >> 1) ? 0 : ref >> 1
+  }
+
+  /**
+   * Makes an entry of a packet that goes from (source, ports) to (destination) and is answered by the reply tuple.
+   * @param hash, replyHash  of both tuples
+   * @param servicePort  the Service port that the connection is for, or -1
+   * @returns            0 when the node's table is full
+   */
+  insert(
+    nodeProtocol: number,
+    hash: number,
+    source: number,
+    destination: number,
+    ports: number,
+    replyHash: number,
+    replySource: number,
+    replyDestination: number,
+    replyPorts: number,
+    flagClass: number,
+    servicePort: number,
+  ): number {
+    const node = nodeProtocol >> 8
+    const at = this.shard * this.nodes + node
+    const { table, entries, rules } = this
+    if (table.counts[at] >= this.quotas[at]) this.reapShard()
+    if (table.counts[at] >= this.quotas[at] && !this.earlyDrop(hash, nodeProtocol)) {
+      this.wantsEarlyDrop[at] = 1
+      this.countFull(node)
+      return 0
+    }
+    const entry = table.insert(
+      this.shard,
+      hash,
+      source,
+      destination,
+      ports,
+      nodeProtocol,
+      replyHash,
+      replySource,
+      replyDestination,
+      replyPorts,
+    )
+    if (entry === 0) {
+      this.countFull(node)
+      return 0
+    }
+    const base = entry << ENTRY_SHIFT
+    const state = initialState(nodeProtocol & 0xff, flagClass, true)
+    const pickedUp = state === ESTABLISHED ? STATUS_PICKED_UP : 0
+    entries[base + ENTRY_STATE] = state | pickedUp
+    entries[base + ENTRY_CREATED] = this.nowMs
+    entries[base + ENTRY_ENDPOINT] = 0
+    entries[base + ENTRY_PORT_COUNTER] = 0
+    const timeoutMs = pickedUp !== 0 ? rules.settings[SETTING_UNACKNOWLEDGED_MS] : rules.timeouts[state]
+    entries[base + ENTRY_EXPIRES] = (this.nowMs + timeoutMs) | 0
+    entries[base + ENTRY_SERVICE_COUNTER] = this.hold(node, servicePort)
+    this.count(node, NODE_INSERT)
+    return entry
+  }
+
+  /**
+   * What a packet does to an entry: state, status, timer.
+   * @param direction  0 original, 1 reply
+   * @param payload    whether it carries data
+   * @returns          a state (below 16), IGNORED, INVALID, REOPEN or DELETE; for the last two the entry is gone
+   */
+  advance(entry: number, direction: number, flagClass: number, payload: boolean): number {
+    const { entries, rules, nowMs } = this
+    const base = entry << ENTRY_SHIFT
+    const word = entries[base + ENTRY_STATE]
+    const state = word & 15
+    let next = TRANSITIONS[((direction * 6 + flagClass) << 4) | state]
+    if (next === BY_AGE) {
+      next = (nowMs - entries[base + ENTRY_CREATED]) >>> 0 > UDP_STREAM_AGE_MS ? UDP_STREAM : UDP_REPLIED
+    }
+    if (next === REOPEN || next === DELETE) {
+      this.remove(entry)
+      return next
+    }
+    if (next === IGNORED && direction === 0 && flagClass === CLASS_SYN) {
+      entries[base + ENTRY_STATE] = word | STATUS_SYN_IGNORED
+    } else if (next === IGNORED && direction === 1 && flagClass === CLASS_SYNACK && (word & STATUS_SYN_IGNORED) !== 0) {
+      // Client and server are in sync and the entry is not: it follows them.
+      next = SYN_RECV
+    }
+    if (next === INVALID || next === IGNORED) return next
+    let status = word & ~15
+    if (next !== state) status &= ~STATUS_SYN_IGNORED
+    if (direction === 1) status |= STATUS_SEEN_REPLY
+    if (next === ESTABLISHED && (state === SYN_RECV || state === ESTABLISHED) && (status & STATUS_SEEN_REPLY) !== 0) {
+      // A connection picked up under way is assured by the first original packet after a reply.
+      if ((status & STATUS_PICKED_UP) === 0 || direction === 0) status = (status | STATUS_ASSURED) & ~STATUS_PICKED_UP
+    }
+    if (next === UDP_STREAM || (next === GENERIC && direction === 1)) status |= STATUS_ASSURED
+    entries[base + ENTRY_STATE] = next | status
+    const waits = next === ESTABLISHED && (payload || (status & STATUS_PICKED_UP) !== 0)
+    const timeoutMs = waits ? rules.settings[SETTING_UNACKNOWLEDGED_MS] : rules.timeouts[next]
+    entries[base + ENTRY_EXPIRES] = (nowMs + timeoutMs) | 0
+    return next
+  }
+
+  /**
+   * A source port that makes the reply tuple (backend → egress) unique on the node.
+   * @param word      random word of the connection for this purpose
+   * @param translates  whether the rules masquerade; otherwise the port changes only where it clashes
+   * @param opens     whether the packet is a SYN, which may take over the port of a closing connection
+   * @returns 0 when none was found; that is counted. The reply tuple's hash is in `hash` afterwards
+   */
+  sourcePort(
+    backend: number,
+    backendPort: number,
+    egress: number,
+    port: number,
+    nodeProtocol: number,
+    word: number,
+    translates: boolean,
+    opens: boolean,
+  ): number {
+    this.searchBackend = backend
+    this.searchEgress = egress
+    this.searchPort = backendPort
+    this.searchNodeProtocol = nodeProtocol
+    this.searchMayReclaim = opens
+    const fully = translates && this.rules.settings[SETTING_RANDOM_FULLY] !== 0
+    const found = findPort(port, word, !fully, this.shard, this.shards, this.taken)
+    if (found === 0) this.count(nodeProtocol >> 8, NODE_INSERT_FAILED)
+    return found
+  }
+
+  /** One more entry of a node is for a Service port, or for none (-1). @returns what the entry keeps of it */
+  hold(node: number, servicePort: number): number {
+    const serviceEntries = this.serviceEntries[this.shard]
+    const serviceCounter = serviceEntries.index(node, servicePort + 1)
+    serviceEntries.counts[serviceCounter] = serviceEntries.counts[serviceCounter] + 1
+    return serviceCounter + 1
+  }
+
+  /** The entry holds one more source port towards an endpoint. */
+  holdPort(entry: number, node: number, endpoint: number): void {
+    const counters = this.ports[this.shard]
+    const counter = counters.index(node, endpoint)
+    counters.counts[counter]++
+    this.entries[(entry << ENTRY_SHIFT) + ENTRY_PORT_COUNTER] = counter + 1
+  }
+
+  /** Takes an entry out, and gives back what it held. */
+  remove(entry: number): void {
+    const base = entry << ENTRY_SHIFT
+    const { entries } = this
+    const owner = entries[base + ENTRY_OWNER]
+    const counter = entries[base + ENTRY_PORT_COUNTER] - 1
+    if (counter >= 0) this.ports[owner].counts[counter]--
+    this.serviceEntries[owner].counts[entries[base + ENTRY_SERVICE_COUNTER] - 1]--
+    this.onRemove(entry)
+    this.table.remove(entry)
+  }
+
+  /** A sweep of one shard: expired entries go, and what the sweeper was told to kill. */
+  sweep(shard: number, nowMs: number): void {
+    const { table, nodes } = this
+    // Whoever calls has it from columns of doubles. Stored as one it would give this object another shape, once and in the middle of a run:
+    // all of the slow path would be compiled anew, and work on doubles from then on.
+    this.nowMs = nowMs | 0
+    this.clockMs[0] = nowMs
+    table.forEachExpired(shard, nowMs, this.removeExpired)
+    if (nowMs < this.nextEarlyDropMs[shard]) return
+    this.nextEarlyDropMs[shard] = nowMs + GC_EARLY_DROP_CYCLE_MS
+    for (let node = 0; node < nodes; node++) {
+      const at = shard * nodes + node
+      if (this.wantsEarlyDrop[at] === 0) continue
+      this.wantsEarlyDrop[at] = 0
+      if (table.counts[at] > this.quotas[at] * GC_EARLY_DROP_FILL) this.killClosing(shard, node)
+    }
+  }
+
+  /**
+   * What kube-proxy deletes after a change: UDP entries that were made for a UDP Service and lead to something that is no
+   * serving endpoint of it. A Service without any serving endpoint is left alone by some releases, TCP and SCTP always are.
+   * Source: pkg/proxy/conntrack/cleanup.go.
+   */
+  cleanStaleUdp(shard: number): void {
+    const { entries, rules } = this
+    this.table.forEachOfShard(shard, (entry) => {
+      const base = entry << ENTRY_SHIFT
+      if ((entries[base + ENTRY_NODE_PROTOCOL] & 0xff) !== PROTOCOL_UDP) return
+      const port = entries[base + ENTRY_PORTS] & 0xffff
+      let frontend = findFrontend(rules, entries[base + ENTRY_DESTINATION], port, PROTOCOL_UDP)
+      // Any destination with a node port's number counts, as kube-proxy's filter has no address for those.
+      if (frontend < 0) {
+        const anyNode = nodePortAddress(rules, entries[base + ENTRY_DESTINATION])
+        frontend = findFrontend(rules, anyNode, port, PROTOCOL_UDP)
+      }
+      if (frontend < 0 || rules.frontendKind[frontend] === FRONTEND_HEALTH_CHECK) return
+      const set = rules.servingSet[rules.frontendServicePort[frontend]]
+      const start = rules.setStart[set]
+      const count = rules.setCount[set]
+      if (count === 0 && rules.settings[SETTING_CLEANS_EMPTY] === 0) return
+      const backend = entries[base + ENTRY_REPLY_SOURCE]
+      const backendPort = entries[base + ENTRY_REPLY_PORTS] >>> 16
+      for (let i = start; i < start + count; i++) {
+        const endpoint = rules.members[i]
+        if (rules.endpointAddress[endpoint] === backend && rules.endpointPort[endpoint] === backendPort) return
+      }
+      this.remove(entry)
     })
   }
-  for (let direction = 0; direction < 2; direction++) {
-    const row = (direction * 6 + CLASS_NONE) << 4
-    table[row | UDP_UNREPLIED] = direction === 0 ? UDP_UNREPLIED : UDP_REPLIED
-    table[row | UDP_REPLIED] = BY_AGE
-    table[row | UDP_STREAM] = UDP_STREAM
-    table[row | GENERIC] = GENERIC
-  }
-  return table
-})()
 
-/**
- * `STEADY[packet flags << 4 | state]` is 1 where the packet leaves the state as it is. Packet flags are a byte: the TCP flags in six
- * bits, one that says nothing here, and the direction.
- */
-export const STEADY: Uint8Array = /* @__PURE__ */ (() => {
-  const table = new Uint8Array(256 * 16)
-  for (let flags = 0; flags < 256; flags++) {
-    const row = ((flags >> 7) * 6 + FLAG_CLASS[flags & 63]) << 4
-    for (let state = 0; state < 16; state++) table[(flags << 4) | state] = TRANSITIONS[row | state] === state ? 1 : 0
+  /** Before a shard's counts are published: where a node is nearly full, what has expired must not count. */
+  reapIfTight(shard: number, nowMs: number): void {
+    this.shard = shard
+    this.nowMs = nowMs | 0
+    this.clockMs[0] = nowMs
+    for (let at = shard * this.nodes; at < (shard + 1) * this.nodes; at++) {
+      if (this.table.counts[at] > this.quotas[at] * TIGHT) {
+        this.reapShard()
+        return
+      }
+    }
   }
-  return table
-})()
 
-/** First state of an entry made by a packet, or INVALID. TCP's pick-up of a connection under way needs `tcp_loose`. */
-export function initialState(protocol: number, flagClass: number, loose: boolean): number {
-  if (protocol === PROTOCOL_UDP) return UDP_UNREPLIED
-  if (protocol !== PROTOCOL_TCP) return GENERIC
-  const state = TRANSITIONS[flagClass << 4]
-  if (state === ESTABLISHED && !loose) return INVALID
-  return state
+  /**
+   * A shard at its budget looks for expired entries first: on a busy node lookups would have reaped them on the way, long before
+   * the next sweep. At most once in REAP_MS of virtual time, since it looks at every entry.
+   */
+  private reapShard(): void {
+    const { shard, nowMs } = this
+    const exactMs = this.exactMs()
+    if (exactMs - this.lastReapMs[shard] < REAP_MS) return
+    this.lastReapMs[shard] = exactMs
+    this.table.forEachExpired(shard, nowMs, this.removeExpired)
+  }
+
+  /** The sweeper's early drop on one node: a shard's share of the kills. */
+  private killClosing(shard: number, node: number): void {
+    const { entries } = this
+    let left = Math.floor(GC_EARLY_DROP_KILLS / this.shards) + (shard < GC_EARLY_DROP_KILLS % this.shards ? 1 : 0)
+    this.table.forEachOfShard(shard, (entry) => {
+      const base = entry << ENTRY_SHIFT
+      if (left === 0 || entries[base + ENTRY_NODE_PROTOCOL] >> 8 !== node) return
+      const word = entries[base + ENTRY_STATE]
+      if ((word & STATUS_ASSURED) !== 0 && !isClosing(word & 15)) return
+      this.remove(entry)
+      this.count(node, NODE_EARLY_DROPS)
+      left--
+    })
+  }
+
+  /** Makes room for a new tuple. @returns whether something was evicted */
+  private earlyDrop(hash: number, nodeProtocol: number): boolean {
+    this.firstBucket = 0x7fffffff
+    this.victims.length = 0
+    this.reaped.length = 0
+    this.searchNodeProtocol = nodeProtocol
+    this.table.forEachInBuckets(hash, EVICTION_RANGE * this.shards, this.lookForVictim)
+    for (const entry of this.reaped)
+      if (this.entries[(entry << ENTRY_SHIFT) + ENTRY_NODE_PROTOCOL] >= 0) this.remove(entry)
+    let dropped = 0
+    for (const entry of this.victims) {
+      // Both tuples of an entry can lie in the bucket.
+      if (this.entries[(entry << ENTRY_SHIFT) + ENTRY_NODE_PROTOCOL] < 0) continue
+      this.remove(entry)
+      this.count(nodeProtocol >> 8, NODE_EARLY_DROPS)
+      dropped++
+    }
+    return dropped > 0
+  }
+
+  private considerVictim(entry: number, bucket: number): void {
+    const { entries } = this
+    const base = entry << ENTRY_SHIFT
+    if (entries[base + ENTRY_OWNER] !== this.shard) return
+    if (entries[base + ENTRY_NODE_PROTOCOL] >> 8 !== this.searchNodeProtocol >> 8) return
+    if (((entries[base + ENTRY_EXPIRES] - this.nowMs) | 0) <= 0) {
+      this.reaped.push(entry)
+      return
+    }
+    if ((entries[base + ENTRY_STATE] & STATUS_ASSURED) !== 0 || bucket > this.firstBucket) return
+    if (bucket < this.firstBucket) {
+      this.firstBucket = bucket
+      this.victims.length = 0
+    }
+    this.victims.push(entry)
+  }
+
+  private isTaken(port: number, harder: boolean): boolean {
+    const replyPorts = (this.searchPort << 16) | port
+    const entry = this.find(this.searchBackend, this.searchEgress, replyPorts, this.searchNodeProtocol)
+    if (entry === 0) return false
+    // The kernel reclaims the port of a closing connection for a SYN, whose sequence number is taken to be the higher one.
+    if (harder && this.searchMayReclaim && isClosing(this.entries[(entry << ENTRY_SHIFT) + ENTRY_STATE] & 15)) {
+      this.remove(entry)
+      return false
+    }
+    this.count(this.searchNodeProtocol >> 8, NODE_FOUND)
+    return true
+  }
+
+  private reapIfExpired(entry: number): boolean {
+    if (((this.entries[(entry << ENTRY_SHIFT) + ENTRY_EXPIRES] - this.nowMs) | 0) > 0) return false
+    this.remove(entry)
+    return true
+  }
+
+  private countFull(node: number): void {
+    this.count(node, NODE_CONNTRACK_DROPS)
+    const at = this.layout.firstFull + node
+    // Shards follow one another here, so the first refusal met need not be the earliest.
+    const exactMs = this.exactMs()
+    if (this.result[at] === 0 || exactMs + 1 < this.result[at]) this.result[at] = exactMs + 1
+  }
+
+  private count(node: number, word: number): void {
+    const at = this.layout.nodes + node * NODE_WORDS + word
+    this.result[at] = this.result[at] + 1
+  }
 }
 
-/** UDP entries younger than this are not promoted to a stream. Source: nf_conntrack_proto_udp.c, measured. */
-export const UDP_STREAM_AGE_MS = 2000
+/** TCP states that the sweeper's early drop may take although they are assured, and whose ports a SYN may take over. */
+function isClosing(state: number): boolean {
+  return (
+    state === FIN_WAIT ||
+    state === CLOSE_WAIT ||
+    state === LAST_ACK ||
+    state === TIME_WAIT ||
+    state === CLOSE_BY_CLIENT ||
+    state === CLOSE_BY_SERVER
+  )
+}
+
+/** Frontend id + 1 that an entry was made through, or 0. */
+export function entryFrontend(stateWord: number): number {
+  return stateWord >>> ENTRY_FRONTEND_SHIFT
+}

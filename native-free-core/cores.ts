@@ -4,8 +4,8 @@
  * By hash alone where lanes say nothing about flows; else also by lane, as far as the numbers of lanes and cores have a power of
  * two in common: then a core has its flows from few lanes, and threads need not wait for each other.
  */
-import { type Lanes, LINE_SHIFT } from './connection.ts'
-import type { RuleColumns } from './ruleset.ts'
+import { FLOW_SHIFT, type Lanes } from './flow-record.ts'
+import type { RuleColumns } from './rule-columns.ts'
 
 export class Cores {
   private readonly lanes: Lanes | null
@@ -31,20 +31,20 @@ export class Cores {
 
   /**
    * @param hash   any word; its low 8 bits count
-   * @param shard  of the flow: a line behind those of the trace is in its lane
+   * @param shard  of the flow: a flow record behind those of the trace is in its lane
    */
-  of(node: number, hash: number, line: number, shard: number): number {
+  of(node: number, hash: number, flow: number, shard: number): number {
     const own = this.byLane[node]
     const rest = ((hash & 255) * this.byHash[node]) >> 8
-    return own === 0 ? rest : (this.laneOf(line, shard) & own) + (own + 1) * rest
+    return own === 0 ? rest : (this.laneOf(flow, shard) & own) + (own + 1) * rest
   }
 
-  private laneOf(line: number, shard: number): number {
-    const { firstLine, lane } = this.lanes!
-    const number = line >> LINE_SHIFT
-    if (number >= firstLine[firstLine.length - 1]) return shard
+  private laneOf(flow: number, shard: number): number {
+    const { firstFlow, lane } = this.lanes!
+    const number = flow >> FLOW_SHIFT
+    if (number >= firstFlow[firstFlow.length - 1]) return shard
     let i = 0
-    while (firstLine[i + 1] <= number) i++
+    while (firstFlow[i + 1] <= number) i++
     return lane[i]
   }
 }

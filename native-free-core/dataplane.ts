@@ -5,50 +5,18 @@
  * half of the speed (measured; a second instance costs that for both). Capacities are fixed when it is made; `begin`
  * clears it for the next run. Packets come in through `packets`, connection definitions through `connections`.
  *
- * The loop takes batches of 128: one pass reads each packet's connection line, one reads the conntrack entries the lines
+ * The loop takes batches of 128: one pass reads each packet's flow record, one reads the conntrack entries the flow records
  * name, the third does the work. The first two do nothing else, so that their cache misses overlap (measured: 3 times
- * faster than one pass at a million entries). A stale line falls to the slow path, so batching never changes a result.
- * Where a batch opens connections, `express` plans them before the third pass.
+ * faster than one pass at a million entries). A stale flow record falls to the slow path, so batching never changes a result.
+ * Where a batch opens connections, `fastSetup` plans them before the third pass.
  *
  * Virtual time is the packets' own. At fixed times (`SAMPLES` a run) counts are sampled, and every `gcIntervalMs` expired
  * entries are swept, shard by shard at the same virtual moments, so that results do not depend on the number of workers.
  */
-import {
-  FLOW_ANSWERED,
-  FLOW_CORE_SHIFT,
-  FLOW_CORE2_SHIFT,
-  FLOW_MASQUERADED,
-  FLOW_PROXIED,
-  LINE_BACKEND,
-  LINE_CHAIN,
-  LINE_CLIENT,
-  LINE_DELIVERED_PORTS,
-  LINE_DESTINATION,
-  LINE_DESTINATION_INDEX,
-  LINE_EDGE,
-  LINE_ENDPOINT,
-  LINE_ENTRY,
-  LINE_ENTRY2,
-  LINE_FAILED,
-  LINE_FLOW,
-  LINE_FORWARD_NANOS,
-  LINE_NEW,
-  LINE_NODE_PROTOCOL,
-  LINE_NODE_PROTOCOL2,
-  LINE_OPEN,
-  LINE_OPEN2,
-  LINE_ORPHANED,
-  LINE_PORTS,
-  LINE_SEEN,
-  LINE_SHIFT,
-  LINE_STATUS,
-  LINE_WORDS,
-} from './connection.ts'
-import { ESTABLISHED, STEADY } from './conntrack.ts'
-import { createExpress } from './express.ts'
+
 import {
   alignedWords,
-  createFlowTable,
+  createConntrackTable,
   ENTRY_DESTINATION,
   ENTRY_EXPIRES,
   ENTRY_NODE_PROTOCOL,
@@ -61,10 +29,43 @@ import {
   ENTRY_STATE,
   STATUS_PICKED_UP,
   STATUS_SEEN_REPLY,
-} from './flowtable.ts'
+} from './conntrack-table.ts'
+import { HOP_LAST } from './cpu-queues.ts'
+import type { Dataplane, DataplaneLimits, Run } from './dataplane-types.ts'
+import { REASON_BACKEND_GONE, REASON_NONE } from './drop-reasons.ts'
+import { createFastSetup } from './fast-setup.ts'
+import {
+  FLOW_ANSWERED,
+  FLOW_BACKEND,
+  FLOW_CHAIN,
+  FLOW_CLIENT,
+  FLOW_CORE_SHIFT,
+  FLOW_CORE2_SHIFT,
+  FLOW_DESTINATION,
+  FLOW_DESTINATION_INDEX,
+  FLOW_EDGE,
+  FLOW_ENDPOINT,
+  FLOW_ENTRY,
+  FLOW_ENTRY2,
+  FLOW_FAILED,
+  FLOW_FLAGS,
+  FLOW_FORWARD_NANOS,
+  FLOW_MASQUERADED,
+  FLOW_NAT_PORTS,
+  FLOW_NAT_SOURCE,
+  FLOW_NEW,
+  FLOW_NODE_PROTOCOL,
+  FLOW_NODE_PROTOCOL2,
+  FLOW_OPEN,
+  FLOW_OPEN2,
+  FLOW_ORPHANED,
+  FLOW_PORTS,
+  FLOW_PROXIED,
+  FLOW_SHIFT,
+  FLOW_STATUS,
+  FLOW_WORDS,
+} from './flow-record.ts'
 import { bucketOf, HISTOGRAM_MAX, HISTOGRAM_SUM } from './histogram.ts'
-import { HopLog } from './hoplog.ts'
-import type { Dataplane, DataplaneLimits, Run } from './instance.ts'
 import {
   createConnectionColumns,
   createPacketColumns,
@@ -77,7 +78,7 @@ import {
   TICKS_PER_MS,
 } from './packet.ts'
 import { Proxies } from './proxy.ts'
-import { HOP_LAST } from './queue.ts'
+import { QueueEvents } from './queue-events.ts'
 import {
   ENDPOINT_BYTES,
   ENDPOINT_PACKETS,
@@ -92,10 +93,10 @@ import {
   TOTAL_OFFERED_BYTES,
   TOTAL_OFFERED_PACKETS,
 } from './result.ts'
-import { ADDRESS_LIVE, openRules, type RuleColumns, SETTING_NODES, SETTING_UNACKNOWLEDGED_MS } from './ruleset.ts'
+import { ADDRESS_LIVE, openRules, type RuleColumns, SETTING_NODES, SETTING_UNACKNOWLEDGED_MS } from './rule-columns.ts'
 import { Sampler } from './sampler.ts'
-import { SlowPath } from './slowpath.ts'
-import { REASON_BACKEND_GONE, REASON_NONE } from './verdict.ts'
+import { SlowPath } from './slow-path.ts'
+import { ESTABLISHED, STEADY } from './tcp-states.ts'
 
 const BATCH = 128
 /** About what the second-level cache of a core holds: reading ahead in tables that fit brings nothing (1,000 to 2,000 entries: 10 % less time without). */
@@ -117,38 +118,38 @@ const WITH_DATA = 16
 
 export function createDataplane(limits: DataplaneLimits): Dataplane {
   const { shards, nodes } = limits
-  const table = createFlowTable(limits.entries, shards, nodes)
+  const table = createConntrackTable(limits.entries, shards, nodes)
   const entries = table.entries
-  const lineCount = limits.connections + (limits.requests?.upstreams ?? 0)
-  const lines = alignedWords(lineCount * LINE_WORDS)
-  const thirdEntries = new Int32Array(lineCount * 2)
+  const flowCount = limits.connections + (limits.requests?.upstreams ?? 0)
+  const flows = alignedWords(flowCount * FLOW_WORDS)
+  const thirdEntries = new Int32Array(flowCount * 2)
   const packets = createPacketColumns(limits.packetRows)
   const connections = createConnectionColumns(limits.connectionRows)
   const layout = resultLayout(nodes, limits.endpoints, limits.extent)
   const result = new Float64Array(layout.length)
-  const budgets = new Int32Array(shards * nodes)
+  const quotas = new Int32Array(shards * nodes)
   const timeouts = new Int32Array(32)
-  const readsAhead = table.bytes + lines.byteLength > CACHED_BYTES
-  const batchLines = new Int32Array(BATCH)
+  const readsAhead = table.bytes + flows.byteLength > CACHED_BYTES
+  const batchFlows = new Int32Array(BATCH)
   const sink = new Int32Array(1)
   const affinityCounts = new Int32Array(nodes)
-  const slowPath = new SlowPath({ table, lines, thirdEntries, shards, nodes, lanes: limits.lanes ?? null })
-  const { tracker } = slowPath
+  const slowPath = new SlowPath({ table, flows, thirdEntries, shards, nodes, lanes: limits.lanes ?? null })
+  const { conntrack } = slowPath
   slowPath.result = result
   slowPath.layout = layout
-  tracker.result = result
-  tracker.layout = layout
-  tracker.budgets = budgets
-  const express = createExpress({ slowPath, lines, packets, batchLines, result, layout, shards, nodes, budgets })
-  const expressed = limits.express !== false
+  conntrack.result = result
+  conntrack.layout = layout
+  conntrack.quotas = quotas
+  const fastSetup = createFastSetup({ slowPath, flows, packets, batchFlows, result, layout, shards, nodes, quotas })
+  const fastSetupOn = limits.fastSetup !== false
   const { time, slot, flags, length } = packets
   const { packetHistogram, endpoints: endpointsAt } = layout
   const queued = limits.hops !== undefined
   const sampler = new Sampler({ shards, nodes, slowPath, result, layout })
   const due = sampler.nextTick
-  const log = new HopLog({
+  const log = new QueueEvents({
     nodes,
-    lines,
+    flows,
     thirdEntries,
     slowPath,
     result,
@@ -156,13 +157,13 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     endpoints: limits.endpoints,
     columns: limits.hops ?? null,
   })
-  const { hopTime, hopPlace, hopCost, hopLine, hopNanos, hopMeta, slotOf, flowCosts, zones } = log
+  const { hopTime, hopServer, hopCost, hopFlow, hopNanos, hopMeta, slotOf, flowCosts, zones } = log
   let rules: RuleColumns
   const requests = createRequestColumns(limits.packetRows, limits.requests?.rows ?? 0)
   const { at: requestAt } = requests
   const proxying = limits.requests !== undefined
   const proxies = new Proxies({
-    lines,
+    flows,
     slowPath,
     log,
     result,
@@ -175,11 +176,11 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   })
   /** Pods are queues of their own. */
   let serving = false
-  slowPath.wire = log
+  slowPath.sink = log
 
   function begin(run: Run): void {
     table.clear()
-    lines.fill(0)
+    flows.fill(0)
     result.fill(0)
     takeRules(run.rules)
     log.begin(run.seed)
@@ -194,12 +195,12 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     rules = openRules(words)
     if (rules.settings[SETTING_NODES] > nodes) throw new Error('rule set: more nodes than the core was made for')
     slowPath.take(rules)
-    express.take(rules)
+    fastSetup.take(rules)
     sampler.rules = rules
     timeouts.set(rules.timeouts)
     timeouts.set(rules.timeouts, WITH_DATA)
     log.take(rules)
-    serving = rules.stationNanos.length > 0
+    serving = rules.podQueueNanos.length > 0
     if (proxying) proxies.take(rules)
     timeouts[WITH_DATA | ESTABLISHED] = rules.settings[SETTING_UNACKNOWLEDGED_MS]
   }
@@ -207,47 +208,47 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   function adopt(words: Int32Array, nowMs: number): void {
     const before = rules.addressFlags
     takeRules(words)
-    tracker.clockMs[0] = nowMs
-    tracker.nowMs = nowMs | 0
+    conntrack.clockMs[0] = nowMs
+    conntrack.nowMs = nowMs | 0
     slowPath.names.adopt(rules, nowMs)
-    orphanLines(before, rules.addressFlags)
+    orphanFlows(before, rules.addressFlags)
     for (let shard = 0; shard < shards; shard++) {
       slowPath.selector.sweep(shard, nowMs, affinityCounts)
-      tracker.cleanStaleUdp(shard)
+      conntrack.cleanStaleUdp(shard)
     }
   }
 
   /** Connections whose pod was there before and is not now. */
-  function orphanLines(before: Int32Array, after: Int32Array): void {
-    for (let line = 0; line < lines.length; line += LINE_WORDS) {
-      const status = lines[line + LINE_STATUS] & 0xff
-      if (status !== LINE_OPEN && status !== LINE_OPEN2 && status !== LINE_CHAIN) continue
-      const backend = lines[line + LINE_BACKEND]
+  function orphanFlows(before: Int32Array, after: Int32Array): void {
+    for (let flow = 0; flow < flows.length; flow += FLOW_WORDS) {
+      const status = flows[flow + FLOW_STATUS] & 0xff
+      if (status !== FLOW_OPEN && status !== FLOW_OPEN2 && status !== FLOW_CHAIN) continue
+      const backend = flows[flow + FLOW_BACKEND]
       if (backend < before.length && (before[backend] & ADDRESS_LIVE & ~after[backend]) !== 0) {
-        lines[line + LINE_STATUS] = (lines[line + LINE_STATUS] & ~0xff) | LINE_ORPHANED
+        flows[flow + FLOW_STATUS] = (flows[flow + FLOW_STATUS] & ~0xff) | FLOW_ORPHANED
       }
     }
   }
 
-  function define(lineBase: number, rows: number): void {
+  function define(flowBase: number, rows: number): void {
     const { destinationAddress, destinationPort, destinationProtocol, clientMap } = rules
     const moved = clientMap.length > 0
     for (let i = 0; i < rows; i++) {
-      const line = (lineBase + connections.slot[i]) << LINE_SHIFT
+      const flow = (flowBase + connections.slot[i]) << FLOW_SHIFT
       const destination = connections.destination[i]
       const client = moved ? clientMap[connections.client[i]] : connections.client[i]
-      if (proxying) proxies.define(line, client)
-      lines[line + LINE_CLIENT] = client
-      lines[line + LINE_DESTINATION] = destinationAddress[destination]
-      lines[line + LINE_PORTS] = (connections.sourcePort[i] << 16) | destinationPort[destination]
-      lines[line + LINE_STATUS] = LINE_NEW | (destinationProtocol[destination] << 8)
-      lines[line + LINE_ENTRY] = 0
-      lines[line + LINE_ENTRY2] = 0
-      lines[line + LINE_DESTINATION_INDEX] = destination
+      if (proxying) proxies.define(flow, client)
+      flows[flow + FLOW_CLIENT] = client
+      flows[flow + FLOW_DESTINATION] = destinationAddress[destination]
+      flows[flow + FLOW_PORTS] = (connections.sourcePort[i] << 16) | destinationPort[destination]
+      flows[flow + FLOW_STATUS] = FLOW_NEW | (destinationProtocol[destination] << 8)
+      flows[flow + FLOW_ENTRY] = 0
+      flows[flow + FLOW_ENTRY2] = 0
+      flows[flow + FLOW_DESTINATION_INDEX] = destination
     }
   }
 
-  function process(shard: number, lineBase: number, baseTick: number, from: number, to: number): void {
+  function process(shard: number, flowBase: number, baseTick: number, from: number, to: number): void {
     for (let start = from; start < to; ) {
       let end = Math.min(start + BATCH, to)
       if (baseTick + time[end - 1] >= due[shard]) {
@@ -258,68 +259,68 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
         end = start + 1
         while (baseTick + time[end] < due[shard]) end++
       }
-      batch(shard, lineBase, start, end, baseTick)
+      batch(shard, flowBase, start, end, baseTick)
       start = end
     }
   }
 
   /**
-   * Reads the batch's connection lines and nothing else, four at a time: independent loads in one expression keep more misses
+   * Reads the batch's flow records and nothing else, four at a time: independent loads in one expression keep more misses
    * in flight than a loop of one (64k entries: 105 → 80 ns a packet; eight at a time bring no more).
    */
-  function touchLines(size: number): number {
-    /** Negative when a status is LINE_NEW. */
+  function prefetchFlows(size: number): number {
+    /** Negative when a status is FLOW_NEW. */
     let least = 0
     let i = 0
     for (; i + 3 < size; i += 4) {
       least |=
-        ((lines[batchLines[i] + LINE_STATUS] & 0xff) - 1) |
-        ((lines[batchLines[i + 1] + LINE_STATUS] & 0xff) - 1) |
-        ((lines[batchLines[i + 2] + LINE_STATUS] & 0xff) - 1) |
-        ((lines[batchLines[i + 3] + LINE_STATUS] & 0xff) - 1)
+        ((flows[batchFlows[i] + FLOW_STATUS] & 0xff) - 1) |
+        ((flows[batchFlows[i + 1] + FLOW_STATUS] & 0xff) - 1) |
+        ((flows[batchFlows[i + 2] + FLOW_STATUS] & 0xff) - 1) |
+        ((flows[batchFlows[i + 3] + FLOW_STATUS] & 0xff) - 1)
     }
-    for (; i < size; i++) least |= (lines[batchLines[i] + LINE_STATUS] & 0xff) - 1
+    for (; i < size; i++) least |= (flows[batchFlows[i] + FLOW_STATUS] & 0xff) - 1
     return least
   }
 
-  /** The same for the entries that the lines name, on both nodes. */
-  function touchEntries(size: number): number {
+  /** The same for the entries that the flow records name, on both nodes. */
+  function prefetchEntries(size: number): number {
     let touched = 0
     let i = 0
     for (; i + 3 < size; i += 4) {
-      const a = batchLines[i]
-      const b = batchLines[i + 1]
-      const c = batchLines[i + 2]
-      const d = batchLines[i + 3]
+      const a = batchFlows[i]
+      const b = batchFlows[i + 1]
+      const c = batchFlows[i + 2]
+      const d = batchFlows[i + 3]
       touched ^=
-        entries[lines[a + LINE_ENTRY] << ENTRY_SHIFT] ^
-        entries[lines[b + LINE_ENTRY] << ENTRY_SHIFT] ^
-        entries[lines[c + LINE_ENTRY] << ENTRY_SHIFT] ^
-        entries[lines[d + LINE_ENTRY] << ENTRY_SHIFT]
+        entries[flows[a + FLOW_ENTRY] << ENTRY_SHIFT] ^
+        entries[flows[b + FLOW_ENTRY] << ENTRY_SHIFT] ^
+        entries[flows[c + FLOW_ENTRY] << ENTRY_SHIFT] ^
+        entries[flows[d + FLOW_ENTRY] << ENTRY_SHIFT]
       touched ^=
-        entries[lines[a + LINE_ENTRY2] << ENTRY_SHIFT] ^
-        entries[lines[b + LINE_ENTRY2] << ENTRY_SHIFT] ^
-        entries[lines[c + LINE_ENTRY2] << ENTRY_SHIFT] ^
-        entries[lines[d + LINE_ENTRY2] << ENTRY_SHIFT]
+        entries[flows[a + FLOW_ENTRY2] << ENTRY_SHIFT] ^
+        entries[flows[b + FLOW_ENTRY2] << ENTRY_SHIFT] ^
+        entries[flows[c + FLOW_ENTRY2] << ENTRY_SHIFT] ^
+        entries[flows[d + FLOW_ENTRY2] << ENTRY_SHIFT]
     }
     for (; i < size; i++) {
-      const line = batchLines[i]
-      touched ^= entries[lines[line + LINE_ENTRY] << ENTRY_SHIFT] ^ entries[lines[line + LINE_ENTRY2] << ENTRY_SHIFT]
+      const flow = batchFlows[i]
+      touched ^= entries[flows[flow + FLOW_ENTRY] << ENTRY_SHIFT] ^ entries[flows[flow + FLOW_ENTRY2] << ENTRY_SHIFT]
     }
     return touched
   }
 
-  function batch(shard: number, lineBase: number, from: number, to: number, baseTick: number): void {
+  function batch(shard: number, flowBase: number, from: number, to: number, baseTick: number): void {
     const size = to - from
-    for (let i = 0; i < size; i++) batchLines[i] = (lineBase + slot[from + i]) << LINE_SHIFT
+    for (let i = 0; i < size; i++) batchFlows[i] = (flowBase + slot[from + i]) << FLOW_SHIFT
     if (readsAhead) {
-      const opens = touchLines(size) < 0
-      sink[0] = touchEntries(size) ^ (opens && expressed ? express.plan(shard, size, from, baseTick) : 0)
+      const opens = prefetchFlows(size) < 0
+      sink[0] = prefetchEntries(size) ^ (opens && fastSetupOn ? fastSetup.plan(shard, size, from, baseTick) : 0)
     }
-    tracker.clockMs[0] = Math.floor(baseTick / TICKS_PER_MS)
-    const restTicks = baseTick - tracker.clockMs[0] * TICKS_PER_MS
-    // Times of 32 bits, as entries have them: they wrap, and only differences are compared (`tracker.ts`).
-    const baseMs = tracker.clockMs[0] | 0
+    conntrack.clockMs[0] = Math.floor(baseTick / TICKS_PER_MS)
+    const restTicks = baseTick - conntrack.clockMs[0] * TICKS_PER_MS
+    // Times of 32 bits, as entries have them: they wrap, and only differences are compared (`conntrack.ts`).
+    const baseMs = conntrack.clockMs[0] | 0
     if (proxying) {
       const firstMs = (baseMs + Math.floor((restTicks + time[from]) / TICKS_PER_MS)) | 0
       proxies.advance(shard, firstMs, baseTick + time[from])
@@ -333,34 +334,34 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     let hops = log.count
     for (let i = 0; i < size; i++) {
       const row = from + i
-      const line = batchLines[i]
+      const flow = batchFlows[i]
       const packetFlags = flags[row]
       const packetLength = length[row]
-      const status = lines[line + LINE_STATUS] & 0xff
+      const status = flows[flow + FLOW_STATUS] & 0xff
       const nowMs = (baseMs + (((restTicks + time[row] + 0.5) * MS_PER_TICK) | 0)) | 0
       bytes += packetLength
       let passes = false
-      if (status === LINE_OPEN || status === LINE_OPEN2) {
+      if (status === FLOW_OPEN || status === FLOW_OPEN2) {
         // Known flow: every word of both tuples, on each node, then the state machine.
-        const source = lines[line + LINE_CLIENT]
-        const destination = lines[line + LINE_DESTINATION]
-        const ports = lines[line + LINE_PORTS]
-        const seen = lines[line + LINE_SEEN]
-        const backend = lines[line + LINE_BACKEND]
-        const delivered = lines[line + LINE_DELIVERED_PORTS]
+        const source = flows[flow + FLOW_CLIENT]
+        const destination = flows[flow + FLOW_DESTINATION]
+        const ports = flows[flow + FLOW_PORTS]
+        const natSource = flows[flow + FLOW_NAT_SOURCE]
+        const backend = flows[flow + FLOW_BACKEND]
+        const delivered = flows[flow + FLOW_NAT_PORTS]
         const replyPorts = (delivered << 16) | (delivered >>> 16)
-        const entry = lines[line + LINE_ENTRY] << ENTRY_SHIFT
+        const entry = flows[flow + FLOW_ENTRY] << ENTRY_SHIFT
         const word = entries[entry + ENTRY_STATE]
         const state = word & 15
         const seenReply = (packetFlags >> 7) * STATUS_SEEN_REPLY
         if (
           // No branch that depends on direction or length, which nobody can predict (6 to 12 % of the loop, side by side).
-          ((entries[entry + ENTRY_NODE_PROTOCOL] ^ lines[line + LINE_NODE_PROTOCOL]) |
+          ((entries[entry + ENTRY_NODE_PROTOCOL] ^ flows[flow + FLOW_NODE_PROTOCOL]) |
             (entries[entry + ENTRY_SOURCE] ^ source) |
             (entries[entry + ENTRY_DESTINATION] ^ destination) |
             (entries[entry + ENTRY_PORTS] ^ ports) |
             (entries[entry + ENTRY_REPLY_SOURCE] ^ backend) |
-            (entries[entry + ENTRY_REPLY_DESTINATION] ^ seen) |
+            (entries[entry + ENTRY_REPLY_DESTINATION] ^ natSource) |
             (entries[entry + ENTRY_REPLY_PORTS] ^ replyPorts) |
             ((word & (STATUS_PICKED_UP | seenReply)) ^ seenReply) |
             (STEADY[(packetFlags << 4) | state] ^ 1)) ===
@@ -368,19 +369,19 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
           ((entries[entry + ENTRY_EXPIRES] - nowMs) | 0) > 0
         ) {
           const timeout = timeouts[(((HEADER_ONLY_BYTES - packetLength) >>> 31) << 4) | state]
-          if (status === LINE_OPEN) {
+          if (status === FLOW_OPEN) {
             entries[entry + ENTRY_EXPIRES] = (nowMs + timeout) | 0
             passes = true
           } else {
-            const entry2 = lines[line + LINE_ENTRY2] << ENTRY_SHIFT
+            const entry2 = flows[flow + FLOW_ENTRY2] << ENTRY_SHIFT
             const word2 = entries[entry2 + ENTRY_STATE]
             if (
-              ((entries[entry2 + ENTRY_NODE_PROTOCOL] ^ lines[line + LINE_NODE_PROTOCOL2]) |
-                (entries[entry2 + ENTRY_SOURCE] ^ seen) |
+              ((entries[entry2 + ENTRY_NODE_PROTOCOL] ^ flows[flow + FLOW_NODE_PROTOCOL2]) |
+                (entries[entry2 + ENTRY_SOURCE] ^ natSource) |
                 (entries[entry2 + ENTRY_DESTINATION] ^ backend) |
                 (entries[entry2 + ENTRY_PORTS] ^ delivered) |
                 (entries[entry2 + ENTRY_REPLY_SOURCE] ^ backend) |
-                (entries[entry2 + ENTRY_REPLY_DESTINATION] ^ seen) |
+                (entries[entry2 + ENTRY_REPLY_DESTINATION] ^ natSource) |
                 (entries[entry2 + ENTRY_REPLY_PORTS] ^ replyPorts) |
                 ((word2 & (15 | STATUS_PICKED_UP | seenReply)) ^ (state | seenReply))) ===
                 0 &&
@@ -395,52 +396,52 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
       }
       if (!passes) {
         log.count = hops
-        const counts = slow(shard, line, row, i, status, nowMs, baseTick)
-        if (proxying && !counts && (lines[line + LINE_STATUS] & 0xff) === LINE_FAILED) {
-          proxies.abandon(line, nowMs, baseTick + time[row])
+        const counts = slow(shard, flow, row, i, status, nowMs, baseTick)
+        if (proxying && !counts && (flows[flow + FLOW_STATUS] & 0xff) === FLOW_FAILED) {
+          proxies.abandon(flow, nowMs, baseTick + time[row])
         }
         hops = log.count
         if (!counts) continue
       }
-      const nanos = lines[line + LINE_FORWARD_NANOS]
-      const endpoint = lines[line + LINE_ENDPOINT]
+      const nanos = flows[flow + FLOW_FORWARD_NANOS]
+      const endpoint = flows[flow + FLOW_ENDPOINT]
       const latency = slotOf[endpoint + 1]
-      const flow = lines[line + LINE_FLOW]
-      if (proxying && (flow & FLOW_PROXIED) !== 0) {
+      const flowFlags = flows[flow + FLOW_FLAGS]
+      if (proxying && (flowFlags & FLOW_PROXIED) !== 0) {
         log.count = hops
-        proxies.packet(shard, line, packetFlags, packetLength, requestAt[row], nowMs, baseTick + time[row])
+        proxies.packet(shard, flow, packetFlags, packetLength, requestAt[row], nowMs, baseTick + time[row])
         hops = log.count
       } else if (queued) {
-        const masqueraded = (flow & FLOW_MASQUERADED) >> 8
+        const masqueraded = (flowFlags & FLOW_MASQUERADED) >> 8
         const at = (sinceStep + time[row]) | 0
-        const node = lines[line + LINE_NODE_PROTOCOL] >> 8
+        const node = flows[flow + FLOW_NODE_PROTOCOL] >> 8
         let hop = hops
-        if (status === LINE_OPEN) {
+        if (status === FLOW_OPEN) {
           hopTime[hop] = at
-          hopPlace[hop] = (node << 16) | ((flow >> (FLOW_CORE_SHIFT - 8)) & CORE_BITS) | HOP_LAST
+          hopServer[hop] = (node << 16) | ((flowFlags >> (FLOW_CORE_SHIFT - 8)) & CORE_BITS) | HOP_LAST
           hopCost[hop] = flowCosts[masqueraded]
-        } else if (status === LINE_OPEN2) {
-          const node2 = lines[line + LINE_NODE_PROTOCOL2] >> 8
+        } else if (status === FLOW_OPEN2) {
+          const node2 = flows[flow + FLOW_NODE_PROTOCOL2] >> 8
           const ticks = propagationTicks[zones[node] * zoneCount + zones[node2]]
           const reply = packetFlags >> 7
           hopTime[hop] = at + ticks * reply
-          hopPlace[hop] = (node << 16) | ((flow >> (FLOW_CORE_SHIFT - 8)) & CORE_BITS)
+          hopServer[hop] = (node << 16) | ((flowFlags >> (FLOW_CORE_SHIFT - 8)) & CORE_BITS)
           hopCost[hop] = flowCosts[masqueraded]
           hop++
           hopTime[hop] = at + ticks * (1 - reply)
-          hopPlace[hop] = (node2 << 16) | ((flow >>> (FLOW_CORE2_SHIFT - 8)) & CORE_BITS) | HOP_LAST
+          hopServer[hop] = (node2 << 16) | ((flowFlags >>> (FLOW_CORE2_SHIFT - 8)) & CORE_BITS) | HOP_LAST
           hopCost[hop] = flowCosts[0]
         } else {
           log.count = hop
-          hop = log.chain(line, baseTick + time[row])
+          hop = log.chain(flow, baseTick + time[row])
         }
-        hopLine[hop] = line
+        hopFlow[hop] = flow
         hopNanos[hop] = nanos
         hopMeta[hop] = (latency << 16) | packetLength
         hops = hop + 1
-        if (serving && isRequest(packetFlags, lines[line + LINE_STATUS] >> 8)) {
+        if (serving && isRequest(packetFlags, flows[flow + FLOW_STATUS] >> 8)) {
           log.count = hops
-          log.serve(line, baseTick + time[row], nanos, packetLength)
+          log.serve(flow, baseTick + time[row], nanos, packetLength)
           hops = log.count
         }
       } else {
@@ -471,34 +472,34 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
    */
   function slow(
     shard: number,
-    line: number,
+    flow: number,
     row: number,
     place: number,
     status: number,
     nowMs: number,
     baseTick: number,
   ): boolean {
-    if (status === LINE_FAILED) {
+    if (status === FLOW_FAILED) {
       result[TOTAL_NOT_SENT]++
       return false
     }
     const tick = (baseTick + time[row]) | 0
-    if (status === LINE_NEW) return openConnection(shard, line, row, place, nowMs, tick, baseTick)
-    if (status === LINE_EDGE) return atEdge(shard, line, row, nowMs, baseTick)
-    if (status === LINE_ORPHANED) return orphaned(shard, line, row, nowMs, tick)
-    const reason = slowPath.step(line, flags[row], length[row], nowMs, tick, shard)
+    if (status === FLOW_NEW) return openConnection(shard, flow, row, place, nowMs, tick, baseTick)
+    if (status === FLOW_EDGE) return atEdge(shard, flow, row, nowMs, baseTick)
+    if (status === FLOW_ORPHANED) return orphaned(shard, flow, row, nowMs, tick)
+    const reason = slowPath.step(flow, flags[row], length[row], nowMs, tick, shard)
     if (reason !== REASON_NONE) {
       slowPath.countLoss(reason)
-      if ((lines[line + LINE_STATUS] & 0xff) === LINE_FAILED) result[TOTAL_BROKEN]++
+      if ((flows[flow + FLOW_STATUS] & 0xff) === FLOW_FAILED) result[TOTAL_BROKEN]++
       return false
     }
-    if (flags[row] >= FLAG_REPLY && (lines[line + LINE_FLOW] & FLOW_ANSWERED) === 0) {
-      lines[line + LINE_FLOW] |= FLOW_ANSWERED
+    if (flags[row] >= FLAG_REPLY && (flows[flow + FLOW_FLAGS] & FLOW_ANSWERED) === 0) {
+      flows[flow + FLOW_FLAGS] |= FLOW_ANSWERED
       // The first answer: for TCP the connection is set up when it has reached the client.
-      if (lines[line + LINE_STATUS] >> 8 === PROTOCOL_TCP) {
-        log.countDelivered(line, length[row], 1)
-        log.answer(line, baseTick + time[row], length[row])
-        behindProxy(shard, line, row, nowMs, baseTick)
+      if (flows[flow + FLOW_STATUS] >> 8 === PROTOCOL_TCP) {
+        log.countDelivered(flow, length[row], 1)
+        log.answer(flow, baseTick + time[row], length[row])
+        behindProxy(shard, flow, row, nowMs, baseTick)
         return false
       }
     }
@@ -506,36 +507,36 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   }
 
   /** The first packet of a direction has been recorded; in a trace that begins in mid-flow it may be part of an exchange. */
-  function behindProxy(shard: number, line: number, row: number, nowMs: number, baseTick: number): void {
-    if (!proxying || (lines[line + LINE_FLOW] & FLOW_PROXIED) === 0) return
-    proxies.first(shard, line, flags[row], length[row], requestAt[row], nowMs, baseTick + time[row])
+  function behindProxy(shard: number, flow: number, row: number, nowMs: number, baseTick: number): void {
+    if (!proxying || (flows[flow + FLOW_FLAGS] & FLOW_PROXIED) === 0) return
+    proxies.first(shard, flow, flags[row], length[row], requestAt[row], nowMs, baseTick + time[row])
   }
 
   /** A packet of a connection that ends at a balancer outside the cluster: no node has a say in it. */
-  function atEdge(shard: number, line: number, row: number, nowMs: number, baseTick: number): boolean {
-    if (flags[row] < FLAG_REPLY || (lines[line + LINE_FLOW] & FLOW_ANSWERED) !== 0) return true
-    lines[line + LINE_FLOW] |= FLOW_ANSWERED
-    log.countDelivered(line, length[row], 1)
-    log.answer(line, baseTick + time[row], length[row])
-    behindProxy(shard, line, row, nowMs, baseTick)
+  function atEdge(shard: number, flow: number, row: number, nowMs: number, baseTick: number): boolean {
+    if (flags[row] < FLAG_REPLY || (flows[flow + FLOW_FLAGS] & FLOW_ANSWERED) !== 0) return true
+    flows[flow + FLOW_FLAGS] |= FLOW_ANSWERED
+    log.countDelivered(flow, length[row], 1)
+    log.answer(flow, baseTick + time[row], length[row])
+    behindProxy(shard, flow, row, nowMs, baseTick)
     return false
   }
 
   /** A packet of a connection whose pod has gone. */
-  function orphaned(shard: number, line: number, row: number, nowMs: number, tick: number): boolean {
+  function orphaned(shard: number, flow: number, row: number, nowMs: number, tick: number): boolean {
     if (flags[row] >= FLAG_REPLY) {
       result[TOTAL_NOT_SENT]++
       return false
     }
-    const protocol = lines[line + LINE_STATUS] >> 8
-    if (slowPath.opensAnew(line, flags[row], nowMs)) {
-      const reason = slowPath.open(line, flags[row], nowMs, tick, shard)
+    const protocol = flows[flow + FLOW_STATUS] >> 8
+    if (slowPath.opensAnew(flow, flags[row], nowMs)) {
+      const reason = slowPath.open(flow, flags[row], nowMs, tick, shard)
       if (reason !== REASON_NONE) slowPath.countLoss(reason)
       return reason === REASON_NONE
     }
     slowPath.countLoss(REASON_BACKEND_GONE)
     if (protocol !== PROTOCOL_UDP) {
-      lines[line + LINE_STATUS] = LINE_FAILED | (protocol << 8)
+      flows[flow + FLOW_STATUS] = FLOW_FAILED | (protocol << 8)
       result[TOTAL_BROKEN]++
     }
     return false
@@ -543,30 +544,30 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
 
   function openConnection(
     shard: number,
-    line: number,
+    flow: number,
     row: number,
     place: number,
     nowMs: number,
     tick: number,
     baseTick: number,
   ): boolean {
-    const client = lines[line + LINE_CLIENT]
-    log.opens(line, baseTick + time[row])
-    const ordinary = expressed && express.open(place, line, flags[row], nowMs, tick, shard)
-    const reason = ordinary ? REASON_NONE : slowPath.open(line, flags[row], nowMs, tick, shard)
+    const client = flows[flow + FLOW_CLIENT]
+    log.opens(flow, baseTick + time[row])
+    const ordinary = fastSetupOn && fastSetup.open(place, flow, flags[row], nowMs, tick, shard)
+    const reason = ordinary ? REASON_NONE : slowPath.open(flow, flags[row], nowMs, tick, shard)
     result[TOTAL_ATTEMPTED]++
-    slowPath.countOpening(line, reason, client)
+    slowPath.countOpening(flow, reason, client)
     if (reason !== REASON_NONE) {
       slowPath.countLoss(reason)
-      log.lost(line, baseTick + time[row])
+      log.lost(flow, baseTick + time[row])
       return false
     }
     // The opening packet is slower than those that follow: it is counted here, with its own time.
-    log.countDelivered(line, length[row], 1)
-    log.opening(line, baseTick + time[row], length[row])
-    behindProxy(shard, line, row, nowMs, baseTick)
-    if (serving && isRequest(flags[row], lines[line + LINE_STATUS] >> 8)) {
-      log.serve(line, baseTick + time[row], lines[line + LINE_FORWARD_NANOS], length[row])
+    log.countDelivered(flow, length[row], 1)
+    log.opening(flow, baseTick + time[row], length[row])
+    behindProxy(shard, flow, row, nowMs, baseTick)
+    if (serving && isRequest(flags[row], flows[flow + FLOW_STATUS] >> 8)) {
+      log.serve(flow, baseTick + time[row], flows[flow + FLOW_FORWARD_NANOS], length[row])
     }
     return false
   }
@@ -576,20 +577,20 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     connections,
     requests,
     table,
-    lines,
+    flows,
     slowPath,
     result,
     layout,
-    budgets,
+    quotas,
     begin,
     adopt,
     define,
     process,
     hopCount: () => log.count,
     beginStep: (baseTick) => log.beginStep(baseTick),
-    settleHops: () => log.settle(),
+    applyWaits: () => log.settle(),
     end: (shard) => sampler.end(shard),
     portSeries: () => sampler.portSeries(),
-    holderSeries: () => sampler.holderSeries(),
+    serviceEntrySeries: () => sampler.serviceEntrySeries(),
   }
 }

@@ -2,12 +2,24 @@
  * What kube-proxy's rules on one node say about the first packet of a connection.
  *
  * `decide` is the only place that knows the order of the rules: frontend → source ranges → policy → endpoint set →
- * verdict → masquerade. It chooses nothing and keeps no state; `choose.ts` picks the endpoint out of the set. `replay`
+ * verdict → masquerade. It chooses nothing and keeps no state; `schedulers.ts` picks the endpoint out of the set. `replay`
  * and `explain` both call it, so they cannot disagree.
  *
  * Cost: one probe of the frontend table, two binary searches at most; allocates nothing (the answer is a reused record).
  * Source: pkg/proxy/{nftables,iptables,ipvs}/proxier.go and pkg/proxy/topology.go of Kubernetes 1.31 to 1.35.
  */
+
+import {
+  REASON_ENDPOINT_IS_SERVICE,
+  REASON_ENDPOINT_NOT_ROUTED,
+  REASON_NO_ENDPOINT,
+  REASON_NO_LOCAL_ENDPOINT,
+  REASON_NO_SUCH_PORT,
+  REASON_NODE_IP_NOT_IN_RANGES,
+  REASON_NONE,
+  REASON_NOT_IN_SOURCE_RANGES,
+  REASON_UNALLOCATED_CLUSTER_IP,
+} from './drop-reasons.ts'
 import {
   ADDRESS_CLUSTER_IP,
   ADDRESS_DETECTED,
@@ -46,18 +58,7 @@ import {
   SETTING_FRONTEND_MASK,
   SETTING_MASQUERADE_ALL,
   SETTING_MODE,
-} from './ruleset.ts'
-import {
-  REASON_ENDPOINT_IS_SERVICE,
-  REASON_ENDPOINT_NOT_ROUTED,
-  REASON_NO_ENDPOINT,
-  REASON_NO_LOCAL_ENDPOINT,
-  REASON_NO_SUCH_PORT,
-  REASON_NODE_IP_NOT_IN_RANGES,
-  REASON_NONE,
-  REASON_NOT_IN_SOURCE_RANGES,
-  REASON_UNALLOCATED_CLUSTER_IP,
-} from './verdict.ts'
+} from './rule-columns.ts'
 
 /** Where the source stands, seen from the node that decides. */
 export const SOURCE_EXTERNAL = 0

@@ -54,10 +54,10 @@ export function percentile(histogram: Float64Array, fraction: number): number {
   const count = histogramCount(histogram)
   if (count === 0) return 0
   const rank = Math.max(1, Math.ceil(count * fraction))
-  let seen = 0
+  let natSource = 0
   for (let i = 0; i < HISTOGRAM_BUCKETS; i++) {
-    seen += histogram[i]
-    if (seen >= rank) return Math.min(bucketMiddle(i), histogram[HISTOGRAM_MAX])
+    natSource += histogram[i]
+    if (natSource >= rank) return Math.min(bucketMiddle(i), histogram[HISTOGRAM_MAX])
   }
   return histogram[HISTOGRAM_MAX]
 }

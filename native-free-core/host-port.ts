@@ -21,6 +21,7 @@ import {
   MASQUERADE_HAIRPIN,
   USED_LOCAL,
 } from './decide.ts'
+import { REASON_NONE, REASON_NOT_IN_SOURCE_RANGES } from './drop-reasons.ts'
 import {
   ADDRESS_LOOPBACK,
   ADDRESS_NODE,
@@ -38,8 +39,7 @@ import {
   SERVICE_EXTERNAL_LOCAL,
   SETTING_HOST_PORTS,
   SETTING_MODE,
-} from './ruleset.ts'
-import { REASON_NONE, REASON_NOT_IN_SOURCE_RANGES } from './verdict.ts'
+} from './rule-columns.ts'
 
 /** As `decide`, host ports included. */
 export function decideAtNode(

@@ -1,5 +1,5 @@
 /**
- * What a packet is to the core: one row over the columns of `PacketColumns`, belonging to a connection line.
+ * What a packet is to the core: one row over the columns of `PacketColumns`, belonging to a flow record.
  *
  * Flags: TCP's own six low bits (RFC 9293 §3.1), bit 7 set for the reply direction (by who sent the first packet).
  * Times are virtual: ticks of 100 ns from the start of the trace.

@@ -12,20 +12,21 @@
  * Cost: some 0.2 µs a relayed packet, and what upstream.ts says; allocates nothing but at the beginning of a run.
  * Source: ingress-nginx rootfs/etc/nginx/lua/balancer.lua, lua-resty-balancer; nginx proxy_next_upstream_tries 3.
  */
+
+import { REASON_NONE, REASONS, REJECT } from './drop-reasons.ts'
 import {
-  LINE_BACKEND,
-  LINE_CLIENT,
-  LINE_DESTINATION,
-  LINE_EDGE,
-  LINE_ENDPOINT,
-  LINE_FORWARD_NANOS,
-  LINE_PORTS,
-  LINE_SEEN,
-  LINE_SHIFT,
-  LINE_STATUS,
-} from './connection.ts'
+  FLOW_BACKEND,
+  FLOW_CLIENT,
+  FLOW_DESTINATION,
+  FLOW_EDGE,
+  FLOW_ENDPOINT,
+  FLOW_FORWARD_NANOS,
+  FLOW_NAT_SOURCE,
+  FLOW_PORTS,
+  FLOW_SHIFT,
+  FLOW_STATUS,
+} from './flow-record.ts'
 import { below, draw, finish, mix, PURPOSE_PROXY_TARGET, PURPOSE_PROXY_WORKER } from './hash.ts'
-import type { HopLog } from './hoplog.ts'
 import {
   FLAG_REPLY,
   FLAG_REQUEST,
@@ -36,6 +37,7 @@ import {
   UNKNOWN_BYTES,
   wholeMs,
 } from './packet.ts'
+import type { QueueEvents } from './queue-events.ts'
 import {
   ENDPOINT_BYTES,
   ENDPOINT_PACKETS,
@@ -63,10 +65,9 @@ import {
   TARGET_PORT,
   TARGET_WORDS,
   WAY_PROXY,
-} from './ruleset.ts'
-import type { SlowPath } from './slowpath.ts'
+} from './rule-columns.ts'
+import type { SlowPath } from './slow-path.ts'
 import { Upstreams } from './upstream.ts'
-import { REASON_NONE, REASONS, REJECT } from './verdict.ts'
 
 /** Targets that are tried for one request. */
 const TRIES = 3
@@ -74,9 +75,9 @@ const TRIES = 3
 const HEADER_BYTES = [40, 60] as const
 
 export interface ProxyParts {
-  readonly lines: Int32Array
+  readonly flows: Int32Array
   readonly slowPath: SlowPath
-  readonly log: HopLog
+  readonly log: QueueEvents
   readonly result: Float64Array
   readonly layout: ResultLayout
   readonly requests: RequestColumns
@@ -94,8 +95,8 @@ export class Proxies {
   private seed = 0
   private readonly parts: ProxyParts
   /**
-   * By line of the trace: upstream connection + 1 of the exchange under way, bytes of its answer to come, worker + 1, and
-   * who opened it (the line's client is a balancer where one proxies in front of the proxy).
+   * By flow record of the trace: upstream connection + 1 of the exchange under way, bytes of its answer to come, worker + 1, and
+   * who opened it (the flow record's client is a balancer where one proxies in front of the proxy).
    */
   private readonly upstreamOf: Int32Array
   private readonly answerLeft: Float64Array
@@ -109,7 +110,7 @@ export class Proxies {
   constructor(parts: ProxyParts) {
     this.parts = parts
     const { connections } = parts
-    this.upstreams = new Upstreams({ ...parts, firstLine: connections, capacity: parts.upstreams })
+    this.upstreams = new Upstreams({ ...parts, firstFlow: connections, capacity: parts.upstreams })
     this.upstreamOf = new Int32Array(connections)
     this.answerLeft = new Float64Array(connections)
     this.groupOf = new Int32Array(connections)
@@ -132,11 +133,11 @@ export class Proxies {
     for (let i = 0; i < proxyWorkers.length; i++) this.groupStart[i + 1] = this.groupStart[i] + proxyWorkers[i]
     const turns = this.parts.groups * rules.backendStart.length
     if (turns !== this.turn.length) this.turn = new Int32Array(turns).fill(-1)
-    for (let proxy = 0; proxy < proxyWorkers.length; proxy++) if (this.isGone(proxy)) this.dropPools(proxy)
+    for (let proxy = 0; proxy < proxyWorkers.length; proxy++) if (this.isDeleted(proxy)) this.dropPools(proxy)
   }
 
   /** A pod that is no more; balancers outside the cluster stay. */
-  private isGone(proxy: number): boolean {
+  private isDeleted(proxy: number): boolean {
     const { proxyWay, proxySource, addressFlags } = this.rules
     const isAlive = (source: number): boolean => source >= 0 && (addressFlags[source] & ADDRESS_LIVE) !== 0
     return proxyWay[proxy] === WAY_PROXY && !isAlive(proxySource[proxy * 2]) && !isAlive(proxySource[proxy * 2 + 1])
@@ -147,8 +148,8 @@ export class Proxies {
   }
 
   /** A slot is given to another connection: what its last one left under way is closed when time goes on. */
-  define(line: number, client: number): void {
-    const index = line >> LINE_SHIFT
+  define(flow: number, client: number): void {
+    const index = flow >> FLOW_SHIFT
     this.groupOf[index] = 0
     this.clientOf[index] = client
     if (this.upstreamOf[index] === 0) return
@@ -163,8 +164,8 @@ export class Proxies {
   }
 
   /** The client's connection is no more. */
-  abandon(line: number, nowMs: number, tick: number): void {
-    const index = line >> LINE_SHIFT
+  abandon(flow: number, nowMs: number, tick: number): void {
+    const index = flow >> FLOW_SHIFT
     const upstream = this.upstreamOf[index] - 1
     if (upstream < 0) return
     this.upstreamOf[index] = 0
@@ -179,25 +180,25 @@ export class Proxies {
    */
   packet(
     shard: number,
-    line: number,
+    flow: number,
     flags: number,
     length: number,
     request: number,
     nowMs: number,
     tick: number,
   ): void {
-    const { lines, log } = this.parts
-    const index = line >> LINE_SHIFT
-    const extra = this.begins(index, line, flags, request, shard, nowMs, tick)
-    const upstream = this.relay(index, line, shard, flags, length, nowMs, tick)
-    const behind = upstream < 0 ? -1 : this.upstreams.lineOf(upstream)
+    const { flows, log } = this.parts
+    const index = flow >> FLOW_SHIFT
+    const extra = this.begins(index, flow, flags, request, shard, nowMs, tick)
+    const upstream = this.relay(index, flow, shard, flags, length, nowMs, tick)
+    const behind = upstream < 0 ? -1 : this.upstreams.flowOf(upstream)
     const forward =
-      lines[line + LINE_FORWARD_NANOS] + Math.max(0, extra) + (behind < 0 ? 0 : lines[behind + LINE_FORWARD_NANOS])
-    const station = extra < 0 ? -1 : this.stationOf(line)
-    log.through(line, behind, station, tick, forward, length)
+      flows[flow + FLOW_FORWARD_NANOS] + Math.max(0, extra) + (behind < 0 ? 0 : flows[behind + FLOW_FORWARD_NANOS])
+    const podQueue = extra < 0 ? -1 : this.podQueueOf(flow)
+    log.through(flow, behind, podQueue, tick, forward, length)
     if (behind >= 0) this.countBehind(behind, length)
     if (behind >= 0 && (flags & (FLAG_REPLY | TCP_PSH)) === TCP_PSH) log.serve(behind, tick, forward, length)
-    this.afterPacket(index, line, flags, length, nowMs, tick)
+    this.afterPacket(index, flow, flags, length, nowMs, tick)
   }
 
   /**
@@ -206,28 +207,28 @@ export class Proxies {
    */
   first(
     shard: number,
-    line: number,
+    flow: number,
     flags: number,
     length: number,
     request: number,
     nowMs: number,
     tick: number,
   ): void {
-    const index = line >> LINE_SHIFT
-    this.begins(index, line, flags, request, shard, nowMs, tick)
-    const upstream = this.relay(index, line, shard, flags, length, nowMs, tick)
+    const index = flow >> FLOW_SHIFT
+    this.begins(index, flow, flags, request, shard, nowMs, tick)
+    const upstream = this.relay(index, flow, shard, flags, length, nowMs, tick)
     if (upstream >= 0) {
-      const behind = this.upstreams.lineOf(upstream)
+      const behind = this.upstreams.flowOf(upstream)
       this.parts.log.aside(behind, tick, false)
       this.countBehind(behind, length)
     }
-    this.afterPacket(index, line, flags, length, nowMs, tick)
+    this.afterPacket(index, flow, flags, length, nowMs, tick)
   }
 
   /** @returns nanoseconds that a request which the packet begins waits for its connection, -1 where it begins none */
   private begins(
     index: number,
-    line: number,
+    flow: number,
     flags: number,
     request: number,
     shard: number,
@@ -238,13 +239,13 @@ export class Proxies {
     this.advance(shard, nowMs, tick)
     if ((flags & FLAG_REQUEST) === 0 || request === 0) return -1
     if (this.upstreamOf[index] !== 0) this.finishExchange(index, nowMs, tick)
-    return this.request(index, line, request - 1, shard, nowMs, tick)
+    return this.request(index, flow, request - 1, shard, nowMs, tick)
   }
 
   /** @returns the upstream connection that the packet has gone over, -1 for none */
   private relay(
     index: number,
-    line: number,
+    flow: number,
     shard: number,
     flags: number,
     length: number,
@@ -254,7 +255,7 @@ export class Proxies {
     const upstream = this.upstreamOf[index] - 1
     if (upstream < 0 || (flags & TCP_RST) !== 0) return -1
     // A FIN ends the client's connection alone; what it brings goes on.
-    if ((flags & TCP_FIN) !== 0 && this.payload(line, length) === 0) return -1
+    if ((flags & TCP_FIN) !== 0 && this.payload(flow, length) === 0) return -1
     const reason = this.upstreams.isOpen(upstream)
       ? this.upstreams.step(upstream, flags & ~(FLAG_REQUEST | TCP_FIN), length, nowMs, tick, shard)
       : -1
@@ -265,22 +266,22 @@ export class Proxies {
     return -1
   }
 
-  private afterPacket(index: number, line: number, flags: number, length: number, nowMs: number, tick: number): void {
+  private afterPacket(index: number, flow: number, flags: number, length: number, nowMs: number, tick: number): void {
     if (this.upstreamOf[index] === 0) return
     const isUnknown = this.answerLeft[index] === UNKNOWN_BYTES
-    if ((flags & FLAG_REPLY) !== 0 && !isUnknown) this.answerLeft[index] -= this.payload(line, length)
+    if ((flags & FLAG_REPLY) !== 0 && !isUnknown) this.answerLeft[index] -= this.payload(flow, length)
     const isOver = this.answerLeft[index] <= 0
     if (isOver) this.finishExchange(index, nowMs, tick)
     else if ((flags & (TCP_FIN | TCP_RST)) !== 0) {
       // An answer of unknown length ends with the connection; any other has been cut short, and so has all that a client resets.
       const isReset = (flags & (TCP_RST | FLAG_REPLY)) === TCP_RST
       if (isUnknown && !isReset) this.finishExchange(index, nowMs, tick)
-      else this.abandon(line, nowMs, tick)
+      else this.abandon(flow, nowMs, tick)
     }
   }
 
-  private payload(line: number, length: number): number {
-    return Math.max(0, length - HEADER_BYTES[familyOf(this.rules, this.parts.lines[line + LINE_DESTINATION])])
+  private payload(flow: number, length: number): number {
+    return Math.max(0, length - HEADER_BYTES[familyOf(this.rules, this.parts.flows[flow + FLOW_DESTINATION])])
   }
 
   private finishExchange(index: number, nowMs: number, tick: number): void {
@@ -290,13 +291,13 @@ export class Proxies {
   }
 
   /** A request has come. @returns nanoseconds until it can go on: the handshake of a new connection */
-  private request(index: number, line: number, number: number, shard: number, nowMs: number, tick: number): number {
+  private request(index: number, flow: number, number: number, shard: number, nowMs: number, tick: number): number {
     const { rules } = this
     const { requests, result, layout } = this.parts
-    const proxy = this.proxyOf(line)
+    const proxy = this.proxyOf(flow)
     if (proxy < 0) return 0
-    const group = this.groupFor(index, line, proxy, shard)
-    const route = rules.requestRoute[this.routesFor(index, line, proxy) + requests.request[number]]
+    const group = this.groupFor(index, flow, proxy, shard)
+    const route = rules.requestRoute[this.routesFor(index, flow, proxy) + requests.request[number]]
     result[layout.routes + route]++
     result[layout.proxies + proxy * PROXY_WORDS + PROXY_REQUESTS]++
     this.count(INGRESS_REQUESTS, 1)
@@ -315,7 +316,7 @@ export class Proxies {
       const upstream = this.connect(group, proxy, target, shard, nowMs, tick)
       if (upstream < 0) continue
       this.upstreamOf[index] = upstream + 1
-      const endpoint = this.parts.lines[this.upstreams.lineOf(upstream) + LINE_ENDPOINT]
+      const endpoint = this.parts.flows[this.upstreams.flowOf(upstream) + FLOW_ENDPOINT]
       if (endpoint >= 0) result[layout.endpointRequests + endpoint]++
       return this.opened ? this.upstreams.setupNanos(upstream) : 0
     }
@@ -369,12 +370,12 @@ export class Proxies {
   }
 
   /** The worker that a connection is with: one of those that belong to its shard. */
-  private groupFor(index: number, line: number, proxy: number, shard: number): number {
+  private groupFor(index: number, flow: number, proxy: number, shard: number): number {
     const known = this.groupOf[index] - 1
     if (known >= this.groupStart[proxy] && known < this.groupStart[proxy + 1]) return known
-    const { lines, shards, result, layout } = this.parts
+    const { flows, shards, result, layout } = this.parts
     const workers = this.rules.proxyWorkers[proxy]
-    const word = finish(mix(mix(lines[line + LINE_CLIENT], lines[line + LINE_PORTS]), proxy))
+    const word = finish(mix(mix(flows[flow + FLOW_CLIENT], flows[flow + FLOW_PORTS]), proxy))
     const here = Math.max(1, Math.floor(workers / shards))
     const worker = (shard % workers) + shards * below(draw(this.seed, word, 0, PURPOSE_PROXY_WORKER), here)
     const group = this.groupStart[proxy] + Math.min(worker, workers - 1)
@@ -383,42 +384,42 @@ export class Proxies {
     if (known >= 0) return group
     this.count(INGRESS_CONNECTIONS, 1)
     result[layout.proxies + proxy * PROXY_WORDS + PROXY_CONNECTIONS]++
-    if (this.clientAt(index, line, proxy) === this.clientOf[index]) this.count(INGRESS_CLIENT_SEEN, 1)
+    if (this.clientAt(index, flow, proxy) === this.clientOf[index]) this.count(INGRESS_CLIENT_SEEN, 1)
     return group
   }
 
   /** Whom the proxy takes for the client: a balancer at the edge whom it talks to, a proxy behind a node what NAT has left. */
-  private clientAt(index: number, line: number, proxy: number): number {
-    const { lines } = this.parts
-    const isEdge = (lines[line + LINE_STATUS] & 0xff) === LINE_EDGE
-    return isEdge || this.rules.proxyTold[proxy] !== 0 ? this.clientOf[index] : lines[line + LINE_SEEN]
+  private clientAt(index: number, flow: number, proxy: number): number {
+    const { flows } = this.parts
+    const isEdge = (flows[flow + FLOW_STATUS] & 0xff) === FLOW_EDGE
+    return isEdge || this.rules.proxyTold[proxy] !== 0 ? this.clientOf[index] : flows[flow + FLOW_NAT_SOURCE]
   }
 
   /** Where the routes of a proxy for the class of the connection's client begin. */
-  private routesFor(index: number, line: number, proxy: number): number {
+  private routesFor(index: number, flow: number, proxy: number): number {
     const { addressClass, proxyRoutes, proxyWay } = this.rules
-    const client = addressClass.length === 0 ? -1 : this.clientAt(index, line, proxy)
+    const client = addressClass.length === 0 ? -1 : this.clientAt(index, flow, proxy)
     const known = client >= 0 && client < addressClass.length
     const classes = Math.floor(proxyRoutes.length / proxyWay.length)
     return proxyRoutes[proxy * classes + (known ? addressClass[client] : 0)]
   }
 
-  private proxyOf(line: number): number {
+  private proxyOf(flow: number): number {
     const { addressProxy } = this.rules
-    const address = this.parts.lines[line + LINE_BACKEND]
+    const address = this.parts.flows[flow + FLOW_BACKEND]
     return address < addressProxy.length ? addressProxy[address] : -1
   }
 
   /** The proxy's pod as a queue, -1 for one outside the cluster. */
-  private stationOf(line: number): number {
-    const { addressStation } = this.rules
-    const backend = this.parts.lines[line + LINE_BACKEND]
-    return backend < addressStation.length ? addressStation[backend] : -1
+  private podQueueOf(flow: number): number {
+    const { addressPodQueue } = this.rules
+    const backend = this.parts.flows[flow + FLOW_BACKEND]
+    return backend < addressPodQueue.length ? addressPodQueue[backend] : -1
   }
 
-  private countBehind(line: number, length: number): void {
-    const { lines, result, layout } = this.parts
-    const endpoint = lines[line + LINE_ENDPOINT]
+  private countBehind(flow: number, length: number): void {
+    const { flows, result, layout } = this.parts
+    const endpoint = flows[flow + FLOW_ENDPOINT]
     if (endpoint < 0) return
     const at = layout.endpoints + endpoint * ENDPOINT_WORDS
     result[at + ENDPOINT_PACKETS] = result[at + ENDPOINT_PACKETS] + 1

@@ -5,8 +5,9 @@
  * at a sample is the sum over all shards, whatever worker ran them, so a peak read after merging is the node's own.
  * Only the maxima inside the histograms and the times in `firstFull` are not sums.
  */
+
+import { REASON_COUNT } from './drop-reasons.ts'
 import { HISTOGRAM_LENGTH, HISTOGRAM_MAX } from './histogram.ts'
-import { REASON_COUNT } from './verdict.ts'
 
 /** Samples of a series over a run. */
 export const SAMPLES = 256
@@ -73,12 +74,12 @@ export const DNS_RCODES = 14
 export const DNS_WORDS = 20
 
 /** Per pod that is modelled as a queue of its own, in order. */
-export const STATION_REQUESTS = 0
+export const POD_QUEUE_REQUESTS = 0
 /** CPU time of requests, ns. */
-export const STATION_BUSY = 1
+export const POD_QUEUE_BUSY = 1
 /** Requests that found the queue full. */
-export const STATION_REFUSED = 2
-export const STATION_WORDS = 3
+export const POD_QUEUE_REFUSED = 2
+export const POD_QUEUE_WORDS = 3
 
 /** What requests through HTTP proxies came to, in order: requests; their clients' connections; proxies that saw the client's address. */
 export const INGRESS_REQUESTS = 0
@@ -132,7 +133,7 @@ export interface ResultLayout {
   readonly dns: number
   /** DNS questions answered, by endpoint. */
   readonly endpointQueries: number
-  readonly stations: number
+  readonly podQueues: number
   readonly ingress: number
   /** Requests by route, and by endpoint that they were given to. */
   readonly routes: number
@@ -146,13 +147,13 @@ export interface ResultExtent {
   /** Latency slots; 1 when left out. */
   readonly latencies?: number
   /** Pods that are queues of their own, routes of requests, and HTTP proxies; none when left out. */
-  readonly stations?: number
+  readonly podQueues?: number
   readonly routes?: number
   readonly proxies?: number
 }
 
 export function resultLayout(nodes: number, endpoints: number, extent: ResultExtent = {}): ResultLayout {
-  const { latencies = 1, stations = 0, routes = 0, proxies = 0 } = extent
+  const { latencies = 1, podQueues = 0, routes = 0, proxies = 0 } = extent
   const totals = 0
   const reasons = totals + TOTAL_COUNT
   const packetHistogram = reasons + REASON_COUNT
@@ -167,8 +168,8 @@ export function resultLayout(nodes: number, endpoints: number, extent: ResultExt
   const endpointsAt = busySeries + nodes * SAMPLES
   const dns = endpointsAt + endpoints * ENDPOINT_WORDS
   const endpointQueries = dns + DNS_WORDS
-  const stationsAt = endpointQueries + endpoints
-  const ingress = stationsAt + stations * STATION_WORDS
+  const podQueuesAt = endpointQueries + endpoints
+  const ingress = podQueuesAt + podQueues * POD_QUEUE_WORDS
   const routesAt = ingress + INGRESS_WORDS
   const endpointRequests = routesAt + routes
   const proxiesAt = endpointRequests + endpoints
@@ -188,7 +189,7 @@ export function resultLayout(nodes: number, endpoints: number, extent: ResultExt
     endpoints: endpointsAt,
     dns,
     endpointQueries,
-    stations: stationsAt,
+    podQueues: podQueuesAt,
     ingress,
     routes: routesAt,
     endpointRequests,

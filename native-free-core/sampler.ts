@@ -5,11 +5,12 @@
  * it has, so a node's sample is the sum over shards and does not depend on which worker ran them.
  * Cost: a sweep looks at every entry of the shard (4 ns each), a sample at its counters.
  */
-import type { PairCounters } from './counters.ts'
+
 import { TICKS_PER_MS } from './packet.ts'
+import type { PairCounters } from './pair-counters.ts'
 import { type PairSeries, type ResultLayout, SAMPLES } from './result.ts'
-import { type RuleColumns, SETTING_GC_INTERVAL_MS } from './ruleset.ts'
-import type { SlowPath } from './slowpath.ts'
+import { type RuleColumns, SETTING_GC_INTERVAL_MS } from './rule-columns.ts'
+import type { SlowPath } from './slow-path.ts'
 
 /** Node × this + the other number is the key of a pair: endpoint and service port ids stay below it. */
 const PAIR_KEY = 2 ** 32
@@ -33,7 +34,7 @@ export class Sampler {
   private readonly affinity: Int32Array
   private sampleTicks = 1
   private ports: PairLog
-  private holders: PairLog
+  private serviceEntries: PairLog
 
   constructor(parts: SamplerParts) {
     this.parts = parts
@@ -43,14 +44,14 @@ export class Sampler {
     this.nextGcMs = new Float64Array(parts.shards)
     this.affinity = new Int32Array(parts.nodes)
     this.ports = new PairLog(parts.shards)
-    this.holders = new PairLog(parts.shards)
+    this.serviceEntries = new PairLog(parts.shards)
   }
 
   /** A new run of so many ticks. */
   begin(rules: RuleColumns, durationTicks: number): void {
     this.rules = rules
     this.ports = new PairLog(this.parts.shards)
-    this.holders = new PairLog(this.parts.shards)
+    this.serviceEntries = new PairLog(this.parts.shards)
     this.sampleTicks = Math.max(1, Math.ceil(durationTicks / SAMPLES))
     this.nextSample.fill(0)
     this.nextSampleTick.fill(this.sampleTicks)
@@ -69,7 +70,7 @@ export class Sampler {
         const dueMs = nextGcMs[shard]
         const lastDueMs = Math.min(tick, nextSampleTick[shard]) / TICKS_PER_MS
         const skipped = Math.max(0, Math.floor((lastDueMs - dueMs) / interval))
-        this.parts.slowPath.tracker.sweep(shard, dueMs + skipped * interval)
+        this.parts.slowPath.conntrack.sweep(shard, dueMs + skipped * interval)
         nextGcMs[shard] = dueMs + (skipped + 1) * interval
       }
       if (nextSampleTick[shard] <= now && nextSample[shard] < SAMPLES) this.sample(shard)
@@ -88,8 +89,8 @@ export class Sampler {
   }
 
   /** Conntrack entries by node and service port id + 1. */
-  holderSeries(): PairSeries[] {
-    return this.holders.series()
+  serviceEntrySeries(): PairSeries[] {
+    return this.serviceEntries.series()
   }
 
   private plan(shard: number): void {
@@ -98,17 +99,17 @@ export class Sampler {
 
   private sample(shard: number): void {
     const { nodes, result, layout, slowPath } = this.parts
-    const { tracker } = slowPath
+    const { conntrack } = slowPath
     const at = this.nextSample[shard]
     const nowMs = Math.floor(this.nextSampleTick[shard] / TICKS_PER_MS)
     this.affinity.fill(0)
     slowPath.selector.sweep(shard, nowMs, this.affinity)
     for (let node = 0; node < nodes; node++) {
-      result[layout.conntrackSeries + at * nodes + node] += tracker.table.counts[shard * nodes + node]
+      result[layout.conntrackSeries + at * nodes + node] += conntrack.table.counts[shard * nodes + node]
       result[layout.affinitySeries + at * nodes + node] += this.affinity[node]
     }
-    this.ports.add(shard, tracker.ports[shard], at)
-    this.holders.add(shard, tracker.holders[shard], at)
+    this.ports.add(shard, conntrack.ports[shard], at)
+    this.serviceEntries.add(shard, conntrack.serviceEntries[shard], at)
     this.nextSample[shard]++
     this.nextSampleTick[shard] = at + 1 < SAMPLES ? (at + 2) * this.sampleTicks : Number.MAX_SAFE_INTEGER
   }
@@ -120,21 +121,21 @@ class PairLog {
   private readonly samples: Int32Array[] = []
   private readonly known = new Map<number, number>()
   /** By shard and counter: the pair's place in `samples`, + 1. A counter keeps its pair for the run. */
-  private readonly places: Int32Array[]
+  private readonly columns: Int32Array[]
 
   constructor(shards: number) {
-    this.places = Array.from({ length: shards }, () => new Int32Array(0))
+    this.columns = Array.from({ length: shards }, () => new Int32Array(0))
   }
 
   /** Adds what a shard's counters hold at a sample. */
   add(shard: number, counters: PairCounters, at: number): void {
     const { samples } = this
-    const places = this.placesOf(shard, counters)
+    const columns = this.columnsOf(shard, counters)
     for (let i = 0; i < counters.size; i++) {
       const count = counters.counts[i]
       if (count === 0) continue
-      if (places[i] === 0) places[i] = this.placeOf(counters.first[i] * PAIR_KEY + counters.second[i]) + 1
-      samples[places[i] - 1][at] += count
+      if (columns[i] === 0) columns[i] = this.columnOf(counters.first[i] * PAIR_KEY + counters.second[i]) + 1
+      samples[columns[i] - 1][at] += count
     }
   }
 
@@ -146,16 +147,16 @@ class PairLog {
     }))
   }
 
-  private placesOf(shard: number, counters: PairCounters): Int32Array {
-    if (this.places[shard].length < counters.size) {
+  private columnsOf(shard: number, counters: PairCounters): Int32Array {
+    if (this.columns[shard].length < counters.size) {
       const wider = new Int32Array(counters.counts.length)
-      wider.set(this.places[shard])
-      this.places[shard] = wider
+      wider.set(this.columns[shard])
+      this.columns[shard] = wider
     }
-    return this.places[shard]
+    return this.columns[shard]
   }
 
-  private placeOf(key: number): number {
+  private columnOf(key: number): number {
     let place = this.known.get(key)
     if (place === undefined) {
       place = this.samples.length

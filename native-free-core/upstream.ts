@@ -3,7 +3,7 @@
  *
  * A proxy has workers, and a worker is what pools belong to, as nginx' processes have one each: at most `KEEPALIVE` idle
  * connections, least recently used ones closed first, none idle for longer than `IDLE_MS`, none older than `LIFE_MS` or of more
- * than `MOST_REQUESTS` requests. Each is a line behind those of the trace, and its packets go through the same functions and
+ * than `MAX_REQUESTS` requests. Each is a flow record behind those of the trace, and its packets go through the same functions and
  * leave the same conntrack entries, NAT mappings and hops as any other connection's.
  *
  * Invariants (`selfCheck`): each connection is in the free list, in one list of idle ones, or in use; links go both ways.
@@ -12,26 +12,28 @@
  * Source: ingress-nginx internal/ingress/controller/config/config.go (upstream-keepalive-connections 320, -timeout 60,
  * -time 1h, -requests 10000), linux net.ipv4.ip_local_port_range.
  */
+
+import { REASON_NONE } from './drop-reasons.ts'
 import {
   FLOW_ANSWERED,
-  LINE_CHAIN,
-  LINE_CLIENT,
-  LINE_DESTINATION,
-  LINE_DESTINATION_INDEX,
-  LINE_ENDPOINT,
-  LINE_ENTRY,
-  LINE_ENTRY2,
-  LINE_FIRST_NANOS,
-  LINE_FLOW,
-  LINE_FORWARD_NANOS,
-  LINE_NEW,
-  LINE_OPEN,
-  LINE_PORTS,
-  LINE_SHIFT,
-  LINE_STATUS,
-} from './connection.ts'
-import type { HopLog } from './hoplog.ts'
+  FLOW_CHAIN,
+  FLOW_CLIENT,
+  FLOW_DESTINATION,
+  FLOW_DESTINATION_INDEX,
+  FLOW_ENDPOINT,
+  FLOW_ENTRY,
+  FLOW_ENTRY2,
+  FLOW_FIRST_NANOS,
+  FLOW_FLAGS,
+  FLOW_FORWARD_NANOS,
+  FLOW_NEW,
+  FLOW_OPEN,
+  FLOW_PORTS,
+  FLOW_SHIFT,
+  FLOW_STATUS,
+} from './flow-record.ts'
 import { FLAG_REPLY, PROTOCOL_TCP, TCP_ACK, TCP_FIN, TCP_SYN, wholeMs } from './packet.ts'
+import type { QueueEvents } from './queue-events.ts'
 import {
   ENDPOINT_CONNECTIONS,
   ENDPOINT_WORDS,
@@ -45,16 +47,15 @@ import {
   INGRESS_WORN,
   type ResultLayout,
 } from './result.ts'
-import type { RuleColumns } from './ruleset.ts'
-import type { SlowPath } from './slowpath.ts'
-import { REASON_NONE } from './verdict.ts'
+import type { RuleColumns } from './rule-columns.ts'
+import type { SlowPath } from './slow-path.ts'
 
 export const KEEPALIVE = 320
 const IDLE_MS = 60_000
 /** When a connection was last used whose client is no more: long ago. */
 const ORPHANED = -IDLE_MS
 const LIFE_MS = 3_600_000
-const MOST_REQUESTS = 10_000
+const MAX_REQUESTS = 10_000
 const FIRST_PORT = 32_768
 const PORTS = 28_232
 /** Ports that are tried before one is taken that an entry still has. */
@@ -64,13 +65,13 @@ const SYN_BYTES = 52
 const ACK_BYTES = 40
 
 export interface UpstreamParts {
-  readonly lines: Int32Array
+  readonly flows: Int32Array
   readonly slowPath: SlowPath
-  readonly log: HopLog
+  readonly log: QueueEvents
   readonly result: Float64Array
   readonly layout: ResultLayout
-  /** Number of the first line that is an upstream connection's, and how many there are. */
-  readonly firstLine: number
+  /** Number of the first flow record that is an upstream connection's, and how many there are. */
+  readonly firstFlow: number
   readonly capacity: number
   readonly shards: number
   /** Workers of all proxies together. */
@@ -135,14 +136,14 @@ export class Upstreams {
     this.dueMs.fill(Number.MAX_SAFE_INTEGER)
   }
 
-  /** Offset of a connection's line. */
-  lineOf(upstream: number): number {
-    return (this.parts.firstLine + upstream) << LINE_SHIFT
+  /** Offset of a connection's flow record. */
+  flowOf(upstream: number): number {
+    return (this.parts.firstFlow + upstream) << FLOW_SHIFT
   }
 
   isOpen(upstream: number): boolean {
-    const status = this.parts.lines[this.lineOf(upstream) + LINE_STATUS] & 0xff
-    return status >= LINE_OPEN && status <= LINE_CHAIN
+    const status = this.parts.flows[this.flowOf(upstream) + FLOW_STATUS] & 0xff
+    return status >= FLOW_OPEN && status <= FLOW_CHAIN
   }
 
   /** The connection of a worker to a target that was used last of those that are idle, or -1; `closeIdle` comes first. */
@@ -187,35 +188,35 @@ export class Upstreams {
     const at = this.free
     if (at < 0) throw new Error('upstream connections: more than the core was made for')
     this.free = this.next[at]
-    const { lines, slowPath, log, result, layout } = this.parts
-    const line = this.lineOf(at)
-    lines[line + LINE_CLIENT] = source
-    lines[line + LINE_DESTINATION] = address
-    lines[line + LINE_PORTS] = (this.sourcePort(group, worker, workers, source, address, port) << 16) | port
-    lines[line + LINE_STATUS] = LINE_NEW | (PROTOCOL_TCP << 8)
-    lines[line + LINE_DESTINATION_INDEX] = destination
-    lines[line + LINE_ENTRY] = 0
-    lines[line + LINE_ENTRY2] = 0
-    this.reason = slowPath.open(line, TCP_SYN, nowMs, tick | 0, shard)
+    const { flows, slowPath, log, result, layout } = this.parts
+    const flow = this.flowOf(at)
+    flows[flow + FLOW_CLIENT] = source
+    flows[flow + FLOW_DESTINATION] = address
+    flows[flow + FLOW_PORTS] = (this.sourcePort(group, worker, workers, source, address, port) << 16) | port
+    flows[flow + FLOW_STATUS] = FLOW_NEW | (PROTOCOL_TCP << 8)
+    flows[flow + FLOW_DESTINATION_INDEX] = destination
+    flows[flow + FLOW_ENTRY] = 0
+    flows[flow + FLOW_ENTRY2] = 0
+    this.reason = slowPath.open(flow, TCP_SYN, nowMs, tick | 0, shard)
     if (this.reason !== REASON_NONE) {
       slowPath.countLoss(this.reason)
-      log.lost(line, tick)
+      log.lost(flow, tick)
       this.release(at)
       return -1
     }
     this.endpoint[at] = endpoint
-    if (endpoint >= 0) lines[line + LINE_ENDPOINT] = endpoint
+    if (endpoint >= 0) flows[flow + FLOW_ENDPOINT] = endpoint
     const { path } = slowPath
-    log.aside(line, tick, true)
+    log.aside(flow, tick, true)
     this.count(INGRESS_OPENED, 1)
     if (path.hops > 1) this.count(INGRESS_CROSS_NODE, 1)
     if (path.masqueraded !== 0) this.count(INGRESS_MASQUERADED, 1)
-    const chosen = lines[line + LINE_ENDPOINT]
+    const chosen = flows[flow + FLOW_ENDPOINT]
     if (chosen >= 0) {
       const words = layout.endpoints + chosen * ENDPOINT_WORDS + ENDPOINT_CONNECTIONS
       result[words] = result[words] + 1
     }
-    lines[line + LINE_FLOW] |= FLOW_ANSWERED
+    flows[flow + FLOW_FLAGS] |= FLOW_ANSWERED
     this.group[at] = group
     this.peer[at] = address
     this.peerPort[at] = port
@@ -229,19 +230,19 @@ export class Upstreams {
 
   /** A packet on a connection. @returns REASON_NONE when it was delivered */
   step(upstream: number, flags: number, length: number, nowMs: number, tick: number, shard: number): number {
-    const { lines, slowPath } = this.parts
-    const line = this.lineOf(upstream)
-    const reason = slowPath.step(line, flags, length, nowMs, tick | 0, shard)
+    const { flows, slowPath } = this.parts
+    const flow = this.flowOf(upstream)
+    const reason = slowPath.step(flow, flags, length, nowMs, tick | 0, shard)
     // An entry that has gone is made anew by the rules, and they know nothing of the proxy's choice.
-    if (this.endpoint[upstream] >= 0) lines[line + LINE_ENDPOINT] = this.endpoint[upstream]
+    if (this.endpoint[upstream] >= 0) flows[flow + FLOW_ENDPOINT] = this.endpoint[upstream]
     return reason
   }
 
   /** Path latency of its handshake, until it may be used. */
   setupNanos(upstream: number): number {
-    const { lines } = this.parts
-    const line = this.lineOf(upstream)
-    return lines[line + LINE_FIRST_NANOS] + lines[line + LINE_FORWARD_NANOS]
+    const { flows } = this.parts
+    const flow = this.flowOf(upstream)
+    return flows[flow + FLOW_FIRST_NANOS] + flows[flow + FLOW_FORWARD_NANOS]
   }
 
   /** An exchange is over: the connection waits for the next one, or is closed where it has done enough. */
@@ -253,7 +254,7 @@ export class Upstreams {
       this.release(upstream)
       return
     }
-    if (this.requests[upstream] >= MOST_REQUESTS || wholeMs(tick) - this.openedMs[upstream] >= LIFE_MS) {
+    if (this.requests[upstream] >= MAX_REQUESTS || wholeMs(tick) - this.openedMs[upstream] >= LIFE_MS) {
       this.count(INGRESS_WORN, 1)
       this.close(upstream, nowMs, tick)
       return
@@ -316,7 +317,7 @@ export class Upstreams {
     }
   }
 
-  /** FIN, FIN, ACK, by the proxy. The line is free afterwards; conntrack keeps its entries as long as it does. */
+  /** FIN, FIN, ACK, by the proxy. The flow record is free afterwards; conntrack keeps its entries as long as it does. */
   close(upstream: number, nowMs: number, tick: number): void {
     const shard = this.shardOf[this.group[upstream]]
     if (this.isOpen(upstream)) {
@@ -336,9 +337,9 @@ export class Upstreams {
   /** A packet of the proxy's own making, of no client: it costs the nodes CPU time. */
   private own(upstream: number, flags: number, length: number, nowMs: number, tick: number, shard: number): void {
     const { slowPath, log } = this.parts
-    const line = this.lineOf(upstream)
+    const flow = this.flowOf(upstream)
     const reason = this.step(upstream, flags, length, nowMs, tick, shard)
-    if (reason === REASON_NONE) log.aside(line, tick, false)
+    if (reason === REASON_NONE) log.aside(flow, tick, false)
     else slowPath.countLoss(reason)
   }
 
@@ -351,7 +352,7 @@ export class Upstreams {
     address: number,
     port: number,
   ): number {
-    const { tracker } = this.parts.slowPath
+    const { conntrack } = this.parts.slowPath
     const node = this.rules.addressNode[source]
     const mine = Math.max(1, Math.floor(PORTS / workers))
     let taken = 0
@@ -359,7 +360,7 @@ export class Upstreams {
       taken = FIRST_PORT + this.ports[group] * workers + worker
       this.ports[group] = (this.ports[group] + 1) % mine
       if (node < 0) break
-      if (tracker.find(source, address, (taken << 16) | port, (node << 8) | PROTOCOL_TCP) === 0) break
+      if (conntrack.find(source, address, (taken << 16) | port, (node << 8) | PROTOCOL_TCP) === 0) break
     }
     return taken
   }
@@ -367,10 +368,10 @@ export class Upstreams {
   /** @param inUse  connections that have been given out and not come back @throws Error naming the first thing that is wrong */
   selfCheck(inUse: number): void {
     const { capacity } = this.parts
-    const seen = new Uint8Array(capacity)
+    const natSource = new Uint8Array(capacity)
     const see = (at: number, what: string): void => {
-      if (seen[at] !== 0) throw new Error(`upstream connection ${at} is ${what} and somewhere else`)
-      seen[at] = 1
+      if (natSource[at] !== 0) throw new Error(`upstream connection ${at} is ${what} and somewhere else`)
+      natSource[at] = 1
     }
     let free = 0
     for (let at = this.free; at >= 0; at = this.next[at], free++) see(at, 'free')
@@ -402,7 +403,7 @@ export class Upstreams {
   }
 
   private release(upstream: number): void {
-    this.parts.lines[this.lineOf(upstream) + LINE_STATUS] = LINE_NEW
+    this.parts.flows[this.flowOf(upstream) + FLOW_STATUS] = FLOW_NEW
     this.next[upstream] = this.free
     this.free = upstream
   }

@@ -2,7 +2,7 @@
  * Puts code into few files: first the core, then the command line with it. The manual page is written at the end.
  *
  * dist/native-free-core/index.js, the core's only door, becomes one module with its constants written out. Imported, each of the some
- * sixty that a packet meets (`LINE_CLIENT`, `ENTRY_STATE` …) is a cell of memory to the compiler of Node 20, which it reads and checks
+ * sixty that a packet meets (`FLOW_CLIENT`, `ENTRY_STATE` …) is a cell of memory to the compiler of Node 20, which it reads and checks
  * at each use: eight instructions in place of none, and 43 ns a packet in place of 26. It is made from the source, since it takes the
  * place of what the compiler has written; the compiler's other files stay beside it for their types.
  *

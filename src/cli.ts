@@ -19,7 +19,7 @@ import { packageVersion } from './version.ts'
 
 /** `dpemu help TOPIC` that is no command. */
 const METRICS = 'metrics'
-const MOST_HELP_WIDTH = 100
+const MAX_HELP_WIDTH = 100
 const EXITS = `Exit codes: ${EXIT_CODES.map(([code, what]) => `${code} ${what}`).join('; ')}.`
 const EPILOGUE =
   `dpemu help COMMAND (or COMMAND --help) explains a command and shows examples; dpemu help metrics lists the
@@ -81,7 +81,7 @@ function withoutHelpWord(argv: readonly string[]): readonly string[] {
 
 async function runCommand(argv: readonly string[], io: Io): Promise<number> {
   let exitCode = 0
-  const parser = commandLine(argv, Math.min(MOST_HELP_WIDTH, io.width ?? MOST_HELP_WIDTH), async (command, args) => {
+  const parser = commandLine(argv, Math.min(MAX_HELP_WIDTH, io.width ?? MAX_HELP_WIDTH), async (command, args) => {
     exitCode = await command.run(args, await withDisabled(io, command, args))
   })
   if (argv.length === 0) {

@@ -1,5 +1,5 @@
 /**
- * Drives the core as src/replay/worker.ts does: one instance, `begin`, budgets, then `define` and `process` a window.
+ * Drives the core as src/replay/worker.ts does: one instance, `begin`, quotas, then `define` and `process` a window.
  *
  * One shard, so that every access may fall anywhere in the table: the hardest case. A replay's 16 shards take turns and
  * touch a sixteenth of it each time. With `queued` each window is also a step of the nodes' CPU queues, as in a replay: hops
@@ -28,7 +28,7 @@ const DURATION_SECONDS = 86_400
 /** Room over the live size for closed connections that wait for the sweep. */
 const HEADROOM = 1.04
 /** Nodes that one packet may cross. */
-const MOST_HOPS = 3
+const MAX_HOPS = 3
 
 /** The CPU queues and what they fill in. */
 interface Queueing {
@@ -56,7 +56,7 @@ export class CoreDriver implements Driver {
     const rows = Math.max(workload.windowPackets, spare)
     // With more nodes than one a connection has an entry on each of the two that it may cross.
     const entries = Math.ceil(live * HEADROOM) * Math.min(2, world.nodes) + 64
-    this.queueing = queued ? createQueueing(world, rows * MOST_HOPS) : null
+    this.queueing = queued ? createQueueing(world, rows * MAX_HOPS) : null
     this.dataplane = createDataplane({
       connections: workload.connections + spare,
       entries: entries + spare,
@@ -68,7 +68,7 @@ export class CoreDriver implements Driver {
       ...(this.queueing === null ? {} : { hops: this.queueing.hops }),
     })
     this.dataplane.begin({ rules: world.rules, seed: RUN_SEED, durationTicks: DURATION_SECONDS * TICKS_PER_SECOND })
-    this.dataplane.budgets.set(world.columns.nodeConntrackMax)
+    this.dataplane.quotas.set(world.columns.nodeConntrackMax)
     this.packets = this.dataplane.packets
     this.connections = this.dataplane.connections
   }
@@ -82,7 +82,7 @@ export class CoreDriver implements Driver {
     if (queueing !== null) {
       queueing.queues.add(queueing.hops, 0, dataplane.hopCount())
       queueing.queues.run(window.baseTick * NANOS_PER_TICK, queueing.busy, queueing.drops)
-      dataplane.settleHops()
+      dataplane.applyWaits()
     }
     return cpuNanos() - began
   }

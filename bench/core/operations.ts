@@ -7,13 +7,13 @@
 import {
   AffinityTable,
   bucketOf,
+  type ConntrackTable,
+  createConntrackTable,
   createDecision,
-  createFlowTable,
   decide,
   ENTRY_EXPIRES,
   ENTRY_SHIFT,
   ENTRY_STATE,
-  type FlowTable,
   findPort,
   finish,
   HISTOGRAM_LENGTH,
@@ -77,8 +77,8 @@ function orderOf(count: number): () => number {
   }
 }
 
-function fullTable(live: number): FlowTable {
-  const table = createFlowTable(live + 64, 1, 1)
+function fullTable(live: number): ConntrackTable {
+  const table = createConntrackTable(live + 64, 1, 1)
   for (let i = 0; i < live; i++) {
     const entry = insertTuple(table, i)
     table.entries[(entry << ENTRY_SHIFT) + ENTRY_STATE] = i & 15
@@ -87,7 +87,7 @@ function fullTable(live: number): FlowTable {
   return table
 }
 
-function insertTuple(table: FlowTable, i: number): number {
+function insertTuple(table: ConntrackTable, i: number): number {
   const { source, destination, ports, replySource, replyPorts } = tupleOf(i)
   const hash = hashTuple(source, destination, ports, NODE_PROTOCOL)
   const replyHash = hashTuple(replySource, source, replyPorts, NODE_PROTOCOL)
@@ -237,7 +237,7 @@ const replyPortsOf = (port: number): number => (8080 << 16) | port
 
 const masqueradePort: OperationPair = {
   core: () => {
-    const table = createFlowTable(8192, 1, 1)
+    const table = createConntrackTable(8192, 1, 1)
     for (let port = 1024; port < 65_536; port += PORTS_TAKEN_EVERY) {
       const hash = hashTuple(9, 10, port << 16, NODE_PROTOCOL)
       const ports = replyPortsOf(port)

@@ -14,7 +14,7 @@ import {
 import { cpuNanos, type RoundSample, type Subject, sink } from '../subject.ts'
 import type { Workload } from '../workload.ts'
 
-const LINE_WORDS = 16
+const FLOW_WORDS = 16
 
 export class MemoryFloor implements Subject {
   private readonly workload: Workload
@@ -34,8 +34,8 @@ export class MemoryFloor implements Subject {
     this.firstAt = new Int32Array(this.workload.windowPackets)
     this.secondAt = new Int32Array(this.workload.windowPackets)
     // Written once, so that the pages are there and differ.
-    this.first = alignedWords(this.workload.connections * LINE_WORDS).map((_, i) => i)
-    this.second = alignedWords(this.workload.connections * LINE_WORDS).map((_, i) => ~i)
+    this.first = alignedWords(this.workload.connections * FLOW_WORDS).map((_, i) => i)
+    this.second = alignedWords(this.workload.connections * FLOW_WORDS).map((_, i) => ~i)
     while (this.workload.populate(this.rows, this.connections) !== null);
   }
 
@@ -46,8 +46,8 @@ export class MemoryFloor implements Subject {
     while (operations < this.packets) {
       const { packets } = workload.next(rows, connections)
       for (let i = 0; i < packets; i++) {
-        firstAt[i] = rows.slot[i] * LINE_WORDS
-        secondAt[i] = (workload.connections - 1 - rows.slot[i]) * LINE_WORDS
+        firstAt[i] = rows.slot[i] * FLOW_WORDS
+        secondAt[i] = (workload.connections - 1 - rows.slot[i]) * FLOW_WORDS
       }
       const began = cpuNanos()
       sink(readLines(first, second, firstAt, secondAt, packets))

@@ -25,7 +25,7 @@ export interface ManifestField {
   readonly objectKind: string
   readonly namespace: string
   readonly name: string
-  /** Names, and indices of lists. */
+  /** DnsClient, and indices of lists. */
   readonly path: readonly (string | number)[]
 }
 
@@ -48,8 +48,8 @@ const MOST: Readonly<Record<string, number>> = {
   nodes: 1000,
   replicas: 10_000,
 }
-const MOST_VALUES = 10_000
-export const MOST_CELLS = 10_000
+const MAX_VALUES = 10_000
+export const MAX_CELLS = 10_000
 
 /**
  * @param ranges     values of -P: `NAME=FROM..TO` or `NAME=FROM..TO:STEP`
@@ -75,7 +75,7 @@ export function parseAxes(
 /** Every combination, the last axis varying fastest; one empty one where there is no axis. */
 export function combinations(axes: readonly Axis[]): ReadonlyMap<string, ParameterValue>[] {
   const count = axes.reduce((product, { values }) => product * values.length, 1)
-  if (count > MOST_CELLS) throw usage(`the axes make ${count} combinations; at most ${MOST_CELLS} can be run`)
+  if (count > MAX_CELLS) throw usage(`the axes make ${count} combinations; at most ${MAX_CELLS} can be run`)
   return axes.reduce<ReadonlyMap<string, ParameterValue>[]>(
     (made, { name, values }) => made.flatMap((one) => values.map((value) => new Map([...one, [name, value]]))),
     [new Map()],
@@ -145,7 +145,7 @@ function rangeOf(what: string, text: string): number[] {
   if (to < from) throw usage(`${what}: the range ends before it begins`)
   if (!(step > 0)) throw usage(`${what}: the step must be above 0`)
   const count = Math.floor((to - from) / step + 1e-9) + 1
-  if (!(count <= MOST_VALUES)) throw usage(`${what}: that are more than ${MOST_VALUES} values`)
+  if (!(count <= MAX_VALUES)) throw usage(`${what}: that are more than ${MAX_VALUES} values`)
   // Twelve digits: 0.1 + 2 × 0.1 is the 0.3 that was meant.
   return Array.from({ length: count }, (_, i) => Number((from + i * step).toPrecision(12)))
 }
@@ -153,7 +153,7 @@ function rangeOf(what: string, text: string): number[] {
 function listOf(what: string, text: string): ParameterValue[] {
   const values = text.split(',').map((value) => value.trim())
   if (values.includes('')) throw usage(`${what}: a value is missing`, EXAMPLES['-L'])
-  if (values.length > MOST_VALUES) throw usage(`${what}: that are more than ${MOST_VALUES} values`)
+  if (values.length > MAX_VALUES) throw usage(`${what}: that are more than ${MAX_VALUES} values`)
   return values.map((value) => {
     if (value === 'true' || value === 'false') return value === 'true'
     return /^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$/.test(value) ? Number(value) : value

@@ -21,10 +21,10 @@ import { connectionsPerSecond } from '../trace/scenario-edit.ts'
 import { packageVersion } from '../version.ts'
 import type { Axis } from './axes.ts'
 import { type CellInputs, type PlannedCell, planCells } from './cells.ts'
+import { type Measurer, processMeasurer } from './children.ts'
 import { crossingsOf } from './crossings.ts'
 import { foldSeeds, SEED_AXIS } from './draws.ts'
 import type { Measurement } from './measure.ts'
-import { type Measurer, processMeasurer } from './pool.ts'
 import { type CellOptions, runCell } from './run-cell.ts'
 import { fingerprintOf, State, type StateFile } from './state.ts'
 
@@ -145,7 +145,7 @@ function seedAxis(seeds: readonly number[]): Axis {
   return { name: SEED_AXIS, values: [...seeds], target: { kind: 'run', name: 'seed' } }
 }
 
-/** Names that do not depend on where the scenario lies, and lead nowhere outside a folder they are written to. */
+/** DnsClient that do not depend on where the scenario lies, and lead nowhere outside a folder they are written to. */
 function relativeNames(folder: string, files: readonly ManifestFile[]): ManifestFile[] {
   const taken = new Set<string>()
   return files.map((file, i) => {

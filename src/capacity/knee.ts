@@ -33,7 +33,7 @@ export interface KneeResult {
 
 const DIGITS = 6
 /** No search needs as many; one over something that flickers ends here. */
-const MOST_RUNS = 64
+const MAX_RUNS = 64
 /** How far on either side neighbours are looked at, in tolerances. */
 const PROBE = 5
 const NEAR = 2 * PROBE
@@ -42,7 +42,7 @@ const NEAR = 2 * PROBE
 export function nextRate(tried: readonly Tried[], options: KneeOptions): number | null {
   const { start, least, most, tolerance } = options
   if (tried.length === 0) return start
-  if (tried.length >= MOST_RUNS) return null
+  if (tried.length >= MAX_RUNS) return null
   const { holds, fails } = kneeOf(tried)
   if (fails === null) return holds! >= most ? null : Math.min(rounded(holds! * 2), most)
   if (holds === null) return fails <= least ? null : Math.max(rounded(fails / 2), least)

@@ -30,10 +30,10 @@ interface Judged {
 const LEAST_CONNECTIONS = 100_000
 /** A run whose tables have not settled is made again with so many times its connections, up to the most. */
 const LONGER = 2
-const MOST_CONNECTIONS = 1_000_000
+const MAX_CONNECTIONS = 1_000_000
 /** Halvings and doublings from the scenario's own rate. */
 const LEAST_FACTOR = 2 ** -10
-const MOST_FACTOR = 2 ** 20
+const MAX_FACTOR = 2 ** 20
 
 export async function runCell(
   cell: PlannedCell,
@@ -60,7 +60,7 @@ async function searchKnee(
   const bounds: KneeOptions = {
     start: ownRate,
     least: ownRate * Math.max(limits.least, LEAST_FACTOR),
-    most: ownRate * Math.min(limits.most, MOST_FACTOR),
+    most: ownRate * Math.min(limits.most, MAX_FACTOR),
     tolerance: options.tolerance,
   }
   const judged: Judged[] = []
@@ -121,9 +121,9 @@ async function settledRun(
     const judged = judge(cell, scaling, await options.measure(scaling, onProgress), options, rate)
     const { holds, settled } = judged.run
     // Longer runs fill tables further: what fails now would fail then.
-    if (given !== null || !holds || settled || connections >= MOST_CONNECTIONS) return judged
+    if (given !== null || !holds || settled || connections >= MAX_CONNECTIONS) return judged
     if (!options.objectives.some(hangsOnTables)) return judged
-    connections = Math.min(MOST_CONNECTIONS, connections * LONGER)
+    connections = Math.min(MAX_CONNECTIONS, connections * LONGER)
   }
 }
 

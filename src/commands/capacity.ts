@@ -35,10 +35,10 @@ import { warningPrinter } from './warnings.ts'
 const FORMATS = ['text', 'json', 'csv', 'markdown', 'junit', 'gha', 'gha-bigger'] as const
 const POLICIES = ['cluster', 'local', 'as-is'] as const
 const PROXY_MODES = ['nftables', 'iptables', 'ipvs'] as const
-const MOST_WORKERS = 256
-const MOST_SEED = 0xffff_ffff
-const MOST_SEEDS = 1000
-const MOST_CONNECTIONS = 100_000_000
+const MAX_WORKERS = 256
+const MAX_SEED = 0xffff_ffff
+const MAX_SEEDS = 1000
+const MAX_CONNECTIONS = 100_000_000
 const DEFAULT_TOLERANCE = 0.02
 const NO_STATE = 'none'
 /** Of the fingerprint, in the name of a state of our own. */
@@ -189,14 +189,14 @@ function capacityOptions(options: CapacityCommandOptions): CapacityOptions {
     connections:
       options.connections === undefined
         ? null
-        : wholeNumber('--connections', options.connections, { min: 1, max: MOST_CONNECTIONS }),
-    seed: options.seed === undefined ? null : wholeNumber('--seed', options.seed, { min: 0, max: MOST_SEED }),
-    seeds: options.seeds === undefined ? 1 : wholeNumber('--seeds', options.seeds, { min: 1, max: MOST_SEEDS }),
+        : wholeNumber('--connections', options.connections, { min: 1, max: MAX_CONNECTIONS }),
+    seed: options.seed === undefined ? null : wholeNumber('--seed', options.seed, { min: 0, max: MAX_SEED }),
+    seeds: options.seeds === undefined ? 1 : wholeNumber('--seeds', options.seeds, { min: 1, max: MAX_SEEDS }),
     model: options.model ?? null,
     workers:
       options.workers === undefined
-        ? Math.min(MOST_WORKERS, availableParallelism())
-        : wholeNumber('--workers', options.workers, { min: 1, max: MOST_WORKERS }),
+        ? Math.min(MAX_WORKERS, availableParallelism())
+        : wholeNumber('--workers', options.workers, { min: 1, max: MAX_WORKERS }),
   }
 }
 

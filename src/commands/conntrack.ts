@@ -24,7 +24,7 @@ export interface ConntrackOptions {
 
 const FORMATS = ['text', 'json'] as const
 /** As many as the kernel can count. */
-const MOST_ENTRIES = 2 ** 31 - 1
+const MAX_ENTRIES = 2 ** 31 - 1
 
 /**
  * @returns  0
@@ -41,7 +41,7 @@ export function runConntrack(options: ConntrackOptions, io: Pick<Io, 'stdout' | 
   if (against.includes('-') && options.manifests.includes('-')) {
     throw usageError('-f - and --against - would both read standard input')
   }
-  const max = options.max === undefined ? null : wholeNumber('--max', options.max, { min: 1, max: MOST_ENTRIES })
+  const max = options.max === undefined ? null : wholeNumber('--max', options.max, { min: 1, max: MAX_ENTRIES })
   const ratePerSecond = options.rate === undefined ? null : rateOf(options.rate)
   const { cluster, warnings } = loadManifests(options.manifests, () => io.stdin())
   const node = options.node ?? (cluster.nodes.length === 1 ? cluster.nodes[0]!.name : null)

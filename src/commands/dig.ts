@@ -8,7 +8,7 @@
 import { readFileSync } from 'node:fs'
 import { answerQuery, blockOf } from '../dns/answer.ts'
 import { type ReplyView, renderReply, renderShort, renderWalk } from '../dns/dig-text.ts'
-import { absolute, parseAddress, reverseName } from '../dns/names.ts'
+import { absolute, parseAddress, reverseName } from '../dns/domain-names.ts'
 import { type DnsReply, parseUpstream, recordType, type Upstream } from '../dns/records.ts'
 import { findPods, isMusl, podResolvConf, type Resolution, type ResolvConf, resolveName } from '../dns/resolver.ts'
 import { sendReply, type Transport } from '../dns/wire.ts'

@@ -9,7 +9,7 @@ import { checkOutput, isStandardOutput } from './outputs.ts'
 import { startProgress } from './progress.ts'
 import { warningPrinter } from './warnings.ts'
 
-const MOST_SEED = 0xffff_ffff
+const MAX_SEED = 0xffff_ffff
 
 export interface GenerateCommandOptions {
   readonly scenario: string
@@ -22,7 +22,7 @@ export interface GenerateCommandOptions {
 /** @returns the exit code: 0, or 130, 143 or 129 when interrupted, and then there is no trace */
 export async function runGenerate(options: GenerateCommandOptions, io: Io): Promise<number> {
   const seed =
-    options.seed === undefined ? {} : { seed: wholeNumber('--seed', options.seed, { min: 0, max: MOST_SEED }) }
+    options.seed === undefined ? {} : { seed: wholeNumber('--seed', options.seed, { min: 0, max: MAX_SEED }) }
   const output = isStandardOutput(options.output) ? '-' : options.output
   checkOutput(output, [options.scenario, ...options.manifests])
   const { generateTrace } = await import('../trace/generate.ts')

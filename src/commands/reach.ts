@@ -17,7 +17,7 @@ import { warningPrinter } from './warnings.ts'
 
 const FORMATS = ['text', 'json', 'markdown', 'dot', 'junit'] as const
 type Format = (typeof FORMATS)[number]
-const MOST_REASONS = 20
+const MAX_REASONS = 20
 
 export interface ReachCommandOptions {
   readonly manifests: readonly string[]
@@ -174,5 +174,5 @@ function reasons(cells: readonly ReachCell[]): Section[] {
     ([text, from]) =>
       `${from.length > 3 ? `${from.slice(0, 3).join(', ')} and ${from.length - 3} more` : from.join(', ')} → ${text}`,
   )
-  return [listSection('Why not', shorten(lines, MOST_REASONS))]
+  return [listSection('Why not', shorten(lines, MAX_REASONS))]
 }

@@ -24,18 +24,18 @@ import { warningPrinter } from './warnings.ts'
 const FORMATS: readonly ReplayFormat[] = ['text', 'json', 'markdown', 'junit', 'gha', 'gha-bigger']
 const POLICIES = ['cluster', 'local', 'as-is'] as const
 const PROXY_MODES = ['nftables', 'iptables', 'ipvs'] as const
-const MOST_WORKERS = 256
+const MAX_WORKERS = 256
 /**
  * What makes a thread of its own worth starting, over all runs: it takes as long to load and compile for itself as a warm one takes for so many
  * packets (measured on two cores, with one thread and with two: a quarter of a million 0.51 and 0.54 s; two million 0.96 and 1.03 s; 7.7 million 1.12 and 1.06 s).
  */
 const PACKETS_A_WORKER = 2_000_000
-const MOST_SHARDS = 16
+const MAX_SHARDS = 16
 const DEFAULT_SHARDS = 16
 /** The seed is one word of the hash that stands for chance. */
-const MOST_SEED = 0xffff_ffff
+const MAX_SEED = 0xffff_ffff
 /** Seeds times placements: all of them are kept for what they have in common. */
-const MOST_DRAWS = 1000
+const MAX_DRAWS = 1000
 
 /** As typed: one field a flag, absent where the flag was. */
 export interface ReplayCommandOptions {
@@ -154,12 +154,12 @@ async function drawnReplay(counts: DrawCounts): Promise<typeof Replay> {
 function drawCounts({ seeds, placements, dumpConntrack }: ReplayCommandOptions): DrawCounts | null {
   if (seeds === undefined && placements === undefined) return null
   const count = (flag: string, text: string | undefined): number =>
-    text === undefined ? 1 : wholeNumber(flag, text, { min: 1, max: MOST_DRAWS })
+    text === undefined ? 1 : wholeNumber(flag, text, { min: 1, max: MAX_DRAWS })
   const counts = { seeds: count('--seeds', seeds), placements: count('--placements', placements) }
   const draws = counts.seeds * counts.placements
-  if (draws > MOST_DRAWS)
+  if (draws > MAX_DRAWS)
     throw usageError(
-      `${counts.seeds} seeds with ${counts.placements} placements each are ${draws} replays; ${MOST_DRAWS} are the most`,
+      `${counts.seeds} seeds with ${counts.placements} placements each are ${draws} replays; ${MAX_DRAWS} are the most`,
     )
   if (draws === 1) return null
   if (dumpConntrack !== undefined)
@@ -198,7 +198,7 @@ function runsOf({ policies, proxyModes, ingressPaths = [] }: Settings): number {
 }
 
 function workersFor(packets: number): number {
-  const cpus = Math.min(MOST_WORKERS, availableParallelism())
+  const cpus = Math.min(MAX_WORKERS, availableParallelism())
   return Math.max(1, Math.min(cpus, Math.floor(packets / PACKETS_A_WORKER)))
 }
 
@@ -212,16 +212,16 @@ function replayOptions(options: ReplayCommandOptions): Settings {
     kubernetesMinor: options.kubeVersion === undefined ? null : parseKubernetesVersion(options.kubeVersion),
     ingressPaths: commaList('--ingress-path', options.ingressPath, INGRESS_PATHS),
     workers:
-      options.workers === undefined ? null : wholeNumber('--workers', options.workers, { min: 1, max: MOST_WORKERS }),
+      options.workers === undefined ? null : wholeNumber('--workers', options.workers, { min: 1, max: MAX_WORKERS }),
     shards: options.shards === undefined ? DEFAULT_SHARDS : shardCount(options.shards),
-    seed: options.seed === undefined ? null : wholeNumber('--seed', options.seed, { min: 0, max: MOST_SEED }),
+    seed: options.seed === undefined ? null : wholeNumber('--seed', options.seed, { min: 0, max: MAX_SEED }),
     model: options.model ?? null,
   }
 }
 
 function shardCount(text: string): number {
-  const shards = wholeNumber('--shards', text, { min: 1, max: MOST_SHARDS })
+  const shards = wholeNumber('--shards', text, { min: 1, max: MAX_SHARDS })
   if ((shards & (shards - 1)) !== 0)
-    throw usageError(`--shards must be a power of two up to ${MOST_SHARDS}, not ${shards}`)
+    throw usageError(`--shards must be a power of two up to ${MAX_SHARDS}, not ${shards}`)
   return shards
 }

@@ -3,7 +3,7 @@ import { formatWarning, type Warning } from '../errors.ts'
 import type { Io } from './io.ts'
 import type { Progress } from './progress.ts'
 
-const MOST_LINES = 20
+const MAX_LINES = 20
 
 export interface WarningPrinter {
   print(warning: Warning): void
@@ -22,12 +22,12 @@ export function warningPrinter(
       const text = `${formatWarning(warning)} [${warning.code}]`
       if (quiet || seen.has(text) || io.disabledWarnings?.(warning) === true) return
       seen.add(text)
-      if (seen.size > MOST_LINES) return
+      if (seen.size > MAX_LINES) return
       progress.clear()
       io.stderr(`dpemu: warning: ${text}\n`)
     },
     finish() {
-      if (seen.size > MOST_LINES) io.stderr(`dpemu: ... and ${seen.size - MOST_LINES} more warnings\n`)
+      if (seen.size > MAX_LINES) io.stderr(`dpemu: ... and ${seen.size - MAX_LINES} more warnings\n`)
     },
   }
 }

@@ -66,18 +66,18 @@ import type { Cluster, ClusterNode } from '../k8s/cluster.ts'
 import { ipFamily, parseCidr } from '../k8s/ip.ts'
 import type { EndpointSlice, TrafficPolicy } from '../k8s/types.ts'
 import { cleansEmptyServices, emulatedMinor } from '../kubernetes-version.ts'
-import { addressColumns, gatewayText, maskWords } from './addresses.ts'
+import { addressColumns, gatewayText, maskWords } from './address-columns.ts'
 import { announcingNodes } from './announcing.ts'
 import { Column, Sets } from './columns.ts'
+import { destinationMeaning, type NameTables, nameColumns } from './dns-columns.ts'
 import { type Frontend, type ProxyService, proxyServices } from './frontends.ts'
 import { cutTimeout, OPEN_END_MS } from './horizon.ts'
 import { hostPortServices, pairsByBridge } from './host-ports.ts'
 import { type IngressTables, ingressColumns, type NodePortTargets, targetEndpoints } from './ingress.ts'
 import { conntrackMax, type ProxyMode, type ProxySettings, proxySettings } from './kube-proxy.ts'
 import type { Model } from './model.ts'
-import { destinationMeaning, type NameTables, nameColumns } from './names.ts'
+import { stationColumns } from './pod-queues.ts'
 import type { Registry } from './registry.ts'
-import { stationColumns } from './stations.ts'
 import { timeoutColumn } from './timeouts.ts'
 import {
   clusterEndpoints,
@@ -145,7 +145,7 @@ const ANY_MACHINE: Destination = { address: 0, port: 0, protocol: 6, isService: 
 const ANY_SERVICE: Destination = { ...ANY_MACHINE, isService: true }
 
 /** Receive queues that one byte of flow hash can be spread over. */
-const MOST_CORES = 256
+const MAX_CORES = 256
 
 const EXCLUDE_LABEL = 'node.kubernetes.io/exclude-from-external-load-balancers'
 
@@ -344,7 +344,7 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
   // Proxies' own connections are to any machine or to any Service: two destinations more, whose addresses nobody reads.
   const { ingress: routed = null } = options
   const destinations = routed === null ? options.destinations : [...options.destinations, ANY_MACHINE, ANY_SERVICE]
-  const stations = stationColumns(cluster, registry, options.model, options.ingress?.proxies ?? [])
+  const podQueues = stationColumns(cluster, registry, options.model, options.ingress?.proxies ?? [])
   for (const id of names?.knownEndpoints ?? []) endpoint.node.set(id, addresses.node[endpoints[id]!.address]!)
   for (const id of names?.endpoints ?? []) endpoint.alive.set(id, 1)
   for (const id of targetEndpoints(ingress)) {
@@ -396,7 +396,7 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
     destinationProtocol: Int32Array.from(destinations, (one) => one.protocol),
     destinationIsService: Int32Array.from(destinations, destinationMeaning),
     ...nameColumns(names, destinations.length, registry.addressCount, endMs),
-    ...stations,
+    ...podQueues,
     ...ingress,
     clientMap: options.clientMap,
     timeouts: timeoutColumn(settings, options.model, endMs),
@@ -493,7 +493,7 @@ function nodeColumns(cluster: Cluster, settings: ProxySettings, registry: Regist
   for (const node of cluster.nodes) {
     const i = registry.node(node.name)
     zone[i] = zoneNames.indexOf(node.zone)
-    cores[i] = Math.min(MOST_CORES, Math.max(1, Math.floor(node.cpus)))
+    cores[i] = Math.min(MAX_CORES, Math.max(1, Math.floor(node.cpus)))
     maxima[i] = model.conntrackMax > 0 ? model.conntrackMax : conntrackMax(settings, node)
     for (const address of node.addresses) registry.address(address)
     const any = node.addresses.length > 0 ? registry.address(node.addresses[0]!) : -1
@@ -549,7 +549,7 @@ function settingColumn(
   return words
 }
 
-/** Mean of the first packet's cold cost: straight lines between its quantiles, the last carried on (latency.ts). */
+/** Mean of the first packet's cold cost: straight lines between its quantiles, the last carried on (cost-model.ts). */
 function meanColdNanos({
   firstPacketP50Nanos: p50,
   firstPacketP90Nanos: p90,

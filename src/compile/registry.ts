@@ -36,7 +36,7 @@ export class Registry {
   readonly servicePorts: ServicePortName[] = []
   readonly endpoints: EndpointName[] = []
   /** Pods that are queues of their own: address id and workers. */
-  readonly stations: { readonly address: number; readonly workers: number }[] = []
+  readonly podQueues: { readonly address: number; readonly workers: number }[] = []
   /** Node names by node index. */
   readonly nodes: string[] = []
   /** Four big-endian words an address, IPv4 mapped into IPv6. */
@@ -140,8 +140,8 @@ export class Registry {
   }
 
   /** Number of the pod at an address; its workers are those it had when first seen. */
-  station(address: number, workers: number): number {
-    return intern(this.stationIds, this.stations, String(address), { address, workers })
+  podQueue(address: number, workers: number): number {
+    return intern(this.stationIds, this.podQueues, String(address), { address, workers })
   }
 
   /** `namespace/name:port`. */

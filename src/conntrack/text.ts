@@ -2,8 +2,8 @@
 import type { Counts, TableReport } from './against.ts'
 
 const SCHEMA_VERSION = 1
-const MOST_SERVICES = 20
-const MOST_GONE = 20
+const MAX_SERVICES = 20
+const MAX_GONE = 20
 
 export function tableJson(report: TableReport): string {
   return `${JSON.stringify({ schemaVersion: SCHEMA_VERSION, ...report }, null, 2)}\n`
@@ -20,7 +20,7 @@ export function tableText(report: TableReport): string {
   )
   const ofServices = services.reduce((sum, one) => sum + one.entries, 0)
   lines.push('', 'Who fills the table')
-  for (const one of services.slice(0, MOST_SERVICES)) {
+  for (const one of services.slice(0, MAX_SERVICES)) {
     const notes = [
       ...(one.endpointGone > 0 ? [`${count(one.endpointGone)} to endpoints that are gone`] : []),
       ...(one.draining > 0 ? [`${count(one.draining)} to endpoints that take no new connections`] : []),
@@ -28,9 +28,9 @@ export function tableText(report: TableReport): string {
     ]
     lines.push(row(one.service, one.entries, entries, notes.join(', ')), ...states(one.byState))
   }
-  if (services.length > MOST_SERVICES) {
-    const rest = services.slice(MOST_SERVICES).reduce((sum, one) => sum + one.entries, 0)
-    lines.push(row(`${services.length - MOST_SERVICES} more Services`, rest, entries, ''))
+  if (services.length > MAX_SERVICES) {
+    const rest = services.slice(MAX_SERVICES).reduce((sum, one) => sum + one.entries, 0)
+    lines.push(row(`${services.length - MAX_SERVICES} more Services`, rest, entries, ''))
   }
   for (const [what, number] of Object.entries(others)) lines.push(row(`no Service: ${what}`, number, entries, ''))
   if (entries === 0) lines.push('  nobody: it is empty')
@@ -41,13 +41,13 @@ export function tableText(report: TableReport): string {
   }
   lines.push('', 'Entries whose endpoint is gone')
   if (gone.length === 0) lines.push(`  none of the ${count(ofServices)} entries of Services`)
-  for (const one of gone.slice(0, MOST_GONE)) {
+  for (const one of gone.slice(0, MAX_GONE)) {
     const until = one.longestSeconds === null ? '' : `, the last for ${count(one.longestSeconds)} s more`
     lines.push(
       `  ${one.endpoint}/${one.protocol} of ${one.service}: ${count(one.entries)} (${stateText(one.byState)})${until}`,
     )
   }
-  if (gone.length > MOST_GONE) lines.push(`  ... and ${gone.length - MOST_GONE} endpoints more`)
+  if (gone.length > MAX_GONE) lines.push(`  ... and ${gone.length - MAX_GONE} endpoints more`)
   if (ratePerSecond !== null && room.length > 0) {
     lines.push('', `Room at ${ratePerSecond} connections a second more`)
     for (const { kind, seconds, entries: taken, left, fullAfterSeconds } of room) {

@@ -12,8 +12,17 @@
 import ipaddr from 'ipaddr.js'
 import { backendsOf, type Context, nameServers } from './backends.ts'
 import type { AclRule, ServerBlock } from './corefile.ts'
+import {
+  absolute,
+  addressOfReverse,
+  below,
+  isWithin,
+  longestZone,
+  lower,
+  nameFault,
+  parseAddress,
+} from './domain-names.ts'
 import { hostsReply } from './hosts.ts'
-import { absolute, addressOfReverse, below, isWithin, longestZone, lower, nameFault, parseAddress } from './names.ts'
 import {
   type DnsRecord,
   type DnsReply,
@@ -261,7 +270,7 @@ function findRecords(context: Context, qname: string, qtype: string): Found {
     case 'TXT':
       if (name === below('dns-version', lower(context.zone)))
         return { answer: [{ name: qname, type: 'TXT', ...DNS_VERSION }] }
-      // Names without records of their own, such as `svc.<zone>`, are no names to a TXT question.
+      // DnsClient without records of their own, such as `svc.<zone>`, are no names to a TXT question.
       return { answer: backendsOf(context, name, qtype)?.length ? [] : null }
     case 'NS':
       // CoreDNS compares the folded name with the zone as asked: `CLUSTER.local. NS` is NODATA.

@@ -6,7 +6,7 @@
  * Source: coredns/coredns plugin/kubernetes/{kubernetes,parse,ns}.go.
  */
 import type { KubernetesPlugin } from './corefile.ts'
-import { absolute, below, isReverse, labelsOf, lower, parseAddress } from './names.ts'
+import { absolute, below, isReverse, labelsOf, lower, parseAddress } from './domain-names.ts'
 import type { Upstream } from './records.ts'
 import { type DnsServer, endpointLabel, type IndexedEndpoint, isPublished, type ZoneIndex } from './zone.ts'
 

@@ -5,7 +5,7 @@
  */
 import { blockOf } from './answer.ts'
 import type { CacheHalf } from './corefile.ts'
-import { longestZone, lower } from './names.ts'
+import { longestZone, lower } from './domain-names.ts'
 import type { DnsReply } from './records.ts'
 import type { DnsServer } from './zone.ts'
 

@@ -6,7 +6,7 @@
  * Source: coredns/coredns plugin/hosts/{hosts,setup,hostsfile}.go.
  */
 import { corefileError, type Directive } from './caddyfile.ts'
-import { absolute, addressOfReverse, longestZone, lower, parseAddress } from './names.ts'
+import { absolute, addressOfReverse, longestZone, lower, parseAddress } from './domain-names.ts'
 import type { DnsRecord, DnsReply } from './records.ts'
 
 export interface HostsPlugin {

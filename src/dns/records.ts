@@ -6,7 +6,7 @@
  * Source: RFC 1035 §3.2 and §4.1.
  */
 import { UserError } from '../errors.ts'
-import { absolute, below, isWithin, labelsOf, lower, parseAddress } from './names.ts'
+import { absolute, below, isWithin, labelsOf, lower, parseAddress } from './domain-names.ts'
 
 export interface DnsRecord {
   readonly name: string

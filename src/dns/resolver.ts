@@ -9,7 +9,7 @@
  */
 import type { Cluster, ClusterPod } from '../k8s/cluster.ts'
 import { answerOutside, answerPod } from './answer.ts'
-import { absolute, lower, parseAddress } from './names.ts'
+import { absolute, lower, parseAddress } from './domain-names.ts'
 import type { DnsRecord, DnsReply, Rcode, Upstream } from './records.ts'
 import { clusterDnsAddress, type DnsServer, dnsServices } from './zone.ts'
 

@@ -8,8 +8,8 @@
  * Source: coredns/coredns plugin/rewrite/{rewrite,name,ttl,type,rcode,reverter}.go.
  */
 import { corefileError, type Directive } from './caddyfile.ts'
+import { lower, nameFault } from './domain-names.ts'
 import { fillGroups, goRegExp, groupCount, MATCH_KINDS, normalName } from './match.ts'
-import { lower, nameFault } from './names.ts'
 import { type DnsRecord, type DnsReply, type Rcode, recordType } from './records.ts'
 
 type Rewriter = (text: string) => string

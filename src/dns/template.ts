@@ -6,8 +6,8 @@
  * Source: coredns/coredns plugin/template/{template,setup}.go and README.
  */
 import { corefileError, type Directive } from './caddyfile.ts'
+import { longestZone, lower } from './domain-names.ts'
 import { goRegExp } from './match.ts'
-import { longestZone, lower } from './names.ts'
 import { type DnsRecord, type DnsReply, type Rcode, recordOfText, recordType } from './records.ts'
 
 interface Match {

@@ -1,7 +1,7 @@
 /**
  * Replies as messages: their size with and without compression, what fits into a UDP reply, and their bytes.
  *
- * CoreDNS sends a reply uncompressed if it fits; else compressed, and cut from the end of the sections with TC set. Names are
+ * CoreDNS sends a reply uncompressed if it fits; else compressed, and cut from the end of the sections with TC set. DnsClient are
  * compressed as miekg/dns does it: owner names and the names in CNAME, NS, PTR, SOA and MX data become pointers to a suffix
  * seen before; SRV targets are written out, but later names may point to them.
  * Cost: one pass over the records for each size. Encoding (dns-packet) is uncompressed.
@@ -9,7 +9,7 @@
  * RFC 1035 §4.1.4, RFC 6891 §6.
  */
 import * as dnsPacket from 'dns-packet'
-import { absolute, labelOctets, labelsOf } from './names.ts'
+import { absolute, labelOctets, labelsOf } from './domain-names.ts'
 import type { DnsRecord, DnsReply } from './records.ts'
 
 export interface Transport {

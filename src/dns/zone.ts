@@ -2,7 +2,7 @@
  * The cluster as CoreDNS' kubernetes plugin holds it: Services, endpoints and pods by the keys that questions ask for.
  *
  * Built once from a Cluster and then read only, apart from the maps that are filled on the first question that needs them.
- * Names are keyed folded; the records made of them keep the objects' own case. Order is that of the Cluster's slices.
+ * DnsClient are keyed folded; the records made of them keep the objects' own case. Order is that of the Cluster's slices.
  * Cost: one pass over Services and slices to group them; a Service's endpoints are flattened when first asked for.
  * Source: coredns/coredns plugin/kubernetes/controller.go (indexers) and object/{service,endpoint,pod}.go.
  */
@@ -11,7 +11,7 @@ import type { Cluster, ClusterPod, ClusterService } from '../k8s/cluster.ts'
 import { ipFromBigInt, parseCidr } from '../k8s/ip.ts'
 import type { EndpointSlice } from '../k8s/types.ts'
 import { type Corefile, type KubernetesPlugin, parseCorefile, parseNodeCorefile } from './corefile.ts'
-import { type Address, lower, parseAddress } from './names.ts'
+import { type Address, lower, parseAddress } from './domain-names.ts'
 
 export interface EndpointPort {
   readonly name: string

@@ -5,7 +5,7 @@
 import type { Cluster, ClusterPod, DerivedNote } from '../k8s/cluster.ts'
 
 /** More than these are counted. */
-const MOST_NOTES = 6
+const MAX_NOTES = 6
 /** Of every Service with a selector; it says nothing that could be otherwise. */
 const SLICES = /(^|, )\d+ endpoints? from its selector/g
 
@@ -23,7 +23,7 @@ export function filledIn(cluster: Cluster, notes: readonly DerivedNote[], text: 
     const what = note.what.replace(SLICES, '').replace(/^, /, '')
     return what !== '' && isAbout({ ...note, what }, words, owners) ? [{ ...note, what }] : []
   })
-  const lines = found.slice(0, MOST_NOTES).map(line)
+  const lines = found.slice(0, MAX_NOTES).map(line)
   if (found.length === 0) return []
   const hidden = notes.length - lines.length
   return hidden === 0 ? lines : [...lines, `${lines.length} of ${notes.length} notes; --derived has all`]

@@ -9,10 +9,10 @@ import {
   masqueradeTowards,
   SETTING_HOST_PORTS,
 } from '../../native-free-core/index.ts'
-import type { Approach } from './approach.ts'
 import type { ExplainContext } from './context.ts'
-import { joinPort } from './names.ts'
-import { protocolText } from './narrate.ts'
+import { protocolText } from './describe.ts'
+import { joinPort } from './dialled-name.ts'
+import type { Approach } from './route-to-node.ts'
 import { arrivingTuple, type Done, seenInstead, tupleText } from './translate.ts'
 import type { Answer, Step } from './types.ts'
 

@@ -22,7 +22,7 @@ import type { Cluster, ClusterPod, ClusterService } from '../k8s/cluster.ts'
 import { canonicalIp } from '../k8s/ip.ts'
 import type { Ingress, IngressClass } from '../k8s/types.ts'
 import type { Directory } from './context.ts'
-import { joinPort, listed, splitPort } from './names.ts'
+import { joinPort, listed, splitPort } from './dialled-name.ts'
 import type { Answer, Step } from './types.ts'
 
 /** Where the rules of an Ingress are applied; hops call it the same. */

@@ -19,10 +19,7 @@ import {
   REASONS,
   VERDICT_NAMES,
 } from '../../native-free-core/index.ts'
-import { type Approach, approach, type PacketQuestion } from './approach.ts'
 import type { ExplainContext } from './context.ts'
-import { explainHostPort } from './host-port.ts'
-import { joinPort, listed } from './names.ts'
 import {
   affinityStep,
   count,
@@ -32,7 +29,11 @@ import {
   type Scene,
   sceneOf,
   servicePortText,
-} from './narrate.ts'
+} from './describe.ts'
+import { joinPort, listed } from './dialled-name.ts'
+import { explainHostPort } from './host-port.ts'
+import { untouchedSeen, untouchedSteps } from './no-service.ts'
+import { type Approach, approach, type PacketQuestion } from './route-to-node.ts'
 import {
   type Done,
   egressOf,
@@ -43,7 +44,6 @@ import {
   translationSteps,
 } from './translate.ts'
 import type { Answer, Explanation, FrontendName, Step, VerdictName } from './types.ts'
-import { untouchedSeen, untouchedSteps } from './untouched.ts'
 
 const FRONTENDS: ReadonlySet<string> = new Set(['clusterIP', 'nodePort', 'loadBalancerIP', 'externalIP'])
 

@@ -7,10 +7,10 @@
  */
 import { Registry } from '../compile/registry.ts'
 import type { ClusterPod, ClusterService, ClusterServicePort } from '../k8s/cluster.ts'
-import { type Asked, ask, isAnswer, packetOf, register, withAlternatives } from './ask.ts'
 import { Directory, ExplainContext, type LoadedManifests } from './context.ts'
 import { outcomeOf } from './outcome.ts'
 import { explainPacket } from './packet.ts'
+import { type Asked, ask, isAnswer, packetOf, register, withAlternatives } from './resolve-packet.ts'
 import type { Answer, Fail } from './types.ts'
 
 /** RFC 2544, for benchmarks: the clients of scenarios, nobody's in a cluster. */

@@ -2,11 +2,11 @@
 import type { Answer, Step } from './types.ts'
 
 /** Text is wrapped at this column at the latest; a word that is longer stands alone. */
-const MOST_WIDTH = 110
+const MAX_WIDTH = 110
 
 /** @param width  columns that there are; null: not known */
 export function renderAnswer({ title, conclusion, explanation }: Answer, width: number | null = null): string {
-  const most = Math.min(MOST_WIDTH, width ?? MOST_WIDTH)
+  const most = Math.min(MAX_WIDTH, width ?? MAX_WIDTH)
   const { id, service, node, chosen, steps } = explanation
   const where = [
     ...(service === null ? [] : [`Service ${service}`]),
@@ -28,7 +28,7 @@ export function renderAnswer({ title, conclusion, explanation }: Answer, width: 
 /** What the manifests left out, below the verdict; '' where that is nothing. */
 export function renderFilledIn(lines: readonly string[], width: number | null = null): string {
   if (lines.length === 0) return ''
-  const most = Math.min(MOST_WIDTH, width ?? MOST_WIDTH)
+  const most = Math.min(MAX_WIDTH, width ?? MAX_WIDTH)
   return `${['', 'filled in, as a cluster would:', ...lines.flatMap((line) => wrap('  ', line, most))].join('\n')}\n`
 }
 

@@ -24,10 +24,10 @@ import {
   SETTING_MASQUERADE_ALL,
 } from '../../native-free-core/index.ts'
 import { declaredInstead } from '../k8s/declared.ts'
-import type { Approach } from './approach.ts'
 import type { ExplainContext } from './context.ts'
-import { joinPort, listed } from './names.ts'
-import { count, protocolText, type Scene, sourceText } from './narrate.ts'
+import { count, protocolText, type Scene, sourceText } from './describe.ts'
+import { joinPort, listed } from './dialled-name.ts'
+import type { Approach } from './route-to-node.ts'
 import type { Step } from './types.ts'
 
 /** What a dataplane did with the connection, where there is one. */

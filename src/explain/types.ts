@@ -53,7 +53,7 @@ export interface Explanation {
   readonly masquerade: boolean
   /** Addresses that whoever gets it sees as the client's, one for each way it may take; none where nobody gets it. */
   readonly seen: readonly string[]
-  /** Name of the drop reason in verdict.ts, `http-<status>` for a refused request, or null. */
+  /** Name of the drop reason in drop-reasons.ts, `http-<status>` for a refused request, or null. */
   readonly reason: string | null
   /** `namespace/name:port`. */
   readonly service: string | null

@@ -6,14 +6,14 @@
  * Cost: one pass over the Service's endpoints, or over the pods of its namespace.
  */
 
-import { parseAddress } from '../dns/names.ts'
+import { parseAddress } from '../dns/domain-names.ts'
 import type { Resolution } from '../dns/resolver.ts'
 import type { ClusterPod, ClusterService } from '../k8s/cluster.ts'
 import { nearestName } from '../nearest.ts'
 import type { Directory } from './context.ts'
 
 /** Of this many the names are told. */
-const MOST_NAMES = 5
+const MAX_NAMES = 5
 
 /**
  * @param service  whose name, or a name below it, was asked; null for none
@@ -125,6 +125,6 @@ function whereElse(host: string, pod: ClusterPod | null, directory: Directory): 
 }
 
 function few(items: readonly string[]): string {
-  const shown = items.slice(0, MOST_NAMES).join(', ')
-  return items.length > MOST_NAMES ? `${shown} and ${items.length - MOST_NAMES} more` : shown
+  const shown = items.slice(0, MAX_NAMES).join(', ')
+  return items.length > MAX_NAMES ? `${shown} and ${items.length - MAX_NAMES} more` : shown
 }

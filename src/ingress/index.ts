@@ -14,6 +14,7 @@ export type { Backend } from './backends.ts'
 export { isIngressProxy } from './choose-path.ts'
 export { type ControllerGroup, groupByController } from './classes.ts'
 export type { ProxyHeader } from './client.ts'
+export type { IngressOptions } from './from-ingress.ts'
 export {
   type DialledEntrance,
   type Entrance,
@@ -22,8 +23,7 @@ export {
   type ProxyReplica,
   SCHEME_PORTS,
   tlsEndsBefore,
-} from './entrance.ts'
-export type { IngressOptions } from './from-ingress.ts'
+} from './ingress-addresses.ts'
 export { type PathHop, type WayIn, type WayInQuery, wayIn } from './paths.ts'
 export { hasProxyHeader } from './proxy-header.ts'
 export { type HttpRequest, parseHttpLine, readHost, requestFor } from './request.ts'

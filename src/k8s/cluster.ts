@@ -78,7 +78,7 @@ export interface ClusterServicePort {
 /** Who may answer for an address on the nodes' own network: by node labels alone, endpoints not yet looked at. */
 export interface Announced {
   readonly way: 'L2' | 'BGP' | 'kube-vip'
-  /** Names of nodes; empty where nothing advertises the pool. */
+  /** DnsClient of nodes; empty where nothing advertises the pool. */
   readonly nodes: readonly string[]
 }
 

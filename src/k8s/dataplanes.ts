@@ -37,9 +37,9 @@ const AGENTS: readonly Agent[] = [
 ]
 
 export function warnOfOtherDataplanes(inventory: Inventory, notes: Notes): void {
-  const holders = [...inventory.workloads.filter(({ kind }) => kind === 'DaemonSet'), ...inventory.pods]
+  const serviceEntries = [...inventory.workloads.filter(({ kind }) => kind === 'DaemonSet'), ...inventory.pods]
   for (const { image, message } of AGENTS) {
-    const found = holders.find((one) => imagesOf(one).some((name) => image.test(name)))
+    const found = serviceEntries.find((one) => imagesOf(one).some((name) => image.test(name)))
     if (found !== undefined) notes.warn('W_NOT_MODELLED', titleOf(found), message)
   }
   const windows = inventory.nodes.filter(({ metadata }) => metadata.labels?.['kubernetes.io/os'] === 'windows')

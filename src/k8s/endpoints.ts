@@ -21,7 +21,7 @@ const TOPOLOGY_ANNOTATIONS = ['service.kubernetes.io/topology-mode', 'service.ku
 const ZONE_DISTRIBUTIONS: ReadonlySet<string> = new Set(['PreferClose', 'PreferSameZone', 'PreferSameNode'])
 
 /** Of addresses that are named in a warning. */
-const MOST_UNUSED = 5
+const MAX_UNUSED = 5
 
 type SlicePorts = NonNullable<EndpointSlice['ports']>
 
@@ -133,8 +133,8 @@ function writtenSlices({ slices }: Inventory, notes: Notes): EndpointSlice[] {
 function warnOfMoreAddresses(slice: EndpointSlice, notes: Notes): void {
   const unused = (slice.endpoints ?? []).flatMap(({ addresses }) => addresses.slice(1))
   if (unused.length === 0) return
-  const more = unused.length > MOST_UNUSED ? ` and ${unused.length - MOST_UNUSED} more` : ''
-  const message = `${unused.slice(0, MOST_UNUSED).join(', ')}${more} get no traffic: of an endpoint's addresses kube-proxy takes the first; write an endpoint for each`
+  const more = unused.length > MAX_UNUSED ? ` and ${unused.length - MAX_UNUSED} more` : ''
+  const message = `${unused.slice(0, MAX_UNUSED).join(', ')}${more} get no traffic: of an endpoint's addresses kube-proxy takes the first; write an endpoint for each`
   notes.warn('W_EXTRA_ADDRESS', titleOf(slice), message)
 }
 

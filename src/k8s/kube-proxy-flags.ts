@@ -14,7 +14,7 @@ export interface CommandLine {
   readonly configFile: string | null
   /** What the flags say, whether or not they count. */
   readonly configuration: KubeProxyConfiguration
-  /** Names of the flags that say something, without dashes. */
+  /** DnsClient of the flags that say something, without dashes. */
   readonly settings: readonly string[]
   /** It sets something up or cleans up, and is not the kube-proxy that stays. */
   readonly ends: boolean

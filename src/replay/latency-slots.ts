@@ -3,7 +3,7 @@ import { LATENCY_LENGTH } from '../../native-free-core/index.ts'
 import type { Registry } from '../compile/registry.ts'
 
 export interface LatencySlots {
-  /** Names of slots 1 and up: `namespace/name:port`. Slot 0 is for everything else. */
+  /** DnsClient of slots 1 and up: `namespace/name:port`. Slot 0 is for everything else. */
   readonly services: readonly string[]
   /** By endpoint id. */
   readonly slotOf: Uint16Array
@@ -12,7 +12,7 @@ export interface LatencySlots {
 }
 
 /** 26 MB of histograms a worker; what comes later in the order is in slot 0, and so in the run's totals only. */
-const MOST_SLOTS: number = Math.floor((26 * 2 ** 20) / (8 * LATENCY_LENGTH))
+const MAX_SLOTS: number = Math.floor((26 * 2 ** 20) / (8 * LATENCY_LENGTH))
 
 /**
  * @param dialled  Services (`namespace/name`) that the trace means: they come first where there is no room for all
@@ -21,7 +21,7 @@ const MOST_SLOTS: number = Math.floor((26 * 2 ** 20) / (8 * LATENCY_LENGTH))
 export function latencySlots(registry: Registry, dialled: ReadonlySet<string>, others: boolean): LatencySlots {
   const texts = [...new Set(registry.servicePorts.map((_, id) => registry.servicePortText(id)))]
   const isDialled = (text: string): boolean => dialled.has(text.slice(0, text.lastIndexOf(':')))
-  const services = [...texts.filter(isDialled), ...texts.filter((text) => !isDialled(text))].slice(0, MOST_SLOTS - 1)
+  const services = [...texts.filter(isDialled), ...texts.filter((text) => !isDialled(text))].slice(0, MAX_SLOTS - 1)
   const slots = new Map(services.map((text, i) => [text, i + 1]))
   return {
     services,

@@ -9,7 +9,7 @@ export interface MergedRun {
   /** Source ports by node and endpoint id. */
   readonly ports: readonly PairSeries[]
   /** Conntrack entries by node and service port id + 1. */
-  readonly holders: readonly PairSeries[]
+  readonly serviceEntries: readonly PairSeries[]
 }
 
 export function mergeRuns(plan: ReplayPlan, parts: readonly WorkerRunResult[]): MergedRun {
@@ -20,7 +20,7 @@ export function mergeRuns(plan: ReplayPlan, parts: readonly WorkerRunResult[]): 
     layout,
     result,
     ports: mergeSeries(parts.map((part) => part.ports)),
-    holders: mergeSeries(parts.map((part) => part.holders)),
+    serviceEntries: mergeSeries(parts.map((part) => part.serviceEntries)),
   }
 }
 

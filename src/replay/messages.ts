@@ -30,7 +30,7 @@ export interface WorkerTask {
   readonly endpoints: number
   /** Conntrack entries that the worker's table must hold. */
   readonly entries: number
-  /** Whether a node's limit can be reached at all, so that budgets must be settled on the way. */
+  /** Whether a node's limit can be reached at all, so that quotas must be settled on the way. */
   readonly settles: boolean
   /** Flows that a connection can make, those of its name queries included. */
   readonly flowsPerConnection: number
@@ -52,7 +52,7 @@ export interface WorkerTask {
   readonly hops: readonly { readonly buffer: SharedArrayBuffer; readonly capacity: number }[]
   /** By shard: first hop of the step and the one after its last, in its worker's columns. */
   readonly segments: Int32Array
-  /** Words of `CONTROL_*`, then two buffers of counts (settle.ts). */
+  /** Words of `CONTROL_*`, then two buffers of counts (quotas.ts). */
   readonly control: SharedArrayBuffer
   /** Of the first run; null: none. */
   readonly dump: TableDump | null
@@ -68,7 +68,7 @@ export interface WorkerRunResult {
   readonly result: Float64Array
   /** Source ports by endpoint, entries by service port + 1. */
   readonly ports: readonly PairSeries[]
-  readonly holders: readonly PairSeries[]
+  readonly serviceEntries: readonly PairSeries[]
   /** Rows of table-dump.ts; empty where no table was asked for. */
   readonly table: Int32Array
   /** Processing time of each block: nanoseconds a packet, and its packets. */

@@ -13,10 +13,10 @@ import {
   SETTING_RANDOM_FULLY,
 } from '../../native-free-core/index.ts'
 import { type Compiled, compileRules } from '../compile/compile.ts'
+import type { NameTables } from '../compile/dns-columns.ts'
 import { beyondHorizon } from '../compile/horizon.ts'
 import type { ProxyMode } from '../compile/kube-proxy.ts'
 import { DEFAULT_MODEL, type Model, readModel } from '../compile/model.ts'
-import type { NameTables } from '../compile/names.ts'
 import { Registry } from '../compile/registry.ts'
 import { isExternallyReachable } from '../compile/usable.ts'
 import { UserError, type Warning } from '../errors.ts'
@@ -30,10 +30,10 @@ import { withVersion } from '../kubernetes-version.ts'
 import { TICKS_PER_SECOND } from '../trace/format.ts'
 import type { TraceFile } from '../trace/read.ts'
 import { bindTrace } from './bind.ts'
+import { planNames } from './dns-questions.ts'
 import { type IngressPlan, planIngress } from './ingress.ts'
 import { type LatencySlots, latencySlots } from './latency-slots.ts'
-import { planNames } from './names.ts'
-import { ENTRIES_ON_A_NODE } from './settle.ts'
+import { ENTRIES_ON_A_NODE } from './quotas.ts'
 
 export type PolicyName = 'cluster' | 'local' | 'as-is'
 
@@ -91,7 +91,7 @@ export interface ReplayPlan {
 }
 
 /** Nodes that a connection can cross, and so the entries it can cost: through another node's node port. */
-export const MOST_HOPS = 3
+export const MAX_HOPS = 3
 
 export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () => string): ReplayPlan {
   const { header, totals } = trace
@@ -153,7 +153,7 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
   const proxied = ways[0] === null ? 0 : trace.requestCount
   const flowsPerConnection = 1 + mostQueryFlows(names)
   const flows = totals.connections * flowsPerConnection + proxied
-  const wanted = Math.max(64, Math.min(Math.max(...maxima), flows * MOST_HOPS))
+  const wanted = Math.max(64, Math.min(Math.max(...maxima), flows * MAX_HOPS))
   if (wanted > MAX_ENTRIES) {
     throw new UserError(
       'E_TOO_MANY_ENTRIES',
@@ -183,7 +183,7 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
     entries: wanted,
     settles: flows * ENTRIES_ON_A_NODE > smallest,
     flowsPerConnection,
-    hopsOfNames: mostQueryPackets(names) * MOST_HOPS,
+    hopsOfNames: mostQueryPackets(names) * MAX_HOPS,
     latencies,
     warnings: unique(warnings),
   }
@@ -217,7 +217,7 @@ export function extentOf({ latencies, registry, runs }: ReplayPlan): ResultExten
   const most = (counts: readonly number[]): number => counts.reduce((highest, count) => Math.max(highest, count), 0)
   return {
     latencies: latencies.services.length + 1,
-    stations: registry.stations.length,
+    podQueues: registry.podQueues.length,
     routes: most(runs.map(({ ingress }) => ingress?.routes.length ?? 0)),
     proxies: most(runs.map(({ ingress }) => ingress?.proxies.length ?? 0)),
   }

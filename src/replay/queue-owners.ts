@@ -2,7 +2,7 @@
  * Which worker serves which queue, and which workers' hops it takes for that.
  *
  * Receive-side scaling deals flows out to the cores of a node as they are dealt out to lanes, as far as the numbers allow
- * (Journey.spread): a core then has the flows of every 2nd, 4th, … lane. Where the workers share the lanes out in the same
+ * (FlowSetup.spread): a core then has the flows of every 2nd, 4th, … lane. Where the workers share the lanes out in the same
  * rhythm, all hops of a core come from one worker, and that worker serves it: nobody waits for anybody (1.5 → 1.8 times as fast on
  * two cores as on one). Other queues, of nodes with an odd number of cores and of pods, take the hops of all workers.
  */

@@ -6,7 +6,7 @@
  */
 import { cpus } from 'node:os'
 import { HOP_BYTES, KEEPALIVE } from '../../native-free-core/index.ts'
-import { assumedNetwork } from '../compile/addresses.ts'
+import { assumedNetwork } from '../compile/address-columns.ts'
 import { describeModel } from '../compile/model.ts'
 import { emulatedIn } from '../emulates.ts'
 import { UserError, type Warning } from '../errors.ts'
@@ -18,9 +18,9 @@ import { openTrace, type TraceFile } from '../trace/read.ts'
 import { packageVersion } from '../version.ts'
 import { mergeRuns } from './merge.ts'
 import { CONTROL_WORDS, type TableDump, type WorkerResult, type WorkerTask } from './messages.ts'
-import { extentOf, MOST_HOPS, type PlannedRun, planReplay, type ReplayOptions, type ReplayPlan } from './plan.ts'
+import { extentOf, MAX_HOPS, type PlannedRun, planReplay, type ReplayOptions, type ReplayPlan } from './plan.ts'
 import { WorkerPool } from './pool.ts'
-import { Settlement } from './settle.ts'
+import { Settlement } from './quotas.ts'
 import { summarizeRun } from './summarize.ts'
 import { tableText } from './table-dump.ts'
 import { mostRows, workerOfLane } from './window.ts'
@@ -168,7 +168,7 @@ export function tasksOf(plan: ReplayPlan, trace: TraceFile, path: string, dump: 
   const nodes = plan.registry.nodes.length
   const hops = Array.from({ length: plan.workers }, (_, worker) => {
     const own = (lane: number): boolean => workerOfLane(lane, plan.shards, plan.workers) === worker
-    const hopsOfPacket = MOST_HOPS + (plan.registry.stations.length > 0 ? 1 : 0)
+    const hopsOfPacket = MAX_HOPS + (plan.registry.podQueues.length > 0 ? 1 : 0)
     const hopsOfNames = plan.hopsOfNames === 0 ? 0 : mostRows(trace, own, CONNECTIONS_BLOCK) * plan.hopsOfNames
     const capacity = mostRows(trace, own) * hopsOfPacket + hopsOfNames + hopsOfProxies(plan, trace, worker)
     return { buffer: new SharedArrayBuffer(capacity * HOP_BYTES), capacity }
@@ -191,7 +191,7 @@ export function tasksOf(plan: ReplayPlan, trace: TraceFile, path: string, dump: 
     coreStages: ruleSets(plan.runs).map(({ columns }) => columns.nodeCores),
     backlog: plan.model.backlogPackets,
     pods: {
-      workers: Int32Array.from(plan.registry.stations, ({ workers }) => workers),
+      workers: Int32Array.from(plan.registry.podQueues, ({ workers }) => workers),
       backlog: plan.model.podQueueRequests,
     },
     extent: extentOf(plan),
@@ -233,7 +233,7 @@ function hopsOfProxies(plan: ReplayPlan, trace: TraceFile, worker: number): numb
   if (room === null) return 0
   const own = (lane: number): boolean => workerOfLane(lane, plan.shards, plan.workers) === worker
   const requests = mostRows(trace, own, REQUESTS_BLOCK)
-  return mostRows(trace, own) * MOST_HOPS + requests * (1 + 3 + 6 * MOST_HOPS) + room.upstreams * 3 * MOST_HOPS
+  return mostRows(trace, own) * MAX_HOPS + requests * (1 + 3 + 6 * MAX_HOPS) + room.upstreams * 3 * MAX_HOPS
 }
 
 function ruleSets(runs: readonly PlannedRun[]): PlannedRun['compiled'][] {

@@ -60,10 +60,10 @@ export function dnsReport(merged: MergedRun, plan: ReplayPlan, places: Places): 
 }
 
 /** Most entries of the DNS Service at one sample, over all nodes. */
-function conntrackPeak({ holders }: MergedRun, plan: ReplayPlan): number {
+function conntrackPeak({ serviceEntries }: MergedRun, plan: ReplayPlan): number {
   const services = new Set(plan.clusters.flatMap(dnsServices).map(({ namespace, name }) => `${namespace}/${name}`))
   const sums = new Float64Array(SAMPLES)
-  for (const { other, samples } of holders) {
+  for (const { other, samples } of serviceEntries) {
     const owner = plan.registry.servicePorts[other - 1]
     if (owner === undefined || !services.has(`${owner.namespace}/${owner.service}`)) continue
     samples.forEach((entries, sample) => {

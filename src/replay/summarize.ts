@@ -23,13 +23,13 @@ import {
   NODE_INVALID,
   NODE_SNAT_EXHAUSTED,
   NODE_WORDS,
+  POD_QUEUE_BUSY,
+  POD_QUEUE_REQUESTS,
+  POD_QUEUE_WORDS,
   percentile,
   REASONS,
   REJECT,
   SAMPLES,
-  STATION_BUSY,
-  STATION_REQUESTS,
-  STATION_WORDS,
   TOTAL_ACCEPTED_BYTES,
   TOTAL_ACCEPTED_PACKETS,
   TOTAL_ATTEMPTED,
@@ -59,7 +59,7 @@ import { dnsReport } from './summarize-dns.ts'
 import { ingressReport } from './summarize-ingress.ts'
 
 const NANOS_PER_MICRO = 1000
-const MOST_HOLDERS = 5
+const MAX_HOLDERS = 5
 /** Of a report's histogram, for each doubling. */
 const BINS = 8
 const NO_SERVICE = '(no Service)'
@@ -225,7 +225,7 @@ function endpointReports(
   const stages = [run.compiled, ...run.changes.map(({ compiled }) => compiled)]
   const lived = (endpoint: number): boolean => stages.some(({ columns }) => columns.endpointAlive[endpoint] === 1)
   const word = (endpoint: number, at: number): number => result[layout.endpoints + endpoint * ENDPOINT_WORDS + at]!
-  const stations = new Map(registry.stations.map(({ address }, station) => [address, station]))
+  const podQueues = new Map(registry.podQueues.map(({ address }, podQueue) => [address, podQueue]))
   const perService = new Map<number, number>()
   registry.endpoints.forEach(({ servicePort }, endpoint) => {
     perService.set(servicePort, (perService.get(servicePort) ?? 0) + word(endpoint, ENDPOINT_CONNECTIONS))
@@ -244,7 +244,7 @@ function endpointReports(
       packets: word(endpoint, ENDPOINT_PACKETS),
       bytes: word(endpoint, ENDPOINT_BYTES),
       share: connections / ofService,
-      ...podOf(stations.get(registry.endpoints[endpoint]!.address), merged, plan, seconds),
+      ...podOf(podQueues.get(registry.endpoints[endpoint]!.address), merged, plan, seconds),
     })
   })
   return reports.sort((a, b) => compare(a.service, b.service) || compare(a.endpoint, b.endpoint))
@@ -252,17 +252,17 @@ function endpointReports(
 
 /** What requests cost a pod, over all its Service ports, since they share its CPU; of none where it is no queue. */
 function podOf(
-  station: number | undefined,
+  podQueue: number | undefined,
   { result, layout }: MergedRun,
   { registry }: ReplayPlan,
   seconds: number,
 ): Pick<EndpointReport, 'podRequests' | 'podUtilization'> {
-  if (station === undefined) return { podRequests: 0, podUtilization: 0 }
-  const at = layout.stations + station * STATION_WORDS
-  const { workers } = registry.stations[station]!
+  if (podQueue === undefined) return { podRequests: 0, podUtilization: 0 }
+  const at = layout.podQueues + podQueue * POD_QUEUE_WORDS
+  const { workers } = registry.podQueues[podQueue]!
   return {
-    podRequests: result[at + STATION_REQUESTS]!,
-    podUtilization: result[at + STATION_BUSY]! / (seconds * 1e9 * workers),
+    podRequests: result[at + POD_QUEUE_REQUESTS]!,
+    podUtilization: result[at + POD_QUEUE_BUSY]! / (seconds * 1e9 * workers),
   }
 }
 
@@ -286,7 +286,7 @@ function imbalanceOf(endpoints: readonly EndpointReport[]): ImbalanceReport[] {
 }
 
 function nodeReports(run: PlannedRun, merged: MergedRun, plan: ReplayPlan, seconds: number): NodeReport[] {
-  const { result, layout, ports, holders } = merged
+  const { result, layout, ports, serviceEntries } = merged
   const nodes = plan.registry.nodes.length
   /** The sample at which a series of a node is highest, and its value. */
   const peak = (at: number, node: number): { value: number; sample: number } => {
@@ -327,7 +327,7 @@ function nodeReports(run: PlannedRun, merged: MergedRun, plan: ReplayPlan, secon
         earlyDrop: word(NODE_EARLY_DROPS),
         clashResolve: 0,
       },
-      conntrackHolders: holders
+      conntrackHolders: serviceEntries
         .filter((series) => series.node === node && series.samples[conntrack.sample]! > 0)
         .map(({ other, samples }) => ({
           service: other === 0 ? NO_SERVICE : plan.registry.servicePortText(other - 1),
@@ -335,7 +335,7 @@ function nodeReports(run: PlannedRun, merged: MergedRun, plan: ReplayPlan, secon
           share: samples[conntrack.sample]! / conntrack.value,
         }))
         .sort((a, b) => b.entries - a.entries || compare(a.service, b.service))
-        .slice(0, MOST_HOLDERS),
+        .slice(0, MAX_HOLDERS),
     }
   })
 }

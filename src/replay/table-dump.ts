@@ -5,6 +5,7 @@
  * of each shard at the same moment, so what is in them does not depend on workers; lines are sorted. Expired entries are left out.
  */
 import {
+  type ConntrackTable,
   ENTRY_DESTINATION,
   ENTRY_EXPIRES,
   ENTRY_NODE_PROTOCOL,
@@ -15,7 +16,6 @@ import {
   ENTRY_SHIFT,
   ENTRY_SOURCE,
   ENTRY_STATE,
-  type FlowTable,
   STATE_NAMES,
   STATUS_ASSURED,
   STATUS_SEEN_REPLY,
@@ -27,7 +27,7 @@ const TABLE_ROW = 9
 const PROTOCOL_NAMES: Readonly<Record<number, string>> = { 6: 'tcp', 17: 'udp', 132: 'sctp' }
 
 /** The live entries of a shard on a node. */
-export function tableRows(table: FlowTable, shard: number, node: number, nowMs: number): Int32Array {
+export function tableRows(table: ConntrackTable, shard: number, node: number, nowMs: number): Int32Array {
   const { entries } = table
   const words: number[] = []
   table.forEachOfShard(shard, (entry) => {

@@ -26,7 +26,7 @@ import type { TraceFile } from '../trace/read.ts'
 /** Rows of the core's packet columns that belong to one shard. */
 export interface ShardRows {
   readonly shard: number
-  readonly lineBase: number
+  readonly flowBase: number
   baseTick: number
   from: number
   to: number
@@ -58,7 +58,7 @@ export function workerOfLane(lane: number, shards: number, workers: number): num
 }
 
 /** Takes connection rows that have just been read. */
-export type DefineConnections = (lineBase: number, rows: number) => void
+export type DefineConnections = (flowBase: number, rows: number) => void
 
 export class WindowReader {
   readonly windows: number
@@ -66,11 +66,11 @@ export class WindowReader {
   readonly rows: ShardRows[] = []
   count = 0
   /** Lines that the worker's lanes need. */
-  readonly lines: number
+  readonly flows: number
   private readonly trace: TraceFile
   private readonly lanes: readonly number[]
   private readonly shards: number
-  private readonly lineBase: Int32Array
+  private readonly flowBase: Int32Array
   /** Block number + 1 by window × lanes + lane, for each kind. */
   private readonly connectionBlocks: Int32Array
   private readonly packetBlocks: Int32Array
@@ -89,13 +89,13 @@ export class WindowReader {
     this.shards = shards
     this.laneCount = trace.header.lanes
     this.windows = trace.totals.windows
-    this.lineBase = new Int32Array(this.laneCount)
-    let lines = 0
+    this.flowBase = new Int32Array(this.laneCount)
+    let flows = 0
     for (const lane of lanes) {
-      this.lineBase[lane] = lines
-      lines += trace.slotsPerLane[lane]!
+      this.flowBase[lane] = flows
+      flows += trace.slotsPerLane[lane]!
     }
-    this.lines = Math.max(1, lines)
+    this.flows = Math.max(1, flows)
     this.connectionBlocks = new Int32Array(this.windows * this.laneCount)
     this.packetBlocks = new Int32Array(this.windows * this.laneCount)
     this.requestBlocks = new Int32Array(this.windows * this.laneCount)
@@ -116,8 +116,8 @@ export class WindowReader {
 
   /** Which lines are of which lane, for the core. */
   lanesHere(): Lanes {
-    const firstLine = [...this.lanes.map((lane) => this.lineBase[lane]!), this.lines]
-    return { count: this.laneCount, lane: Int32Array.from(this.lanes), firstLine: Int32Array.from(firstLine) }
+    const firstFlow = [...this.lanes.map((lane) => this.flowBase[lane]!), this.flows]
+    return { count: this.laneCount, lane: Int32Array.from(this.lanes), firstFlow: Int32Array.from(firstFlow) }
   }
 
   /** Most requests of one window over the lanes of this worker. */
@@ -153,7 +153,7 @@ export class WindowReader {
     let at = 0
     for (const lane of this.lanes) {
       const block = this.connectionBlocks[window * this.laneCount + lane]! - 1
-      if (block >= 0) define(this.lineBase[lane]!, this.trace.readConnections(block, connections))
+      if (block >= 0) define(this.flowBase[lane]!, this.trace.readConnections(block, connections))
     }
     for (let shard = 0; shard < this.shards; shard++) {
       const own = this.lanes.filter(
@@ -164,8 +164,8 @@ export class WindowReader {
     }
   }
 
-  private addRows(shard: number, lineBase: number, baseTick: number, from: number, to: number): void {
-    this.rows[this.count++] = { shard, lineBase, baseTick, from, to }
+  private addRows(shard: number, flowBase: number, baseTick: number, from: number, to: number): void {
+    this.rows[this.count++] = { shard, flowBase, baseTick, from, to }
   }
 
   private readLane(window: number, shard: number, lane: number, into: PacketColumns, at: number): number {
@@ -177,7 +177,7 @@ export class WindowReader {
       baseTick: 0,
     }
     const rows = this.trace.readPackets(this.packetBlocks[window * this.laneCount + lane]! - 1, target)
-    this.addRows(shard, this.lineBase[lane]!, target.baseTick, at, at + rows)
+    this.addRows(shard, this.flowBase[lane]!, target.baseTick, at, at + rows)
     if (this.requests !== null) this.readRequests(window, lane, rows, target.flags, this.requests.at.subarray(at))
     return at + rows
   }
@@ -227,7 +227,7 @@ export class WindowReader {
       const staged = this.staging[i]!
       const row = next[i]!
       into.time[at] = staged.baseTick + staged.time[row]! - baseTick
-      into.slot[at] = this.lineBase[lanes[i]!]! + staged.slot[row]!
+      into.slot[at] = this.flowBase[lanes[i]!]! + staged.slot[row]!
       into.flags[at] = staged.flags[row]!
       into.length[at] = staged.length[row]!
       if (this.requests !== null) this.requests.at[at] = this.stagedRequests[i]![row]!

@@ -16,10 +16,10 @@ import {
   NODE_BACKLOG_DROPS,
   NODE_WORDS,
   type NodeQueues,
+  POD_QUEUE_BUSY,
+  POD_QUEUE_REFUSED,
+  POD_QUEUE_WORDS,
   SAMPLES,
-  STATION_BUSY,
-  STATION_REFUSED,
-  STATION_WORDS,
   TICKS_PER_MS,
   TOTAL_ATTEMPTED,
 } from '../../native-free-core/index.ts'
@@ -40,7 +40,7 @@ import {
   type WorkerTask,
 } from './messages.ts'
 import { queueOwners } from './queue-owners.ts'
-import { Settlement } from './settle.ts'
+import { Settlement } from './quotas.ts'
 import { tableRows } from './table-dump.ts'
 import { rowsByWindow, type ShardRows, WindowReader, workerOfLane } from './window.ts'
 
@@ -100,7 +100,7 @@ function runOn(trace: TraceFile, task: WorkerTask): WorkerResult {
   const hops = task.hops.map(({ buffer, capacity }) => hopColumns(buffer, 0, capacity))
   const reader = new WindowReader(trace, lanes, task.shards)
   const dataplane = createDataplane({
-    connections: reader.lines,
+    connections: reader.flows,
     entries: task.entries,
     shards: task.shards,
     lanes: task.flowsByLane ? reader.lanesHere() : undefined,
@@ -206,7 +206,7 @@ class RunInWorker {
     const { dataplane, queues, reader, run, task } = this
     dataplane.begin({ ...run, latencySlots: task.latencySlots })
     queues.clear()
-    this.settlement.begin(dataplane.budgets, run.conntrackMax)
+    this.settlement.begin(dataplane.quotas, run.conntrackMax)
     // Where windows begin comes from the index, so that workers without a packet in one stop at the same times.
     const starts = reader.windowStarts()
     // Where a limit may be reached soon the shares are settled more often: the shorter the step, the nearer to one shard.
@@ -234,7 +234,7 @@ class RunInWorker {
     return {
       result: dataplane.result.slice(),
       ports: dataplane.portSeries(),
-      holders: dataplane.holderSeries(),
+      serviceEntries: dataplane.serviceEntrySeries(),
       table: joined([...this.tables.values()]),
       blockNanos: Float64Array.from(this.blockNanos),
       blockRows: Float64Array.from(this.blockRows),
@@ -247,7 +247,7 @@ class RunInWorker {
     const opened = settlement.opened * task.flowsPerConnection
     this.settling = task.settles && !settlement.hasRoomFor(mostOpened - opened, run.conntrackMax)
     if (this.settling) return
-    for (let shard = 0; shard < task.shards; shard++) dataplane.budgets.set(run.conntrackMax, shard * task.nodes)
+    for (let shard = 0; shard < task.shards; shard++) dataplane.quotas.set(run.conntrackMax, shard * task.nodes)
   }
 
   /** How many settling steps are taken in one. */
@@ -271,13 +271,13 @@ class RunInWorker {
     this.processUntil(until)
     this.takeTables(end)
     if (settles) {
-      const { tracker } = dataplane.slowPath
+      const { conntrack } = dataplane.slowPath
       const nowMs = Math.floor(end / TICKS_PER_MS)
-      for (const shard of this.own) tracker.reapIfTight(shard, nowMs)
+      for (const shard of this.own) conntrack.reapIfTight(shard, nowMs)
       settlement.publish(dataplane.table.counts, this.own, dataplane.result[TOTAL_ATTEMPTED]!)
     }
     if (settles || !this.apart) settlement.barrier()
-    if (settles) settlement.settle(dataplane.budgets, this.run.conntrackMax)
+    if (settles) settlement.settle(dataplane.quotas, this.run.conntrackMax)
     for (let shard = 0; shard < task.shards; shard++) {
       if (this.apart && shard % task.workers !== task.worker) continue
       const hops = this.hops[shard % task.workers]!
@@ -286,7 +286,7 @@ class RunInWorker {
     queues.run(from * NANOS_PER_TICK, this.busy, this.drops)
     this.countQueues(Math.min(SAMPLES - 1, Math.floor(from / this.stepTicks)))
     if (!this.apart) settlement.barrier()
-    dataplane.settleHops()
+    dataplane.applyWaits()
     for (const shard of this.own) task.segments.fill(0, shard * 2, shard * 2 + 2)
   }
 
@@ -296,10 +296,10 @@ class RunInWorker {
       result[layout.busySeries + sample * this.task.nodes + node]! += this.busy[node]!
       result[layout.nodes + node * NODE_WORDS + NODE_BACKLOG_DROPS]! += this.drops[node]!
     }
-    for (let station = 0; station < this.task.pods.workers.length; station++) {
-      const at = layout.stations + station * STATION_WORDS
-      result[at + STATION_BUSY]! += this.busy[this.task.nodes + station]!
-      result[at + STATION_REFUSED]! += this.drops[this.task.nodes + station]!
+    for (let podQueue = 0; podQueue < this.task.pods.workers.length; podQueue++) {
+      const at = layout.podQueues + podQueue * POD_QUEUE_WORDS
+      result[at + POD_QUEUE_BUSY]! += this.busy[this.task.nodes + podQueue]!
+      result[at + POD_QUEUE_REFUSED]! += this.drops[this.task.nodes + podQueue]!
     }
     this.busy.fill(0)
     this.drops.fill(0)
@@ -319,12 +319,12 @@ class RunInWorker {
       if (to === rows.from) continue
       const began = performance.now()
       const cut = this.cutOf(rows, to)
-      if (cut < 0) dataplane.process(rows.shard, rows.lineBase, rows.baseTick, rows.from, to)
+      if (cut < 0) dataplane.process(rows.shard, rows.flowBase, rows.baseTick, rows.from, to)
       else {
         // The shard's part of a wanted table is taken between two packets; nothing else knows of it.
-        if (cut > rows.from) dataplane.process(rows.shard, rows.lineBase, rows.baseTick, rows.from, cut)
+        if (cut > rows.from) dataplane.process(rows.shard, rows.flowBase, rows.baseTick, rows.from, cut)
         this.takeTable(rows.shard)
-        dataplane.process(rows.shard, rows.lineBase, rows.baseTick, cut, to)
+        dataplane.process(rows.shard, rows.flowBase, rows.baseTick, cut, to)
       }
       this.blockNanos.push(((performance.now() - began) * 1e6) / (to - rows.from))
       this.blockRows.push(to - rows.from)

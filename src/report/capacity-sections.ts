@@ -26,7 +26,7 @@ import { thresholdLines } from './threshold-lines.ts'
 import { countOf, formatBytes, formatCount, formatMicros, formatPercent, formatRatio, formatSeconds } from './units.ts'
 
 /** Cells whose searches are shown run by run, and that get a sentence each. */
-const MOST_IN_WORDS = 6
+const MAX_IN_WORDS = 6
 
 /** `columns`: paths of figures that tables have beside those of objectives. */
 export interface CapacityOptions {
@@ -55,7 +55,7 @@ function capacityDocument(
   { constants, columns = [] }: DocumentOptions & CapacityOptions,
 ): ReportDocument {
   const { cells, scenario, search } = report
-  const few = cells.length <= MOST_IN_WORDS
+  const few = cells.length <= MAX_IN_WORDS
   return {
     title: `dpemu capacity: ${scenario.name}`,
     subtitle: subtitle(report),

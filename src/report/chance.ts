@@ -11,7 +11,7 @@ import { countOf, formatCount } from './units.ts'
 
 /** Of a fair share: less is told by no table. */
 const WORTH_SAYING = 0.05
-const MOST_SERVICES = 2
+const MAX_SERVICES = 2
 
 export function chanceLines(report: ReplayReport): string[] {
   return report.draws === null ? oneDraw(report) : agreementLines(report.draws)
@@ -34,7 +34,7 @@ function oneDraw(report: ReplayReport): string[] {
   }
   const found = [...loosest.values()].filter(({ swing }) => swing >= WORTH_SAYING).sort((a, b) => b.swing - a.swing)
   if (found.length === 0) return []
-  const parts = found.slice(0, MOST_SERVICES).map(({ service, choices, fair, swing, byAffinity }) => {
+  const parts = found.slice(0, MAX_SERVICES).map(({ service, choices, fair, swing, byAffinity }) => {
     const why = byAffinity
       ? `${countOf(choices, 'choice')} for clients with ClientIP affinity`
       : countOf(choices, 'connection')

@@ -9,7 +9,7 @@ import type { DnsReport, ReplayReport } from './types.ts'
 import { clipMiddle, formatBytes, formatCount, formatPercent, formatRatio } from './units.ts'
 
 const NAME_WIDTH = 36
-const MOST_HEADLESS = 8
+const MAX_HEADLESS = 8
 
 export function dnsSections(report: ReplayReport): Section[] {
   const { runs } = report
@@ -46,7 +46,7 @@ export function dnsSections(report: ReplayReport): Section[] {
     headless.length === 0
       ? []
       : [
-          `Dialled pod by pod, balanced by nobody but the resolvers’ shuffle: ${headless.slice(0, MOST_HEADLESS).join(', ')}${headless.length > MOST_HEADLESS ? ` and ${headless.length - MOST_HEADLESS} more` : ''}`,
+          `Dialled pod by pod, balanced by nobody but the resolvers’ shuffle: ${headless.slice(0, MAX_HEADLESS).join(', ')}${headless.length > MAX_HEADLESS ? ` and ${headless.length - MAX_HEADLESS} more` : ''}`,
         ]
   return [runTable('DNS', heads, rows, note), ...serverSection(report)]
 }

@@ -10,11 +10,11 @@ import { cellsOver } from './spread.ts'
 import type { EndpointReport, ImbalanceReport, ReplayReport, RunReport } from './types.ts'
 import { clipMiddle, countOf, formatBar, formatPercent, formatRatio } from './units.ts'
 
-const MOST_SERVICES = 8
-const MOST_ENDPOINTS = 12
+const MAX_SERVICES = 8
+const MAX_ENDPOINTS = 12
 const BAR_WIDTH = 8
 /** With more runs than this the bars would not fit beside each other. */
-const MOST_BARS = 3
+const MAX_BARS = 3
 /** In a narrower terminal names are worth more. */
 const LEAST_WIDTH_FOR_BARS = 80
 const NAME_WIDTH = 36
@@ -52,11 +52,11 @@ export function endpointSections(report: ReplayReport, width: number | null = nu
   // With one endpoint there is nothing to share out: those Services get a line together.
   const shared = ranked.filter((service) => service.rows.length > 1)
   const single = ranked.filter((service) => service.rows.length === 1)
-  const sections = shared.slice(0, MOST_SERVICES).map((service) => serviceSection(report, service, width))
+  const sections = shared.slice(0, MAX_SERVICES).map((service) => serviceSection(report, service, width))
   const left = [
     ...(single.length > 0 ? [singleLine(single)] : []),
-    ...(shared.length > MOST_SERVICES
-      ? [`${countOf(shared.length - MOST_SERVICES, 'more Service port')} with connections (-o json has all).`]
+    ...(shared.length > MAX_SERVICES
+      ? [`${countOf(shared.length - MAX_SERVICES, 'more Service port')} with connections (-o json has all).`]
       : []),
     ...(services.length > used.length
       ? [`${countOf(services.length - used.length, 'Service port')} got no connection.`]
@@ -68,8 +68,8 @@ export function endpointSections(report: ReplayReport, width: number | null = nu
 }
 
 function singleLine(services: readonly ServiceRows[]): string {
-  const named = services.slice(0, MOST_SERVICES).map(({ service }) => service)
-  const more = services.length > MOST_SERVICES ? ` and ${services.length - MOST_SERVICES} more` : ''
+  const named = services.slice(0, MAX_SERVICES).map(({ service }) => service)
+  const more = services.length > MAX_SERVICES ? ` and ${services.length - MAX_SERVICES} more` : ''
   return `One endpoint takes all connections of ${named.join(', ')}${more}.`
 }
 
@@ -101,7 +101,7 @@ function serviceSection(report: ReplayReport, service: ServiceRows, width: numbe
   const shown = mostDifferent(service.rows)
   const left = service.rows.length - shown.length
   const fullest = Math.max(...shown.flatMap((row) => row.shares))
-  const bars = draws === null && runs.length <= MOST_BARS && (width === null || width >= LEAST_WIDTH_FOR_BARS)
+  const bars = draws === null && runs.length <= MAX_BARS && (width === null || width >= LEAST_WIDTH_FOR_BARS)
   const withNode = shown.some((row) => row.node !== '')
   const share = (value: number): Cell => {
     const percent = formatPercent(value).padStart(7)
@@ -142,8 +142,8 @@ function shareOf(service: string, endpoint: string): (run: Pick<RunReport, 'endp
 
 /** All of a short list in its own order; else those that differ most, largest difference first. */
 function mostDifferent(rows: readonly EndpointRow[]): readonly EndpointRow[] {
-  if (rows.length <= MOST_ENDPOINTS) return rows
-  return [...rows].sort((a, b) => b.difference - a.difference).slice(0, MOST_ENDPOINTS)
+  if (rows.length <= MAX_ENDPOINTS) return rows
+  return [...rows].sort((a, b) => b.difference - a.difference).slice(0, MAX_ENDPOINTS)
 }
 
 /** `default/web` of `default/web:http`. */

@@ -9,7 +9,7 @@ import type { IngressReport, ReplayReport } from './types.ts'
 import { clipMiddle, formatCount, formatPercent, formatRatio } from './units.ts'
 
 const NAME_WIDTH = 40
-const MOST_ROWS = 16
+const MAX_ROWS = 16
 
 export function ingressSections(report: ReplayReport): Section[] {
   const { runs } = report
@@ -80,7 +80,7 @@ function listed(
   const names = [...new Set(columns.flatMap((column) => [...column.keys()]))]
   if (names.length === 0) return []
   const rows = names
-    .slice(0, MOST_ROWS)
+    .slice(0, MAX_ROWS)
     .map((name): Cell[] => [clipMiddle(name, NAME_WIDTH), ...columns.map((column) => cellOf(column.get(name)))])
   const more = names.length - rows.length
   return [runTable(title, runNames(runs), rows, more > 0 ? [`${more} more (-o json has all).`] : [])]

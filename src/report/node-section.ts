@@ -8,7 +8,7 @@ import { runNames } from './run-names.ts'
 import type { NodeReport, ReplayReport } from './types.ts'
 import { clipMiddle, countOf, formatCount, formatPercent, formatSeconds } from './units.ts'
 
-const MOST_NODES = 12
+const MAX_NODES = 12
 const NODE_WIDTH = 24
 
 interface Column {
@@ -128,9 +128,9 @@ function fullTables(report: ReplayReport, shown: readonly string[]): Cell[] {
     run.nodes.flatMap((node): Cell[] => {
       if (node.conntrackFirstDropSeconds === null || !shown.includes(node.node)) return []
       const where = report.runs.length === 1 ? node.node : `${node.node} under ${heads[i]}`
-      const holders = node.conntrackHolders.map(({ service, share }) => `${service} ${formatPercent(share)}`)
+      const serviceEntries = node.conntrackHolders.map(({ service, share }) => `${service} ${formatPercent(share)}`)
       const when = formatSeconds(node.conntrackFirstDropSeconds)
-      return [{ text: `${where}: conntrack table full at ${when}; held by ${holders.join(', ')}`, tone: 'bad' }]
+      return [{ text: `${where}: conntrack table full at ${when}; held by ${serviceEntries.join(', ')}`, tone: 'bad' }]
     }),
   )
 }
@@ -139,7 +139,7 @@ function nearestToLimit(
   names: readonly string[],
   byRun: readonly ReadonlyMap<string, NodeReport>[],
 ): readonly string[] {
-  if (names.length <= MOST_NODES) return names
+  if (names.length <= MAX_NODES) return names
   const fill = (name: string): number =>
     Math.max(
       ...byRun.map((nodes) => {
@@ -148,5 +148,5 @@ function nearestToLimit(
       }),
     )
   const fills = new Map(names.map((name) => [name, fill(name)]))
-  return [...names].sort((a, b) => fills.get(b)! - fills.get(a)!).slice(0, MOST_NODES)
+  return [...names].sort((a, b) => fills.get(b)! - fills.get(a)!).slice(0, MAX_NODES)
 }

@@ -43,11 +43,11 @@ import {
   formatSeconds,
 } from './units.ts'
 
-const MOST_CHANGES = 5
-const MOST_DERIVED = 10
-const MOST_SERVICES = 12
+const MAX_CHANGES = 5
+const MAX_DERIVED = 10
+const MAX_SERVICES = 12
 const SERVICE_WIDTH = 40
-const MOST_WARNINGS = 20
+const MAX_WARNINGS = 20
 const SPARKLINE_WIDTH = 16
 /** In a narrower terminal figures are worth more. */
 const LEAST_WIDTH_FOR_SPARKLINES = 80
@@ -128,8 +128,8 @@ function drawsLine({ draws }: ReplayReport): string[] {
 /** Figures over a run whose cluster changed are of all of it, before and after. */
 function changesLine({ changes }: ReplayReport): string[] {
   if (changes.length === 0) return []
-  const at = changes.slice(0, MOST_CHANGES).map(formatSeconds).join(', ')
-  const more = changes.length > MOST_CHANGES ? ` and ${changes.length - MOST_CHANGES} times more` : ''
+  const at = changes.slice(0, MAX_CHANGES).map(formatSeconds).join(', ')
+  const more = changes.length > MAX_CHANGES ? ` and ${changes.length - MAX_CHANGES} times more` : ''
   return [`the cluster changes after ${at}${more}; shares count every endpoint that there was, whenever it came`]
 }
 
@@ -265,7 +265,7 @@ function serviceLatencySection(report: ReplayReport): Section[] {
   }
   if (packets.size < 2) return []
   const ranked = [...packets].sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1)).map(([service]) => service)
-  const rows = ranked.slice(0, MOST_SERVICES).map((service) =>
+  const rows = ranked.slice(0, MAX_SERVICES).map((service) =>
     medians(report, clipMiddle(service, SERVICE_WIDTH), (run) => {
       const latency = run.services.find((one) => one.service === service)?.pathLatencyMicros.packet
       if (latency === undefined) return { text: 'none', tone: 'quiet' }
@@ -285,11 +285,11 @@ export function finePrint(
   const sections: Section[] = []
   if (report.warnings.length > 0) {
     const warnings = report.warnings.map((warning) => `${formatWarning(warning)} [${warning.code}]`)
-    sections.push(listSection(`Warnings (${report.warnings.length})`, shorten(warnings, MOST_WARNINGS)))
+    sections.push(listSection(`Warnings (${report.warnings.length})`, shorten(warnings, MAX_WARNINGS)))
   }
   if (report.derived.length > 0) {
     const derived = report.derived.map(({ object, what }) => `${object}: ${what}`)
-    sections.push(listSection('Filled in, as a cluster would', shorten(derived, MOST_DERIVED)))
+    sections.push(listSection('Filled in, as a cluster would', shorten(derived, MAX_DERIVED)))
   }
   sections.push(textSection('Emulated', [emulatesText(report.emulates)]))
   if (report.model.length > 0) sections.push(constantsSection(report.model, allConstants))

@@ -137,7 +137,7 @@ function columnWidths(tables: readonly Table[]): number[] {
   return widths
 }
 
-/** Names come from traces and manifests; a control character in one must not reach the terminal. */
+/** DnsClient come from traces and manifests; a control character in one must not reach the terminal. */
 function printable(text: string): string {
   return text.replace(/\p{Cc}/gu, '?')
 }

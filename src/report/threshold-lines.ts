@@ -3,7 +3,7 @@ import type { Cell } from './document.ts'
 import { type Dimension, dimensionOf } from './fields.ts'
 import type { ThresholdMatch, ThresholdResult } from './threshold.ts'
 
-const MOST_VALUES = 6
+const MAX_VALUES = 6
 
 export function thresholdLines(results: readonly ThresholdResult[]): Cell[] {
   return results.flatMap((result) => {
@@ -17,8 +17,8 @@ export function thresholdLines(results: readonly ThresholdResult[]): Cell[] {
     const failed = matches.filter((match) => !match.pass)
     const lines: Cell[] = [{ text: `✗ ${threshold.text}${only}`, tone: 'bad' }]
     if (matches.length === 1) return lines
-    for (const match of failed.slice(0, MOST_VALUES)) lines.push(`    ${match.path}: ${format(match)}`)
-    if (failed.length > MOST_VALUES) lines.push(`    ... and ${failed.length - MOST_VALUES} more`)
+    for (const match of failed.slice(0, MAX_VALUES)) lines.push(`    ${match.path}: ${format(match)}`)
+    if (failed.length > MAX_VALUES) lines.push(`    ... and ${failed.length - MAX_VALUES} more`)
     return lines
   })
 }

@@ -11,14 +11,14 @@ export interface Filter {
   readonly value: string
 }
 
-export type Selector =
+export type EndpointSelector =
   | { readonly kind: 'all' }
   | { readonly kind: 'index'; readonly index: number }
   | { readonly kind: 'filter'; readonly filters: readonly Filter[] }
 
 export interface Segment {
   readonly name: string
-  readonly selector: Selector | null
+  readonly selector: EndpointSelector | null
 }
 
 export interface ScannedThreshold {
@@ -97,7 +97,7 @@ function readSegment(scanner: Scanner, kind: RegExp): Segment {
   return { name, selector }
 }
 
-function readSelector(scanner: Scanner): Selector {
+function readSelector(scanner: Scanner): EndpointSelector {
   if (scanner.skip('*')) return { kind: 'all' }
   const index = scanner.take(INDEX)
   if (index !== null) return { kind: 'index', index: Number(index) }

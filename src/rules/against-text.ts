@@ -3,9 +3,9 @@ import type { Comparison } from './against.ts'
 import type { Difference, SourceName } from './differences.ts'
 
 const SCHEMA_VERSION = 1
-const MOST_SOURCES = 3
+const MAX_SOURCES = 3
 /** Of the text; the JSON has all. */
-const MOST_DIFFERENCES = 200
+const MAX_DIFFERENCES = 200
 
 export function comparisonJson(comparison: Comparison): string {
   const { node, mode, files, taken, frontends, packets, differences, passedOver, notCompared, warnings } = comparison
@@ -44,7 +44,7 @@ export function comparisonText(comparison: Comparison): string {
   lines.push(`${count(differences.length, 'difference')}`)
   let service: string | null = null
   let frontend: string | null = null
-  for (const one of differences.slice(0, MOST_DIFFERENCES)) {
+  for (const one of differences.slice(0, MAX_DIFFERENCES)) {
     if (one.service !== service || (one.service === '' && one.frontend !== frontend)) {
       service = one.service
       frontend = null
@@ -56,7 +56,7 @@ export function comparisonText(comparison: Comparison): string {
     }
     lines.push(...differenceLines(one))
   }
-  const more = differences.length - MOST_DIFFERENCES
+  const more = differences.length - MAX_DIFFERENCES
   if (more > 0) lines.push('', `... and ${count(more, 'difference')} more; -o json has all of them`)
   return `${lines.join('\n')}\n`
 }
@@ -69,9 +69,7 @@ function differenceLines({ kind, text, sources, where }: Difference): string[] {
 }
 
 function sourcesText(sources: readonly SourceName[]): string {
-  const shown = sources
-    .slice(0, MOST_SOURCES)
-    .map(({ kind, text }) => (kind === 'address' ? text : `${text} (${kind})`))
+  const shown = sources.slice(0, MAX_SOURCES).map(({ kind, text }) => (kind === 'address' ? text : `${text} (${kind})`))
   const more = sources.length - shown.length
   return `${shown.join(', ')}${more > 0 ? ` and ${more} more` : ''}`
 }

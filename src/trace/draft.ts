@@ -222,7 +222,7 @@ function endpointsOf({ namespace, name }: ClusterService, { slices }: Cluster): 
   return new Set(addresses).size
 }
 
-/** Names are told apart. */
+/** DnsClient are told apart. */
 function named(streams: readonly DraftStream[]): DraftStream[] {
   const taken = new Map<string, number>()
   return streams.map((stream) => {

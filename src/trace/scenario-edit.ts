@@ -26,7 +26,7 @@ export interface Scaling {
 }
 
 /** Above this no stream is generated; the bound of a scenario's `arrivals.rate`. */
-const MOST_PER_SECOND = 1e7
+const MAX_PER_SECOND = 1e7
 const LEAST_PER_SECOND = 1e-6
 
 type RawMap = Record<string, unknown>
@@ -53,7 +53,7 @@ export function connectionsPerSecond(scenario: Scenario): number {
 /** The factors between which every stream has a rate that can be generated. */
 export function scalingLimits(scenario: Scenario): { readonly least: number; readonly most: number } {
   const rates = scenario.traffic.map(({ arrivals }) => arrivals.perSecond)
-  return { least: LEAST_PER_SECOND / Math.min(...rates), most: MOST_PER_SECOND / Math.max(...rates) }
+  return { least: LEAST_PER_SECOND / Math.min(...rates), most: MAX_PER_SECOND / Math.max(...rates) }
 }
 
 /** @param text  of a scenario that parses */

@@ -1,6 +1,7 @@
 /** Runs and reports made by hand, and a measurer that answers at once. */
+
+import type { Measurer } from '../../src/capacity/children.ts'
 import type { Measurement } from '../../src/capacity/measure.ts'
-import type { Measurer } from '../../src/capacity/pool.ts'
 import type {
   BrokenObjective,
   CapacityCell,

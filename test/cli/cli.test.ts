@@ -151,7 +151,7 @@ test('the core is one module, with its constants written out', () => {
   expect(code).not.toMatch(/^import /m)
   expect(code).toContain('function createDataplane(')
   // A declaration and an export at most: whatever else names them would read a cell of memory at every packet.
-  for (const name of ['LINE_CLIENT', 'LINE_STATUS', 'ENTRY_STATE', 'ENTRY_EXPIRES', 'HISTOGRAM_SUM']) {
+  for (const name of ['FLOW_CLIENT', 'FLOW_STATUS', 'ENTRY_STATE', 'ENTRY_EXPIRES', 'HISTOGRAM_SUM']) {
     expect([name, code.split(new RegExp(`\\b${name}\\b`)).length - 1 <= 2]).toEqual([name, true])
   }
 })

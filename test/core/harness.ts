@@ -10,15 +10,15 @@ import {
   ENTRY_EXPIRES,
   ENTRY_NODE_PROTOCOL,
   ENTRY_SHIFT,
+  FLOW_BACKEND,
+  FLOW_ENDPOINT,
+  FLOW_NAT_PORTS,
+  FLOW_NAT_SOURCE,
+  FLOW_SHIFT,
+  FLOW_STATUS,
   HOP_BYTES,
   type HopColumns,
   hopColumns,
-  LINE_BACKEND,
-  LINE_DELIVERED_PORTS,
-  LINE_ENDPOINT,
-  LINE_SEEN,
-  LINE_SHIFT,
-  LINE_STATUS,
   NODE_WORDS,
   type PairSeries,
   REASONS,
@@ -63,7 +63,7 @@ export interface LabOptions {
   readonly durationMs?: number
   readonly gcIntervalMs?: number
   /** False: every first packet goes the general way. */
-  readonly express?: boolean
+  readonly fastSetup?: boolean
   /** Hops are written for the nodes' CPU queues, which nobody runs: `hops` tells them. */
   readonly queued?: boolean
   /** Addresses outside the cluster that will send, numbered before the rules are compiled as a trace's are. */
@@ -119,7 +119,7 @@ export class Lab {
       endpoints: 256,
       packetRows: 16_384,
       connectionRows: 4096,
-      express: options.express ?? true,
+      fastSetup: options.fastSetup ?? true,
       ...(this.columns === null ? {} : { hops: this.columns }),
     })
     this.begin()
@@ -133,7 +133,7 @@ export class Lab {
       seed: this.options.seed ?? 1,
       durationTicks: (this.options.durationMs ?? 600_000) * TICKS_PER_MS,
     })
-    this.dataplane.budgets.fill(Math.floor((this.options.entries ?? 10_000) / this.shards))
+    this.dataplane.quotas.fill(Math.floor((this.options.entries ?? 10_000) / this.shards))
   }
 
   /** The cluster is another one from now on. */
@@ -217,26 +217,26 @@ export class Lab {
 
   /** The endpoint that a connection has been given, `''` for none. */
   endpoint(connection: number): string {
-    const id = this.dataplane.lines[(connection << LINE_SHIFT) + LINE_ENDPOINT]
+    const id = this.dataplane.flows[(connection << FLOW_SHIFT) + FLOW_ENDPOINT]
     return id < 0 || this.isNew(connection) ? '' : this.registry.endpointText(id)
   }
 
   /** What the pod sees as the source: `ip:port`. */
   seenSource(connection: number): string {
-    const { lines } = this.dataplane
-    const line = connection << LINE_SHIFT
-    return this.registry.addressPort(lines[line + LINE_SEEN], lines[line + LINE_DELIVERED_PORTS] >>> 16)
+    const { flows } = this.dataplane
+    const flow = connection << FLOW_SHIFT
+    return this.registry.addressPort(flows[flow + FLOW_NAT_SOURCE], flows[flow + FLOW_NAT_PORTS] >>> 16)
   }
 
   /** Where the packets of a connection end up: `ip:port`. */
   deliveredTo(connection: number): string {
-    const { lines } = this.dataplane
-    const line = connection << LINE_SHIFT
-    return this.registry.addressPort(lines[line + LINE_BACKEND], lines[line + LINE_DELIVERED_PORTS] & 0xffff)
+    const { flows } = this.dataplane
+    const flow = connection << FLOW_SHIFT
+    return this.registry.addressPort(flows[flow + FLOW_BACKEND], flows[flow + FLOW_NAT_PORTS] & 0xffff)
   }
 
   private isNew(connection: number): boolean {
-    return (this.dataplane.lines[(connection << LINE_SHIFT) + LINE_STATUS] & 0xff) === 0
+    return (this.dataplane.flows[(connection << FLOW_SHIFT) + FLOW_STATUS] & 0xff) === 0
   }
 
   /** Conntrack entries by node, expired ones that nobody met included. */
@@ -275,21 +275,21 @@ export class Lab {
   }
 
   /** Source ports held and entries by who holds them, over time; in the order of their numbers. */
-  series(): { ports: PairSeries[]; holders: PairSeries[] } {
+  series(): { ports: PairSeries[]; serviceEntries: PairSeries[] } {
     const order = (a: PairSeries, b: PairSeries): number => a.node - b.node || a.other - b.other
     return {
       ports: this.dataplane.portSeries().sort(order),
-      holders: this.dataplane.holderSeries().sort(order),
+      serviceEntries: this.dataplane.serviceEntrySeries().sort(order),
     }
   }
 
-  /** Time, place and CPU time of all hops written since the beginning. */
+  /** Time, server and CPU time of all hops written since the beginning. */
   hops(): number[][] {
     const { columns } = this
     if (columns === null) return []
     return Array.from({ length: this.dataplane.hopCount() }, (_, i) => [
       columns.time[i],
-      columns.place[i],
+      columns.server[i],
       columns.cost[i],
     ])
   }

@@ -2,15 +2,15 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
-  LINE_DESTINATION,
-  LINE_NODE_PROTOCOL,
-  LINE_OPEN,
-  LINE_ORPHANED,
-  LINE_PORTS,
-  LINE_SHIFT,
-  LINE_STATUS,
-  LINE_WORDS,
-} from '../../native-free-core/connection.ts'
+  FLOW_DESTINATION,
+  FLOW_NODE_PROTOCOL,
+  FLOW_OPEN,
+  FLOW_ORPHANED,
+  FLOW_PORTS,
+  FLOW_SHIFT,
+  FLOW_STATUS,
+  FLOW_WORDS,
+} from '../../native-free-core/flow-record.ts'
 import {
   INGRESS_EVICTED,
   INGRESS_IDLE_CLOSED,
@@ -29,28 +29,28 @@ const FIRST_LINE = 3
 
 /** A core in which every packet arrives; `refuses` is for one that does not. */
 function pools(refuses: () => boolean = () => false) {
-  const lines = new Int32Array((FIRST_LINE + CAPACITY) * LINE_WORDS)
+  const flows = new Int32Array((FIRST_LINE + CAPACITY) * FLOW_WORDS)
   const layout = resultLayout(1, 4)
   const result = new Float64Array(layout.length)
   const sent: number[] = []
   const slowPath = {
     path: { hops: 1, masqueraded: 0 },
     entered: 0,
-    tracker: { find: () => 0 },
+    conntrack: { find: () => 0 },
     countLoss: () => {},
-    open(line: number) {
-      lines[line + LINE_NODE_PROTOCOL] = 6
-      lines[line + LINE_STATUS] = refuses() ? 4 : LINE_OPEN | (6 << 8)
+    open(flow: number) {
+      flows[flow + FLOW_NODE_PROTOCOL] = 6
+      flows[flow + FLOW_STATUS] = refuses() ? 4 : FLOW_OPEN | (6 << 8)
       return refuses() ? 4 : 0
     },
-    step(line: number) {
-      sent.push(line)
+    step(flow: number) {
+      sent.push(flow)
       return 0
     },
   }
   const parts = {
-    ...{ lines, slowPath, result, layout, log: { aside() {}, lost() {} } },
-    ...{ firstLine: FIRST_LINE, capacity: CAPACITY, shards: 1, groups: GROUPS },
+    ...{ flows, slowPath, result, layout, log: { aside() {}, lost() {} } },
+    ...{ firstFlow: FIRST_LINE, capacity: CAPACITY, shards: 1, groups: GROUPS },
   }
   const upstreams = new Upstreams(parts as unknown as UpstreamParts)
   upstreams.rules = { addressNode: Int32Array.of(0, 0, 0, 0, 0) } as unknown as Upstreams['rules']
@@ -58,7 +58,7 @@ function pools(refuses: () => boolean = () => false) {
   const count = (word: number): number => result[layout.ingress + word]
   const open = (group: number, peer: number, nowMs: number): number =>
     upstreams.open(group, group, GROUPS, 0, peer, 80, 0, peer % 4, 0, nowMs, nowMs * 10_000)
-  return { upstreams, lines, sent, count, open }
+  return { upstreams, flows, sent, count, open }
 }
 
 interface Pooled {
@@ -155,7 +155,7 @@ class Oracle {
 }
 
 function play(steps: readonly Step[]): void {
-  const { upstreams, lines, count, open } = pools()
+  const { upstreams, flows, count, open } = pools()
   const oracle = new Oracle()
   let nowMs = 0
   const pick = (which: number): Pooled | undefined => oracle.inUse[which % Math.max(1, oracle.inUse.length)]
@@ -184,7 +184,7 @@ function play(steps: readonly Step[]): void {
       for (const pooled of [...oracle.inUse, ...oracle.pool.flat()]) {
         if (pooled.peer !== one.peer) continue
         pooled.gone = true
-        lines[upstreams.lineOf(pooled.id) + LINE_STATUS] = LINE_ORPHANED | (6 << 8)
+        flows[upstreams.flowOf(pooled.id) + FLOW_STATUS] = FLOW_ORPHANED | (6 << 8)
       }
     } else if (one.kind === 'drop') {
       oracle.pool[one.group] = []
@@ -271,8 +271,8 @@ describe('a pool', () => {
     const { upstreams, sent, ids } = fill(1)
     const before = sent.length
     upstreams.closeIdle(0, 100_000, 100_000 * 10_000)
-    const line = (FIRST_LINE + ids[0]) << LINE_SHIFT
-    expect(sent.slice(before)).toEqual([line, line, line])
+    const flow = (FIRST_LINE + ids[0]) << FLOW_SHIFT
+    expect(sent.slice(before)).toEqual([flow, flow, flow])
   })
 
   test('has the line back at once where a connection cannot be opened', () => {
@@ -284,12 +284,12 @@ describe('a pool', () => {
 })
 
 test('workers of a proxy take ports in turn, so that no two have the same', () => {
-  const { lines, upstreams, open } = pools()
+  const { flows, upstreams, open } = pools()
   const ports = Array.from(
     { length: 200 },
-    (_, i) => lines[upstreams.lineOf(open(i % GROUPS, 1, 0)) + LINE_PORTS] >>> 16,
+    (_, i) => flows[upstreams.flowOf(open(i % GROUPS, 1, 0)) + FLOW_PORTS] >>> 16,
   )
   expect(new Set(ports).size).toBe(200)
   expect(ports.every((port) => port >= 32_768 && port < 61_000)).toBe(true)
-  expect(lines[upstreams.lineOf(0) + LINE_DESTINATION]).toBe(1)
+  expect(flows[upstreams.flowOf(0) + FLOW_DESTINATION]).toBe(1)
 })

@@ -47,10 +47,10 @@ export function entryOf(on: Lab, nowMs: number): string {
 
 /** `conntrack -F` on every node. @returns how many went */
 export function conntrackFlush(on: Lab): number {
-  const { tracker } = on.dataplane.slowPath
+  const { conntrack } = on.dataplane.slowPath
   let removed = 0
   forEachEntry(on, (entry) => {
-    tracker.remove(entry)
+    conntrack.remove(entry)
     removed++
   })
   return removed

@@ -171,7 +171,7 @@ test('KERNEL 3.4: the ports 1024 to 2047 are twice as likely (65536 mod 64512)',
 describe('KERNEL 3.5: failures begin well before the range is full', () => {
   test('fraction of 1200 new flows that fail, fully random, one backend, as measured twice', () => {
     const on = single(200_000)
-    const { tracker } = on.dataplane.slowPath
+    const { conntrack } = on.dataplane.slowPath
     const { table } = on.dataplane
     let tuples = 0
     let atMs = 0
@@ -202,7 +202,7 @@ describe('KERNEL 3.5: failures begin well before the range is full', () => {
         failed += attempt(120)
         // The level is held: what has just been made goes again.
         table.forEachOfShard(0, (entry) => {
-          if (!known.has(entry)) tracker.remove(entry)
+          if (!known.has(entry)) conntrack.remove(entry)
         })
       }
       const tolerance = 4.5 * Math.sqrt(Math.max(high * (1 - high), 0.002) / 1200)

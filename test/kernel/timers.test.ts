@@ -160,7 +160,7 @@ describe('KERNEL 1.3: the state table, cell by cell through the dataplane', () =
     const connection = on.connect(CLIENT, NODE_A, 40_000)
     pass(on, connection, 0, ...WAY[state])
     const before = state === 'no entry' ? '0 entries' : entryOf(on, 2000)
-    const inserts = on.dataplane.slowPath.tracker.table.size()
+    const inserts = on.dataplane.slowPath.conntrack.table.size()
     const said = on.send({ connection, atMs: 2000, from, flags: FLAGS[PACKET_FLAG[packet]], length: 52 })
     const after = entryOf(on, 2000)
     switch (outcome) {

@@ -43,7 +43,7 @@ function labWith(cluster: Cluster, dials: readonly string[] = ALL): Lab {
 
 /** From now on nobody cleans up after a change. */
 function withoutKubeProxy(on: Lab): void {
-  vi.spyOn(on.dataplane.slowPath.tracker, 'cleanStaleUdp').mockImplementation(() => {})
+  vi.spyOn(on.dataplane.slowPath.conntrack, 'cleanStaleUdp').mockImplementation(() => {})
 }
 
 const datagram = (on: Lab, connection: number, atMs: number): string => send(on, connection, atMs, 'client', 'none')

@@ -3,7 +3,7 @@ import { ACTION_NAMES, createDecision, decide, REASON_NONE } from '../../native-
 import type { Destination } from '../../src/compile/compile.ts'
 import { Registry } from '../../src/compile/registry.ts'
 import { Directory, ExplainContext } from '../../src/explain/context.ts'
-import { Session } from '../../src/explain/session.ts'
+import { Session } from '../../src/explain/stepper.ts'
 import type { Cluster } from '../../src/k8s/cluster.ts'
 import { emitRules, type Tool } from '../../src/rules/index.ts'
 import { clusterOf, type EndpointSpec } from '../core/cluster.ts'

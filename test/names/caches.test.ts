@@ -3,16 +3,17 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
   ADDRESS_LIVE,
-  type Carrier,
+  type Conntrack,
   DNS_CACHED,
   DNS_GONE,
   DNS_STALE,
   DNS_WORDS,
+  DnsClient,
+  type Forwarder,
   NAMES_CLIENT_CACHE_MS,
   NAMES_RESOLVERS,
   NAMES_SETTINGS,
   NAMES_TYPES,
-  Names,
   NO_WIRE,
   Path,
   QUERY_ANSWER_COUNT,
@@ -25,7 +26,6 @@ import {
   RULE_COLUMNS,
   type RuleColumns,
   resultLayout,
-  type Tracker,
 } from '../../native-free-core/index.ts'
 
 /** Address ids: 0 the client, 1 the server, 10 and up what the name means at each stage. */
@@ -69,23 +69,23 @@ function stage({ address, cacheMs, clientCacheMs = 0, replicas = [0, 1, 2] }: St
 /** A dataplane that delivers every question to the replica named. */
 function setUp(first: RuleColumns, seed = 1) {
   const layout = resultLayout(1, ENDPOINTS)
-  const tracker = { nowMs: 0, exactMs: (): number => tracker.nowMs }
+  const conntrack = { nowMs: 0, exactMs: (): number => conntrack.nowMs }
   const carrier = {
     path: new Path(),
-    tracker: tracker as unknown as Tracker,
+    conntrack: conntrack as unknown as Conntrack,
     seed,
     result: new Float64Array(layout.length),
     layout,
     endpoint: 0,
-    wire: NO_WIRE,
-    carry: () => REASON_NONE,
+    sink: NO_WIRE,
+    inject: () => REASON_NONE,
   }
-  const names = new Names(carrier satisfies Carrier)
+  const names = new DnsClient(carrier satisfies Forwarder)
   names.begin(first)
   const counters = (): Float64Array => carrier.result.subarray(layout.dns, layout.dns + DNS_WORDS)
   /** Any client's resolution at a time. */
   const resolve = (client: number, atMs: number): number => {
-    tracker.nowMs = atMs
+    conntrack.nowMs = atMs
     return names.resolve(client, 0, atMs)
   }
   /** What the replica gives at a time: an address, or null. */

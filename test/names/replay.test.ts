@@ -1,4 +1,4 @@
-/** Names in a replay: what they cost, where they lead, and what happens when the cluster changes under them. */
+/** DnsClient in a replay: what they cost, where they lead, and what happens when the cluster changes under them. */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
@@ -95,8 +95,8 @@ describe('the queries are traffic', () => {
     const [a, b] = dns.servers
     // The connections to web cross node-1 and node-2.
     expect(inserted).toEqual({ 'node-1': 80, 'node-2': 40 + a.queries / 2, 'node-3': b.queries / 2 })
-    const holders = nodes.find(({ node }) => node === 'node-1')!.conntrackHolders
-    expect(holders).toContainEqual({ service: 'kube-system/kube-dns:dns', entries: 40, share: 0.5 })
+    const serviceEntries = nodes.find(({ node }) => node === 'node-1')!.conntrackHolders
+    expect(serviceEntries).toContainEqual({ service: 'kube-system/kube-dns:dns', entries: 40, share: 0.5 })
   })
 
   it('the load on each CoreDNS pod is told, and is the Service’s own balance', async () => {

@@ -1,4 +1,4 @@
-/** Names in a scenario and in a trace's header: what may be written, what is refused, what a reader finds. */
+/** DnsClient in a scenario and in a trace's header: what may be written, what is refused, what a reader finds. */
 import { describe, expect, it } from 'vitest'
 import { UserError } from '../../src/errors.ts'
 import { addressText, DEFAULT_DNS } from '../../src/trace/format.ts'

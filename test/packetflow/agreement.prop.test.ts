@@ -11,7 +11,7 @@ import type { Destination } from '../../src/compile/compile.ts'
 import { Registry } from '../../src/compile/registry.ts'
 import { Directory, ExplainContext } from '../../src/explain/context.ts'
 import { explainPacket, type Packet } from '../../src/explain/packet.ts'
-import { type Result, Session } from '../../src/explain/session.ts'
+import { type Result, Session } from '../../src/explain/stepper.ts'
 import { renderAnswer } from '../../src/explain/text.ts'
 import { load, type Manifest, MODES, node, outcome, service, slice } from './support.ts'
 

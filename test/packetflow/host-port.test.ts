@@ -2,9 +2,9 @@
 import { describe, expect, test } from 'vitest'
 import type { ProxyMode } from '../../src/compile/kube-proxy.ts'
 import { Registry } from '../../src/compile/registry.ts'
-import { ask, isAnswer, packetOf, register } from '../../src/explain/ask.ts'
 import { Directory, ExplainContext } from '../../src/explain/context.ts'
 import { explainPacket } from '../../src/explain/packet.ts'
+import { ask, isAnswer, packetOf, register } from '../../src/explain/resolve-packet.ts'
 import { clusterOf, load } from '../k8s/helpers.ts'
 import { outcome, stateful } from './support.ts'
 

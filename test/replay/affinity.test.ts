@@ -8,7 +8,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { LINE_CLIENT, LINE_ENDPOINT, LINE_NODE_PROTOCOL } from '../../dist/native-free-core/connection.js'
+import { FLOW_CLIENT, FLOW_ENDPOINT, FLOW_NODE_PROTOCOL } from '../../dist/native-free-core/flow-record.js'
 import { NODE_AFFINITY_HITS, NODE_WORDS } from '../../dist/native-free-core/result.js'
 import { bundledTrace, drive, options, ROOT, replayed, replayedOnce, runOf, temporaryFolder } from './support.ts'
 
@@ -17,7 +17,7 @@ const TICKS_PER_MS = 10_000
 const HALF_HOUR_MS = 1_800_000
 const THREE_HOURS_MS = 10_800_000
 
-interface Opening {
+interface ConnectionSetup {
   readonly client: string
   readonly ms: number
   readonly node: string
@@ -26,7 +26,7 @@ interface Opening {
   readonly hit: boolean
 }
 
-interface Visit extends Opening {
+interface Visit extends ConnectionSetup {
   /** Milliseconds since this client last opened a connection at this node; null for the first. */
   readonly gapMs: number | null
   /** The pod that it was given then. */
@@ -47,18 +47,22 @@ beforeAll(async () => {
   writeFileSync(manifests, text.replace('timeoutSeconds: 1800', 'timeoutSeconds: 10800'))
 })
 
-function openings(policy: 'cluster' | 'local', seed: number | null = null, files: readonly string[] = []): Opening[] {
-  const list: Opening[] = []
+function openings(
+  policy: 'cluster' | 'local',
+  seed: number | null = null,
+  files: readonly string[] = [],
+): ConnectionSetup[] {
+  const list: ConnectionSetup[] = []
   const hitsOf: number[] = []
-  drive(options(trace, { policies: [policy], seed, manifests: files }), ({ tick, line, opening }, core, plan) => {
+  drive(options(trace, { policies: [policy], seed, manifests: files }), ({ tick, flow, opening }, core, plan) => {
     if (!opening) return
-    const node = core.lines[line + LINE_NODE_PROTOCOL] >> 8
+    const node = core.flows[flow + FLOW_NODE_PROTOCOL] >> 8
     const hits = core.result[core.layout.nodes + node * NODE_WORDS + NODE_AFFINITY_HITS]
     list.push({
-      client: plan.registry.addressText(core.lines[line + LINE_CLIENT]),
+      client: plan.registry.addressText(core.flows[flow + FLOW_CLIENT]),
       ms: Math.floor(tick / TICKS_PER_MS),
       node: plan.registry.nodes[node],
-      pod: core.lines[line + LINE_ENDPOINT],
+      pod: core.flows[flow + FLOW_ENDPOINT],
       hit: hits > (hitsOf[node] ?? 0),
     })
     hitsOf[node] = hits
@@ -67,8 +71,8 @@ function openings(policy: 'cluster' | 'local', seed: number | null = null, files
 }
 
 /** Each opening with the one before it by the same client at the same node. */
-function visits(list: readonly Opening[]): Visit[] {
-  const last = new Map<string, Opening>()
+function visits(list: readonly ConnectionSetup[]): Visit[] {
+  const last = new Map<string, ConnectionSetup>()
   return list.map((opening) => {
     const key = `${opening.node} ${opening.client}`
     const before = last.get(key)

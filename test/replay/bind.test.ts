@@ -1,7 +1,7 @@
-/** `-f`: a trace replayed on other manifests than those it was made for. Names win over addresses. */
+/** `-f`: a trace replayed on other manifests than those it was made for. DnsClient win over addresses. */
 import { readFileSync } from 'node:fs'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { LINE_CLIENT, LINE_ENDPOINT, LINE_NODE_PROTOCOL } from '../../dist/native-free-core/connection.js'
+import { FLOW_CLIENT, FLOW_ENDPOINT, FLOW_NODE_PROTOCOL } from '../../dist/native-free-core/flow-record.js'
 import type { ReplayOptions } from '../../src/replay/plan.ts'
 import type { ReplayReport } from '../../src/report/types.ts'
 import { CLIENTS, cluster, type KubeObject, NODE_PORT, NODES, PODS, pod, service, stream } from './cluster.ts'
@@ -150,10 +150,10 @@ describe('affinity that the trace was not laid out for', () => {
 
     const manifests = [manifestFile(folder, 'sticky', cluster(service(sticky)))]
     const pods = new Map<string, Set<number>>()
-    drive(options(trace, { policies: ['as-is'], manifests }), ({ line, opening }, { lines }) => {
+    drive(options(trace, { policies: ['as-is'], manifests }), ({ flow, opening }, { flows }) => {
       if (!opening) return
-      const key = `${lines[line + LINE_NODE_PROTOCOL] >> 8} ${lines[line + LINE_CLIENT]}`
-      pods.set(key, (pods.get(key) ?? new Set()).add(lines[line + LINE_ENDPOINT]))
+      const key = `${flows[flow + FLOW_NODE_PROTOCOL] >> 8} ${flows[flow + FLOW_CLIENT]}`
+      pods.set(key, (pods.get(key) ?? new Set()).add(flows[flow + FLOW_ENDPOINT]))
     })
     expect([...pods.values()].every((given) => given.size === 1)).toBe(true)
     const { nodes } = report.runs[0]

@@ -70,7 +70,7 @@ describe.each(scenarios)('%s', (name) => {
 function withoutPorts({ pathLatencyMicros, ...run }: RunReport): unknown {
   const nodes = run.nodes.map(({ conntrackPeak, snatPortsPeak, conntrackHolders, conntrack, ...node }) => {
     const { found, ...counters } = conntrack
-    return { ...node, ...counters, holders: conntrackHolders.map(({ service }) => service) }
+    return { ...node, ...counters, serviceEntries: conntrackHolders.map(({ service }) => service) }
   })
   const services = run.services.map(({ service }) => service)
   return { ...run, nodes, services }

@@ -1,15 +1,15 @@
 /** The ways from an Ingress's clients to its backends: addresses, NAT, nodes crossed, entries, and who gets the requests. */
 import { describe, expect, test } from 'vitest'
 import {
-  LINE_BACKEND,
-  LINE_CHAIN,
-  LINE_CLIENT,
-  LINE_DESTINATION,
-  LINE_OPEN,
-  LINE_SEEN,
-  LINE_STATUS,
-  LINE_WORDS,
-} from '../../dist/native-free-core/connection.js'
+  FLOW_BACKEND,
+  FLOW_CHAIN,
+  FLOW_CLIENT,
+  FLOW_DESTINATION,
+  FLOW_NAT_SOURCE,
+  FLOW_OPEN,
+  FLOW_STATUS,
+  FLOW_WORDS,
+} from '../../dist/native-free-core/flow-record.js'
 import type { IngressPath } from '../../src/ingress/index.ts'
 import type { IngressReport, RunReport } from '../../src/report/types.ts'
 import { CLOUD_IP, HOST, nodeIp, type SiteOptions, site, visitors, WEB_IP } from './site.ts'
@@ -34,13 +34,13 @@ async function upstreams(change: SiteOptions, path: IngressPath | null): Promise
   const file = await trace(change)
   const settings = options(file, { policies: ['as-is'], ingressPaths: path === null ? [] : [path] })
   const { dataplane, plan, upstreams: from } = drive(settings, () => {})
-  const { lines } = dataplane
-  const text = (at: number): string => plan.registry.addressText(lines[at])
+  const { flows } = dataplane
+  const text = (at: number): string => plan.registry.addressText(flows[at])
   const found: string[][] = []
-  for (let line = from; line < lines.length; line += LINE_WORDS) {
-    const status = lines[line + LINE_STATUS] & 0xff
-    if (status < LINE_OPEN || status > LINE_CHAIN) continue
-    found.push([LINE_CLIENT, LINE_DESTINATION, LINE_SEEN, LINE_BACKEND].map((word) => text(line + word)))
+  for (let flow = from; flow < flows.length; flow += FLOW_WORDS) {
+    const status = flows[flow + FLOW_STATUS] & 0xff
+    if (status < FLOW_OPEN || status > FLOW_CHAIN) continue
+    found.push([FLOW_CLIENT, FLOW_DESTINATION, FLOW_NAT_SOURCE, FLOW_BACKEND].map((word) => text(flow + word)))
   }
   expect(found.length).toBeGreaterThan(0)
   return found
@@ -71,7 +71,7 @@ describe('the backend pod sees', () => {
     // The cloud load balancer has the address of an Ingress of its class.
     const cloud = path === 'proxy' ? {} : { ingressClass: 'alb' as const }
     const found = await upstreams({ ...cloud, ...change }, path)
-    const values = (i: number): Set<string> => new Set(found.map((line) => line[i]))
+    const values = (i: number): Set<string> => new Set(found.map((flow) => flow[i]))
     expect([...values(0)].sort()).toEqual([...sources].sort())
     for (const address of values(1)) expect(dialled).toContain(address)
     for (const address of values(2)) expect(seen).toContain(address)
@@ -120,11 +120,11 @@ describe('NAT behind the proxy', () => {
       // None expires in these 20 seconds.
       return [sumOf(nodes, 'conntrackPeak'), ingress!.upstream.connections]
     }
-    const [instance, lines] = await entries('instance')
+    const [instance, flows] = await entries('instance')
     const [ip, direct] = await entries('ip')
     const [proxy] = await entries('proxy')
-    expect(instance).toBeGreaterThanOrEqual(lines)
-    expect(instance).toBeLessThanOrEqual(2 * lines)
+    expect(instance).toBeGreaterThanOrEqual(flows)
+    expect(instance).toBeLessThanOrEqual(2 * flows)
     expect(ip).toBe(direct)
     expect(proxy).toBeGreaterThan(300)
     expect(instance).toBeLessThan(150)

@@ -1,16 +1,16 @@
 /**
  * What happens when a node's conntrack table is full, and what sharing its capacity out over shards costs in exactness.
  *
- * The table of a node is one number in a cluster and sixteen budgets here, settled 256 times a run. The rows at the end
+ * The table of a node is one number in a cluster and sixteen quotas here, settled 256 times a run. The rows at the end
  * say how far apart that puts the sharded run and the exact one: measured, with seeds that are fixed.
  */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { LINE_CLIENT, LINE_FAILED, LINE_STATUS } from '../../dist/native-free-core/connection.js'
+import { FLOW_CLIENT, FLOW_FAILED, FLOW_STATUS } from '../../dist/native-free-core/flow-record.js'
 import { TOTAL_ACCEPTED_PACKETS } from '../../dist/native-free-core/result.js'
-import { Settlement } from '../../src/replay/settle.ts'
+import { Settlement } from '../../src/replay/quotas.ts'
 import type { RunReport } from '../../src/report/types.ts'
 import { cluster, stream } from './cluster.ts'
 import {
@@ -119,12 +119,12 @@ describe('connections under way when the table fills', () => {
     let acceptedBefore = 0
     let failedOthers = 0
     let fullest = 0
-    drive(change, ({ line, opening }, { lines, result, table }, plan) => {
+    drive(change, ({ flow, opening }, { flows, result, table }, plan) => {
       fullest = Math.max(fullest, table.counts[0], table.counts[1])
       const accepted = result[TOTAL_ACCEPTED_PACKETS] - acceptedBefore
       acceptedBefore = result[TOTAL_ACCEPTED_PACKETS]
-      const failed = (lines[line + LINE_STATUS] & 0xff) === LINE_FAILED
-      if (plan.registry.addressText(lines[line + LINE_CLIENT]).startsWith('198.51.100.')) {
+      const failed = (flows[flow + FLOW_STATUS] & 0xff) === FLOW_FAILED
+      if (plan.registry.addressText(flows[flow + FLOW_CLIENT]).startsWith('198.51.100.')) {
         if (opening) established++
         packets++
         passed += accepted
@@ -152,26 +152,26 @@ describe('settling', () => {
       fc.property(table, ({ shards, maxima, fill, steps }) => {
         const nodes = maxima.length
         const most = Int32Array.from(maxima)
-        const budgets = new Int32Array(shards * nodes)
+        const quotas = new Int32Array(shards * nodes)
         const own = Array.from({ length: shards }, (_, shard) => shard)
         const settlement = new Settlement(new SharedArrayBuffer(Settlement.bytes(shards, nodes)), 1, shards, nodes)
         const check = (counts: Int32Array): void => {
           maxima.forEach((maximum, node) => {
-            const sum = own.reduce((total, shard) => total + budgets[shard * nodes + node], 0)
+            const sum = own.reduce((total, shard) => total + quotas[shard * nodes + node], 0)
             expect(sum).toBe(maximum)
             for (const shard of own) {
-              expect(budgets[shard * nodes + node]).toBeGreaterThanOrEqual(counts[shard * nodes + node])
+              expect(quotas[shard * nodes + node]).toBeGreaterThanOrEqual(counts[shard * nodes + node])
             }
           })
         }
-        settlement.begin(budgets, most)
-        check(new Int32Array(budgets.length))
+        settlement.begin(quotas, most)
+        check(new Int32Array(quotas.length))
         for (let step = 0; step < steps; step++) {
           // Shards fill some part of what they may; never more, as the core's insert asks its budget first.
-          const counts = budgets.map((budget, i) => Math.floor(budget * fill[(i + step) % fill.length]))
+          const counts = quotas.map((budget, i) => Math.floor(budget * fill[(i + step) % fill.length]))
           settlement.publish(counts, own)
           settlement.barrier()
-          settlement.settle(budgets, most)
+          settlement.settle(quotas, most)
           check(counts)
         }
       }),
@@ -184,11 +184,11 @@ describe('how often limits are settled', () => {
   /** A settlement of one worker with two shards and one node, after steps in which the node came to hold so much. */
   function settled(maximum: number, ...held: number[]): Settlement {
     const settlement = new Settlement(new SharedArrayBuffer(Settlement.bytes(2, 1)), 1, 2, 1)
-    const budgets = new Int32Array(2)
-    settlement.begin(budgets, Int32Array.of(maximum))
+    const quotas = new Int32Array(2)
+    settlement.begin(quotas, Int32Array.of(maximum))
     for (const count of held) {
       settlement.publish(Int32Array.of(Math.floor(count / 2), Math.ceil(count / 2)), [0, 1], 2 * count)
-      settlement.settle(budgets, Int32Array.of(maximum))
+      settlement.settle(quotas, Int32Array.of(maximum))
     }
     return settlement
   }

@@ -53,7 +53,7 @@ test('every queue has one worker; apart, it is that of every lane whose flows th
             )
             expect(serving).toHaveLength(1)
             if (!owners.apart) continue
-            // Journey.core: the low bits of a core are those of the lane, as far as both have a power of two in common.
+            // FlowSetup.core: the low bits of a core are those of the lane, as far as both have a power of two in common.
             let common = 1
             while (count % (common * 2) === 0 && LANES % (common * 2) === 0) common *= 2
             for (let lane = 0; lane < LANES; lane++) {

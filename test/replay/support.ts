@@ -10,7 +10,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll } from 'vitest'
-import { LINE_NEW, LINE_SHIFT, LINE_STATUS } from '../../dist/native-free-core/connection.js'
+import { FLOW_NEW, FLOW_SHIFT, FLOW_STATUS } from '../../dist/native-free-core/flow-record.js'
 import { createDataplane, type Dataplane } from '../../dist/native-free-core/index.js'
 import { extentOf, planReplay, type ReplayOptions, type ReplayPlan } from '../../dist/src/replay/plan.js'
 import { replay, tasksOf } from '../../dist/src/replay/replay.js'
@@ -131,7 +131,7 @@ export function dpemu(args: readonly string[], nodeFlags: readonly string[] = []
 export interface Seen {
   readonly tick: number
   /** Offset of its connection's line in `dataplane.lines`. */
-  readonly line: number
+  readonly flow: number
   /** It was the connection's first. */
   readonly opening: boolean
   readonly flags: number
@@ -155,7 +155,7 @@ export function drive(
     const lanes = Array.from({ length: trace.header.lanes }, (_, lane) => lane)
     const reader = new WindowReader(trace, lanes, 1)
     const dataplane = createDataplane({
-      connections: reader.lines,
+      connections: reader.flows,
       entries: plan.entries,
       shards: 1,
       nodes: plan.registry.nodes.length,
@@ -167,8 +167,8 @@ export function drive(
     })
     const { compiled } = plan.runs[0]
     dataplane.begin({ rules: compiled.rules, seed: plan.seed, durationTicks: trace.totals.durationTicks })
-    dataplane.budgets.set(compiled.columns.nodeConntrackMax)
-    const { lines, packets } = dataplane
+    dataplane.quotas.set(compiled.columns.nodeConntrackMax)
+    const { flows, packets } = dataplane
     for (let window = 0; window < reader.windows; window++) {
       reader.read(
         window,
@@ -177,18 +177,18 @@ export function drive(
         dataplane.define,
         requests === null ? null : dataplane.requests,
       )
-      for (const { shard, lineBase, baseTick, from, to } of reader.rows.slice(0, reader.count)) {
+      for (const { shard, flowBase, baseTick, from, to } of reader.rows.slice(0, reader.count)) {
         for (let row = from; row < to; row++) {
-          const line = (lineBase + packets.slot[row]) << LINE_SHIFT
-          const opening = (lines[line + LINE_STATUS] & 0xff) === LINE_NEW
-          dataplane.process(shard, lineBase, baseTick, row, row + 1)
+          const flow = (flowBase + packets.slot[row]) << FLOW_SHIFT
+          const opening = (flows[flow + FLOW_STATUS] & 0xff) === FLOW_NEW
+          dataplane.process(shard, flowBase, baseTick, row, row + 1)
           const tick = baseTick + packets.time[row]
-          watch({ tick, line, opening, flags: packets.flags[row], length: packets.length[row] }, dataplane, plan)
+          watch({ tick, flow, opening, flags: packets.flags[row], length: packets.length[row] }, dataplane, plan)
         }
       }
     }
     dataplane.end(0)
-    return { dataplane, plan, upstreams: reader.lines << LINE_SHIFT }
+    return { dataplane, plan, upstreams: reader.flows << FLOW_SHIFT }
   } finally {
     trace.close()
   }

@@ -55,7 +55,7 @@ export interface Outcome {
 
 const KUBE_PROXY_ENTRIES =
   /^(filter|nat|mangle|raw) KUBE-(SERVICES|EXTERNAL-SERVICES|NODEPORTS|PROXY-FIREWALL|POSTROUTING|FORWARD|FIREWALL|LOAD-BALANCER|NODE-PORT|IPVS-FILTER|IPVS-OUT-FILTER|SOURCE-RANGES-FIREWALL)$/
-const MOST_STEPS = 5_000_000
+const MAX_STEPS = 5_000_000
 const DEEPEST = 64
 const INDEXED_FROM = 64
 
@@ -509,7 +509,7 @@ export class Follower {
   }
 
   private nextRule(chain: Chain, at: number): number {
-    if (++this.steps > MOST_STEPS) this.circles(chain.rules[at])
+    if (++this.steps > MAX_STEPS) this.circles(chain.rules[at])
     if (chain.rules.length <= INDEXED_FROM) return at < chain.rules.length ? at : -1
     const index = this.indexOf(chain)
     if (index === null) return at < chain.rules.length ? at : -1

@@ -13,18 +13,18 @@ import {
   ENTRY_SHIFT,
   ENTRY_STATE,
   FLAG_REPLY,
-  LINE_BACKEND,
-  LINE_CHAIN,
-  LINE_CLIENT,
-  LINE_DELIVERED_PORTS,
-  LINE_ENDPOINT,
-  LINE_ENTRY,
-  LINE_NODE_PROTOCOL,
-  LINE_OPEN,
-  LINE_ORPHANED,
-  LINE_SEEN,
-  LINE_SHIFT,
-  LINE_STATUS,
+  FLOW_BACKEND,
+  FLOW_CHAIN,
+  FLOW_CLIENT,
+  FLOW_ENDPOINT,
+  FLOW_ENTRY,
+  FLOW_NAT_PORTS,
+  FLOW_NAT_SOURCE,
+  FLOW_NODE_PROTOCOL,
+  FLOW_OPEN,
+  FLOW_ORPHANED,
+  FLOW_SHIFT,
+  FLOW_STATUS,
   MAX_ENTRIES,
   NODE_CONNECTIONS,
   NODE_WORDS,
@@ -41,7 +41,7 @@ import {
 import type { ExplainContext } from './context.ts'
 
 /** Entries that one opening can leave behind: one on each of three nodes. */
-const MOST_HOPS = 3
+const MAX_HOPS = 3
 const TICKS_PER_SECOND = TICKS_PER_MS * 1000
 /** IP packets with and without payload. */
 const DATA_BYTES = 1000
@@ -109,7 +109,7 @@ export class Session {
   private entered = -1
 
   constructor(context: ExplainContext, sizes: SessionSizes) {
-    const wanted = sizes.packets * MOST_HOPS + 64
+    const wanted = sizes.packets * MAX_HOPS + 64
     this.dataplane = createDataplane({
       connections: Math.max(1, sizes.connections),
       entries: Math.min(wanted, MAX_ENTRIES),
@@ -119,7 +119,7 @@ export class Session {
       packetRows: 1,
       connectionRows: 1,
       // The general way leaves behind what it looked at and decided.
-      express: false,
+      fastSetup: false,
     })
     this.reasonCounts = new Float64Array(REASONS.length)
     this.nodeCounts = new Float64Array(sizes.nodes)
@@ -138,24 +138,24 @@ export class Session {
   }
 
   private takeLimits({ rules }: ExplainContext): void {
-    this.dataplane.budgets.fill(0)
-    this.dataplane.budgets.set(rules.nodeConntrackMax)
+    this.dataplane.quotas.fill(0)
+    this.dataplane.quotas.set(rules.nodeConntrackMax)
   }
 
   send(sent: Sent): Result {
     const { slowPath } = this.dataplane
-    const line = sent.connection << LINE_SHIFT
+    const flow = sent.connection << FLOW_SHIFT
     const tick = Math.round(sent.timeSeconds * TICKS_PER_SECOND)
     const nowMs = Math.floor(tick / TICKS_PER_MS)
     slowPath.entryOverride = sent.node
     slowPath.selector.lastAffinity = -1
     this.entered = -1
     const known = this.isKnown(sent.connection, nowMs)
-    const before = known ? this.entryState(line, nowMs) : null
+    const before = known ? this.entryState(flow, nowMs) : null
     const exact = sent.flags !== null || sent.isReply
     if (!known && (!exact || !this.isUnderWay(sent.connection))) this.define(sent)
     const reason = this.put(sent, tick, known, exact)
-    const result = this.read(sent, line, known, before, reason, nowMs)
+    const result = this.read(sent, flow, known, before, reason, nowMs)
     slowPath.entryOverride = -1
     return result
   }
@@ -189,20 +189,20 @@ export class Session {
   }
 
   private status(connection: number): number {
-    return this.dataplane.lines[(connection << LINE_SHIFT) + LINE_STATUS]! & 0xff
+    return this.dataplane.flows[(connection << FLOW_SHIFT) + FLOW_STATUS]! & 0xff
   }
 
   private isUnderWay(connection: number): boolean {
     const status = this.status(connection)
-    return this.defined.has(connection) && ((status >= LINE_OPEN && status <= LINE_CHAIN) || status === LINE_ORPHANED)
+    return this.defined.has(connection) && ((status >= FLOW_OPEN && status <= FLOW_CHAIN) || status === FLOW_ORPHANED)
   }
 
   /** Whether conntrack still knows the connection: its pod may have gone all the same. */
   private isKnown(connection: number, nowMs: number): boolean {
     if (!this.isUnderWay(connection)) return false
     const { slowPath } = this.dataplane
-    const line = connection << LINE_SHIFT
-    return this.status(connection) === LINE_ORPHANED ? slowPath.hasEntries(line, nowMs) : slowPath.isAlive(line, nowMs)
+    const flow = connection << FLOW_SHIFT
+    return this.status(connection) === FLOW_ORPHANED ? slowPath.hasEntries(flow, nowMs) : slowPath.isAlive(flow, nowMs)
   }
 
   /** @returns the reason for which the packet was lost, or REASON_NONE */
@@ -234,34 +234,34 @@ export class Session {
 
   private read(
     sent: Sent,
-    line: number,
+    flow: number,
     known: boolean,
     before: EntryState | null,
     reason: number,
     nowMs: number,
   ): Result {
-    const { lines, slowPath } = this.dataplane
+    const { flows, slowPath } = this.dataplane
     const open = this.isUnderWay(sent.connection)
-    const delivered = lines[line + LINE_DELIVERED_PORTS]!
+    const delivered = flows[flow + FLOW_NAT_PORTS]!
     return {
       known,
       before,
-      after: (known || open) && slowPath.hasEntries(line, nowMs) ? this.entryState(line, nowMs) : null,
+      after: (known || open) && slowPath.hasEntries(flow, nowMs) ? this.entryState(flow, nowMs) : null,
       reason,
-      entered: this.entered < 0 && (known || open) ? lines[line + LINE_NODE_PROTOCOL]! >> 8 : this.entered,
+      entered: this.entered < 0 && (known || open) ? flows[flow + FLOW_NODE_PROTOCOL]! >> 8 : this.entered,
       // A lost reply leaves the line unfinished, though an endpoint has been chosen.
-      endpoint: open || known ? lines[line + LINE_ENDPOINT]! : slowPath.endpoint,
+      endpoint: open || known ? flows[flow + FLOW_ENDPOINT]! : slowPath.endpoint,
       affinity: slowPath.selector.lastAffinity,
-      seen: open ? lines[line + LINE_SEEN]! : lines[line + LINE_CLIENT]!,
+      seen: open ? flows[flow + FLOW_NAT_SOURCE]! : flows[flow + FLOW_CLIENT]!,
       seenPort: open ? delivered >>> 16 : sent.sourcePort,
-      backend: open ? lines[line + LINE_BACKEND]! : -1,
+      backend: open ? flows[flow + FLOW_BACKEND]! : -1,
       backendPort: open ? delivered & 0xffff : 0,
     }
   }
 
-  private entryState(line: number, nowMs: number): EntryState {
+  private entryState(flow: number, nowMs: number): EntryState {
     const { entries } = this.dataplane.table
-    const base = this.dataplane.lines[line + LINE_ENTRY]! << ENTRY_SHIFT
+    const base = this.dataplane.flows[flow + FLOW_ENTRY]! << ENTRY_SHIFT
     return {
       name: STATE_NAMES[entries[base + ENTRY_STATE]! & 15]!,
       secondsLeft: ((entries[base + ENTRY_EXPIRES]! - nowMs) | 0) / 1000,

@@ -9,7 +9,7 @@ import type { Registry } from '../compile/registry.ts'
 import type { Protocol } from '../k8s/types.ts'
 import { suggestion } from '../nearest.ts'
 import type { Directory } from './context.ts'
-import { joinPort, matchFamilies, resolveSource, resolveTarget, type Target } from './names.ts'
+import { joinPort, matchFamilies, resolveSource, resolveTarget, type Target } from './dialled-name.ts'
 import type { Packet } from './packet.ts'
 import type { Answer, Fail, Step } from './types.ts'
 

@@ -49,7 +49,7 @@ function simulate(
     for (let i = 0; i < STEP; i++) {
       now += (-Math.log(random()) * SERVICE_NANOS) / options.load
       hops.time[i] = Math.round(now / NANOS_PER_TICK) - base
-      hops.place[i] = HOP_LAST
+      hops.server[i] = HOP_LAST
       hops.cost[i] = Math.round(options.service(random))
     }
     queues.add(hops, 0, STEP)
@@ -147,7 +147,7 @@ describe('a pod with several workers', () => {
       for (let i = 0; i < STEP; i++) {
         now += (-Math.log(random()) * SERVICE_NANOS) / (load * workers)
         hops.time[i] = Math.round(now / NANOS_PER_TICK) - base
-        hops.place[i] = (1 << 16) | HOP_LAST
+        hops.server[i] = (1 << 16) | HOP_LAST
         hops.cost[i] = Math.round(-Math.log(random()) * SERVICE_NANOS)
       }
       queues.add(hops, 0, STEP)
@@ -160,7 +160,7 @@ describe('a pod with several workers', () => {
 
   test('shares its backlog out over them, and nothing of the node’s', () => {
     const hops = columns(8)
-    hops.place.fill((1 << 16) | HOP_LAST)
+    hops.server.fill((1 << 16) | HOP_LAST)
     hops.cost.fill(1_000_000)
     const queues = createNodeQueues(Int32Array.of(1), 10, 8, () => true, { workers: Int32Array.of(2), backlog: 2 })
     const busy = new Float64Array(2)
@@ -192,22 +192,22 @@ describe('many queues', () => {
     const a = columns(8)
     const b = columns(8)
     // node 0 with two cores, node 1 with one: (time, node, core)
-    const place = (node: number, core: number): number => (node << 16) | (core << 8) | HOP_LAST
+    const server = (node: number, core: number): number => (node << 16) | (core << 8) | HOP_LAST
     ;[
-      [5, place(0, 0)],
-      [20, place(1, 0)],
+      [5, server(0, 0)],
+      [20, server(1, 0)],
     ].forEach(([time, where], i) => {
       a.time[i] = time
-      a.place[i] = where
+      a.server[i] = where
       a.cost[i] = 1000
     })
     ;[
-      [0, place(0, 0)],
-      [5, place(0, 1)],
-      [20, place(1, 0)],
+      [0, server(0, 0)],
+      [5, server(0, 1)],
+      [20, server(1, 0)],
     ].forEach(([time, where], i) => {
       b.time[i] = time
-      b.place[i] = where
+      b.server[i] = where
       b.cost[i] = 1000
     })
     const queues = createNodeQueues(Int32Array.of(2, 1), 10, 16, () => true)
@@ -223,7 +223,7 @@ describe('many queues', () => {
 
   test('an instance passes over the nodes that are not its own', () => {
     const hops = columns(2)
-    hops.place.set([HOP_LAST, (1 << 16) | HOP_LAST])
+    hops.server.set([HOP_LAST, (1 << 16) | HOP_LAST])
     hops.cost.fill(100)
     hops.wait.fill(77)
     const queues = createNodeQueues(Int32Array.of(1, 1), 10, 2, (node) => node === 1)
@@ -235,7 +235,7 @@ describe('many queues', () => {
   test('times over 22 bits are sorted too', () => {
     const hops = columns(3)
     hops.time.set([4_000_000_000, 3, 70_000_000])
-    hops.place.fill(HOP_LAST)
+    hops.server.fill(HOP_LAST)
     hops.cost.fill(1)
     const queues = createNodeQueues(Int32Array.of(1), 10, 3, () => true)
     queues.add(hops, 0, 3)
@@ -280,7 +280,7 @@ describe('many queues', () => {
     for (let step = 0; step < 2; step++) {
       queues.clear()
       hops.time.set(times)
-      hops.place.fill(HOP_LAST)
+      hops.server.fill(HOP_LAST)
       hops.cost.fill(700)
       queues.add(hops, 0, times.length)
       queues.run(0, new Float64Array(1), new Float64Array(1))

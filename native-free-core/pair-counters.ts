@@ -38,7 +38,7 @@ export class PairCounters {
   }
 
   /** Reads the place where the search for a pair begins, for whoever will search soon. */
-  touch(a: number, b: number): number {
+  prefetch(a: number, b: number): number {
     const { slots } = this
     return slots[(home(a, b) & ((slots.length >> SLOT_SHIFT) - 1)) << SLOT_SHIFT]
   }

@@ -12,8 +12,8 @@ import type { Model } from './model.ts'
 import type { Registry } from './registry.ts'
 
 export interface StationColumns {
-  readonly addressStation: Int32Array
-  readonly stationNanos: Int32Array
+  readonly addressPodQueue: Int32Array
+  readonly podQueueNanos: Int32Array
 }
 
 /**
@@ -29,7 +29,7 @@ export function stationColumns(
   const proxyPods = new Map(httpProxies.flatMap(({ pod, addresses }) => addresses.map((address) => [address, pod])))
   const isProxy = (address: number): boolean => proxyPods.has(address)
   if (model.podRequestNanos === 0 && proxyPods.size === 0) {
-    return { addressStation: new Int32Array(0), stationNanos: new Int32Array(0) }
+    return { addressPodQueue: new Int32Array(0), podQueueNanos: new Int32Array(0) }
   }
   const cpus = new Map<number, number>()
   const nodeCpus = new Map(cluster.nodes.map((node) => [node.name, node.cpus]))
@@ -41,25 +41,25 @@ export function stationColumns(
       cpus.set(address, pod.cpuLimit === 0 ? unlimited : pod.cpuLimit)
     }
   }
-  const addressStation = new Int32Array(registry.addressCount).fill(-1)
+  const addressPodQueue = new Int32Array(registry.addressCount).fill(-1)
   const nanos: number[] = []
   const endpoints = registry.endpoints.map(({ address }) => address)
   for (const address of [...endpoints, ...proxyPods.keys()]) {
     const limit = cpus.get(address)
     const request = isProxy(address) ? model.proxyRequestNanos : model.podRequestNanos
-    if (limit === undefined || request === 0 || addressStation[address]! >= 0) continue
-    const workers = Math.min(MOST_WORKERS, Math.max(1, Math.floor(limit)))
-    const station = registry.station(address, workers)
-    addressStation[address] = station
-    nanos[station] = Math.min(MOST_NANOS, Math.round((request * registry.stations[station]!.workers) / limit))
+    if (limit === undefined || request === 0 || addressPodQueue[address]! >= 0) continue
+    const workers = Math.min(MAX_WORKERS, Math.max(1, Math.floor(limit)))
+    const podQueue = registry.podQueue(address, workers)
+    addressPodQueue[address] = podQueue
+    nanos[podQueue] = Math.min(MAX_NANOS, Math.round((request * registry.podQueues[podQueue]!.workers) / limit))
   }
   // A pod that has been and is gone leaves a hole.
   return {
-    addressStation,
-    stationNanos: Int32Array.from({ length: registry.stations.length }, (_, i) => nanos[i] ?? 0),
+    addressPodQueue,
+    podQueueNanos: Int32Array.from({ length: registry.podQueues.length }, (_, i) => nanos[i] ?? 0),
   }
 }
 
 /** As many as a node's receive queues. */
-const MOST_WORKERS = 256
-const MOST_NANOS = 0x7fffffff
+const MAX_WORKERS = 256
+const MAX_NANOS = 0x7fffffff

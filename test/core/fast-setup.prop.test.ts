@@ -4,12 +4,12 @@ import { describe, expect, test } from 'vitest'
 import {
   ENTRY_NODE_PROTOCOL,
   ENTRY_SHIFT,
-  LINE_FAILED,
-  LINE_FIRST_NANOS,
-  LINE_OPEN2,
-  LINE_SHIFT,
-  LINE_STATUS,
-  LINE_WORDS,
+  FLOW_FAILED,
+  FLOW_FIRST_NANOS,
+  FLOW_OPEN2,
+  FLOW_SHIFT,
+  FLOW_STATUS,
+  FLOW_WORDS,
   type PairCounters,
 } from '../../native-free-core/index.ts'
 import { clusterOf, type ServiceSpec } from './cluster.ts'
@@ -24,21 +24,21 @@ function pairsOf({ counts, first, second, size }: PairCounters): string[] {
 
 /** All that a dataplane has after a run: counters, entries, timers, and what is known of each connection. */
 function stateOf(lab: Lab, connections: number, atMs: number): unknown {
-  const { lines, result } = lab.dataplane
+  const { flows, result } = lab.dataplane
   lab.selfCheck()
   return {
     result: [...result],
     series: lab.series(),
     hops: lab.hops(),
     counts: lab.conntrack(),
-    ports: lab.dataplane.slowPath.tracker.ports.map(pairsOf),
-    holders: lab.dataplane.slowPath.tracker.holders.map(pairsOf),
+    ports: lab.dataplane.slowPath.conntrack.ports.map(pairsOf),
+    serviceEntries: lab.dataplane.slowPath.conntrack.serviceEntries.map(pairsOf),
     timers: lab.nodeNames.map((node) => lab.timers(node, atMs)),
     // Of a connection that was refused its line says nothing else that anybody asks for.
-    lines: Array.from({ length: connections }, (_, i) => {
-      const line = i << LINE_SHIFT
-      const failed = (lines[line + LINE_STATUS] & 0xff) === LINE_FAILED
-      return failed ? 'failed' : [...lines.subarray(line, line + LINE_WORDS)]
+    flows: Array.from({ length: connections }, (_, i) => {
+      const flow = i << FLOW_SHIFT
+      const failed = (flows[flow + FLOW_STATUS] & 0xff) === FLOW_FAILED
+      return failed ? 'failed' : [...flows.subarray(flow, flow + FLOW_WORDS)]
     }),
   }
 }
@@ -80,10 +80,10 @@ describe('either way', () => {
         (drawn, choices, steps, shards, room, plain, { queued, snatRandomFully, firstPort }) => {
           const world = plain ? shareable(drawn) : drawn
           const { connections, packets } = scriptOf(world, choices, steps)
-          const ends = [true, false].map((express) => {
+          const ends = [true, false].map((fastSetup) => {
             const { tcpLoose, egressMasquerade } = world
             const model = { tcpLoose, egressMasquerade, snatRandomFully }
-            const lab = labOf(world, { express, shards, entries: entries * shards, connections: room, queued, model })
+            const lab = labOf(world, { fastSetup, shards, entries: entries * shards, connections: room, queued, model })
             const shardOf = (connection: number): number => connection % shards
             // Few enough ports that tuples are met again, and enough that most are not.
             connections.forEach(({ client, dial }, i) => {
@@ -103,11 +103,11 @@ describe('either way', () => {
             return stateOf(lab, connections.length, packets[packets.length - 1].atMs)
           })
           expect(ends[0]).toEqual(ends[1])
-          const { lines } = ends[0] as { lines: (string | number[])[] }
-          for (const line of lines) {
-            if (typeof line === 'string') continue
+          const { flows } = ends[0] as { flows: (string | number[])[] }
+          for (const flow of flows) {
+            if (typeof flow === 'string') continue
             opened++
-            if ((line[LINE_STATUS] & 0xff) === LINE_OPEN2) across++
+            if ((flow[FLOW_STATUS] & 0xff) === FLOW_OPEN2) across++
           }
         },
       ),
@@ -157,8 +157,8 @@ describe('what stands in the way', () => {
 
   /** @returns what `act` returned, the same either way, as is the end */
   function either(changes: Partial<ServiceSpec>, act: (way: Way) => unknown): unknown {
-    const [short, general] = [true, false].map((express) => {
-      const lab = new Lab(twoNodes(changes), dials, { clients: ['198.51.100.7', '10.1.200.9'], express, entries: 40 })
+    const [short, general] = [true, false].map((fastSetup) => {
+      const lab = new Lab(twoNodes(changes), dials, { clients: ['198.51.100.7', '10.1.200.9'], fastSetup, entries: 40 })
       let connections = 0
       const dial: Way['dial'] = (client, to, port, atMs) => {
         connections++
@@ -185,7 +185,7 @@ describe('what stands in the way', () => {
       const { table, slowPath } = lab.dataplane
       const onFirst = (entry: number): boolean => table.entries[(entry << ENTRY_SHIFT) + ENTRY_NODE_PROTOCOL] >> 8 === 0
       table.forEachOfShard(0, (entry) => {
-        if (onFirst(entry)) slowPath.tracker.remove(entry)
+        if (onFirst(entry)) slowPath.conntrack.remove(entry)
       })
       const second = dial('10.1.0.77', 3, 40_000, 10)
       return [first, second, ...lab.conntrack()]
@@ -206,7 +206,7 @@ describe('what stands in the way', () => {
 
   test('the table is full although the nodes might have more', () => {
     const said = either({}, ({ lab, dial }) => {
-      lab.dataplane.budgets.fill(1000)
+      lab.dataplane.quotas.fill(1000)
       return Array.from({ length: 100 }, (_, i) => dial('10.1.0.77', 2, 40_000 + i, i))
     }) as string[]
     expect(said.filter((one) => one === 'accept').length).toBeGreaterThan(30)
@@ -216,7 +216,7 @@ describe('what stands in the way', () => {
   test('what the resolution of a name took is not counted to a connection without one', () => {
     const said = either({}, ({ lab, dial }) => {
       lab.dataplane.slowPath.names.nanos = 5_000_000
-      return [dial('10.1.0.77', 2, 40_000, 0), lab.dataplane.lines[LINE_FIRST_NANOS] < 5_000_000]
+      return [dial('10.1.0.77', 2, 40_000, 0), lab.dataplane.flows[FLOW_FIRST_NANOS] < 5_000_000]
     })
     expect(said).toEqual(['accept', true])
   })
@@ -254,9 +254,9 @@ describe('many Services', () => {
 
   /** More answers than there are places for them: some are asked for again within one batch. */
   test('answers that share a place are not taken for each other', () => {
-    const ends = [true, false].map((express) => {
+    const ends = [true, false].map((fastSetup) => {
       const cluster = clusterOf({ nodes: 2, services, pods: { '10.1.0.77': 'a', '10.1.1.77': 'b' } })
-      const lab = new Lab(cluster, dials, { clients: outside, connections: CONNECTIONS, entries: 20_000, express })
+      const lab = new Lab(cluster, dials, { clients: outside, connections: CONNECTIONS, entries: 20_000, fastSetup })
       const clients = [...outside, '10.1.0.77', '10.1.1.77', '192.168.0.1', '192.168.0.2']
       const packets: Packet[] = []
       for (let i = 0; i < CONNECTIONS; i++) {

@@ -13,33 +13,21 @@
  * dozen calls, each of which begins by fetching what the one before had in registers, and waits for most cache misses one by one.
  * Allocates nothing; holds 270 KiB, of which it touches what the Services dialled need.
  */
-import { pickUniform } from './choose.ts'
+
+import { connectionRandom } from './connection-setup.ts'
 import {
-  FLOW_CORE_SHIFT,
-  FLOW_CORE2_SHIFT,
-  FLOW_HASH_BITS,
-  FLOW_MASQUERADED,
-  LINE_BACKEND,
-  LINE_CLIENT,
-  LINE_DELIVERED_PORTS,
-  LINE_DESTINATION,
-  LINE_DESTINATION_INDEX,
-  LINE_ENDPOINT,
-  LINE_ENTRY,
-  LINE_ENTRY2,
-  LINE_FIRST_NANOS,
-  LINE_FLOW,
-  LINE_FORWARD_NANOS,
-  LINE_NEW,
-  LINE_NODE_PROTOCOL,
-  LINE_NODE_PROTOCOL2,
-  LINE_OPEN,
-  LINE_OPEN2,
-  LINE_PORTS,
-  LINE_SEEN,
-  LINE_STATUS,
-} from './connection.ts'
-import { CLASS_NONE, CLASS_SYN, FLAG_CLASS, initialState } from './conntrack.ts'
+  alignedWords,
+  ENTRY_CREATED,
+  ENTRY_ENDPOINT,
+  ENTRY_EXPIRES,
+  ENTRY_FRONTEND_SHIFT,
+  ENTRY_PORT_COUNTER,
+  ENTRY_SERVICE_COUNTER,
+  ENTRY_SHIFT,
+  ENTRY_STATE,
+  swapPorts,
+} from './conntrack-table.ts'
+import { establishedCost, firstPacketCost, propagationBetween } from './cost-model.ts'
 import {
   ACTION_DNAT,
   ADDRESS_DOUBTFUL,
@@ -52,22 +40,35 @@ import {
   masqueradeAddress,
   masqueradeTowards,
 } from './decide.ts'
+import { REASON_NONE } from './drop-reasons.ts'
 import {
-  alignedWords,
-  ENTRY_CREATED,
-  ENTRY_ENDPOINT,
-  ENTRY_EXPIRES,
-  ENTRY_FRONTEND_SHIFT,
-  ENTRY_HOLDER,
-  ENTRY_PORT_COUNTER,
-  ENTRY_SHIFT,
-  ENTRY_STATE,
-  swapPorts,
-} from './flowtable.ts'
+  FLOW_BACKEND,
+  FLOW_CLIENT,
+  FLOW_CORE_SHIFT,
+  FLOW_CORE2_SHIFT,
+  FLOW_DESTINATION,
+  FLOW_DESTINATION_INDEX,
+  FLOW_ENDPOINT,
+  FLOW_ENTRY,
+  FLOW_ENTRY2,
+  FLOW_FIRST_NANOS,
+  FLOW_FLAGS,
+  FLOW_FORWARD_NANOS,
+  FLOW_HASH_BITS,
+  FLOW_MASQUERADED,
+  FLOW_NAT_PORTS,
+  FLOW_NAT_SOURCE,
+  FLOW_NEW,
+  FLOW_NODE_PROTOCOL,
+  FLOW_NODE_PROTOCOL2,
+  FLOW_OPEN,
+  FLOW_OPEN2,
+  FLOW_PORTS,
+  FLOW_STATUS,
+} from './flow-record.ts'
 import { below, draw, hashTuple, PURPOSE_COST, PURPOSE_ENDPOINT, PURPOSE_LOAD_BALANCER, PURPOSE_SNAT } from './hash.ts'
 import { isTranslatedAgain } from './host-port.ts'
-import { establishedCost, firstPacketCost, propagationBetween } from './latency.ts'
-import { wordOf } from './opening.ts'
+import { firstTry } from './nat-ports.ts'
 import { FLAG_REPLY, type PacketColumns, PROTOCOL_TCP, TICKS_PER_MS } from './packet.ts'
 import {
   ENDPOINT_WORDS,
@@ -90,10 +91,10 @@ import {
   SETTING_LOCAL_DELIVERY_NANOS,
   SETTING_MODE,
   SETTING_RANDOM_FULLY,
-} from './ruleset.ts'
-import type { SlowPath } from './slowpath.ts'
-import { firstTry } from './snat.ts'
-import { REASON_NONE } from './verdict.ts'
+} from './rule-columns.ts'
+import { pickUniform } from './schedulers.ts'
+import type { SlowPath } from './slow-path.ts'
+import { CLASS_NONE, CLASS_SYN, FLAG_CLASS, initialState } from './tcp-states.ts'
 
 /** Answers of `decide`, by frontend, node and `SOURCE_*`: an answer has one place, which the last one asked for gets. */
 const ANSWERS = 1 << 13
@@ -107,18 +108,18 @@ const ANSWER_SET_COUNT = 3
 const ANSWER_MASQUERADE = 4
 const ANSWER_SERVICE_PORT = 5
 /** The counter of the node's entries for the Service port, and the shard + 1 that it is of: shards take turns, and stay for a while. */
-const ANSWER_HOLDER = 6
-const ANSWER_HOLDER_SHARD = 7
+const ANSWER_SERVICE_COUNTER = 6
+const ANSWER_SERVICE_COUNTER_SHARD = 7
 const SOURCES = 3
 
 /** What a packet of the batch will become; of the answer all that counts, since its place may be another one's by then. */
 const PLAN_SHIFT = 5
 const PLAN_STATE = 0
-const PLAN_LINE = 1
+const PLAN_FLOW = 1
 const PLAN_NODE = 2
 const PLAN_FRONTEND = 3
 /** The connection's random word. */
-const PLAN_WORD = 4
+const PLAN_RANDOM = 4
 const PLAN_NOW = 5
 const PLAN_SERVICE_PORT = 6
 const PLAN_ENDPOINT = 7
@@ -126,8 +127,8 @@ const PLAN_ENDPOINT = 7
 const PLAN_BOUND = 8
 const PLAN_MASQUERADE = 9
 /** What the pod sees: address id and port. */
-const PLAN_SEEN = 10
-const PLAN_SEEN_PORT = 11
+const PLAN_NAT_SOURCE = 10
+const PLAN_NAT_PORT = 11
 const PLAN_HASH = 12
 const PLAN_REPLY_HASH = 13
 /** What the first packet costs beyond those that follow, ns. */
@@ -135,7 +136,7 @@ const PLAN_EXTRA = 14
 /** The endpoints to choose from. */
 const PLAN_SET_START = 15
 const PLAN_SET_COUNT = 16
-const PLAN_HOLDER = 17
+const PLAN_SERVICE_COUNTER = 17
 
 /**
  * `PLAN_STATE`: none; good; of a Service with affinity, and good unless a packet before this one changes what affinity said; nothing
@@ -146,21 +147,21 @@ const PLANNED = 1
 const LOOK_AGAIN = 2
 const REFUSED = 3
 
-export interface ExpressParts {
+export interface FastSetupParts {
   readonly slowPath: SlowPath
-  readonly lines: Int32Array
+  readonly flows: Int32Array
   readonly packets: PacketColumns
   /** Lines of the packets of the batch at hand. */
-  readonly batchLines: Int32Array
+  readonly batchFlows: Int32Array
   readonly result: Float64Array
   readonly layout: ResultLayout
   readonly shards: number
   readonly nodes: number
   /** Most entries by shard × nodes + node. */
-  readonly budgets: Int32Array
+  readonly quotas: Int32Array
 }
 
-export interface Express {
+export interface FastSetup {
   /** Takes up a rule set. */
   take(rules: RuleColumns): void
   /**
@@ -173,19 +174,19 @@ export interface Express {
    * @param place  of the packet in its batch, planned or not
    * @returns      false when it is not, and then nothing has changed
    */
-  open(place: number, line: number, flags: number, nowMs: number, tick: number, shard: number): boolean
+  open(place: number, flow: number, flags: number, nowMs: number, tick: number, shard: number): boolean
 }
 
-export function createExpress(parts: ExpressParts): Express {
-  const { slowPath, lines, batchLines, result, layout, shards, nodes, budgets } = parts
+export function createFastSetup(parts: FastSetupParts): FastSetup {
+  const { slowPath, flows, batchFlows, result, layout, shards, nodes, quotas } = parts
   const { time, flags: packetFlags } = parts.packets
-  const { tracker, selector, path } = slowPath
-  const { table } = tracker
+  const { conntrack, selector, path } = slowPath
+  const { table } = conntrack
   const { entries, counts } = table
   const answers = alignedWords(ANSWERS << ANSWER_SHIFT)
-  const plans = alignedWords(batchLines.length << PLAN_SHIFT)
+  const plans = alignedWords(batchFlows.length << PLAN_SHIFT)
   /** Places of the batch's new connections. */
-  const fresh = new Int32Array(batchLines.length)
+  const fresh = new Int32Array(batchFlows.length)
   const decision = createDecision()
   let rules: RuleColumns
   let serves = false
@@ -199,20 +200,20 @@ export function createExpress(parts: ExpressParts): Express {
   }
 
   /** Where a node's answer to a connection that dials `frontend` is. */
-  function answerTo(frontend: number, node: number, line: number): number {
-    const key = (frontend * nodes + node) * SOURCES + classifySource(rules, node, lines[line + LINE_CLIENT]) + 1
+  function answerTo(frontend: number, node: number, flow: number): number {
+    const key = (frontend * nodes + node) * SOURCES + classifySource(rules, node, flows[flow + FLOW_CLIENT]) + 1
     const answer = (key & (ANSWERS - 1)) << ANSWER_SHIFT
     if (answers[answer + ANSWER_KEY] !== key) {
-      ask(answer, frontend, node, line)
+      ask(answer, frontend, node, flow)
       answers[answer + ANSWER_KEY] = key
     }
     return answer
   }
 
-  function ask(answer: number, frontend: number, node: number, line: number): void {
-    const port = lines[line + LINE_PORTS] & 0xffff
-    const protocol = lines[line + LINE_STATUS] >> 8
-    decide(rules, node, lines[line + LINE_CLIENT], lines[line + LINE_DESTINATION], port, protocol, decision, frontend)
+  function ask(answer: number, frontend: number, node: number, flow: number): void {
+    const port = flows[flow + FLOW_PORTS] & 0xffff
+    const protocol = flows[flow + FLOW_STATUS] >> 8
+    decide(rules, node, flows[flow + FLOW_CLIENT], flows[flow + FLOW_DESTINATION], port, protocol, decision, frontend)
     const affinityMs = decision.servicePort < 0 ? 0 : rules.serviceAffinityMs[decision.servicePort]
     // Source ranges look at the address itself, a balancer that proxies dials another one, and iptables keeps clients in lists.
     const ordinary =
@@ -225,48 +226,48 @@ export function createExpress(parts: ExpressParts): Express {
     answers[answer + ANSWER_SET_COUNT] = decision.setCount
     answers[answer + ANSWER_MASQUERADE] = decision.masquerade
     answers[answer + ANSWER_SERVICE_PORT] = decision.servicePort
-    answers[answer + ANSWER_HOLDER_SHARD] = 0
+    answers[answer + ANSWER_SERVICE_COUNTER_SHARD] = 0
   }
 
   function plan(shard: number, size: number, from: number, baseTick: number): number {
     let count = 0
     for (let place = 0; place < size; place++) {
-      const line = batchLines[place]
-      if ((lines[line + LINE_STATUS] & 0xff) !== LINE_NEW) continue
+      const flow = batchFlows[place]
+      if ((flows[flow + FLOW_STATUS] & 0xff) !== FLOW_NEW) continue
       const tick = baseTick + time[from + place]
-      aim(place, line, packetFlags[from + place], Math.floor(tick / TICKS_PER_MS) | 0, tick | 0)
+      aim(place, flow, packetFlags[from + place], Math.floor(tick / TICKS_PER_MS) | 0, tick | 0)
       fresh[count++] = place
     }
     let touched = 0
     for (let i = 0; i < count; i++) touched ^= consult(fresh[i], shard)
     for (let i = 0; i < count; i++) choose(fresh[i], shard)
     for (let i = 0; i < count; i++) translate(fresh[i], shard)
-    const ports = tracker.ports[shard]
+    const ports = conntrack.ports[shard]
     for (let i = 0; i < count; i++) {
       const p = fresh[i] << PLAN_SHIFT
       if (plans[p + PLAN_STATE] === REFUSED) {
-        touched ^= touchFirst(batchLines[fresh[i]])
+        touched ^= touchFirst(batchFlows[fresh[i]])
         continue
       }
       const endpoint = plans[p + PLAN_ENDPOINT]
-      touched ^= table.touch(plans[p + PLAN_HASH]) ^ table.touch(plans[p + PLAN_REPLY_HASH])
-      if (plans[p + PLAN_MASQUERADE] !== 0) touched ^= ports.touch(plans[p + PLAN_NODE], endpoint)
+      touched ^= table.prefetch(plans[p + PLAN_HASH]) ^ table.prefetch(plans[p + PLAN_REPLY_HASH])
+      if (plans[p + PLAN_MASQUERADE] !== 0) touched ^= ports.prefetch(plans[p + PLAN_NODE], endpoint)
       touched ^= result[layout.endpoints + endpoint * ENDPOINT_WORDS] | 0
     }
     return touched
   }
 
   /** Reads the place where the general way will look first. */
-  function touchFirst(line: number): number {
-    const protocol = lines[line + LINE_STATUS] >> 8
-    return table.touch(
-      hashTuple(lines[line + LINE_CLIENT], lines[line + LINE_DESTINATION], lines[line + LINE_PORTS], protocol),
+  function touchFirst(flow: number): number {
+    const protocol = flows[flow + FLOW_STATUS] >> 8
+    return table.prefetch(
+      hashTuple(flows[flow + FLOW_CLIENT], flows[flow + FLOW_DESTINATION], flows[flow + FLOW_PORTS], protocol),
     )
   }
 
   /** All of it for one packet. @returns `PLAN_STATE` */
-  function planNow(place: number, line: number, flags: number, nowMs: number, tick: number, shard: number): number {
-    aim(place, line, flags, nowMs, tick)
+  function planNow(place: number, flow: number, flags: number, nowMs: number, tick: number, shard: number): number {
+    aim(place, flow, flags, nowMs, tick)
     consult(place, shard)
     choose(place, shard)
     translate(place, shard)
@@ -274,19 +275,19 @@ export function createExpress(parts: ExpressParts): Express {
   }
 
   /** Where the packet is going, and the node it comes in on. */
-  function aim(place: number, line: number, flags: number, nowMs: number, tick: number): void {
+  function aim(place: number, flow: number, flags: number, nowMs: number, tick: number): void {
     const p = place << PLAN_SHIFT
     plans[p + PLAN_STATE] = REFUSED
-    const protocol = lines[line + LINE_STATUS] >> 8
+    const protocol = flows[flow + FLOW_STATUS] >> 8
     // Connections under way are picked up on the general way.
     if (!serves || flags >= FLAG_REPLY || (protocol === PROTOCOL_TCP && FLAG_CLASS[flags & 63] !== CLASS_SYN)) return
-    if (rules.destinationIsService[lines[line + LINE_DESTINATION_INDEX]] === DESTINATION_NAME) return
-    const source = lines[line + LINE_CLIENT]
-    const destination = lines[line + LINE_DESTINATION]
-    const ports = lines[line + LINE_PORTS]
+    if (rules.destinationIsService[flows[flow + FLOW_DESTINATION_INDEX]] === DESTINATION_NAME) return
+    const source = flows[flow + FLOW_CLIENT]
+    const destination = flows[flow + FLOW_DESTINATION]
+    const ports = flows[flow + FLOW_PORTS]
     const frontend = findFrontend(rules, destination, ports & 0xffff, protocol)
     if (frontend < 0) return
-    const word = wordOf(tick, source, destination, ports)
+    const word = connectionRandom(tick, source, destination, ports)
     let node = rules.addressNode[source]
     if (node < 0) {
       const count = rules.frontendNodeCount[frontend]
@@ -295,10 +296,10 @@ export function createExpress(parts: ExpressParts): Express {
       node = rules.balancerNodes[rules.frontendNodeStart[frontend] + choice]
     }
     plans[p + PLAN_STATE] = PLANNED
-    plans[p + PLAN_LINE] = line
+    plans[p + PLAN_FLOW] = flow
     plans[p + PLAN_NODE] = node
     plans[p + PLAN_FRONTEND] = frontend
-    plans[p + PLAN_WORD] = word
+    plans[p + PLAN_RANDOM] = word
     plans[p + PLAN_NOW] = nowMs
   }
 
@@ -307,8 +308,8 @@ export function createExpress(parts: ExpressParts): Express {
     const p = place << PLAN_SHIFT
     if (plans[p + PLAN_STATE] === REFUSED) return 0
     const node = plans[p + PLAN_NODE]
-    const line = plans[p + PLAN_LINE]
-    const answer = answerTo(plans[p + PLAN_FRONTEND], node, line)
+    const flow = plans[p + PLAN_FLOW]
+    const answer = answerTo(plans[p + PLAN_FRONTEND], node, flow)
     const servicePort = answers[answer + ANSWER_SERVICE_PORT]
     plans[p + PLAN_STATE] = answers[answer + ANSWER_STATE]
     plans[p + PLAN_SERVICE_PORT] = servicePort
@@ -316,18 +317,18 @@ export function createExpress(parts: ExpressParts): Express {
     plans[p + PLAN_SET_START] = answers[answer + ANSWER_SET_START]
     plans[p + PLAN_SET_COUNT] = answers[answer + ANSWER_SET_COUNT]
     if (plans[p + PLAN_STATE] === REFUSED) return 0
-    if (answers[answer + ANSWER_HOLDER_SHARD] !== shard + 1) {
-      answers[answer + ANSWER_HOLDER_SHARD] = shard + 1
-      answers[answer + ANSWER_HOLDER] = tracker.holders[shard].index(node, servicePort + 1)
+    if (answers[answer + ANSWER_SERVICE_COUNTER_SHARD] !== shard + 1) {
+      answers[answer + ANSWER_SERVICE_COUNTER_SHARD] = shard + 1
+      answers[answer + ANSWER_SERVICE_COUNTER] = conntrack.serviceEntries[shard].index(node, servicePort + 1)
     }
-    plans[p + PLAN_HOLDER] = answers[answer + ANSWER_HOLDER]
+    plans[p + PLAN_SERVICE_COUNTER] = answers[answer + ANSWER_SERVICE_COUNTER]
     if (plans[p + PLAN_STATE] !== LOOK_AGAIN) return 0
-    return selector.affinity[shard].touch(lines[line + LINE_CLIENT], servicePort * nodes + node)
+    return selector.affinity[shard].prefetch(flows[flow + FLOW_CLIENT], servicePort * nodes + node)
   }
 
   /** Position of the endpoint that affinity binds the client of a plan to, or -1. */
   function boundTo(p: number, shard: number): number {
-    const client = lines[plans[p + PLAN_LINE] + LINE_CLIENT]
+    const client = flows[plans[p + PLAN_FLOW] + FLOW_CLIENT]
     const owner = plans[p + PLAN_SERVICE_PORT] * nodes + plans[p + PLAN_NODE]
     const start = plans[p + PLAN_SET_START]
     return selector.affinity[shard].find(
@@ -349,7 +350,7 @@ export function createExpress(parts: ExpressParts): Express {
     let position = plans[p + PLAN_STATE] === LOOK_AGAIN ? boundTo(p, shard) : -1
     plans[p + PLAN_BOUND] = position
     if (position < 0) {
-      position = pickUniform(draw(slowPath.seed, plans[p + PLAN_WORD], node, PURPOSE_ENDPOINT), count)
+      position = pickUniform(draw(slowPath.seed, plans[p + PLAN_RANDOM], node, PURPOSE_ENDPOINT), count)
     }
     plans[p + PLAN_ENDPOINT] = rules.members[plans[p + PLAN_SET_START] + position]
   }
@@ -358,15 +359,15 @@ export function createExpress(parts: ExpressParts): Express {
   function translate(place: number, shard: number): void {
     const p = place << PLAN_SHIFT
     if (plans[p + PLAN_STATE] === REFUSED) return
-    const line = plans[p + PLAN_LINE]
+    const flow = plans[p + PLAN_FLOW]
     const node = plans[p + PLAN_NODE]
     const endpoint = plans[p + PLAN_ENDPOINT]
-    const protocol = lines[line + LINE_STATUS] >> 8
-    const source = lines[line + LINE_CLIENT]
-    const destination = lines[line + LINE_DESTINATION]
-    const ports = lines[line + LINE_PORTS]
+    const protocol = flows[flow + FLOW_STATUS] >> 8
+    const source = flows[flow + FLOW_CLIENT]
+    const destination = flows[flow + FLOW_DESTINATION]
+    const ports = flows[flow + FLOW_PORTS]
     const { seed } = slowPath
-    const word = plans[p + PLAN_WORD]
+    const word = plans[p + PLAN_RANDOM]
     const backend = rules.endpointAddress[endpoint]
     if ((rules.addressFlags[backend] & ADDRESS_DOUBTFUL) !== 0 && !isPlain(node, endpoint, backend, protocol)) {
       plans[p + PLAN_STATE] = REFUSED
@@ -374,19 +375,24 @@ export function createExpress(parts: ExpressParts): Express {
     }
     const marks = plans[p + PLAN_MASQUERADE] | hairpinMark(rules, node, source, endpoint)
     const masquerade = masqueradeTowards(rules, node, source, backend, marks)
-    let seen = source
+    let natSource = source
     let seenPort = ports >>> 16
     if (masquerade !== 0) {
-      seen = masqueradeAddress(rules, node, endpoint, familyOf(rules, destination))
+      natSource = masqueradeAddress(rules, node, endpoint, familyOf(rules, destination))
       if (rules.settings[SETTING_RANDOM_FULLY] !== 0) {
         seenPort = firstTry(seenPort, draw(seed, word, (node << 8) | protocol, PURPOSE_SNAT), shard, shards)
       }
     }
     if (seenPort === 0) plans[p + PLAN_STATE] = REFUSED
     plans[p + PLAN_HASH] = hashTuple(source, destination, ports, protocol)
-    plans[p + PLAN_REPLY_HASH] = hashTuple(backend, seen, (rules.endpointPort[endpoint] << 16) | seenPort, protocol)
-    plans[p + PLAN_SEEN] = seen
-    plans[p + PLAN_SEEN_PORT] = seenPort
+    plans[p + PLAN_REPLY_HASH] = hashTuple(
+      backend,
+      natSource,
+      (rules.endpointPort[endpoint] << 16) | seenPort,
+      protocol,
+    )
+    plans[p + PLAN_NAT_SOURCE] = natSource
+    plans[p + PLAN_NAT_PORT] = seenPort
     plans[p + PLAN_MASQUERADE] = masquerade
     plans[p + PLAN_EXTRA] = firstPacketCost(
       rules,
@@ -404,20 +410,20 @@ export function createExpress(parts: ExpressParts): Express {
     )
   }
 
-  function open(place: number, line: number, flags: number, nowMs: number, tick: number, shard: number): boolean {
+  function open(place: number, flow: number, flags: number, nowMs: number, tick: number, shard: number): boolean {
     const p = place << PLAN_SHIFT
     let worth = plans[p + PLAN_STATE]
     plans[p + PLAN_STATE] = NO_PLAN
     if (worth === NO_PLAN || (worth === LOOK_AGAIN && boundTo(p, shard) !== plans[p + PLAN_BOUND])) {
-      worth = planNow(place, line, flags, nowMs, tick, shard)
+      worth = planNow(place, flow, flags, nowMs, tick, shard)
       plans[p + PLAN_STATE] = NO_PLAN
     }
     if (worth === REFUSED) return false
     const affine = worth === LOOK_AGAIN
-    const protocol = lines[line + LINE_STATUS] >> 8
-    const source = lines[line + LINE_CLIENT]
-    const destination = lines[line + LINE_DESTINATION]
-    const ports = lines[line + LINE_PORTS]
+    const protocol = flows[flow + FLOW_STATUS] >> 8
+    const source = flows[flow + FLOW_CLIENT]
+    const destination = flows[flow + FLOW_DESTINATION]
+    const ports = flows[flow + FLOW_PORTS]
     const node = plans[p + PLAN_NODE]
     const nodeProtocol = (node << 8) | protocol
     const hash = plans[p + PLAN_HASH]
@@ -425,33 +431,33 @@ export function createExpress(parts: ExpressParts): Express {
     const endpoint = plans[p + PLAN_ENDPOINT]
     const backend = rules.endpointAddress[endpoint]
     const backendNode = rules.addressNode[backend]
-    const seen = plans[p + PLAN_SEEN]
+    const natSource = plans[p + PLAN_NAT_SOURCE]
     const masquerade = plans[p + PLAN_MASQUERADE]
     const masquerades = masquerade !== 0
     const away = backendNode >= 0 && backendNode !== node
     const fromOutside = rules.addressNode[source] < 0
     // Not masqueraded, the pod would answer past the node that translates.
     if (away && fromOutside && !masquerades) return false
-    const replyPorts = (rules.endpointPort[endpoint] << 16) | plans[p + PLAN_SEEN_PORT]
+    const replyPorts = (rules.endpointPort[endpoint] << 16) | plans[p + PLAN_NAT_PORT]
     const delivered = swapPorts(replyPorts)
     const at = shard * nodes + node
-    if (counts[at] >= budgets[at]) return false
+    if (counts[at] >= quotas[at]) return false
     if (table.find(shard, hash, source, destination, ports, nodeProtocol) >= 0) return false
-    if (table.find(shard, replyHash, backend, seen, replyPorts, nodeProtocol) >= 0) return false
+    if (table.find(shard, replyHash, backend, natSource, replyPorts, nodeProtocol) >= 0) return false
     const nodeProtocol2 = (backendNode << 8) | protocol
     let hash2 = 0
     if (away) {
-      hash2 = hashTuple(seen, backend, delivered, protocol)
+      hash2 = hashTuple(natSource, backend, delivered, protocol)
       const at2 = shard * nodes + backendNode
-      if (counts[at2] >= budgets[at2]) return false
-      if (table.find(shard, hash2, seen, backend, delivered, nodeProtocol2) >= 0) return false
-      if (table.find(shard, replyHash, backend, seen, replyPorts, nodeProtocol2) >= 0) return false
+      if (counts[at2] >= quotas[at2]) return false
+      if (table.find(shard, hash2, natSource, backend, delivered, nodeProtocol2) >= 0) return false
+      if (table.find(shard, replyHash, backend, natSource, replyPorts, nodeProtocol2) >= 0) return false
     }
     if (!table.hasRoom(shard, away ? 2 : 1)) return false
 
     // Nothing is in its way.
-    tracker.shard = shard
-    tracker.nowMs = nowMs
+    conntrack.shard = shard
+    conntrack.nowMs = nowMs
     const state = initialState(protocol, protocol === PROTOCOL_TCP ? CLASS_SYN : CLASS_NONE, true)
     const servicePort = plans[p + PLAN_SERVICE_PORT]
     if (affine) {
@@ -469,25 +475,25 @@ export function createExpress(parts: ExpressParts): Express {
       nodeProtocol,
       replyHash,
       backend,
-      seen,
+      natSource,
       replyPorts,
     )
-    const holder = plans[p + PLAN_HOLDER]
-    const holding = tracker.holders[shard].counts
-    holding[holder] = holding[holder] + 1
+    const serviceCounter = plans[p + PLAN_SERVICE_COUNTER]
+    const holding = conntrack.serviceEntries[shard].counts
+    holding[serviceCounter] = holding[serviceCounter] + 1
     const stateWord = state | ((plans[p + PLAN_FRONTEND] + 1) << ENTRY_FRONTEND_SHIFT)
-    fill(entry, stateWord, endpoint + 1, nowMs, state, holder + 1)
-    if (masquerades) tracker.holdPort(entry, node, endpoint)
+    fill(entry, stateWord, endpoint + 1, nowMs, state, serviceCounter + 1)
+    if (masquerades) conntrack.holdPort(entry, node, endpoint)
 
     const { settings } = rules
-    const word = plans[p + PLAN_WORD]
+    const word = plans[p + PLAN_RANDOM]
     const cost = establishedCost(rules, masquerades)
     const extra = plans[p + PLAN_EXTRA]
     let forward = cost + settings[backendNode >= 0 ? SETTING_LOCAL_DELIVERY_NANOS : SETTING_CLIENT_NANOS]
     if (fromOutside) forward += settings[SETTING_CLIENT_NANOS] + settings[SETTING_BALANCER_NANOS]
     let first = extra
-    let flow = (word & FLOW_HASH_BITS) | (masquerades ? FLOW_MASQUERADED : 0)
-    flow |= slowPath.core(node, word, line) << FLOW_CORE_SHIFT
+    let flowFlags = (word & FLOW_HASH_BITS) | (masquerades ? FLOW_MASQUERADED : 0)
+    flowFlags |= slowPath.core(node, word, flow) << FLOW_CORE_SHIFT
     slowPath.entered = node
     slowPath.names.nanos = 0
     path.hops = 1
@@ -497,53 +503,60 @@ export function createExpress(parts: ExpressParts): Express {
       const entry2 = table.insert(
         shard,
         hash2,
-        seen,
+        natSource,
         backend,
         delivered,
         nodeProtocol2,
         replyHash,
         backend,
-        seen,
+        natSource,
         replyPorts,
       )
-      fill(entry2, state, 0, nowMs, state, tracker.hold(backendNode, servicePort))
+      fill(entry2, state, 0, nowMs, state, conntrack.hold(backendNode, servicePort))
       const cost2 = establishedCost(rules, false)
       const extra2 = firstPacketCost(rules, -1, false, draw(slowPath.seed, word, backendNode, PURPOSE_COST))
       forward += cost2 + propagationBetween(rules, node, backendNode)
       first += extra2
-      flow |= slowPath.core(backendNode, word, line) << FLOW_CORE2_SHIFT
+      flowFlags |= slowPath.core(backendNode, word, flow) << FLOW_CORE2_SHIFT
       path.hops = 2
       path.cost1 = cost2 + extra2
-      lines[line + LINE_ENTRY2] = entry2
-      lines[line + LINE_NODE_PROTOCOL2] = nodeProtocol2
+      flows[flow + FLOW_ENTRY2] = entry2
+      flows[flow + FLOW_NODE_PROTOCOL2] = nodeProtocol2
       count(layout.nodes + backendNode * NODE_WORDS + NODE_INSERT)
     } else {
-      lines[line + LINE_ENTRY2] = 0
-      lines[line + LINE_NODE_PROTOCOL2] = (-1 << 8) | protocol
+      flows[flow + FLOW_ENTRY2] = 0
+      flows[flow + FLOW_NODE_PROTOCOL2] = (-1 << 8) | protocol
     }
-    lines[line + LINE_STATUS] = (away ? LINE_OPEN2 : LINE_OPEN) | (protocol << 8)
-    lines[line + LINE_ENTRY] = entry
-    lines[line + LINE_NODE_PROTOCOL] = nodeProtocol
-    lines[line + LINE_FORWARD_NANOS] = forward
-    lines[line + LINE_FLOW] = flow
-    lines[line + LINE_FIRST_NANOS] = forward + first
-    lines[line + LINE_ENDPOINT] = endpoint
-    lines[line + LINE_BACKEND] = backend
-    lines[line + LINE_SEEN] = seen
-    lines[line + LINE_DELIVERED_PORTS] = delivered
+    flows[flow + FLOW_STATUS] = (away ? FLOW_OPEN2 : FLOW_OPEN) | (protocol << 8)
+    flows[flow + FLOW_ENTRY] = entry
+    flows[flow + FLOW_NODE_PROTOCOL] = nodeProtocol
+    flows[flow + FLOW_FORWARD_NANOS] = forward
+    flows[flow + FLOW_FLAGS] = flowFlags
+    flows[flow + FLOW_FIRST_NANOS] = forward + first
+    flows[flow + FLOW_ENDPOINT] = endpoint
+    flows[flow + FLOW_BACKEND] = backend
+    flows[flow + FLOW_NAT_SOURCE] = natSource
+    flows[flow + FLOW_NAT_PORTS] = delivered
     count(layout.nodes + node * NODE_WORDS + NODE_INSERT)
     return true
   }
 
   /** The words of an entry that the table does not fill in. */
-  function fill(entry: number, word: number, endpoint: number, nowMs: number, state: number, holder: number): void {
+  function fill(
+    entry: number,
+    word: number,
+    endpoint: number,
+    nowMs: number,
+    state: number,
+    serviceCounter: number,
+  ): void {
     const base = entry << ENTRY_SHIFT
     entries[base + ENTRY_STATE] = word
     entries[base + ENTRY_CREATED] = nowMs
     entries[base + ENTRY_ENDPOINT] = endpoint
     entries[base + ENTRY_PORT_COUNTER] = 0
     entries[base + ENTRY_EXPIRES] = (nowMs + rules.timeouts[state]) | 0
-    entries[base + ENTRY_HOLDER] = holder
+    entries[base + ENTRY_SERVICE_COUNTER] = serviceCounter
   }
 
   function count(at: number): void {

@@ -1,5 +1,5 @@
 /**
- * Names on the wire: the questions that a client's resolver asks before it dials a name, and what it is told.
+ * DnsClient on the wire: the questions that a client's resolver asks before it dials a name, and what it is told.
  *
  * `compile` has walked the search list already: for each name and each distinct resolv.conf there is a *walk*, one step a
  * search domain, one question a step and record type, each with the reply that the cluster would give. Here the questions
@@ -17,7 +17,9 @@
  * Cost: a step is a connection's opening, about 0.5 µs; numbers only, allocates nothing but the cache's growth.
  * Source: glibc resolv/res_send.c, coredns plugin/{cache,loadbalance}, RFC 1035 §4.2, RFC 7766 §5 (TCP after truncation).
  */
-import { CLASS_ACK, CLASS_FIN, CLASS_NONE, CLASS_SYNACK } from './conntrack.ts'
+
+import type { Conntrack } from './conntrack.ts'
+import { REASON_DNS_LOST, REASON_NAME_NOT_RESOLVED, REASON_NONE } from './drop-reasons.ts'
 import { below, draw, finish, mix, PURPOSE_NAME_ANSWER, PURPOSE_NAME_CACHE, PURPOSE_NAME_PORT } from './hash.ts'
 import { PROTOCOL_TCP, PROTOCOL_UDP } from './packet.ts'
 import type { Path } from './path.ts'
@@ -52,9 +54,8 @@ import {
   NAMES_RESOLVERS,
   NAMES_TYPES,
   type RuleColumns,
-} from './ruleset.ts'
-import type { Tracker } from './tracker.ts'
-import { REASON_DNS_LOST, REASON_NAME_NOT_RESOLVED, REASON_NONE } from './verdict.ts'
+} from './rule-columns.ts'
+import { CLASS_ACK, CLASS_FIN, CLASS_NONE, CLASS_SYNACK } from './tcp-states.ts'
 
 /** A question of a walk in `nameQueries`: what is asked, and the reply. */
 export const QUERY_WORDS = 11
@@ -92,22 +93,22 @@ const PORTS = 28_232
 const PORT_TRIES = 16
 
 /** What carries a question: the dataplane of every node on its way. */
-export interface Carrier {
+export interface Forwarder {
   readonly path: Path
-  readonly tracker: Tracker
+  readonly conntrack: Conntrack
   readonly seed: number
   readonly result: Float64Array
   readonly layout: ResultLayout
   /** Endpoint id that the last packet was translated to, or -1. */
   readonly endpoint: number
   /** Where packets take their turn in the nodes' queues. */
-  readonly wire: Wire
+  readonly sink: PacketSink
   /** Takes the first packet of a flow to its destination. @returns REASON_NONE when it was delivered */
-  carry(source: number, destination: number, ports: number, protocol: number, word: number): number
+  inject(source: number, destination: number, ports: number, protocol: number, word: number): number
 }
 
 /** What is told of every packet of a question's flow. */
-export interface Wire {
+export interface PacketSink {
   /**
    * @param word   random word of the flow
    * @param nanos  path latency of what was asked and told before it
@@ -117,31 +118,31 @@ export interface Wire {
 }
 
 /** Where nothing waits. */
-export const NO_WIRE: Wire = { packet: () => {} }
+export const NO_WIRE: PacketSink = { packet: () => {} }
 
 /** Whether nobody is at an address that a name gave: a pod that is gone, or a cluster IP that is no Service's any more. */
-export function nobodyAt(rules: RuleColumns, address: number, endpoint: number): boolean {
+export function isUnreachable(rules: RuleColumns, address: number, endpoint: number): boolean {
   const flags = rules.addressFlags[address]
   if ((flags & ADDRESS_IN_SERVICE_CIDR) !== 0) return (flags & ADDRESS_CLUSTER_IP) === 0
   return (flags & ADDRESS_LIVE) === 0 && (endpoint >= 0 || (flags & ADDRESS_POD_RANGE) !== 0)
 }
 
-export class Names {
+export class DnsClient {
   /** What the last resolution gave. */
   address = 0
   endpoint = -1
   /** Path latency of its questions and replies; 0 where none was asked. */
   nanos = 0
 
-  private readonly carrier: Carrier
+  private readonly forwarder: Forwarder
   private readonly cache: AnswerCache = new AnswerCache()
   /** Rule sets in the order in which they came into force, and when they did. */
   private history: RuleColumns[] = []
   private since: number[] = []
   private rules!: RuleColumns
 
-  constructor(carrier: Carrier) {
-    this.carrier = carrier
+  constructor(forwarder: Forwarder) {
+    this.forwarder = forwarder
   }
 
   /** A new run: its first rule set is in force from ever. */
@@ -168,7 +169,7 @@ export class Names {
    */
   resolve(client: number, name: number, word: number): number {
     const { rules } = this
-    const nowMs = this.carrier.tracker.exactMs()
+    const nowMs = this.forwarder.conntrack.exactMs()
     this.nanos = 0
     this.count(DNS_CONNECTIONS, 1)
     const resolver = rules.resolverOf[client]
@@ -194,21 +195,21 @@ export class Names {
 
   /** The search list, step by step, until one brings records. */
   private walk(client: number, walk: number, server: number, word: number): number {
-    const { rules, carrier } = this
+    const { rules, forwarder } = this
     const types = rules.nameSettings[NAMES_TYPES]
     const family = familyOf(rules, client)
     const end = rules.walkStart[walk] + rules.walkCount[walk]
     for (let step = rules.walkStart[walk]; step < end; step++) {
       const first = step * types * QUERY_WORDS
-      const flow = finish(mix(word, step - end))
-      const wired = server >= 0
-      if (wired && this.send(client, server, PROTOCOL_UDP, flow) !== REASON_NONE) return this.lost()
+      const flowRandom = finish(mix(word, step - end))
+      const inPackets = server >= 0
+      if (inPackets && this.send(client, server, PROTOCOL_UDP, flowRandom) !== REASON_NONE) return this.lost()
       // The carrier's path is another one after a retry over TCP: what is asked of it comes first.
-      const replica = wired ? carrier.endpoint : -1
+      const replica = inPackets ? forwarder.endpoint : -1
       let ends = false
       let found = false
       let old = false
-      if (wired) this.exchange(first, types, replica, flow)
+      if (inPackets) this.exchange(first, types, replica, flowRandom)
       for (let type = 0; type < types; type++) {
         const at = first + type * QUERY_WORDS
         const answering = this.answering(at, replica)
@@ -216,12 +217,12 @@ export class Names {
         this.count(DNS_TYPES + queries[at + QUERY_TYPE], 1)
         this.count(DNS_RCODES + queries[at + QUERY_RCODE], 1)
         if (queries[at + QUERY_ENDS] !== 0) ends = true
-        if (queries[at + QUERY_TYPE] === family && this.choose(answering, at, flow)) {
+        if (queries[at + QUERY_TYPE] === family && this.choose(answering, at, flowRandom)) {
           found = true
           old = answering !== rules
         }
-        if (wired && queries[at + QUERY_TCP_BYTES] > 0) {
-          if (!this.askOverTcp(client, server, queries[at + QUERY_TCP_BYTES], finish(mix(flow, type + 1)))) {
+        if (inPackets && queries[at + QUERY_TCP_BYTES] > 0) {
+          if (!this.askOverTcp(client, server, queries[at + QUERY_TCP_BYTES], finish(mix(flowRandom, type + 1)))) {
             return this.lost()
           }
         }
@@ -237,26 +238,26 @@ export class Names {
   /** The first packet of a flow to the server. @returns a reason */
   private send(client: number, server: number, protocol: number, word: number): number {
     const port = this.sourcePort(client, server, protocol, word)
-    const reason = this.carrier.carry(client, server, (port << 16) | DNS_PORT, protocol, word)
-    this.count(DNS_ENTRIES, this.carrier.path.hops)
+    const reason = this.forwarder.inject(client, server, (port << 16) | DNS_PORT, protocol, word)
+    this.count(DNS_ENTRIES, this.forwarder.path.hops)
     return reason
   }
 
   /** A port of the client's own that no live entry has; the last one tried where all have. */
   private sourcePort(client: number, server: number, protocol: number, word: number): number {
-    const { tracker, seed } = this.carrier
+    const { conntrack, seed } = this.forwarder
     const node = this.rules.addressNode[client]
     let port = 0
     for (let tries = 0; tries < PORT_TRIES; tries++) {
       port = FIRST_PORT + below(draw(seed, word, tries, PURPOSE_NAME_PORT), PORTS)
-      if (node < 0 || tracker.find(client, server, (port << 16) | DNS_PORT, (node << 8) | protocol) === 0) break
+      if (node < 0 || conntrack.find(client, server, (port << 16) | DNS_PORT, (node << 8) | protocol) === 0) break
     }
     return port
   }
 
   /** The questions of a step and their replies, on the flow that has just been opened. */
   private exchange(first: number, types: number, replica: number, word: number): void {
-    const { path, wire } = this.carrier
+    const { path, sink } = this.forwarder
     let bytes = 0
     for (let type = 0; type < types; type++) {
       const at = first + type * QUERY_WORDS
@@ -267,8 +268,8 @@ export class Names {
     for (let type = 0; type < types; type++) this.advance(1, CLASS_NONE, false)
     // Both questions are on their way at once: the resolution waits for one of them and its reply.
     const replyNanos = this.nanos + path.firstExtraNanos + path.forwardNanos
-    for (let type = 0; type < types; type++) wire.packet(path, word, this.nanos, type === 0, type === 0)
-    for (let type = 0; type < types; type++) wire.packet(path, word, replyNanos, false, type === 0)
+    for (let type = 0; type < types; type++) sink.packet(path, word, this.nanos, type === 0, type === 0)
+    for (let type = 0; type < types; type++) sink.packet(path, word, replyNanos, false, type === 0)
     this.nanos += path.firstExtraNanos + 2 * path.forwardNanos
     this.countTraffic(replica, 2 * types, bytes)
     this.countQueries(replica, types)
@@ -278,10 +279,10 @@ export class Names {
   private askOverTcp(client: number, server: number, bytes: number, word: number): boolean {
     this.count(DNS_TCP, 1)
     if (this.send(client, server, PROTOCOL_TCP, word) !== REASON_NONE) return false
-    const { path, wire } = this.carrier
+    const { path, sink } = this.forwarder
     // The resolution waits for handshake, question and reply, not for the ACKs and the close.
     for (let packet = 0; packet < DNS_TCP_PACKETS; packet++) {
-      wire.packet(path, word, this.nanos + packet * path.forwardNanos, packet === 0, packet < 5 && packet !== 2)
+      sink.packet(path, word, this.nanos + packet * path.forwardNanos, packet === 0, packet < 5 && packet !== 2)
     }
     this.advance(1, CLASS_SYNACK, false)
     this.advance(0, CLASS_ACK, false)
@@ -292,7 +293,7 @@ export class Names {
     this.advance(1, CLASS_FIN, false)
     this.advance(0, CLASS_ACK, false)
     this.nanos += path.firstExtraNanos + 4 * path.forwardNanos
-    const { endpoint } = this.carrier
+    const { endpoint } = this.forwarder
     this.countTraffic(endpoint, DNS_TCP_PACKETS, bytes)
     this.countQueries(endpoint, 1)
     return true
@@ -300,10 +301,10 @@ export class Names {
 
   /** A packet on every node of the flow's path. */
   private advance(direction: number, flagClass: number, payload: boolean): void {
-    const { path, tracker } = this.carrier
-    if (path.hops > 0) tracker.advance(path.entry0, direction, flagClass, payload)
-    if (path.hops > 1) tracker.advance(path.entry1, direction, flagClass, payload)
-    if (path.hops > 2) tracker.advance(path.entry2, direction, flagClass, payload)
+    const { path, conntrack } = this.forwarder
+    if (path.hops > 0) conntrack.advance(path.entry0, direction, flagClass, payload)
+    if (path.hops > 1) conntrack.advance(path.entry1, direction, flagClass, payload)
+    if (path.hops > 2) conntrack.advance(path.entry2, direction, flagClass, payload)
   }
 
   /**
@@ -327,9 +328,9 @@ export class Names {
   }
 
   private lastMadeMs(question: number, replica: number, keepMs: number): number {
-    const { seed, tracker } = this.carrier
+    const { seed, conntrack } = this.forwarder
     const phaseMs = below(draw(seed, question, replica, PURPOSE_NAME_CACHE), keepMs)
-    return phaseMs + Math.floor((tracker.exactMs() - phaseMs) / keepMs) * keepMs
+    return phaseMs + Math.floor((conntrack.exactMs() - phaseMs) / keepMs) * keepMs
   }
 
   /** Takes an address out of a reply. @returns whether it has one */
@@ -338,7 +339,7 @@ export class Names {
     const count = nameQueries[at + QUERY_ANSWER_COUNT]
     if (count === 0) return false
     const shuffled = nameQueries[at + QUERY_SHUFFLED] !== 0
-    const position = shuffled ? below(draw(this.carrier.seed, word, 0, PURPOSE_NAME_ANSWER), count) : 0
+    const position = shuffled ? below(draw(this.forwarder.seed, word, 0, PURPOSE_NAME_ANSWER), count) : 0
     const answer = (nameQueries[at + QUERY_ANSWER_START] + position) * ANSWER_WORDS
     this.address = nameAnswers[answer]
     this.endpoint = nameAnswers[answer + 1]
@@ -349,7 +350,7 @@ export class Names {
   private resolved(walk: number, client: number, old: boolean): void {
     this.count(DNS_RESOLVED, 1)
     if (old && !this.isCurrent(walk, familyOf(this.rules, client))) this.count(DNS_STALE, 1)
-    if (nobodyAt(this.rules, this.address, this.endpoint)) this.count(DNS_GONE, 1)
+    if (isUnreachable(this.rules, this.address, this.endpoint)) this.count(DNS_GONE, 1)
   }
 
   private unresolved(): number {
@@ -385,18 +386,18 @@ export class Names {
   }
 
   private count(word: number, by: number): void {
-    this.carrier.result[this.carrier.layout.dns + word] += by
+    this.forwarder.result[this.forwarder.layout.dns + word] += by
   }
 
   private countQueries(replica: number, by: number): void {
-    if (replica >= 0) this.carrier.result[this.carrier.layout.endpointQueries + replica] += by
+    if (replica >= 0) this.forwarder.result[this.forwarder.layout.endpointQueries + replica] += by
   }
 
   private countTraffic(replica: number, packets: number, bytes: number): void {
     this.count(DNS_PACKETS, packets)
     this.count(DNS_BYTES, bytes)
     if (replica < 0) return
-    const { layout, result } = this.carrier
+    const { layout, result } = this.forwarder
     const at = layout.endpoints + replica * ENDPOINT_WORDS
     result[at + ENDPOINT_CONNECTIONS]++
     result[at + ENDPOINT_PACKETS] += packets

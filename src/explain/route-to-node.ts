@@ -1,5 +1,5 @@
 /**
- * How a packet gets to the node whose rules decide about it: the way `Opening.travel` of the core takes a first packet,
+ * How a packet gets to the node whose rules decide about it: the way `ConnectionSetup.travel` of the core takes a first packet,
  * without state and with every choice named.
  *
  * Given: the node that has the source, or for a packet from outside the node that the destination brings it to (a load
@@ -32,7 +32,7 @@ import {
 } from '../../native-free-core/index.ts'
 import type { Announced } from '../k8s/cluster.ts'
 import type { ExplainContext } from './context.ts'
-import { joinPort, listed } from './names.ts'
+import { joinPort, listed } from './dialled-name.ts'
 import type { Step } from './types.ts'
 
 /** Addresses are ids of the registry. */

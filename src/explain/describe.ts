@@ -26,9 +26,9 @@ import {
   USED_SHORT_CIRCUIT,
 } from '../../native-free-core/index.ts'
 import { isFallback, type ProxyEndpoint, topologyEndpoints, topologyHints, topologyMode } from '../compile/usable.ts'
-import type { Approach } from './approach.ts'
 import type { ExplainContext, PortContext } from './context.ts'
-import { joinPort, listed } from './names.ts'
+import { joinPort, listed } from './dialled-name.ts'
+import type { Approach } from './route-to-node.ts'
 import type { Step } from './types.ts'
 
 const PROTOCOL_TEXT: Readonly<Record<number, string>> = { 6: 'tcp', 17: 'udp', 132: 'sctp' }

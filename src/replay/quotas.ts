@@ -51,10 +51,10 @@ export class Settlement {
   }
 
   /** Budgets at the start of a run, when no shard holds anything. */
-  begin(budgets: Int32Array, maxima: Int32Array): void {
+  begin(quotas: Int32Array, maxima: Int32Array): void {
     this.held.fill(0)
     this.opened = 0
-    this.share(new Int32Array(this.shards * this.nodes), budgets, maxima)
+    this.share(new Int32Array(this.shards * this.nodes), quotas, maxima)
   }
 
   /**
@@ -72,10 +72,10 @@ export class Settlement {
     shared[this.shards * nodes + own[0]!] = opened
   }
 
-  /** After it: the budgets of the next step. */
-  settle(budgets: Int32Array, maxima: Int32Array): void {
+  /** After it: the quotas of the next step. */
+  settle(quotas: Int32Array, maxima: Int32Array): void {
     const counts = this.counts[this.parity]
-    this.share(counts, budgets, maxima)
+    this.share(counts, quotas, maxima)
     this.opened = 0
     for (let i = this.shards * this.nodes; i < counts.length; i++) this.opened += counts[i]!
   }
@@ -88,7 +88,7 @@ export class Settlement {
     return this.held.every((held, node) => ENTRIES_ON_A_NODE * (held + flows) <= maxima[node]!)
   }
 
-  private share(counts: Int32Array, budgets: Int32Array, maxima: Int32Array): void {
+  private share(counts: Int32Array, quotas: Int32Array, maxima: Int32Array): void {
     const { shards, nodes } = this
     this.near = false
     for (let node = 0; node < nodes; node++) {
@@ -101,7 +101,7 @@ export class Settlement {
       const each = Math.floor(free / shards)
       const rest = free - each * shards
       for (let shard = 0; shard < shards; shard++) {
-        budgets[shard * nodes + node] = counts[shard * nodes + node]! + each + (shard < rest ? 1 : 0)
+        quotas[shard * nodes + node] = counts[shard * nodes + node]! + each + (shard < rest ? 1 : 0)
       }
     }
   }

@@ -6,14 +6,21 @@
  * only a new connection does it.
  */
 import { AffinityTable } from './affinity.ts'
-import { pickUniform, Schedulers } from './choose.ts'
+import { type Conntrack, entryFrontend } from './conntrack.ts'
+import { ENTRY_ENDPOINT, ENTRY_NODE_PROTOCOL, ENTRY_OWNER, ENTRY_SHIFT, ENTRY_STATE } from './conntrack-table.ts'
 import type { Decision } from './decide.ts'
-import { ENTRY_ENDPOINT, ENTRY_NODE_PROTOCOL, ENTRY_OWNER, ENTRY_SHIFT, ENTRY_STATE } from './flowtable.ts'
-import { RecentLists } from './recent.ts'
-import { MODE_IPTABLES, MODE_IPVS, type RuleColumns, SCHEDULER_LC, SETTING_MODE, SETTING_SCHEDULER } from './ruleset.ts'
-import { entryFrontend, type Tracker } from './tracker.ts'
+import {
+  MODE_IPTABLES,
+  MODE_IPVS,
+  type RuleColumns,
+  SCHEDULER_LC,
+  SETTING_MODE,
+  SETTING_SCHEDULER,
+} from './rule-columns.ts'
+import { pickUniform, Schedulers } from './schedulers.ts'
+import { RecentLists } from './xt-recent.ts'
 
-export class Selector {
+export class EndpointSelector {
   rules!: RuleColumns
   readonly affinity: readonly AffinityTable[]
   /** In iptables mode, in place of `affinity`. */
@@ -21,16 +28,16 @@ export class Selector {
   readonly schedulers: readonly Schedulers[]
   /** Whether the last choice found its client bound: -1 no affinity asked for, 0 no, 1 yes. */
   lastAffinity = -1
-  private readonly tracker: Tracker
+  private readonly conntrack: Conntrack
   private readonly nodes: number
 
-  constructor(tracker: Tracker, shards: number, nodes: number) {
-    this.tracker = tracker
+  constructor(conntrack: Conntrack, shards: number, nodes: number) {
+    this.conntrack = conntrack
     this.nodes = nodes
     this.affinity = Array.from({ length: shards }, () => new AffinityTable())
     this.recent = Array.from({ length: shards }, () => new RecentLists())
     this.schedulers = Array.from({ length: shards }, () => new Schedulers())
-    tracker.onRemove = (entry) => this.entryRemoved(entry)
+    conntrack.onRemove = (entry) => this.entryRemoved(entry)
   }
 
   clear(): void {
@@ -46,7 +53,7 @@ export class Selector {
    */
   choose(decision: Decision, node: number, source: number, destination: number, word: number): number {
     const { members, settings, serviceAffinityMs } = this.rules
-    const { shard, nowMs } = this.tracker
+    const { shard, nowMs } = this.conntrack
     const { setStart, setCount } = decision
     const mode = settings[SETTING_MODE]
     const owner = this.ownerOf(decision, node)
@@ -56,7 +63,7 @@ export class Selector {
     if (timeoutMs > 0) {
       position =
         mode === MODE_IPTABLES
-          ? this.recent[shard].find(source, node, this.tracker.exactMs(), timeoutMs, members, setStart, setCount)
+          ? this.recent[shard].find(source, node, this.conntrack.exactMs(), timeoutMs, members, setStart, setCount)
           : this.affinity[shard].find(source, owner, nowMs, members, setStart, setCount)
       this.lastAffinity = position < 0 ? 0 : 1
     }
@@ -69,7 +76,7 @@ export class Selector {
     }
     const endpoint = members[setStart + position]
     if (timeoutMs > 0) {
-      if (mode === MODE_IPTABLES) this.recent[shard].renew(source, node, endpoint, this.tracker.exactMs())
+      if (mode === MODE_IPTABLES) this.recent[shard].renew(source, node, endpoint, this.conntrack.exactMs())
       else this.affinity[shard].renew(source, owner, endpoint, nowMs + timeoutMs)
     }
     return endpoint
@@ -77,7 +84,7 @@ export class Selector {
 
   /** A connection through `frontend` has been given `endpoint`. */
   placed(node: number, frontend: number, endpoint: number): void {
-    if (this.countsConnections()) this.countScheduled(this.tracker.shard, node, frontend, endpoint, 1)
+    if (this.countsConnections()) this.countScheduled(this.conntrack.shard, node, frontend, endpoint, 1)
   }
 
   /** Affinity that has run out, or whose endpoint no rule names any more, goes; what is left is added to `counts` by node. */
@@ -105,7 +112,7 @@ export class Selector {
   private entryRemoved(entry: number): void {
     if (!this.countsConnections()) return
     const base = entry << ENTRY_SHIFT
-    const { entries } = this.tracker.table
+    const { entries } = this.conntrack.table
     const frontend = entryFrontend(entries[base + ENTRY_STATE]) - 1
     if (frontend < 0) return
     const node = entries[base + ENTRY_NODE_PROTOCOL] >> 8

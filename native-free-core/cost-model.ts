@@ -20,7 +20,7 @@ import {
   SETTING_COST_PER_RULE_PICOS,
   SETTING_RULE_COUNT,
   SETTING_ZONES,
-} from './ruleset.ts'
+} from './rule-columns.ts'
 
 /** One-way time between two nodes; 0 for a node and itself. */
 export function propagationBetween(rules: RuleColumns, from: number, to: number): number {

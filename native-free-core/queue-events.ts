@@ -9,31 +9,8 @@
  * and not let through costs its first node the CPU time all the same.
  * Cost: 3 stores a hop while packets go through, 5-10 ns a packet in `settle`; allocates nothing.
  */
-import {
-  FLOW_ANSWERED,
-  FLOW_CORE_SHIFT,
-  FLOW_CORE2_SHIFT,
-  FLOW_MASQUERADED,
-  LINE_BACKEND,
-  LINE_CHAIN,
-  LINE_CLIENT,
-  LINE_EDGE,
-  LINE_ENDPOINT,
-  LINE_FAILED,
-  LINE_FIRST_NANOS,
-  LINE_FLOW,
-  LINE_FORWARD_NANOS,
-  LINE_NODE_PROTOCOL,
-  LINE_PORTS,
-  LINE_SHIFT,
-  LINE_STATUS,
-} from './connection.ts'
-import { draw, finish, mix, PURPOSE_SERVICE } from './hash.ts'
-import { bucketOf, HISTOGRAM_MAX, HISTOGRAM_SUM } from './histogram.ts'
-import { establishedCost } from './latency.ts'
-import type { Wire } from './names.ts'
-import { NANOS_PER_TICK } from './packet.ts'
-import type { Path } from './path.ts'
+
+import { establishedCost } from './cost-model.ts'
 import {
   HOP_ANSWERS,
   HOP_FIRST,
@@ -44,32 +21,56 @@ import {
   type HopColumns,
   hopColumns,
   WAIT_DROPPED,
-} from './queue.ts'
+} from './cpu-queues.ts'
+import type { PacketSink } from './dns-client.ts'
+import { REASON_BACKLOG_FULL, REASON_POD_QUEUE_FULL } from './drop-reasons.ts'
+import {
+  FLOW_ANSWERED,
+  FLOW_BACKEND,
+  FLOW_CHAIN,
+  FLOW_CLIENT,
+  FLOW_CORE_SHIFT,
+  FLOW_CORE2_SHIFT,
+  FLOW_EDGE,
+  FLOW_ENDPOINT,
+  FLOW_FAILED,
+  FLOW_FIRST_NANOS,
+  FLOW_FLAGS,
+  FLOW_FORWARD_NANOS,
+  FLOW_MASQUERADED,
+  FLOW_NODE_PROTOCOL,
+  FLOW_PORTS,
+  FLOW_SHIFT,
+  FLOW_STATUS,
+} from './flow-record.ts'
+import { draw, finish, mix, PURPOSE_SERVICE } from './hash.ts'
+import { bucketOf, HISTOGRAM_MAX, HISTOGRAM_SUM } from './histogram.ts'
+import { NANOS_PER_TICK } from './packet.ts'
+import type { Path } from './path.ts'
 import {
   ENDPOINT_BYTES,
   ENDPOINT_PACKETS,
   ENDPOINT_WORDS,
   LATENCY_LENGTH,
+  POD_QUEUE_REQUESTS,
+  POD_QUEUE_WORDS,
   type ResultLayout,
-  STATION_REQUESTS,
-  STATION_WORDS,
   TOTAL_ACCEPTED_BYTES,
   TOTAL_ACCEPTED_PACKETS,
   TOTAL_BROKEN,
 } from './result.ts'
-import { type RuleColumns, SETTING_COST_FIRST_P50, SETTING_SERVICE_EXPONENTIAL, SETTING_ZONES } from './ruleset.ts'
-import type { SlowPath } from './slowpath.ts'
-import { REASON_BACKLOG_FULL, REASON_POD_QUEUE_FULL } from './verdict.ts'
+import { type RuleColumns, SETTING_COST_FIRST_P50, SETTING_SERVICE_EXPONENTIAL, SETTING_ZONES } from './rule-columns.ts'
+import type { SlowPath } from './slow-path.ts'
 
 const CHUNK = 512
-/** The most that a line's latency can hold, 2.1 s; a histogram's last bucket. */
-const MOST_NANOS = 0x7fffffff
+/** The most that a flow record's latency can hold, 2.1 s; a histogram's last bucket. */
+const MAX_NANOS = 0x7fffffff
 /** Nodes of a connection's path. */
-const MOST_LEGS = 3
+const MAX_LEGS = 3
 
-export interface HopLogParts {
+export interface QueueEventsParts {
   readonly nodes: number
-  readonly lines: Int32Array
+  readonly flows: Int32Array
   readonly thirdEntries: Int32Array
   readonly slowPath: SlowPath
   readonly result: Float64Array
@@ -79,7 +80,7 @@ export interface HopLogParts {
   readonly columns: HopColumns | null
 }
 
-export class HopLog implements Wire {
+export class QueueEvents implements PacketSink {
   /** Hops written in this step. */
   count = 0
   /** Tick that the step's times count from. */
@@ -91,10 +92,10 @@ export class HopLog implements Wire {
   zoneCount = 1
   propagationTicks: Int32Array = new Int32Array(1)
   readonly hopTime: Uint32Array
-  readonly hopPlace: Int32Array
+  readonly hopServer: Int32Array
   readonly hopCost: Uint32Array
-  /** Of a packet's last hop: its line, its latency without waiting, its latency slot << 16 | its length. */
-  readonly hopLine: Int32Array
+  /** Of a packet's last hop: its flow record, its latency without waiting, its latency slot << 16 | its length. */
+  readonly hopFlow: Int32Array
   readonly hopNanos: Uint32Array
   readonly hopMeta: Uint32Array
   /** By endpoint id + 1: the latency slot of its Service port. */
@@ -102,7 +103,7 @@ export class HopLog implements Wire {
 
   private readonly hopWait: Uint32Array
   private readonly queued: boolean
-  private readonly lines: Int32Array
+  private readonly flows: Int32Array
   private readonly third: Int32Array
   private readonly slowPath: SlowPath
   private readonly result: Float64Array
@@ -112,7 +113,7 @@ export class HopLog implements Wire {
   private seed = 0
   private rules!: RuleColumns
   /** The connection that is being opened, and its packet's tick. */
-  private openingLine = 0
+  private openingFlow = 0
   private openingTick = 0
   /** Of the packet whose hops are being added up. */
   private waited = 0
@@ -122,21 +123,21 @@ export class HopLog implements Wire {
   /** Of the packet before it: latency with its waits, -1 where it was dropped. */
   private before = -1
 
-  constructor(parts: HopLogParts) {
+  constructor(parts: QueueEventsParts) {
     this.queued = parts.columns !== null
     const columns = parts.columns ?? hopColumns(new ArrayBuffer(0), 0, 0)
     this.hopTime = columns.time
-    this.hopPlace = columns.place
+    this.hopServer = columns.server
     this.hopCost = columns.cost
     this.hopWait = columns.wait
     const capacity = columns.time.length
-    this.hopLine = new Int32Array(capacity)
+    this.hopFlow = new Int32Array(capacity)
     this.hopNanos = new Uint32Array(capacity)
     this.hopMeta = new Uint32Array(capacity)
     this.slotOf = new Uint16Array(parts.endpoints + 1)
     this.nodes = parts.nodes
     this.zones = new Int32Array(parts.nodes)
-    this.lines = parts.lines
+    this.flows = parts.flows
     this.third = parts.thirdEntries
     this.slowPath = parts.slowPath
     this.result = parts.result
@@ -167,70 +168,70 @@ export class HopLog implements Wire {
    * @param tick  the packet's time
    * @returns     the last one's number; the caller says whose it is and moves `count` behind it
    */
-  chain(line: number, tick: number): number {
-    const hop = this.legs(this.count, line, tick) - 1
-    this.hopPlace[hop] |= HOP_LAST
+  chain(flow: number, tick: number): number {
+    const hop = this.legs(this.count, flow, tick) - 1
+    this.hopServer[hop] |= HOP_LAST
     return hop
   }
 
   /** @returns the place behind the last one written */
-  private legs(from: number, line: number, tick: number): number {
-    const { lines, flowCosts } = this
+  private legs(from: number, flow: number, tick: number): number {
+    const { flows, flowCosts } = this
     const at = tick - this.stepBase
-    const flow = lines[line + LINE_FLOW]
-    const third = this.third[(line >> LINE_SHIFT) * 2 + 1]
-    const most = (lines[line + LINE_STATUS] & 0xff) === LINE_CHAIN ? 3 : 2
+    const flowFlags = flows[flow + FLOW_FLAGS]
+    const third = this.third[(flow >> FLOW_SHIFT) * 2 + 1]
+    const most = (flows[flow + FLOW_STATUS] & 0xff) === FLOW_CHAIN ? 3 : 2
     let hop = from
     for (let i = 0; i < most; i++) {
-      const nodeProtocol = i === 2 ? third : lines[line + LINE_NODE_PROTOCOL + i]
+      const nodeProtocol = i === 2 ? third : flows[flow + FLOW_NODE_PROTOCOL + i]
       if (nodeProtocol < 0) break
       const node = nodeProtocol >> 8
       const core =
         i === 0
-          ? (flow >>> FLOW_CORE_SHIFT) & 255
+          ? (flowFlags >>> FLOW_CORE_SHIFT) & 255
           : i === 1
-            ? flow >>> FLOW_CORE2_SHIFT
-            : this.slowPath.core(node, flow, line)
-      this.write(hop++, node, core, at, flowCosts[i === 0 ? (flow & FLOW_MASQUERADED) >> 8 : 0])
+            ? flowFlags >>> FLOW_CORE2_SHIFT
+            : this.slowPath.core(node, flowFlags, flow)
+      this.write(hop++, node, core, at, flowCosts[i === 0 ? (flowFlags & FLOW_MASQUERADED) >> 8 : 0])
     }
     return hop
   }
 
   /** The packet that has just opened a connection. */
-  opening(line: number, tick: number, length: number): void {
-    const nanos = this.lines[line + LINE_FIRST_NANOS]
+  opening(flow: number, tick: number, length: number): void {
+    const nanos = this.flows[flow + FLOW_FIRST_NANOS]
     const { path, names } = this.slowPath
     if (!this.queued || path.hops === 0) {
-      const slot = this.latencyOf(line)
+      const slot = this.latencyOf(flow)
       this.record(this.layout.firstHistogram + slot, nanos)
       this.record(this.layout.packetHistogram + slot, nanos)
-      this.lines[line + LINE_FIRST_NANOS] = nanos + names.nanos
+      this.flows[flow + FLOW_FIRST_NANOS] = nanos + names.nanos
       return
     }
     // The set-up begins with the resolution of the name; the packet's own time is added when it is known.
-    this.lines[line + LINE_FIRST_NANOS] = names.nanos
-    const last = this.legs(this.count, line, tick) - 1
+    this.flows[flow + FLOW_FIRST_NANOS] = names.nanos
+    const last = this.legs(this.count, flow, tick) - 1
     this.hopCost[this.count] = path.cost0
     if (path.hops > 1) this.hopCost[this.count + 1] = path.cost1
     if (path.hops > 2) this.hopCost[this.count + 2] = path.cost2
-    this.close(last, HOP_FIRST, line, nanos, length)
+    this.close(last, HOP_FIRST, flow, nanos, length)
   }
 
   /** The answer that completes the set-up of a TCP connection. */
-  answer(line: number, tick: number, length: number): void {
-    const nanos = this.lines[line + LINE_FORWARD_NANOS]
-    if (this.queued && (this.lines[line + LINE_STATUS] & 0xff) !== LINE_EDGE) {
-      this.close(this.chain(line, tick), HOP_ANSWERS, line, nanos, length)
+  answer(flow: number, tick: number, length: number): void {
+    const nanos = this.flows[flow + FLOW_FORWARD_NANOS]
+    if (this.queued && (this.flows[flow + FLOW_STATUS] & 0xff) !== FLOW_EDGE) {
+      this.close(this.chain(flow, tick), HOP_ANSWERS, flow, nanos, length)
       return
     }
-    const slot = this.latencyOf(line)
+    const slot = this.latencyOf(flow)
     this.record(this.layout.packetHistogram + slot, nanos)
-    this.record(this.layout.setupHistogram + slot, this.lines[line + LINE_FIRST_NANOS] + nanos)
+    this.record(this.layout.setupHistogram + slot, this.flows[flow + FLOW_FIRST_NANOS] + nanos)
   }
 
   /** What is opened next, for the questions that it needs answered. */
-  opens(line: number, tick: number): void {
-    this.openingLine = line
+  opens(flow: number, tick: number): void {
+    this.openingFlow = flow
     this.openingTick = tick
   }
 
@@ -250,7 +251,7 @@ export class HopLog implements Wire {
     let hop = this.write(
       this.count,
       path.node0,
-      this.slowPath.core(path.node0, word, this.openingLine),
+      this.slowPath.core(path.node0, word, this.openingFlow),
       at,
       opening ? path.cost0 : first,
     )
@@ -258,7 +259,7 @@ export class HopLog implements Wire {
       hop = this.write(
         hop + 1,
         path.node1,
-        this.slowPath.core(path.node1, word, this.openingLine),
+        this.slowPath.core(path.node1, word, this.openingFlow),
         at,
         opening ? path.cost1 : second,
       )
@@ -267,51 +268,51 @@ export class HopLog implements Wire {
       hop = this.write(
         hop + 1,
         path.node2,
-        this.slowPath.core(path.node2, word, this.openingLine),
+        this.slowPath.core(path.node2, word, this.openingFlow),
         at,
         opening ? path.cost2 : second,
       )
     }
-    this.close(hop, waits ? HOP_QUERY : HOP_LOST, this.openingLine, 0, 0)
+    this.close(hop, waits ? HOP_QUERY : HOP_LOST, this.openingFlow, 0, 0)
   }
 
   /**
    * A request that its last packet, whose hops have just been written, has brought to its pod: it takes its turn there.
    * @param nanos  the packet's latency without waiting
    */
-  serve(line: number, tick: number, nanos: number, length: number): void {
-    const { rules, lines } = this
-    const backend = lines[line + LINE_BACKEND]
-    const station = backend < rules.addressStation.length ? rules.addressStation[backend] : -1
-    if (!this.queued || station < 0) return
+  serve(flow: number, tick: number, nanos: number, length: number): void {
+    const { rules, flows } = this
+    const backend = flows[flow + FLOW_BACKEND]
+    const podQueue = backend < rules.addressPodQueue.length ? rules.addressPodQueue[backend] : -1
+    if (!this.queued || podQueue < 0) return
     // A proxy on its node's network works on requests alone (`through`); what else comes to that address is not for it.
     if (backend < rules.addressProxy.length && rules.addressProxy[backend] >= 0) return
-    const cost = this.serviceNanos(rules.stationNanos[station], line, tick)
+    const cost = this.serviceNanos(rules.podQueueNanos[podQueue], flow, tick)
     const hop = this.count
     this.hopTime[hop] = tick - this.stepBase + Math.round(nanos / NANOS_PER_TICK)
-    this.hopPlace[hop] = (this.nodes + station) << 16
+    this.hopServer[hop] = (this.nodes + podQueue) << 16
     this.hopCost[hop] = cost
-    this.close(hop, HOP_REQUEST, line, cost, length)
+    this.close(hop, HOP_REQUEST, flow, cost, length)
   }
 
   /**
    * A packet between a client and the pod behind its proxy: over the client's connection, the proxy, and the one behind it.
-   * @param behind   line of the connection that it goes on over, -1 where the proxy keeps it
-   * @param station  the proxy's pod where it works on a request that begins, else -1
+   * @param behind   flow record of the connection that it goes on over, -1 where the proxy keeps it
+   * @param podQueue  the proxy's pod where it works on a request that begins, else -1
    * @param nanos    latency of the whole way without waiting, the proxy's work apart
    */
-  through(line: number, behind: number, station: number, tick: number, nanos: number, length: number): void {
-    const last = behind < 0 ? line : behind
-    const cost = station < 0 ? 0 : this.serviceNanos(this.rules.stationNanos[station], line, tick)
+  through(flow: number, behind: number, podQueue: number, tick: number, nanos: number, length: number): void {
+    const last = behind < 0 ? flow : behind
+    const cost = podQueue < 0 ? 0 : this.serviceNanos(this.rules.podQueueNanos[podQueue], flow, tick)
     let hop = this.count
     if (this.queued) {
-      hop = this.legs(hop, line, tick)
-      if (station >= 0) {
-        this.hopTime[hop] = tick - this.stepBase + Math.round(this.lines[line + LINE_FORWARD_NANOS] / NANOS_PER_TICK)
-        this.hopPlace[hop] = (this.nodes + station) << 16
+      hop = this.legs(hop, flow, tick)
+      if (podQueue >= 0) {
+        this.hopTime[hop] = tick - this.stepBase + Math.round(this.flows[flow + FLOW_FORWARD_NANOS] / NANOS_PER_TICK)
+        this.hopServer[hop] = (this.nodes + podQueue) << 16
         this.hopCost[hop] = cost
         hop++
-        this.result[this.layout.stations + station * STATION_WORDS + STATION_REQUESTS]++
+        this.result[this.layout.podQueues + podQueue * POD_QUEUE_WORDS + POD_QUEUE_REQUESTS]++
       }
       if (behind >= 0) hop = this.legs(hop, behind, tick)
     }
@@ -323,32 +324,32 @@ export class HopLog implements Wire {
    * A packet of a proxy's own making: it costs CPU time and has no latency that anybody waits for.
    * @param opening  it has just opened its connection
    */
-  aside(line: number, tick: number, opening: boolean): void {
+  aside(flow: number, tick: number, opening: boolean): void {
     const { path } = this.slowPath
-    if (!this.queued || this.count + MOST_LEGS > this.hopTime.length) return
-    const hop = this.legs(this.count, line, tick)
+    if (!this.queued || this.count + MAX_LEGS > this.hopTime.length) return
+    const hop = this.legs(this.count, flow, tick)
     if (hop === this.count) return
     if (opening) {
       this.hopCost[this.count] = path.cost0
       if (path.hops > 1) this.hopCost[this.count + 1] = path.cost1
       if (path.hops > 2) this.hopCost[this.count + 2] = path.cost2
     }
-    this.close(hop - 1, HOP_LOST, line, 0, 0)
+    this.close(hop - 1, HOP_LOST, flow, 0, 0)
   }
 
   /** CPU time of a request in its pod: constant, or exponential with the same mean. */
-  private serviceNanos(mean: number, line: number, tick: number): number {
+  private serviceNanos(mean: number, flow: number, tick: number): number {
     if (this.rules.settings[SETTING_SERVICE_EXPONENTIAL] === 0) return mean
-    const request = finish(mix(mix(tick | 0, this.lines[line + LINE_CLIENT]), this.lines[line + LINE_PORTS]))
+    const request = finish(mix(mix(tick | 0, this.flows[flow + FLOW_CLIENT]), this.flows[flow + FLOW_PORTS]))
     const uniform = ((draw(this.seed, request, 0, PURPOSE_SERVICE) >>> 0) + 1) / 4294967296
-    return Math.min(MOST_NANOS, Math.round(-Math.log(uniform) * mean))
+    return Math.min(MAX_NANOS, Math.round(-Math.log(uniform) * mean))
   }
 
   /** An opening packet that the node it came in on did not let through. */
-  lost(line: number, tick: number): void {
+  lost(flow: number, tick: number): void {
     const { entered } = this.slowPath
     if (!this.queued || entered < 0) return
-    const hop = this.write(this.count, entered, this.slowPath.enteredCore(line), tick - this.stepBase, this.lostCost)
+    const hop = this.write(this.count, entered, this.slowPath.enteredCore(flow), tick - this.stepBase, this.lostCost)
     this.close(hop, HOP_LOST, 0, 0, 0)
   }
 
@@ -357,13 +358,13 @@ export class HopLog implements Wire {
     this.waited = 0
     this.dropped = false
     this.before = -1
-    for (let from = 0; from < this.count; from += CHUNK) this.settleHops(from, Math.min(this.count, from + CHUNK))
+    for (let from = 0; from < this.count; from += CHUNK) this.applyWaits(from, Math.min(this.count, from + CHUNK))
     this.count = 0
   }
 
   /** Some hops of the step, in calls short enough to be optimised for good (see CHUNK in queue.ts). */
-  private settleHops(from: number, to: number): void {
-    const { hopWait, hopPlace, hopNanos, hopMeta, result } = this
+  private applyWaits(from: number, to: number): void {
+    const { hopWait, hopServer, hopNanos, hopMeta, result } = this
     const firstSlot = this.layout.packetHistogram
     let waited = this.waited
     let dropped = this.dropped
@@ -372,9 +373,9 @@ export class HopLog implements Wire {
       const wait = hopWait[hop]
       if (wait === WAIT_DROPPED) {
         dropped = true
-        this.fullPod = hopPlace[hop] >>> 16 >= this.nodes
+        this.fullPod = hopServer[hop] >>> 16 >= this.nodes
       } else waited += wait
-      const bits = hopPlace[hop] & 0xff
+      const bits = hopServer[hop] & 0xff
       if ((bits & HOP_LAST) === 0) continue
       const nanos = hopNanos[hop] + waited
       if (dropped || bits !== HOP_LAST) this.settleSpecial(hop, bits, nanos, dropped, before)
@@ -400,35 +401,35 @@ export class HopLog implements Wire {
    */
   private settleSpecial(hop: number, bits: number, nanos: number, dropped: boolean, before: number): void {
     if ((bits & HOP_LOST) !== 0) return
-    const first = this.hopLine[hop] + LINE_FIRST_NANOS
+    const first = this.hopFlow[hop] + FLOW_FIRST_NANOS
     const slot = (this.hopMeta[hop] >>> 16) * LATENCY_LENGTH
     if ((bits & HOP_QUERY) !== 0) {
-      // A resolver asks again after 5 s: longer than a line can hold.
-      this.lines[first] = dropped ? MOST_NANOS : Math.min(MOST_NANOS, this.lines[first] + nanos)
+      // A resolver asks again after 5 s: longer than a flow record can hold.
+      this.flows[first] = dropped ? MAX_NANOS : Math.min(MAX_NANOS, this.flows[first] + nanos)
     } else if ((bits & HOP_REQUEST) !== 0) {
       if (before >= 0) this.settleRequest(hop, before + nanos, dropped, slot)
     } else if (dropped) this.takeBack(hop, bits)
     else if ((bits & HOP_FIRST) !== 0) {
       this.record(this.layout.firstHistogram + slot, nanos)
-      this.lines[first] = Math.min(MOST_NANOS, this.lines[first] + nanos)
-    } else this.record(this.layout.setupHistogram + slot, this.lines[first] + nanos)
+      this.flows[first] = Math.min(MAX_NANOS, this.flows[first] + nanos)
+    } else this.record(this.layout.setupHistogram + slot, this.flows[first] + nanos)
   }
 
   /** @param nanos  from sending the request to the end of its service */
   private settleRequest(hop: number, nanos: number, dropped: boolean, slot: number): void {
-    const station = (this.hopPlace[hop] >>> 16) - this.nodes
-    this.result[this.layout.stations + station * STATION_WORDS + STATION_REQUESTS]++
+    const podQueue = (this.hopServer[hop] >>> 16) - this.nodes
+    this.result[this.layout.podQueues + podQueue * POD_QUEUE_WORDS + POD_QUEUE_REQUESTS]++
     if (!dropped) {
       this.record(this.layout.requestHistogram + slot, nanos)
       return
     }
-    this.countDelivered(this.hopLine[hop], this.hopMeta[hop] & 0xffff, -1)
+    this.countDelivered(this.hopFlow[hop], this.hopMeta[hop] & 0xffff, -1)
     this.slowPath.countLoss(REASON_POD_QUEUE_FULL)
   }
 
-  /** Offset of the latencies of a line's Service port from those of slot 0. */
-  latencyOf(line: number): number {
-    return this.slotOf[this.lines[line + LINE_ENDPOINT] + 1] * LATENCY_LENGTH
+  /** Offset of the latencies of a flow record's Service port from those of slot 0. */
+  latencyOf(flow: number): number {
+    return this.slotOf[this.flows[flow + FLOW_ENDPOINT] + 1] * LATENCY_LENGTH
   }
 
   record(histogram: number, nanos: number): void {
@@ -439,11 +440,11 @@ export class HopLog implements Wire {
   }
 
   /** Counts a delivered packet, or takes one back. @param by 1 or -1 */
-  countDelivered(line: number, length: number, by: number): void {
+  countDelivered(flow: number, length: number, by: number): void {
     const { result, layout } = this
     result[TOTAL_ACCEPTED_PACKETS] += by
     result[TOTAL_ACCEPTED_BYTES] += by * length
-    const endpoint = this.lines[line + LINE_ENDPOINT]
+    const endpoint = this.flows[flow + FLOW_ENDPOINT]
     if (endpoint < 0) return
     const at = layout.endpoints + endpoint * ENDPOINT_WORDS
     result[at + ENDPOINT_PACKETS] += by
@@ -452,16 +453,16 @@ export class HopLog implements Wire {
 
   private write(hop: number, node: number, core: number, at: number, cost: number): number {
     this.hopTime[hop] = at
-    this.hopPlace[hop] = (node << 16) | (core << 8)
+    this.hopServer[hop] = (node << 16) | (core << 8)
     this.hopCost[hop] = cost
     return hop
   }
 
-  private close(hop: number, bits: number, line: number, nanos: number, length: number): void {
-    this.hopPlace[hop] |= HOP_LAST | bits
-    this.hopLine[hop] = line
+  private close(hop: number, bits: number, flow: number, nanos: number, length: number): void {
+    this.hopServer[hop] |= HOP_LAST | bits
+    this.hopFlow[hop] = flow
     this.hopNanos[hop] = nanos
-    this.hopMeta[hop] = (this.slotOf[this.lines[line + LINE_ENDPOINT] + 1] << 16) | length
+    this.hopMeta[hop] = (this.slotOf[this.flows[flow + FLOW_ENDPOINT] + 1] << 16) | length
     this.count = hop + 1
   }
 
@@ -470,12 +471,12 @@ export class HopLog implements Wire {
    * the connection sends in later steps is not sent; what it sent in this one has been.
    */
   private takeBack(hop: number, bits: number): void {
-    const line = this.hopLine[hop]
-    this.countDelivered(line, this.hopMeta[hop] & 0xffff, -1)
+    const flow = this.hopFlow[hop]
+    this.countDelivered(flow, this.hopMeta[hop] & 0xffff, -1)
     this.slowPath.countLoss(this.fullPod ? REASON_POD_QUEUE_FULL : REASON_BACKLOG_FULL)
-    if ((bits & HOP_ANSWERS) !== 0) this.lines[line + LINE_FLOW] &= ~FLOW_ANSWERED
+    if ((bits & HOP_ANSWERS) !== 0) this.flows[flow + FLOW_FLAGS] &= ~FLOW_ANSWERED
     if ((bits & HOP_FIRST) === 0) return
     this.result[TOTAL_BROKEN]++
-    this.lines[line + LINE_STATUS] = (this.lines[line + LINE_STATUS] & ~0xff) | LINE_FAILED
+    this.flows[flow + FLOW_STATUS] = (this.flows[flow + FLOW_STATUS] & ~0xff) | FLOW_FAILED
   }
 }

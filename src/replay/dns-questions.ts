@@ -8,11 +8,11 @@
  * Cost: names × kinds of resolv.conf × search domains × record types questions a stage, some 10 µs each.
  */
 import { DNS_TCP_PACKETS } from '../../native-free-core/index.ts'
-import type { Answer, NameTables, Question, Walk } from '../compile/names.ts'
+import type { Answer, NameTables, Question, Walk } from '../compile/dns-columns.ts'
 import type { Registry } from '../compile/registry.ts'
 import { answerOutside, answerPod, blockOf } from '../dns/answer.ts'
 import { cacheSeconds } from '../dns/cache.ts'
-import { absolute, labelsOf, longestZone, lower, parseAddress } from '../dns/names.ts'
+import { absolute, labelsOf, longestZone, lower, parseAddress } from '../dns/domain-names.ts'
 import { type DnsRecord, type DnsReply, parseUpstream, type Rcode, type Upstream } from '../dns/records.ts'
 import { podResolvConf, type ResolvConf, searchSequence } from '../dns/resolver.ts'
 import { messageOctets, sendReply, type Transport } from '../dns/wire.ts'

@@ -1,14 +1,27 @@
 /**
  * The way of a first packet: from its source over the rules of each node it meets to the pod, in the order of real nodes.
  *
- * Entry node (the client's own, or the load balancer's choice) → conntrack → rules (`decide`) → endpoint (`Selector`) →
+ * Entry node (the client's own, or the load balancer's choice) → conntrack → rules (`decide`) → endpoint (`EndpointSelector`) →
  * masquerade → insert → the endpoint's node. What is created and chosen is said here, and nothing else can fail in a new way;
- * `express.ts` does the ordinary cases in one run, with the same result.
+ * `fast-setup.ts` does the ordinary cases in one run, with the same result.
  * Cost: 0.5 to 0.9 µs for a connection on one node, by the size of its table; allocates nothing.
  */
-import { type Lanes, LINE_CLIENT, LINE_DESTINATION, LINE_PORTS } from './connection.ts'
-import { CLASS_NONE, CLASS_SYN, ESTABLISHED, INVALID, initialState, REOPEN } from './conntrack.ts'
+
+import { Conntrack, type ConntrackParts } from './conntrack.ts'
+import {
+  ENTRY_ENDPOINT,
+  ENTRY_FRONTEND_SHIFT,
+  ENTRY_NODE_PROTOCOL,
+  ENTRY_REPLY_DESTINATION,
+  ENTRY_REPLY_PORTS,
+  ENTRY_REPLY_SOURCE,
+  ENTRY_SHIFT,
+  ENTRY_SOURCE,
+  ENTRY_STATE,
+  swapPorts,
+} from './conntrack-table.ts'
 import { Cores } from './cores.ts'
+import { establishedCost, firstPacketCost, propagationBetween } from './cost-model.ts'
 import {
   ACTION_DNAT,
   ACTION_NONE,
@@ -24,18 +37,23 @@ import {
   masqueradeAddress,
   masqueradeTowards,
 } from './decide.ts'
+import { type Forwarder, isUnreachable, NO_WIRE, type PacketSink } from './dns-client.ts'
 import {
-  ENTRY_ENDPOINT,
-  ENTRY_FRONTEND_SHIFT,
-  ENTRY_NODE_PROTOCOL,
-  ENTRY_REPLY_DESTINATION,
-  ENTRY_REPLY_PORTS,
-  ENTRY_REPLY_SOURCE,
-  ENTRY_SHIFT,
-  ENTRY_SOURCE,
-  ENTRY_STATE,
-  swapPorts,
-} from './flowtable.ts'
+  REASON_BACKEND_GONE,
+  REASON_CONNTRACK_FULL,
+  REASON_ENDPOINT_IS_SERVICE,
+  REASON_INSERT_FAILED,
+  REASON_INVALID_STATE,
+  REASON_NO_HEALTHY_NODE,
+  REASON_NO_IPVS_CONNECTION,
+  REASON_NO_ROUTE,
+  REASON_NO_SERVICE,
+  REASON_NONE,
+  REASON_REPLY_BYPASSES_NAT,
+  REASON_SNAT_PORTS_EXHAUSTED,
+} from './drop-reasons.ts'
+import { EndpointSelector } from './endpoint-selector.ts'
+import { FLOW_CLIENT, FLOW_DESTINATION, FLOW_PORTS, type Lanes } from './flow-record.ts'
 import {
   below,
   draw,
@@ -48,8 +66,6 @@ import {
   PURPOSE_SNAT,
 } from './hash.ts'
 import { decideAtNode, isTranslatedAgain } from './host-port.ts'
-import { establishedCost, firstPacketCost, propagationBetween } from './latency.ts'
-import { type Carrier, NO_WIRE, nobodyAt, type Wire } from './names.ts'
 import { PROTOCOL_TCP } from './packet.ts'
 import { Path } from './path.ts'
 import {
@@ -82,50 +98,35 @@ import {
   SETTING_NODES,
   SETTING_TCP_LOOSE,
   WAY_PROXY,
-} from './ruleset.ts'
-import { Selector } from './selector.ts'
-import { Tracker, type TrackerParts } from './tracker.ts'
-import {
-  REASON_BACKEND_GONE,
-  REASON_CONNTRACK_FULL,
-  REASON_ENDPOINT_IS_SERVICE,
-  REASON_INSERT_FAILED,
-  REASON_INVALID_STATE,
-  REASON_NO_HEALTHY_NODE,
-  REASON_NO_IPVS_CONNECTION,
-  REASON_NO_ROUTE,
-  REASON_NO_SERVICE,
-  REASON_NONE,
-  REASON_REPLY_BYPASSES_NAT,
-  REASON_SNAT_PORTS_EXHAUSTED,
-} from './verdict.ts'
+} from './rule-columns.ts'
+import { CLASS_NONE, CLASS_SYN, ESTABLISHED, INVALID, initialState, REOPEN } from './tcp-states.ts'
 
 const UNKNOWN = -2
 
 /** What the slow path works on; made once with the core. */
-export interface JourneyParts extends TrackerParts {
+export interface FlowSetupParts extends ConntrackParts {
   readonly lanes: Lanes | null
-  readonly lines: Int32Array
-  /** Two words a line: entry and node << 8 | protocol of the third node. */
+  readonly flows: Int32Array
+  /** Two words a flow record: entry and node << 8 | protocol of the third node. */
   readonly thirdEntries: Int32Array
 }
 
-export class Journey implements Carrier {
+export class FlowSetup implements Forwarder {
   rules!: RuleColumns
   result: Float64Array = new Float64Array(0)
   layout!: ResultLayout
   seed = 0
-  wire: Wire = NO_WIRE
+  sink: PacketSink = NO_WIRE
   private readonly cores: Cores
-  readonly tracker: Tracker
-  readonly selector: Selector
+  readonly conntrack: Conntrack
+  readonly selector: EndpointSelector
   /** Where packets come in, whatever their addresses say: for `explain --node`; -1 for the model's own choice. */
   entryOverride = -1
   /** What the rules said last: for `explain`. */
   readonly decision: Decision = createDecision()
 
   protected readonly entries: Int32Array
-  protected readonly lines: Int32Array
+  protected readonly flows: Int32Array
   protected readonly third: Int32Array
   /** How the packet that was opened last travelled. */
   readonly path: Path = new Path()
@@ -136,7 +137,7 @@ export class Journey implements Carrier {
   protected packetPorts = 0
   protected protocol = 0
   protected flagClass = 0
-  protected connectionWord = 0
+  protected connectionRandomWord = 0
   /** Endpoint id that it is for, or -1. */
   endpoint = -1
   /** Service port that the path has been translated for, or -1. */
@@ -149,11 +150,11 @@ export class Journey implements Carrier {
   /** The node that a connection under way has come in on so far: balancers and routers keep a flow where it is; -1 for none. */
   protected staysOn = -1
 
-  constructor(parts: JourneyParts) {
-    this.tracker = new Tracker(parts)
-    this.selector = new Selector(this.tracker, parts.shards, parts.nodes)
+  constructor(parts: FlowSetupParts) {
+    this.conntrack = new Conntrack(parts)
+    this.selector = new EndpointSelector(this.conntrack, parts.shards, parts.nodes)
     this.entries = parts.table.entries
-    this.lines = parts.lines
+    this.flows = parts.flows
     this.third = parts.thirdEntries
     this.cores = new Cores(parts.lanes, parts.nodes)
   }
@@ -161,18 +162,18 @@ export class Journey implements Carrier {
   /** Takes up a rule set: at the start of a run, and when the cluster has changed. */
   take(rules: RuleColumns): void {
     this.rules = rules
-    this.tracker.rules = rules
+    this.conntrack.rules = rules
     this.selector.rules = rules
     this.cores.take(rules)
   }
 
   /** The core of a node that takes a flow. @param hash any word; its low 8 bits count */
-  core(node: number, hash: number, line: number): number {
-    return this.cores.of(node, hash, line, this.tracker.shard)
+  core(node: number, hash: number, flow: number): number {
+    return this.cores.of(node, hash, flow, this.conntrack.shard)
   }
 
   /** A packet sets out: what it looks like, and the random word of its connection. */
-  protected setOut(
+  protected start(
     source: number,
     destination: number,
     ports: number,
@@ -185,7 +186,7 @@ export class Journey implements Carrier {
     this.packetPorts = ports
     this.protocol = protocol
     this.flagClass = flagClass
-    this.connectionWord = word
+    this.connectionRandomWord = word
     this.endpoint = -1
     this.servicePort = -1
     this.entered = -1
@@ -193,10 +194,10 @@ export class Journey implements Carrier {
     this.path.begin()
   }
 
-  /** A question to a name server: a packet like any other, of a flow without a line. */
-  carry(source: number, destination: number, ports: number, protocol: number, word: number): number {
-    this.setOut(source, destination, ports, protocol, protocol === PROTOCOL_TCP ? CLASS_SYN : CLASS_NONE, word)
-    return this.travel(-1, DESTINATION_NAME)
+  /** A question to a name server: a packet like any other, of a flow without a flow record. */
+  inject(source: number, destination: number, ports: number, protocol: number, word: number): number {
+    this.start(source, destination, ports, protocol, protocol === PROTOCOL_TCP ? CLASS_SYN : CLASS_NONE, word)
+    return this.forward(-1, DESTINATION_NAME)
   }
 
   /** Whether the packet is meant for a Service: where a name was dialled its address tells. */
@@ -205,11 +206,11 @@ export class Journey implements Carrier {
     return (this.rules.addressFlags[this.destination] & (ADDRESS_CLUSTER_IP | ADDRESS_IN_SERVICE_CIDR)) !== 0
   }
 
-  /** From the source to the pod. @param line -1 for a flow without one; @param meant `DESTINATION_*` */
-  protected travel(line: number, meant: number): number {
+  /** From the source to the pod. @param flow -1 for a flow without one; @param meant `DESTINATION_*` */
+  protected forward(flow: number, meant: number): number {
     const { rules } = this
     const wantsService = this.meansService(meant)
-    const home = this.homeOf(line)
+    const home = this.homeOf(flow)
     this.clientNode = this.clientNodeOf(home)
     const { settings } = rules
     let node = home
@@ -219,7 +220,7 @@ export class Journey implements Carrier {
         this.path.forwardNanos += settings[SETTING_BALANCER_NANOS]
         return REASON_NONE
       }
-      node = this.entryNode(line)
+      node = this.entryNode(flow)
       if (node < 0) {
         if (node === -2) return REASON_NO_HEALTHY_NODE
         return wantsService ? REASON_NO_SERVICE : REASON_NO_ROUTE
@@ -231,23 +232,23 @@ export class Journey implements Carrier {
     // No rule here. The address may belong to another node, which then sees a packet from a pod or node of the cluster.
     const owner = rules.addressNode[this.destination]
     if (owner >= 0 && owner !== node && (rules.addressFlags[this.destination] & ADDRESS_NODE) !== 0) {
-      reason = this.passPlain(node, leavesCluster(rules, this.source, this.destination))
+      reason = this.forwardUntranslated(node, leavesCluster(rules, this.source, this.destination))
       if (reason !== REASON_NONE) return reason
       this.path.forwardNanos += propagationBetween(rules, node, owner)
       reason = this.translate(owner)
       if (reason >= 0) return reason
       if (wantsService) return REASON_NO_SERVICE
-      return this.passPlain(owner, false)
+      return this.forwardUntranslated(owner, false)
     }
     if (wantsService) return REASON_NO_SERVICE
     // Straight to a pod, to this node itself, or out of the cluster.
     const away = owner >= 0 && owner !== node
-    reason = this.passPlain(node, owner < 0 && leavesCluster(rules, this.source, this.destination))
+    reason = this.forwardUntranslated(node, owner < 0 && leavesCluster(rules, this.source, this.destination))
     if (reason !== REASON_NONE) return reason
-    if (meant === DESTINATION_NAME && nobodyAt(rules, this.destination, this.endpoint)) return REASON_BACKEND_GONE
+    if (meant === DESTINATION_NAME && isUnreachable(rules, this.destination, this.endpoint)) return REASON_BACKEND_GONE
     if (away) {
       this.path.forwardNanos += propagationBetween(rules, node, owner)
-      reason = this.passPlain(owner, false)
+      reason = this.forwardUntranslated(owner, false)
       if (reason !== REASON_NONE) return reason
     }
     this.path.forwardNanos += owner >= 0 ? settings[SETTING_LOCAL_DELIVERY_NANOS] : settings[SETTING_CLIENT_NANOS]
@@ -255,7 +256,7 @@ export class Journey implements Carrier {
   }
 
   /** The node that the source is on, -1 outside the cluster. A node's own process may get an address of ipvs as its source there. */
-  private homeOf(line: number): number {
+  private homeOf(flow: number): number {
     const { rules, entryOverride } = this
     // Of a connection under way that has such a source the node is no longer told by it.
     const owner = this.source === this.destination ? this.staysOn : -1
@@ -264,7 +265,7 @@ export class Journey implements Carrier {
     this.frontend = findFrontend(rules, this.destination, this.packetPorts & 0xffff, this.protocol)
     if (dialsFromVip(rules, home, this.source, this.destination, this.frontend)) {
       this.source = this.destination
-      if (line >= 0) this.lines[line + LINE_CLIENT] = this.source
+      if (flow >= 0) this.flows[flow + FLOW_CLIENT] = this.source
     }
     return home
   }
@@ -292,7 +293,7 @@ export class Journey implements Carrier {
   }
 
   /** Where a packet from outside comes in: -1 nowhere, -2 when the load balancer has no healthy node. */
-  private entryNode(line: number): number {
+  private entryNode(flow: number): number {
     const { rules } = this
     const frontend = findFrontend(rules, this.destination, this.packetPorts & 0xffff, this.protocol)
     this.frontend = frontend
@@ -300,45 +301,45 @@ export class Journey implements Carrier {
       // An address of the Service network without such a port is routed to some node as well, whose rules then say no.
       const serviceNetwork = ADDRESS_CLUSTER_IP | ADDRESS_IN_SERVICE_CIDR
       const routed = (rules.addressFlags[this.destination] & serviceNetwork) !== 0
-      return routed ? this.someNode() : rules.addressNode[this.destination]
+      return routed ? this.anyNode() : rules.addressNode[this.destination]
     }
     const kind = rules.frontendKind[frontend]
     if (kind === FRONTEND_LOAD_BALANCER_IP || kind === FRONTEND_BALANCER_PROXY) {
       const count = rules.frontendNodeCount[frontend]
       if (count === 0) return -2
-      const word = draw(this.seed, this.connectionWord, 0, PURPOSE_LOAD_BALANCER)
+      const word = draw(this.seed, this.connectionRandomWord, 0, PURPOSE_LOAD_BALANCER)
       const chosen = rules.balancerNodes[rules.frontendNodeStart[frontend] + below(word, count)]
       const node = this.staysOn >= 0 ? this.staysOn : chosen
       this.path.forwardNanos += rules.settings[SETTING_BALANCER_NANOS]
-      if (kind === FRONTEND_BALANCER_PROXY) this.proxyByBalancer(line, node, frontend, word)
+      if (kind === FRONTEND_BALANCER_PROXY) this.proxyByBalancer(flow, node, frontend, word)
       return node
     }
     // An external IP that is a node's own comes in there; other addresses are routed to some node.
     const owner = rules.addressNode[this.destination]
     if (owner >= 0) return owner
-    return this.someNode()
+    return this.anyNode()
   }
 
   /** Where routers bring a packet for an address that no machine has. */
-  private someNode(): number {
+  private anyNode(): number {
     if (this.staysOn >= 0) return this.staysOn
-    return below(draw(this.seed, this.connectionWord, 0, PURPOSE_ENTRY_NODE), this.rules.settings[SETTING_NODES])
+    return below(draw(this.seed, this.connectionRandomWord, 0, PURPOSE_ENTRY_NODE), this.rules.settings[SETTING_NODES])
   }
 
   /** To the node port: in a connection of the balancer's own, or in the client's, where it leaves the source alone. */
-  private proxyByBalancer(line: number, node: number, frontend: number, word: number): void {
-    const { rules, lines } = this
+  private proxyByBalancer(flow: number, node: number, frontend: number, word: number): void {
+    const { rules, flows } = this
     this.frontend = UNKNOWN
     const own = (rules.addressFlags[this.destination] & ADDRESS_BALANCER) !== 0
     const sourcePort = own ? 1024 + ((finish(mix(word, 7)) >>> 0) % 64512) : this.packetPorts >>> 16
     if (own) this.source = this.destination
     this.destination = rules.nodePrimary[node * 2 + familyOf(rules, this.destination)]
     this.packetPorts = (sourcePort << 16) | rules.frontendNodePort[frontend]
-    if (line < 0) return
-    // From here on the line is the connection to the node port: a pick-up in mid-flow comes from there too.
-    lines[line + LINE_CLIENT] = this.source
-    lines[line + LINE_DESTINATION] = this.destination
-    lines[line + LINE_PORTS] = this.packetPorts
+    if (flow < 0) return
+    // From here on the flow record is the connection to the node port: a pick-up in mid-flow comes from there too.
+    flows[flow + FLOW_CLIENT] = this.source
+    flows[flow + FLOW_DESTINATION] = this.destination
+    flows[flow + FLOW_PORTS] = this.packetPorts
   }
 
   /**
@@ -348,18 +349,18 @@ export class Journey implements Carrier {
   private translate(node: number): number {
     const { rules, decision } = this
     const nodeProtocol = (node << 8) | this.protocol
-    const known = this.tracker.find(this.source, this.destination, this.packetPorts, nodeProtocol)
-    const { hash } = this.tracker
+    const known = this.conntrack.find(this.source, this.destination, this.packetPorts, nodeProtocol)
+    const { hash } = this.conntrack
     if (known > 0) {
-      const kept = this.meetEntry(known)
-      if (kept >= 0) return kept === REASON_NONE ? this.followEntry(known, node) : kept
+      const kept = this.hitEntry(known)
+      if (kept >= 0) return kept === REASON_NONE ? this.natByEntry(known, node) : kept
     }
     const port = this.packetPorts & 0xffff
     const exact = this.frontend !== UNKNOWN ? this.frontend : findFrontend(rules, this.destination, port, this.protocol)
     decideAtNode(rules, node, this.source, this.destination, port, this.protocol, decision, exact)
     if (decision.action === ACTION_NONE) return -1
     if (decision.reason !== REASON_NONE) return decision.reason
-    if (decision.action !== ACTION_DNAT) return this.passPlain(node, false)
+    if (decision.action !== ACTION_DNAT) return this.forwardUntranslated(node, false)
     const loose = rules.settings[SETTING_TCP_LOOSE] !== 0
     const state = initialState(this.protocol, this.flagClass, loose)
     if (state === INVALID) return this.invalid(node)
@@ -367,7 +368,7 @@ export class Journey implements Carrier {
     const byIpvs =
       rules.settings[SETTING_MODE] === MODE_IPVS && rules.frontendKind[decision.frontend] !== FRONTEND_HOST_PORT
     if (state === ESTABLISHED && byIpvs) return REASON_NO_IPVS_CONNECTION
-    const word = draw(this.seed, this.connectionWord, node, PURPOSE_ENDPOINT)
+    const word = draw(this.seed, this.connectionRandomWord, node, PURPOSE_ENDPOINT)
     const endpoint = this.selector.choose(decision, node, this.source, this.destination, word)
     if (this.selector.lastAffinity >= 0) {
       this.count(node, this.selector.lastAffinity === 0 ? NODE_AFFINITY_MISSES : NODE_AFFINITY_HITS, 1)
@@ -409,10 +410,10 @@ export class Journey implements Carrier {
   private arriveAt(node: number): number {
     const again =
       this.path.hops < 2 && isTranslatedAgain(this.rules, this.destination, this.packetPorts & 0xffff, this.protocol)
-    if (!again) return this.passPlain(node, false)
+    if (!again) return this.forwardUntranslated(node, false)
     this.frontend = UNKNOWN
     const reason = this.translate(node)
-    return reason >= 0 ? reason : this.passPlain(node, false)
+    return reason >= 0 ? reason : this.forwardUntranslated(node, false)
   }
 
   /** Makes the entry of the node that translates, and rewrites the packet. */
@@ -438,7 +439,7 @@ export class Journey implements Carrier {
     const base = entry << ENTRY_SHIFT
     this.entries[base + ENTRY_STATE] |= (this.decision.frontend + 1) << ENTRY_FRONTEND_SHIFT
     this.entries[base + ENTRY_ENDPOINT] = endpoint + 1
-    if (masquerade) this.tracker.holdPort(entry, node, endpoint)
+    if (masquerade) this.conntrack.holdPort(entry, node, endpoint)
     this.selector.placed(node, this.decision.frontend, endpoint)
     this.path.spend(establishedCost(rules, masquerade), this.firstCost(node, this.decision.servicePort, masquerade))
     this.source = egress
@@ -456,9 +457,9 @@ export class Journey implements Carrier {
     nodeProtocol: number,
     masquerade: boolean,
   ): number {
-    const word = draw(this.seed, this.connectionWord, nodeProtocol, PURPOSE_SNAT)
+    const word = draw(this.seed, this.connectionRandomWord, nodeProtocol, PURPOSE_SNAT)
     const opens = this.protocol === PROTOCOL_TCP && this.flagClass === CLASS_SYN
-    return this.tracker.sourcePort(backend, backendPort, egress, port, nodeProtocol, word, masquerade, opens)
+    return this.conntrack.sourcePort(backend, backendPort, egress, port, nodeProtocol, word, masquerade, opens)
   }
 
   private portsExhausted(node: number, masquerade: boolean): number {
@@ -468,15 +469,15 @@ export class Journey implements Carrier {
   }
 
   /** A node that only forwards: tracks, and masquerades where the packet leaves the cluster. */
-  private passPlain(node: number, masquerade: boolean): number {
+  private forwardUntranslated(node: number, masquerade: boolean): number {
     const { rules, path } = this
     const nodeProtocol = (node << 8) | this.protocol
-    const known = this.tracker.find(this.source, this.destination, this.packetPorts, nodeProtocol)
-    const { hash } = this.tracker
+    const known = this.conntrack.find(this.source, this.destination, this.packetPorts, nodeProtocol)
+    const { hash } = this.conntrack
     if (known > 0) {
-      const kept = this.meetEntry(known)
+      const kept = this.hitEntry(known)
       if (kept >= 0) {
-        if (kept === REASON_NONE) this.adoptHop(known, node)
+        if (kept === REASON_NONE) this.forwardKnown(known, node)
         return kept
       }
     }
@@ -516,13 +517,13 @@ export class Journey implements Carrier {
     egress: number,
     replyPorts: number,
   ): number {
-    const entry = this.tracker.insert(
+    const entry = this.conntrack.insert(
       nodeProtocol,
       hash,
       this.source,
       this.destination,
       this.packetPorts,
-      this.tracker.hash,
+      this.conntrack.hash,
       backend,
       egress,
       replyPorts,
@@ -539,12 +540,12 @@ export class Journey implements Carrier {
       this.rules,
       servicePort,
       masquerade,
-      draw(this.seed, this.connectionWord, node, PURPOSE_COST),
+      draw(this.seed, this.connectionRandomWord, node, PURPOSE_COST),
     )
   }
 
   /** A known entry on a plain hop: the packet goes on as the entry says. */
-  private adoptHop(entry: number, node: number): void {
+  private forwardKnown(entry: number, node: number): void {
     const base = entry << ENTRY_SHIFT
     this.path.add(node, entry)
     this.path.spend(establishedCost(this.rules, false), 0)
@@ -555,10 +556,10 @@ export class Journey implements Carrier {
   }
 
   /** A known entry on the translating hop: the old mapping decides, not the rules. */
-  private followEntry(entry: number, node: number): number {
+  private natByEntry(entry: number, node: number): number {
     const base = entry << ENTRY_SHIFT
     const masqueraded = this.entries[base + ENTRY_REPLY_DESTINATION] !== this.entries[base + ENTRY_SOURCE]
-    this.adoptHop(entry, node)
+    this.forwardKnown(entry, node)
     this.endpoint = this.entries[base + ENTRY_ENDPOINT] - 1
     const backendNode = this.rules.addressNode[this.destination]
     if (masqueraded) this.path.masqueraded |= MASQUERADE_EGRESS
@@ -569,9 +570,9 @@ export class Journey implements Carrier {
    * The opening packet meets an entry that is already there: state machine first.
    * @returns -1 when the entry was finished and has been removed, else a reason (REASON_NONE: the packet passes)
    */
-  private meetEntry(entry: number): number {
+  private hitEntry(entry: number): number {
     const node = this.entries[(entry << ENTRY_SHIFT) + ENTRY_NODE_PROTOCOL] >> 8
-    const outcome = this.tracker.advance(entry, 0, this.flagClass, false)
+    const outcome = this.conntrack.advance(entry, 0, this.flagClass, false)
     if (outcome === REOPEN) return -1
     return outcome === INVALID ? this.invalid(node) : REASON_NONE
   }

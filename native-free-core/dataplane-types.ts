@@ -1,14 +1,14 @@
 /** What one worker's dataplane is made with, what a run of it is given, and what it can be asked; `dataplane.ts` makes it. */
 
-import type { Lanes } from './connection.ts'
-import type { FlowTable } from './flowtable.ts'
+import type { ConntrackTable } from './conntrack-table.ts'
+import type { HopColumns } from './cpu-queues.ts'
+import type { Lanes } from './flow-record.ts'
 import type { ConnectionColumns, PacketColumns, RequestColumns } from './packet.ts'
-import type { HopColumns } from './queue.ts'
 import type { PairSeries, ResultExtent, ResultLayout } from './result.ts'
-import type { SlowPath } from './slowpath.ts'
+import type { SlowPath } from './slow-path.ts'
 
 export interface DataplaneLimits {
-  /** Connections under way at once: lines. */
+  /** Connections under way at once: flow records. */
   readonly connections: number
   /** Most conntrack entries over all nodes and shards that this instance holds. */
   readonly entries: number
@@ -27,14 +27,14 @@ export interface DataplaneLimits {
   readonly requests?: { readonly rows: number; readonly upstreams: number; readonly workers: number }
   /**
    * Where hops are written for the nodes' CPU queues, at least three a packet row; the caller runs the queues and calls
-   * `settleHops`. Left out: nothing waits, latencies are recorded at once.
+   * `applyWaits`. Left out: nothing waits, latencies are recorded at once.
    */
   readonly hops?: HopColumns
   /**
    * False: all first packets go the general way, which leaves behind how it went, for `explain`; and for tests, which hold the
-   * short one (`express.ts`) against it.
+   * short one (`fast-setup.ts`) against it.
    */
-  readonly express?: boolean
+  readonly fastSetup?: boolean
 }
 
 export interface Run {
@@ -50,13 +50,13 @@ export interface Dataplane {
   readonly packets: PacketColumns
   readonly connections: ConnectionColumns
   readonly requests: RequestColumns
-  readonly table: FlowTable
-  readonly lines: Int32Array
+  readonly table: ConntrackTable
+  readonly flows: Int32Array
   readonly slowPath: SlowPath
   readonly result: Float64Array
   readonly layout: ResultLayout
   /** Most entries by shard × nodes + node; the caller settles them between windows so that a node's sum is its maximum. */
-  readonly budgets: Int32Array
+  readonly quotas: Int32Array
   /** Forget everything and take up a rule set. */
   begin(run: Run): void
   /**
@@ -64,20 +64,20 @@ export interface Dataplane {
    * kube-proxy would delete are.
    */
   adopt(rules: Int32Array, nowMs: number): void
-  /** Take `rows` connection definitions in; `lineBase` is the number of the lane's first line. */
-  define(lineBase: number, rows: number): void
+  /** Take `rows` connection definitions in; `flowBase` is the number of the lane's first flow record. */
+  define(flowBase: number, rows: number): void
   /** Put the packets in rows `from` to `to` of `packets` through: one shard's, in time order. */
-  process(shard: number, lineBase: number, baseTick: number, from: number, to: number): void
+  process(shard: number, flowBase: number, baseTick: number, from: number, to: number): void
   /** Hops written since `beginStep`. */
   hopCount(): number
   /** A step begins: hops count their times from this tick. */
   beginStep(baseTick: number): void
   /** The queues have answered: record the latencies of the step's packets, and take back those that were dropped. */
-  settleHops(): void
+  applyWaits(): void
   /** Take the remaining samples of a shard: once, after its last packet. */
   end(shard: number): void
   /** Source ports in use by node and endpoint id over time, of all shards of this instance. */
   portSeries(): PairSeries[]
   /** Conntrack entries by node and service port id + 1 (0 for none) over time. */
-  holderSeries(): PairSeries[]
+  serviceEntrySeries(): PairSeries[]
 }

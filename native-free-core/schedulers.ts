@@ -7,9 +7,10 @@
  * sh and dh a hash of the source or destination address.
  * Cost: constant, lc one look at each endpoint of the set. Source: proxier.go; net/netfilter/ipvs/ip_vs_{rr,wlc,sh,dh}.c.
  */
-import { PairCounters } from './counters.ts'
+
 import { below, finish, mix } from './hash.ts'
-import { SCHEDULER_DH, SCHEDULER_LC, SCHEDULER_RR } from './ruleset.ts'
+import { PairCounters } from './pair-counters.ts'
+import { SCHEDULER_DH, SCHEDULER_LC, SCHEDULER_RR } from './rule-columns.ts'
 
 /** The ipvs state of one shard. */
 export class Schedulers {

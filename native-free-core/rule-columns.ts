@@ -97,8 +97,8 @@ export const RULE_COLUMNS = [
   'nameQueries',
   'nameAnswers',
   /** By address id: the pod there that is a queue of its own, or -1. By such pod: CPU time of a request, ns. */
-  'addressStation',
-  'stationNanos',
+  'addressPodQueue',
+  'podQueueNanos',
   /** By address id: the HTTP proxy there, or -1; empty without any. By proxy: its `WAY_*`, and its worker processes. */
   'addressProxy',
   'proxyWay',
@@ -123,7 +123,7 @@ export const RULE_COLUMNS = [
   'clientMap',
   /** Timeouts by conntrack state, ms. */
   'timeouts',
-  /** One-way propagation in ns by zone pair: zones + 1 squared (index 0 is "no zone"), see latency.ts. */
+  /** One-way propagation in ns by zone pair: zones + 1 squared (index 0 is "no zone"), see cost-model.ts. */
   'propagation',
 ] as const
 
@@ -203,7 +203,7 @@ export const SETTING_RANDOM_FULLY = 9
 export const SETTING_UNACKNOWLEDGED_MS = 10
 export const SETTING_GC_INTERVAL_MS = 11
 export const SETTING_ZONES = 12
-/** Costs in ns, see latency.ts. */
+/** Costs in ns, see cost-model.ts. */
 export const SETTING_COST_ESTABLISHED = 13
 export const SETTING_COST_MASQUERADED = 14
 export const SETTING_COST_FIRST_P50 = 15
@@ -377,8 +377,8 @@ export function openRules(words: Int32Array): RuleColumns {
     walkCount: column('walkCount'),
     nameQueries: column('nameQueries'),
     nameAnswers: column('nameAnswers'),
-    addressStation: column('addressStation'),
-    stationNanos: column('stationNanos'),
+    addressPodQueue: column('addressPodQueue'),
+    podQueueNanos: column('podQueueNanos'),
     addressProxy: column('addressProxy'),
     proxyWay: column('proxyWay'),
     proxyWorkers: column('proxyWorkers'),

@@ -2,7 +2,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
-  createFlowTable,
+  type ConntrackTable,
+  createConntrackTable,
   ENTRY_DESTINATION,
   ENTRY_NODE_PROTOCOL,
   ENTRY_OWNER,
@@ -12,7 +13,6 @@ import {
   ENTRY_REPLY_SOURCE,
   ENTRY_SHIFT,
   ENTRY_SOURCE,
-  type FlowTable,
   hashTuple,
   MAX_ENTRIES,
   swapPorts,
@@ -24,7 +24,7 @@ type Tuple = readonly [source: number, destination: number, ports: number, nodeP
 
 /** An entry of a tuple and the reply tuple (source, destination, ports) with it. */
 function put(
-  table: FlowTable,
+  table: ConntrackTable,
   shard: number,
   source: number,
   destination: number,
@@ -97,11 +97,11 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: fc.constant('clear' as const) }) },
 )
 
-function find(table: FlowTable, tuple: Tuple, shard = 0): number {
+function find(table: ConntrackTable, tuple: Tuple, shard = 0): number {
   return table.find(shard, hashTuple(...tuple), ...tuple)
 }
 
-function wordsOf(table: FlowTable, entry: number): number[] {
+function wordsOf(table: ConntrackTable, entry: number): number[] {
   const base = entry << ENTRY_SHIFT
   return [
     ENTRY_SOURCE,
@@ -123,7 +123,7 @@ describe('the table behaves as a Map of both tuples', () => {
   test.each([1, 3, 7, 40])('with a capacity of %i entries, 3 shards, 2 nodes', (capacity) => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 120 }), (steps) => {
-        const table = createFlowTable(capacity, 3, 2)
+        const table = createConntrackTable(capacity, 3, 2)
         const byTuple = new Map<string, number>()
         const flows = new Map<number, Flow>()
         const forget = (entry: number): void => {
@@ -185,7 +185,7 @@ describe('the table behaves as a Map of both tuples', () => {
   })
 
   test('what was never put in is not found, and the node is part of the key', () => {
-    const table = createFlowTable(8, 1, 2)
+    const table = createConntrackTable(8, 1, 2)
     const here: Tuple = [1, 2, 3, 6]
     put(table, 0, ...here, 4, 1, 5)
     const entry = find(table, here) >> 1
@@ -198,7 +198,7 @@ describe('the table behaves as a Map of both tuples', () => {
   })
 
   test('an untranslated flow whose tuple is its own reply tuple is held once for each direction', () => {
-    const table = createFlowTable(8, 1, 1)
+    const table = createConntrackTable(8, 1, 1)
     const loop: Tuple = [1, 1, (53 << 16) | 53, 17]
     const entry = put(table, 0, ...loop, 1, 1, (53 << 16) | 53)
     expect(find(table, loop) >> 1).toBe(entry)
@@ -223,7 +223,7 @@ describe('probe runs', () => {
     const tuples = tuplesAtTheEnd(24)
     fc.assert(
       fc.property(fc.shuffledSubarray([...tuples.keys()], { minLength: 1 }), (order) => {
-        const table = createFlowTable(64, 1, 1)
+        const table = createConntrackTable(64, 1, 1)
         const entries = tuples.map((tuple, i) => put(table, 0, ...tuple, 1000 + i, tuple[0], 1))
         table.selfCheck()
         const removed = new Set<number>()
@@ -252,7 +252,7 @@ describe('probe runs', () => {
       if (other !== undefined) pair = [other, tuple]
       wanted.set(key, tuple)
     }
-    const table = createFlowTable(4, 1, 1)
+    const table = createConntrackTable(4, 1, 1)
     const first = put(table, 0, ...pair[0], 8, 8, 8)
     const second = put(table, 0, ...pair[1], 9, 9, 9)
     expect(find(table, pair[0])).toBe(first << 1)
@@ -266,7 +266,7 @@ describe('probe runs', () => {
 
 describe('capacity', () => {
   test('a full table gives 0 and takes no harm; one removal makes room for one', () => {
-    const table = createFlowTable(130, 1, 1)
+    const table = createConntrackTable(130, 1, 1)
     for (let i = 0; i < 130; i++) expect(put(table, 0, i, 1, 1, 6, 500, i, 1)).toBeGreaterThan(0)
     expect(put(table, 0, 999, 1, 1, 6, 500, 999, 1)).toBe(0)
     expect(find(table, [999, 1, 1, 6])).toBe(-1)
@@ -279,7 +279,7 @@ describe('capacity', () => {
   })
 
   test('one shard may fill the whole table, again and again', () => {
-    const table = createFlowTable(1000, 4, 1)
+    const table = createConntrackTable(1000, 4, 1)
     for (let round = 0; round < 3; round++) {
       for (let i = 0; i < 1000; i++) {
         expect(put(table, 2, i, 1, 1, 6, 5000, i, 1), `round ${round}, entry ${i}`).toBeGreaterThan(0)
@@ -294,7 +294,7 @@ describe('capacity', () => {
   test('shards fill the table together in any proportion, while none of them has let go of anything', () => {
     fc.assert(
       fc.property(fc.array(fc.nat(3), { minLength: 300, maxLength: 300 }), (shards) => {
-        const table = createFlowTable(300, 4, 1)
+        const table = createConntrackTable(300, 4, 1)
         shards.forEach((shard, i) => {
           expect(put(table, shard, i, 1, 1, 6, 5000, i, 1)).toBeGreaterThan(0)
         })
@@ -307,12 +307,12 @@ describe('capacity', () => {
   })
 
   test.each([0, -1, Number.NaN, MAX_ENTRIES + 1])('a capacity of %d is refused', (capacity) => {
-    expect(() => createFlowTable(capacity, 1, 1)).toThrow(RangeError)
+    expect(() => createConntrackTable(capacity, 1, 1)).toThrow(RangeError)
   })
 
   test('costs at most 104 bytes an entry at a capacity of a million', () => {
-    expect(createFlowTable(1_000_000, 64, 10).bytes / 1_000_000).toBeLessThanOrEqual(104)
-    expect(createFlowTable(1 << 20, 1, 1).bytes / (1 << 20)).toBeLessThanOrEqual(104)
+    expect(createConntrackTable(1_000_000, 64, 10).bytes / 1_000_000).toBeLessThanOrEqual(104)
+    expect(createConntrackTable(1 << 20, 1, 1).bytes / (1 << 20)).toBeLessThanOrEqual(104)
   })
 })
 

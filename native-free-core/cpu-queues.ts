@@ -7,14 +7,14 @@
  * (netdev_max_backlog). Hops are written by the shards as they go through their packets, sorted here by arrival and walked
  * node by node in time order, whatever shard or worker they came from: queues belong to a node, not to a flow.
  *
- * Layout: hop columns in step with each other; `place` is node (or nodes + pod) << 16 | core << 8 | flags. A packet's hops lie one after the
+ * Layout: hop columns in step with each other; `server` is node (or nodes + pod) << 16 | core << 8 | flags. A packet's hops lie one after the
  * other, the last one flagged. Times are ticks from the step's base; the order of equal times is the order of shards.
  * Cost: about 30 ns a hop in a replay, a third of it the sort. Allocates once.
  * Source: the model of one queue is M/G/1 with K places; test/core/queue.test.ts holds it against theory.
  */
 import { NANOS_PER_TICK } from './packet.ts'
 
-/** Flags in the low 8 bits of `place`. */
+/** Flags in the low 8 bits of `server`. */
 export const HOP_LAST = 1
 /** The opening packet of its connection. */
 export const HOP_FIRST = 2
@@ -34,7 +34,7 @@ export const WAIT_DROPPED = 0xffffffff
 export interface HopColumns {
   /** Arrival in ticks from the step's base. */
   readonly time: Uint32Array
-  readonly place: Int32Array
+  readonly server: Int32Array
   /** CPU time in ns. */
   readonly cost: Uint32Array
   /** Filled in by the queues: ns spent waiting, or WAIT_DROPPED. */
@@ -48,11 +48,11 @@ export const HOP_BYTES = 16
  * away again at what stands behind its loop; one that is called often is optimised for good (measured: 120 → 15 ns a hop).
  */
 const CHUNK = 512
-/** What fits in the upper half of `place`. */
-const MOST_PLACES = 65_536
+/** What fits in the upper half of `server`. */
+const MAX_SERVERS = 65_536
 const DIGIT_BITS = 11
 /** Stretches of time that hops are sorted into, at most. */
-const MOST_BUCKET_BITS = 16
+const MAX_BUCKET_BITS = 16
 /** Mean number of hops in the stretch of a hop beyond which insertion is no way to sort them. */
 const CROWDED = 24
 
@@ -60,7 +60,7 @@ const CROWDED = 24
 export function hopColumns(buffer: ArrayBufferLike, offset: number, capacity: number): HopColumns {
   return {
     time: new Uint32Array(buffer, offset, capacity),
-    place: new Int32Array(buffer, offset + capacity * 4, capacity),
+    server: new Int32Array(buffer, offset + capacity * 4, capacity),
     cost: new Uint32Array(buffer, offset + capacity * 8, capacity),
     wait: new Uint32Array(buffer, offset + capacity * 12, capacity),
   }
@@ -98,34 +98,34 @@ export function createNodeQueues(
   cores: Int32Array,
   backlog: number,
   capacity: number,
-  mine: (place: number, core: number) => boolean,
+  mine: (server: number, core: number) => boolean,
   pods: PodQueues = { workers: new Int32Array(0), backlog: 1 },
 ): NodeQueues {
   for (const waiting of [backlog, pods.backlog]) {
     if (!(waiting >= 1)) throw new RangeError(`queues: a backlog of ${waiting}, must be 1 or more`)
   }
   const nodes = cores.length
-  const places = nodes + pods.workers.length
-  if (places > MOST_PLACES) throw new RangeError(`queues: ${places} nodes and pods, ${MOST_PLACES} can be served`)
-  const firstQueue = new Int32Array(places + 1)
-  for (let place = 0; place < places; place++) {
-    firstQueue[place + 1] = firstQueue[place] + (place < nodes ? cores[place] : pods.workers[place - nodes])
+  const servers = nodes + pods.workers.length
+  if (servers > MAX_SERVERS) throw new RangeError(`queues: ${servers} nodes and pods, ${MAX_SERVERS} can be served`)
+  const firstQueue = new Int32Array(servers + 1)
+  for (let server = 0; server < servers; server++) {
+    firstQueue[server + 1] = firstQueue[server] + (server < nodes ? cores[server] : pods.workers[server - nodes])
   }
-  const queues = firstQueue[places]
+  const queues = firstQueue[servers]
   /** From here on queues are the workers of pods: a request goes to the first of them to be free. */
   const firstShared = firstQueue[nodes]
   /** By queue: its ring of leaving times, to know how many are still there; and the place that it is of. */
   const ringStart = new Int32Array(queues + 1)
-  const placeOf = new Int32Array(queues)
+  const serverOf = new Int32Array(queues)
   const served = new Uint8Array(queues)
-  for (let place = 0; place < places; place++) {
+  for (let server = 0; server < servers; server++) {
     // Workers share a backlog: each stands for its part of it, and has the one being served beside it.
-    const workers = firstQueue[place + 1] - firstQueue[place]
-    const room = place < nodes ? backlog + 1 : Math.max(1, Math.ceil(pods.backlog / workers)) + 1
-    for (let queue = firstQueue[place]; queue < firstQueue[place + 1]; queue++) {
+    const workers = firstQueue[server + 1] - firstQueue[server]
+    const room = server < nodes ? backlog + 1 : Math.max(1, Math.ceil(pods.backlog / workers)) + 1
+    for (let queue = firstQueue[server]; queue < firstQueue[server + 1]; queue++) {
       ringStart[queue + 1] = ringStart[queue] + room
-      placeOf[queue] = place
-      served[queue] = mine(place, place < nodes ? queue - firstQueue[place] : 0) ? 1 : 0
+      serverOf[queue] = server
+      served[queue] = mine(server, server < nodes ? queue - firstQueue[server] : 0) ? 1 : 0
     }
   }
   /** By queue: when the last packet taken in leaves, ns. */
@@ -144,7 +144,7 @@ export function createNodeQueues(
   const keysB = new Uint32Array(capacity)
   const itemsA = new Int32Array(capacity)
   const itemsB = new Int32Array(capacity)
-  const digits = new Int32Array(1 << MOST_BUCKET_BITS)
+  const digits = new Int32Array(1 << MAX_BUCKET_BITS)
   const parts: { readonly hops: HopColumns; readonly from: number; readonly to: number }[] = []
   let count = 0
   let highest = 0
@@ -160,12 +160,12 @@ export function createNodeQueues(
   }
 
   function add(hops: HopColumns, from: number, to: number): void {
-    const { time, place, cost } = hops
+    const { time, server, cost } = hops
     parts.push({ hops, from, to })
     let at = count
     let latest = highest
     for (let i = from; i < to; i++) {
-      const where = place[i]
+      const where = server[i]
       const queue = firstQueue[where >>> 16] + ((where >>> 8) & 0xff)
       if (served[queue] === 0) continue
       const arrival = time[i]
@@ -200,10 +200,10 @@ export function createNodeQueues(
     for (let i = from; i < to; i++) {
       const key = keys[i]
       const digit = (key >>> shift) & mask
-      const place = digits[digit]
-      digits[digit] = place + 1
-      toKeys[place] = key
-      toItems[place] = items === null ? i : items[i]
+      const server = digits[digit]
+      digits[digit] = server + 1
+      toKeys[server] = key
+      toItems[server] = items === null ? i : items[i]
     }
   }
 
@@ -263,7 +263,7 @@ export function createNodeQueues(
    */
   function sort(): Int32Array {
     const timeBits = 32 - Math.clz32(highest)
-    const bits = Math.max(0, Math.min(timeBits, MOST_BUCKET_BITS, 32 - Math.clz32(count)))
+    const bits = Math.max(0, Math.min(timeBits, MAX_BUCKET_BITS, 32 - Math.clz32(count)))
     const shift = timeBits - bits
     const mask = (1 << bits) - 1
     countAll(arrivals, shift, mask)
@@ -300,9 +300,9 @@ export function createNodeQueues(
     for (let from = 0; from < count; from += CHUNK) serve(keys, order, from, Math.min(count, from + CHUNK), baseNanos)
     answer()
     for (let queue = 0; queue < queues; queue++) {
-      const place = placeOf[queue]
-      busy[place] = busy[place] + queueBusy[queue]
-      drops[place] = drops[place] + queueDrops[queue]
+      const server = serverOf[queue]
+      busy[server] = busy[server] + queueBusy[queue]
+      drops[server] = drops[server] + queueDrops[queue]
     }
     queueBusy.fill(0)
     queueDrops.fill(0)
@@ -318,7 +318,7 @@ export function createNodeQueues(
       let queue = queueOf[item]
       const arrival = baseNanos + keys[i] * NANOS_PER_TICK
       if (queue >= firstShared) {
-        const end = firstQueue[placeOf[queue] + 1]
+        const end = firstQueue[serverOf[queue] + 1]
         for (let other = queue + 1; other < end; other++) if (freeAt[other] < freeAt[queue]) queue = other
       }
       const free = freeAt[queue]
@@ -356,9 +356,9 @@ export function createNodeQueues(
   function answer(): void {
     let at = 0
     for (const { hops, from, to } of parts) {
-      const { place, wait } = hops
+      const { server, wait } = hops
       for (let i = from; i < to; i++) {
-        const where = place[i]
+        const where = server[i]
         if (served[firstQueue[where >>> 16] + ((where >>> 8) & 0xff)] !== 0) wait[i] = waits[at++]
       }
     }

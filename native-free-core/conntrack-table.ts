@@ -37,7 +37,7 @@ export const ENTRY_STATE = 8
 export const ENTRY_HASH = 9
 export const ENTRY_REPLY_HASH = 10
 /** Index + 1 of the counter of (node, service port) that the entry is counted in. */
-export const ENTRY_HOLDER = 11
+export const ENTRY_SERVICE_COUNTER = 11
 /** Endpoint id + 1, or 0. */
 export const ENTRY_ENDPOINT = 12
 /** The shard that owns the entry; in a free entry, the next free one of the same shard. */
@@ -68,7 +68,7 @@ export function swapPorts(ports: number): number {
   return (ports << 16) | (ports >>> 16)
 }
 
-export interface FlowTable {
+export interface ConntrackTable {
   /** The entries themselves: 16 words each, for the fast path. */
   readonly entries: Int32Array
   /** Live entries by shard × nodes + node, expired ones that nobody met yet included. */
@@ -82,7 +82,7 @@ export interface FlowTable {
    */
   find(shard: number, hash: number, source: number, destination: number, ports: number, nodeProtocol: number): number
   /** Reads the place in the index where the search for a hash begins, for whoever will search soon. */
-  touch(hash: number): number
+  prefetch(hash: number): number
   /**
    * Take a free entry of a shard and index both its tuples. The caller has made sure that neither is taken.
    * @param hash, replyHash  of the tuples (`hashTuple`): whoever has looked for them knows
@@ -127,7 +127,7 @@ export interface FlowTable {
  * @param shards    number of shards the entries are divided over
  * @param nodes     number of nodes, for the counts
  */
-export function createFlowTable(capacity: number, shards: number, nodes: number): FlowTable {
+export function createConntrackTable(capacity: number, shards: number, nodes: number): ConntrackTable {
   if (!(capacity >= 1 && capacity <= MAX_ENTRIES)) {
     throw new RangeError(`conntrack table: capacity ${capacity}, must be 1..${MAX_ENTRIES}`)
   }
@@ -189,7 +189,7 @@ export function createFlowTable(capacity: number, shards: number, nodes: number)
     }
   }
 
-  function touch(hash: number): number {
+  function prefetch(hash: number): number {
     return slots[hash & mask]
   }
 
@@ -316,7 +316,7 @@ export function createFlowTable(capacity: number, shards: number, nodes: number)
       slotBits > KERNEL_BUCKETS_BITS ? buckets * perBucket : (buckets >> (KERNEL_BUCKETS_BITS - slotBits)) + 2
     // A bucket begins at its first slot; tuples that found it taken follow without a gap, so the end is the first free slot.
     let i = hash & mask & ~(perBucket - 1)
-    for (let seen = 0; seen < stretch || slots[i] !== 0; seen++, i = (i + 1) & mask) {
+    for (let natSource = 0; natSource < stretch || slots[i] !== 0; natSource++, i = (i + 1) & mask) {
       const slot = slots[i]
       if (slot === 0) continue
       const ref = (slot & REF_BITS) - 1
@@ -372,7 +372,7 @@ export function createFlowTable(capacity: number, shards: number, nodes: number)
     counts,
     clear,
     find,
-    touch,
+    prefetch,
     insert,
     hasRoom,
     remove,
@@ -387,7 +387,7 @@ export function createFlowTable(capacity: number, shards: number, nodes: number)
 
 /**
  * An Int32Array whose first word lies on a cache line. Large ArrayBuffers start at 16 mod 64 on Linux, so that a 64-byte
- * record would straddle two lines; one from WebAssembly.Memory would be page aligned, but the core takes nothing from the
+ * record would straddle two cache lines; one from WebAssembly.Memory would be page aligned, but the core takes nothing from the
  * platform. The address cannot be read, so the offset is 48 bytes for buffers that malloc maps (over 128 KiB).
  */
 export function alignedWords(length: number): Int32Array {

@@ -20,10 +20,10 @@ import {
   REASONS,
   SETTING_MODE,
 } from '../../native-free-core/index.ts'
-import type { Approach } from './approach.ts'
 import type { ExplainContext } from './context.ts'
-import { joinPort } from './names.ts'
-import { protocolText } from './narrate.ts'
+import { protocolText } from './describe.ts'
+import { joinPort } from './dialled-name.ts'
+import type { Approach } from './route-to-node.ts'
 import { arrivingTuple } from './translate.ts'
 import type { Step } from './types.ts'
 

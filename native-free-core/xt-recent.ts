@@ -9,8 +9,9 @@
  * (list, client). Cost: a lookup for each endpoint of the set, as the rules do it.
  * Source: net/netfilter/xt_recent.c (ip_list_tot 100), pkg/proxy/iptables/proxier.go; capacity measured.
  */
-import { PairCounters } from './counters.ts'
+
 import { finish, mix } from './hash.ts'
+import { PairCounters } from './pair-counters.ts'
 
 export const RECENT_LIST_CLIENTS = 100
 
@@ -98,7 +99,7 @@ export class RecentLists {
 
   /** @throws Error naming the first broken invariant */
   selfCheck(): void {
-    let seen = 0
+    let natSource = 0
     for (let list = 0; list < this.lists.size; list++) {
       let length = 0
       let before = 0
@@ -113,9 +114,9 @@ export class RecentLists {
       if (length !== this.lists.counts[list])
         throw new Error(`recent list ${list} holds ${length} clients, not its count`)
       if (length > RECENT_LIST_CLIENTS) throw new Error(`recent list ${list} holds ${length} clients`)
-      seen += length
+      natSource += length
     }
-    if (seen !== this.used) throw new Error(`${seen} recent entries in lists, ${this.used} counted`)
+    if (natSource !== this.used) throw new Error(`${natSource} recent entries in lists, ${this.used} counted`)
   }
 
   private listOf(node: number, endpoint: number): number {
