@@ -215,6 +215,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     for (let shard = 0; shard < shards; shard++) {
       slowPath.selector.sweep(shard, nowMs, affinityCounts)
       conntrack.cleanStaleUdp(shard)
+      slowPath.selector.keepServed(shard)
     }
   }
 

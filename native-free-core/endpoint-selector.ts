@@ -1,19 +1,33 @@
 /**
- * Which endpoint a new connection is given on a node: the one its client is bound to, else the mode's choice.
+ * Which endpoint a new connection is given on a node: the one that ipvs has for it, or its client is bound to, else the mode's choice.
  *
  * Holds what outlives a connection and is not conntrack: ClientIP affinity (nftables and ipvs: timed entries; iptables:
- * `recent` lists) and the ipvs schedulers, one of each a shard. Entering or renewing happens here and nowhere else, so
- * only a new connection does it.
+ * `recent` lists), the ipvs schedulers and ipvs' UDP connections, one of each a shard. Entering or renewing happens here and
+ * nowhere else, so only a new connection does it.
  */
 import { AffinityTable } from './affinity.ts'
 import { type Conntrack, entryFrontend } from './conntrack.ts'
-import { ENTRY_ENDPOINT, ENTRY_NODE_PROTOCOL, ENTRY_OWNER, ENTRY_SHIFT, ENTRY_STATE } from './conntrack-table.ts'
-import type { Decision } from './decide.ts'
 import {
+  ENTRY_DESTINATION,
+  ENTRY_ENDPOINT,
+  ENTRY_EXPIRES,
+  ENTRY_NODE_PROTOCOL,
+  ENTRY_OWNER,
+  ENTRY_PORTS,
+  ENTRY_SHIFT,
+  ENTRY_SOURCE,
+  ENTRY_STATE,
+} from './conntrack-table.ts'
+import { createDecision, type Decision, decide } from './decide.ts'
+import { IpvsConnections } from './ipvs-connections.ts'
+import { PROTOCOL_UDP } from './packet.ts'
+import {
+  FRONTEND_HOST_PORT,
   MODE_IPTABLES,
   MODE_IPVS,
   type RuleColumns,
   SCHEDULER_LC,
+  SETTING_IPVS_UDP_MS,
   SETTING_MODE,
   SETTING_SCHEDULER,
 } from './rule-columns.ts'
@@ -26,8 +40,13 @@ export class EndpointSelector {
   /** In iptables mode, in place of `affinity`. */
   readonly recent: readonly RecentLists[]
   readonly schedulers: readonly Schedulers[]
+  /** UDP connections that ipvs has and conntrack has not. */
+  readonly ipvs: readonly IpvsConnections[]
   /** Whether the last choice found its client bound: -1 no affinity asked for, 0 no, 1 yes. */
   lastAffinity = -1
+  /** Whether the last choice was that of a connection which ipvs already had. */
+  recalled = false
+  private readonly decision: Decision = createDecision()
   private readonly conntrack: Conntrack
   private readonly nodes: number
 
@@ -37,6 +56,7 @@ export class EndpointSelector {
     this.affinity = Array.from({ length: shards }, () => new AffinityTable())
     this.recent = Array.from({ length: shards }, () => new RecentLists())
     this.schedulers = Array.from({ length: shards }, () => new Schedulers())
+    this.ipvs = Array.from({ length: shards }, () => new IpvsConnections())
     conntrack.onRemove = (entry) => this.entryRemoved(entry)
   }
 
@@ -44,14 +64,34 @@ export class EndpointSelector {
     for (const table of this.affinity) table.clear()
     for (const lists of this.recent) lists.clear()
     for (const schedulers of this.schedulers) schedulers.clear()
+    for (const connections of this.ipvs) connections.clear()
   }
 
   /**
-   * @param decision  with the set to choose from
-   * @param word      random word of the connection for this purpose
-   * @returns         endpoint id
+   * @param decision      with the set to choose from
+   * @param nodeProtocol  node << 8 | protocol
+   * @param ports         source << 16 | destination
+   * @param word          random word of the connection for this purpose
+   * @returns             endpoint id
    */
-  choose(decision: Decision, node: number, source: number, destination: number, word: number): number {
+  choose(
+    decision: Decision,
+    nodeProtocol: number,
+    source: number,
+    destination: number,
+    ports: number,
+    word: number,
+  ): number {
+    const node = nodeProtocol >> 8
+    this.lastAffinity = -1
+    this.recalled = false
+    if (this.isRemembered(decision.frontend, nodeProtocol)) {
+      const known = this.recall(decision, nodeProtocol, source, destination, ports)
+      if (known >= 0) {
+        this.recalled = true
+        return known
+      }
+    }
     const { members, settings, serviceAffinityMs } = this.rules
     const { shard, nowMs } = this.conntrack
     const { setStart, setCount } = decision
@@ -59,7 +99,6 @@ export class EndpointSelector {
     const owner = this.ownerOf(decision, node)
     const timeoutMs = serviceAffinityMs[decision.servicePort]
     let position = -1
-    this.lastAffinity = -1
     if (timeoutMs > 0) {
       position =
         mode === MODE_IPTABLES
@@ -82,9 +121,58 @@ export class EndpointSelector {
     return endpoint
   }
 
-  /** A connection through `frontend` has been given `endpoint`. */
-  placed(node: number, frontend: number, endpoint: number): void {
-    if (this.countsConnections()) this.countScheduled(this.conntrack.shard, node, frontend, endpoint, 1)
+  /** The connection that was chosen for last has its conntrack entry. */
+  placed(entry: number): void {
+    const base = entry << ENTRY_SHIFT
+    const { entries } = this.conntrack.table
+    const nodeProtocol = entries[base + ENTRY_NODE_PROTOCOL]
+    const { shard } = this.conntrack
+    if (this.recalled) {
+      // From now on the entry stands for it, and it is counted already.
+      const connections = this.ipvs[shard]
+      const source = entries[base + ENTRY_SOURCE]
+      const slot = connections.find(
+        source,
+        entries[base + ENTRY_DESTINATION],
+        entries[base + ENTRY_PORTS],
+        nodeProtocol,
+      )
+      if (slot >= 0) connections.remove(slot)
+    } else if (this.countsConnections()) {
+      const frontend = entryFrontend(entries[base + ENTRY_STATE]) - 1
+      this.countScheduled(shard, nodeProtocol >> 8, frontend, entries[base + ENTRY_ENDPOINT] - 1, 1)
+    }
+  }
+
+  /** Whether ipvs has a UDP connection of this tuple, to `endpoint`, though conntrack has no entry of it. */
+  isKnownToIpvs(source: number, destination: number, ports: number, nodeProtocol: number, endpoint: number): boolean {
+    const { shard, nowMs } = this.conntrack
+    const connections = this.ipvs[shard]
+    if (connections.size === 0) return false
+    const slot = connections.find(source, destination, ports, nodeProtocol)
+    return slot >= 0 && connections.isAlive(slot, nowMs) && connections.endpoint(slot) === endpoint
+  }
+
+  /** ipvs forgets connections that have been silent for too long. */
+  sweepConnections(shard: number, nowMs: number): void {
+    this.ipvs[shard].sweep(nowMs, (node, frontend, endpoint) => this.uncount(shard, node, frontend, endpoint))
+  }
+
+  /** After a change: and those whose endpoint has left the virtual server. */
+  keepServed(shard: number): void {
+    const { rules, decision } = this
+    const isServed = (
+      source: number,
+      destination: number,
+      port: number,
+      protocol: number,
+      node: number,
+      endpoint: number,
+    ): boolean => {
+      decide(rules, node, source, destination, port, protocol, decision)
+      return this.isMember(decision, endpoint)
+    }
+    this.ipvs[shard].keepServed(isServed, (node, frontend, endpoint) => this.uncount(shard, node, frontend, endpoint))
   }
 
   /** Affinity that has run out, or whose endpoint no rule names any more, goes; what is left is added to `counts` by node. */
@@ -110,13 +198,68 @@ export class EndpointSelector {
   }
 
   private entryRemoved(entry: number): void {
-    if (!this.countsConnections()) return
+    if (this.rules.settings[SETTING_MODE] !== MODE_IPVS) return
     const base = entry << ENTRY_SHIFT
     const { entries } = this.conntrack.table
     const frontend = entryFrontend(entries[base + ENTRY_STATE]) - 1
     if (frontend < 0) return
-    const node = entries[base + ENTRY_NODE_PROTOCOL] >> 8
-    this.countScheduled(entries[base + ENTRY_OWNER], node, frontend, entries[base + ENTRY_ENDPOINT] - 1, -1)
+    const shard = entries[base + ENTRY_OWNER]
+    const nodeProtocol = entries[base + ENTRY_NODE_PROTOCOL]
+    const endpoint = entries[base + ENTRY_ENDPOINT] - 1
+    if (this.isRemembered(frontend, nodeProtocol) && this.remember(base, shard, frontend, nodeProtocol, endpoint))
+      return
+    this.uncount(shard, nodeProtocol >> 8, frontend, endpoint)
+  }
+
+  /** Whether ipvs' own table may know more of connections through a frontend than conntrack. */
+  private isRemembered(frontend: number, nodeProtocol: number): boolean {
+    const { settings, frontendKind } = this.rules
+    return (
+      settings[SETTING_MODE] === MODE_IPVS &&
+      (nodeProtocol & 0xff) === PROTOCOL_UDP &&
+      frontendKind[frontend] !== FRONTEND_HOST_PORT
+    )
+  }
+
+  /** An entry goes and ipvs still has the connection. @returns whether it does */
+  private remember(base: number, shard: number, frontend: number, nodeProtocol: number, endpoint: number): boolean {
+    const { rules, conntrack } = this
+    const { entries } = conntrack.table
+    // The entry's timer was started by the packet that started ipvs' own.
+    const lastMs = entries[base + ENTRY_EXPIRES] - rules.timeouts[entries[base + ENTRY_STATE] & 15]
+    const expiresMs = (lastMs + rules.settings[SETTING_IPVS_UDP_MS]) | 0
+    if (((expiresMs - conntrack.nowMs) | 0) <= 0) return false
+    const connections = this.ipvs[shard]
+    const source = entries[base + ENTRY_SOURCE]
+    const destination = entries[base + ENTRY_DESTINATION]
+    const ports = entries[base + ENTRY_PORTS]
+    connections.add(source, destination, ports, nodeProtocol, endpoint, frontend, expiresMs)
+    return true
+  }
+
+  /** The endpoint of a connection that ipvs has, -1 for none; one whose endpoint is not to be had any more it forgets. */
+  private recall(decision: Decision, nodeProtocol: number, source: number, destination: number, ports: number): number {
+    const { shard, nowMs } = this.conntrack
+    const connections = this.ipvs[shard]
+    if (connections.size === 0) return -1
+    const slot = connections.find(source, destination, ports, nodeProtocol)
+    if (slot < 0) return -1
+    const endpoint = connections.endpoint(slot)
+    if (connections.isAlive(slot, nowMs) && this.isMember(decision, endpoint)) return endpoint
+    const frontend = connections.frontend(slot)
+    connections.remove(slot)
+    this.uncount(shard, nodeProtocol >> 8, frontend, endpoint)
+    return -1
+  }
+
+  private isMember({ setStart, setCount }: Decision, endpoint: number): boolean {
+    const { members } = this.rules
+    for (let i = setStart; i < setStart + setCount; i++) if (members[i] === endpoint) return true
+    return false
+  }
+
+  private uncount(shard: number, node: number, frontend: number, endpoint: number): void {
+    if (this.countsConnections()) this.countScheduled(shard, node, frontend, endpoint, -1)
   }
 
   /** ipvs counts connections by virtual server (frontend on a node) and endpoint. */

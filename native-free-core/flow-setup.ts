@@ -369,7 +369,8 @@ export class FlowSetup implements Forwarder {
       rules.settings[SETTING_MODE] === MODE_IPVS && rules.frontendKind[decision.frontend] !== FRONTEND_HOST_PORT
     if (state === ESTABLISHED && byIpvs) return REASON_NO_IPVS_CONNECTION
     const word = draw(this.seed, this.connectionRandomWord, node, PURPOSE_ENDPOINT)
-    const endpoint = this.selector.choose(decision, node, this.source, this.destination, word)
+    const { source, destination, packetPorts } = this
+    const endpoint = this.selector.choose(decision, nodeProtocol, source, destination, packetPorts, word)
     if (this.selector.lastAffinity >= 0) {
       this.count(node, this.selector.lastAffinity === 0 ? NODE_AFFINITY_MISSES : NODE_AFFINITY_HITS, 1)
     }
@@ -440,7 +441,7 @@ export class FlowSetup implements Forwarder {
     this.entries[base + ENTRY_STATE] |= (this.decision.frontend + 1) << ENTRY_FRONTEND_SHIFT
     this.entries[base + ENTRY_ENDPOINT] = endpoint + 1
     if (masquerade) this.conntrack.holdPort(entry, node, endpoint)
-    this.selector.placed(node, this.decision.frontend, endpoint)
+    this.selector.placed(entry)
     this.path.spend(establishedCost(rules, masquerade), this.firstCost(node, this.decision.servicePort, masquerade))
     this.source = egress
     this.destination = backend

@@ -225,7 +225,9 @@ export const SETTING_SERVICE_EXPONENTIAL = 26
 export const SETTING_CLEANS_EMPTY = 27
 /** 0: no pod has a host port; else whom portmap masquerades beside loopback: `HOST_PORTS_*`. */
 export const SETTING_HOST_PORTS = 28
-export const SETTING_COUNT = 29
+/** How long ipvs knows a UDP connection after its last packet, ms. */
+export const SETTING_IPVS_UDP_MS = 29
+export const SETTING_COUNT = 30
 
 /** Pods of the node, which hang on one bridge; or a pod alone that reaches itself. */
 export const HOST_PORTS_BRIDGE = 1

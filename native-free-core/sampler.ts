@@ -70,7 +70,9 @@ export class Sampler {
         const dueMs = nextGcMs[shard]
         const lastDueMs = Math.min(tick, nextSampleTick[shard]) / TICKS_PER_MS
         const skipped = Math.max(0, Math.floor((lastDueMs - dueMs) / interval))
-        this.parts.slowPath.conntrack.sweep(shard, dueMs + skipped * interval)
+        const { conntrack, selector } = this.parts.slowPath
+        conntrack.sweep(shard, dueMs + skipped * interval)
+        selector.sweepConnections(shard, dueMs + skipped * interval)
         nextGcMs[shard] = dueMs + (skipped + 1) * interval
       }
       if (nextSampleTick[shard] <= now && nextSample[shard] < SAMPLES) this.sample(shard)

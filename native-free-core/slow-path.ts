@@ -23,6 +23,7 @@ import {
   FLOW_CHAIN,
   FLOW_CLIENT,
   FLOW_DESTINATION,
+  FLOW_ENDPOINT,
   FLOW_ENTRY,
   FLOW_FAILED,
   FLOW_FIRST_NANOS,
@@ -154,17 +155,14 @@ export class SlowPath extends ConnectionSetup {
         const picksUp = initialState(protocol, flagClass, this.rules.settings[SETTING_TCP_LOOSE] !== 0) !== INVALID
         return picksUp ? REASON_NONE : this.invalid(flows[flow + FLOW_NODE_PROTOCOL] >> 8)
       }
+      // ipvs translates a late answer back as long as it has the connection; what NAT of the node did to the source only conntrack knew.
+      const keptSource = natSource === flows[flow + FLOW_CLIENT] && ports >>> 16 === flows[flow + FLOW_PORTS] >>> 16
+      if (keptSource && this.isKnownToIpvs(flow)) return this.openAgain(flow, flags & ~FLAG_REPLY, nowMs, tick, shard)
       flows[flow + FLOW_STATUS] = FLOW_FAILED | (protocol << 8)
       return REASON_REPLY_LOST
     }
-    const firstNanos = flows[flow + FLOW_FIRST_NANOS]
-    const answered = flows[flow + FLOW_FLAGS] & FLOW_ANSWERED
-    this.staysOn = flows[flow + FLOW_NODE_PROTOCOL] >> 8
-    const reason = this.open(flow, flags, nowMs, tick, shard)
-    this.staysOn = -1
+    const reason = this.openAgain(flow, flags, nowMs, tick, shard)
     if (reason !== REASON_NONE) return reason
-    flows[flow + FLOW_FIRST_NANOS] = firstNanos
-    flows[flow + FLOW_FLAGS] |= answered
     const same =
       backend === flows[flow + FLOW_BACKEND] &&
       natSource === flows[flow + FLOW_NAT_SOURCE] &&
@@ -173,5 +171,30 @@ export class SlowPath extends ConnectionSetup {
     // The pod gets a segment of a connection it does not know and answers with a RST.
     flows[flow + FLOW_STATUS] = FLOW_FAILED | (protocol << 8)
     return REASON_ENTRY_LOST
+  }
+
+  private isKnownToIpvs(flow: number): boolean {
+    const { flows } = this
+    return this.selector.isKnownToIpvs(
+      flows[flow + FLOW_CLIENT],
+      flows[flow + FLOW_DESTINATION],
+      flows[flow + FLOW_PORTS],
+      flows[flow + FLOW_NODE_PROTOCOL],
+      flows[flow + FLOW_ENDPOINT],
+    )
+  }
+
+  /** A connection under way makes new entries, where it came in before. */
+  private openAgain(flow: number, flags: number, nowMs: number, tick: number, shard: number): number {
+    const { flows } = this
+    const firstNanos = flows[flow + FLOW_FIRST_NANOS]
+    const answered = flows[flow + FLOW_FLAGS] & FLOW_ANSWERED
+    this.staysOn = flows[flow + FLOW_NODE_PROTOCOL] >> 8
+    const reason = this.open(flow, flags, nowMs, tick, shard)
+    this.staysOn = -1
+    if (reason !== REASON_NONE) return reason
+    flows[flow + FLOW_FIRST_NANOS] = firstNanos
+    flows[flow + FLOW_FLAGS] |= answered
+    return REASON_NONE
   }
 }

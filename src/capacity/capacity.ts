@@ -145,7 +145,7 @@ function seedAxis(seeds: readonly number[]): Axis {
   return { name: SEED_AXIS, values: [...seeds], target: { kind: 'run', name: 'seed' } }
 }
 
-/** DnsClient that do not depend on where the scenario lies, and lead nowhere outside a folder they are written to. */
+/** Names that do not depend on where the scenario lies, and lead nowhere outside a folder they are written to. */
 function relativeNames(folder: string, files: readonly ManifestFile[]): ManifestFile[] {
   const taken = new Set<string>()
   return files.map((file, i) => {

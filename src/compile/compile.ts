@@ -49,6 +49,7 @@ import {
   SETTING_FRONTEND_MASK,
   SETTING_GC_INTERVAL_MS,
   SETTING_HOST_PORTS,
+  SETTING_IPVS_UDP_MS,
   SETTING_LOCAL_DELIVERY_NANOS,
   SETTING_MASQUERADE_ALL,
   SETTING_MODE,
@@ -545,6 +546,8 @@ function settingColumn(
   words[SETTING_LOCAL_DELIVERY_NANOS] = model.podDeliveryNanos
   words[SETTING_RULE_COUNT] = ruleCount
   words[SETTING_SERVICE_EXPONENTIAL] = model.podRequestExponential
+  const ipvsUdpSeconds = settings.mode === 'ipvs' ? settings.ipvsUdpSeconds : 0
+  words[SETTING_IPVS_UDP_MS] = cutTimeout(ipvsUdpSeconds * 1000, options.endMs ?? OPEN_END_MS)
   words[SETTING_CLEANS_EMPTY] = cleansEmptyServices(emulatedMinor(cluster.kubernetesMinor)) ? 1 : 0
   return words
 }

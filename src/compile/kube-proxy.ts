@@ -33,7 +33,7 @@ export interface ProxySettings {
   readonly tcpCloseWaitSeconds: number
   readonly udpSeconds: number
   readonly udpStreamSeconds: number
-  /** Of ipvs's own table of connections; a connection is forgotten by conntrack too when ipvs forgets it. */
+  /** Of ipvs's own table of connections; a connection is forgotten by conntrack too when ipvs forgets it, not the other way round. */
   readonly ipvsTcpSeconds: number
   readonly ipvsFinSeconds: number
   readonly ipvsUdpSeconds: number
@@ -91,12 +91,6 @@ export function proxySettings(cluster: Cluster, mode: ProxyMode | null, warnings
   }
   warnings.push(...notModelledIn(config))
   warnOfKeywords(config, chosen, warnings)
-  const udpWritten = seconds(config?.ipvs?.udpTimeout, 0, warnings)
-  if (chosen === 'ipvs' && udpWritten > 0) {
-    const message =
-      'ipvs.udpTimeout counts where it is shorter than the UDP timeouts of conntrack (30 s, 120 s); what comes later than those is given an endpoint anew, where ipvs would keep it'
-    warnings.push(notModelled('ipvs.udpTimeout', message))
-  }
   const { detector, detectorCidrs } = detectorOf(cluster, warnings)
   // ipvs has no masqueradeAll of its own in v1alpha1: kube-proxy gives it the one of iptables (--masquerade-all).
   const shared = config?.iptables?.masqueradeAll
@@ -125,7 +119,7 @@ export function proxySettings(cluster: Cluster, mode: ProxyMode | null, warnings
     udpStreamSeconds: seconds(config?.conntrack?.udpStreamTimeout, 0, warnings),
     ipvsTcpSeconds: seconds(config?.ipvs?.tcpTimeout, 0, warnings) || IPVS_TCP_SECONDS,
     ipvsFinSeconds: seconds(config?.ipvs?.tcpFinTimeout, 0, warnings) || IPVS_FIN_SECONDS,
-    ipvsUdpSeconds: udpWritten || IPVS_UDP_SECONDS,
+    ipvsUdpSeconds: seconds(config?.ipvs?.udpTimeout, 0, warnings) || IPVS_UDP_SECONDS,
   }
 }
 

@@ -10,7 +10,7 @@
  * kubernetes/dns docs/specification.md 1.1.0.
  */
 import ipaddr from 'ipaddr.js'
-import { backendsOf, type Context, nameServers } from './backends.ts'
+import { asksZone, backendsOf, type Context, nameServers } from './backends.ts'
 import type { AclRule, ServerBlock } from './corefile.ts'
 import {
   absolute,
@@ -270,8 +270,8 @@ function findRecords(context: Context, qname: string, qtype: string): Found {
     case 'TXT':
       if (name === below('dns-version', lower(context.zone)))
         return { answer: [{ name: qname, type: 'TXT', ...DNS_VERSION }] }
-      // DnsClient without records of their own, such as `svc.<zone>`, are no names to a TXT question.
-      return { answer: backendsOf(context, name, qtype)?.length ? [] : null }
+      // Names without records of their own, such as `svc.<zone>`, are no names to a TXT question; those of a topology zone are.
+      return { answer: isTxtName(context, name) ? [] : null }
     case 'NS':
       // CoreDNS compares the folded name with the zone as asked: `CLUSTER.local. NS` is NODATA.
       if (name === context.zone) return nameServerRecords(context, qname)
@@ -279,6 +279,11 @@ function findRecords(context: Context, qname: string, qtype: string): Found {
   }
   // Types without records here: an A question tells NODATA from NXDOMAIN.
   return { answer: backendsOf(context, name, 'A') === null ? null : [] }
+}
+
+function isTxtName(context: Context, name: string): boolean {
+  const backends = backendsOf(context, name, 'TXT')
+  return backends !== null && (backends.length > 0 || asksZone(context, name))
 }
 
 /**

@@ -71,7 +71,7 @@ export function backendsOf(context: Context, name: string, qtype: string): reado
   if (name === below('ns.dns', context.zone) && qtype !== 'PTR' && qtype !== 'TXT') {
     return nameServers(context).flatMap((server) => (server.kind === qtype ? [{ ...server, name }] : []))
   }
-  const request = parseRequest(name, lower(context.zone))
+  const request = parseRequest(name, lower(context.zone), context.plugin.zonal)
   if (request === null) return null
   if (request.kind === 'apex') return []
   const { plugin, server } = context
@@ -90,15 +90,26 @@ interface NameRequest {
   readonly endpoint: string
   readonly port: string
   readonly protocol: string
+  /** Topology zone that is asked for; '' for any. */
+  readonly zone: string
+  /** `prefer`: all endpoints where the zone has none; else (`pin`) none. */
+  readonly preferred: boolean
+}
+
+/** Whether a name asks for the endpoints of one topology zone: such names exist without any. */
+export function asksZone({ plugin, zone }: Context, name: string): boolean {
+  const request = parseRequest(name, lower(zone), plugin.zonal)
+  return request !== null && request.kind === 'svc' && request.zone !== ''
 }
 
 /**
  * The labels of a name by their meaning. Source: parse.go: `[[port.]protocol.|endpoint.]service.namespace.svc|pod`, the
- * underscores of port and protocol optional.
+ * underscores of port and protocol optional; with option zonal also `zone.pin|prefer._zone.service.namespace.svc`, where the
+ * zone may have several labels.
  *
  * @returns null for a name that cannot exist, `apex` for the zone itself, `svc` and `pod`
  */
-function parseRequest(name: string, zone: string): NameRequest | { readonly kind: 'apex' } | null {
+function parseRequest(name: string, zone: string, zonal: boolean): NameRequest | { readonly kind: 'apex' } | null {
   const labels = zone === '.' ? labelsOf(name) : name === zone ? [] : labelsOf(name.slice(0, name.length - zone.length))
   const kind = labels.pop()
   if (kind === undefined) return { kind: 'apex' }
@@ -106,12 +117,15 @@ function parseRequest(name: string, zone: string): NameRequest | { readonly kind
   const namespace = labels.pop()
   if (namespace === undefined) return { kind: 'apex' }
   const service = labels.pop() ?? ''
-  if (labels.length > 2) return null
-  const rest =
-    labels.length === 2
-      ? { endpoint: '', port: bare(labels[0]!), protocol: bare(labels[1]!) }
-      : { endpoint: labels[0] ?? '', port: '', protocol: '' }
-  return { kind, namespace, service, ...rest }
+  const request: NameRequest = {
+    ...{ kind, namespace, service },
+    ...{ endpoint: '', port: '', protocol: '', zone: '', preferred: false },
+  }
+  if (labels.length < 2) return { ...request, endpoint: labels[0] ?? '' }
+  if (labels.length === 2) return { ...request, port: bare(labels[0]!), protocol: bare(labels[1]!) }
+  const [directive, anchor] = labels.slice(-2)
+  if (!zonal || kind !== 'svc' || anchor !== '_zone' || (directive !== 'pin' && directive !== 'prefer')) return null
+  return { ...request, zone: labels.slice(0, -2).join('.'), preferred: directive === 'prefer' }
 }
 
 function bare(label: string): string {
@@ -146,6 +160,8 @@ function serviceBackends(context: Context, request: NameRequest): readonly Backe
   if (service === undefined) return null
   const base = below(`${service.name}.${service.namespace}.svc`, zone)
   const asksPort = request.port !== '' || request.protocol !== ''
+  // A cluster IP is in no zone.
+  if (request.zone !== '' && !service.headless) return null
   if (service.type === 'ExternalName') {
     // Nothing lies below it, and a target that reads as an address is no target.
     if (
@@ -164,7 +180,7 @@ function serviceBackends(context: Context, request: NameRequest): readonly Backe
     (request.protocol === '' || request.protocol === lower(port.protocol))
   const backends: Backend[] = []
   if (service.headless || request.endpoint !== '') {
-    for (const { label, endpoint } of published()) {
+    for (const { label, endpoint } of inZone(published(), request)) {
       if (request.endpoint !== '' && lower(label) !== request.endpoint) continue
       for (const port of endpoint.ports) {
         if (!matches(port)) continue
@@ -176,7 +192,7 @@ function serviceBackends(context: Context, request: NameRequest): readonly Backe
         })
       }
     }
-    return backends.length > 0 ? backends : null
+    return backends.length > 0 || request.zone !== '' ? backends : null
   }
   const ports = service.ports.length > 0 ? service.ports : [{ name: '', protocol: '', port: -1 }]
   const matching = ports.filter(matches)
@@ -192,6 +208,12 @@ function serviceBackends(context: Context, request: NameRequest): readonly Backe
 interface OwnEndpoint {
   readonly label: string
   readonly endpoint: IndexedEndpoint
+}
+
+function inZone(endpoints: readonly OwnEndpoint[], { zone, preferred }: NameRequest): readonly OwnEndpoint[] {
+  if (zone === '') return endpoints
+  const own = endpoints.filter(({ endpoint }) => endpoint.zone === zone)
+  return own.length === 0 && preferred ? endpoints : own
 }
 
 function publishedEndpoints(index: ZoneIndex, plugin: KubernetesPlugin, request: NameRequest): readonly OwnEndpoint[] {

@@ -39,13 +39,16 @@ export function corefileError(line: number, message: string, hint = ''): UserErr
   return new UserError('E_COREFILE', message, { where: `${COREFILE_WHERE}, line ${line}`, hint })
 }
 
+/** Told of each directive of a server block as it is read, with the one before it; throws to refuse it. */
+export type DirectiveCheck = (directive: Directive, before: Directive | undefined) => void
+
 /**
  * The server blocks of a Corefile, in order, snippets expanded. `import` of a file stays as a directive; beside the blocks it is one
  * without keys.
  *
  * Errors: UserError E_COREFILE with the line, for braces and quotes that do not match and blocks without a key.
  */
-export function parseCaddyfile(text: string): SyntaxBlock[] {
+export function parseCaddyfile(text: string, check: DirectiveCheck): SyntaxBlock[] {
   const tokens = tokenize(text)
   const blocks: SyntaxBlock[] = []
   const snippets = new Map<string, readonly Directive[]>()
@@ -73,9 +76,14 @@ export function parseCaddyfile(text: string): SyntaxBlock[] {
     if (!braced && blocks.length > 0) {
       throw corefileError(first.line, `${keys[0]} is no server block: { is missing`, 'end the line with {')
     }
-    const { directives, next } = parseBody(tokens, braced ? at + 1 : at, braced ? tokens[at]!.line : 0, 1)
-    at = next
     const snippet = /^\((.+)\)$/.exec(keys[0]!)
+    const openLine = braced ? tokens[at]!.line : 0
+    const checked: DirectiveCheck = (directive, before) => {
+      // A snippet is checked where it is put in place.
+      if (snippet === null) for (const one of expand([directive], snippets, 1)) check(one, before)
+    }
+    const { directives, next } = parseBody(tokens, braced ? at + 1 : at, openLine, 1, checked)
+    at = next
     if (snippet !== null) snippets.set(snippet[1]!, directives)
     else blocks.push({ keys, line: first.line, directives: expand(directives, snippets, 1) })
   }
@@ -88,6 +96,7 @@ function parseBody(
   at: number,
   openLine: number,
   depth: number,
+  check: DirectiveCheck | null,
 ): { directives: Directive[]; next: number } {
   if (depth > MAX_DEPTH) throw corefileError(openLine, `blocks are nested more than ${MAX_DEPTH} deep`)
   const directives: Directive[] = []
@@ -103,9 +112,10 @@ function parseBody(
     next++
     while (next < tokens.length && tokens[next]!.line === token.line && !isAnyBrace(tokens[next]!))
       args.push(tokens[next++]!.text)
+    check?.({ name: token.text, args, line: token.line, body: [] }, directives.at(-1))
     let body: Directive[] = []
     if (next < tokens.length && tokens[next]!.line === token.line && isBrace(tokens[next]!, '{')) {
-      const block = parseBody(tokens, next + 1, tokens[next]!.line, depth + 1)
+      const block = parseBody(tokens, next + 1, tokens[next]!.line, depth + 1, null)
       body = block.directives
       next = block.next
     }

@@ -8,6 +8,7 @@
  */
 import ipaddr from 'ipaddr.js'
 import { UserError, type Warning } from '../errors.ts'
+import type { CorefileText } from '../k8s/corefile-parts.ts'
 import { nearestName } from '../nearest.ts'
 import { COREFILE_WHERE, corefileError, type Directive, parseCaddyfile, type SyntaxBlock } from './caddyfile.ts'
 import { absolute, isReverse, lower, nameFault } from './domain-names.ts'
@@ -29,6 +30,8 @@ export interface KubernetesPlugin {
   readonly endpointPodNames: boolean
   readonly ignoreEmptyService: boolean
   readonly noEndpoints: boolean
+  /** DnsClient of one topology zone's endpoints: `ZONE.pin._zone.SERVICE.…`. */
+  readonly zonal: boolean
   /** Zones whose missing names go on to the next plugin. */
   readonly fallthrough: readonly string[]
 }
@@ -123,8 +126,8 @@ const UNMODELLED_OPTIONS: ReadonlyMap<string, readonly [least: number, most: num
   ['labels', [1, 99]],
   ['namespace_labels', [1, 99]],
   ['multicluster', [0, 99]],
-  ['zonal', [0, 0]],
 ])
+const MODELLED_PLUGINS = words('kubernetes cache bufsize loadbalance rewrite acl template hosts forward autopath')
 const POD_MODES: ReadonlySet<string> = new Set(['disabled', 'insecure', 'verified'])
 
 /** kubeadm's Corefile (up to the release that stopped caching the cluster's zone). */
@@ -153,14 +156,35 @@ export function kubeadmCorefile(clusterDomain: string): string {
 }
 
 /**
- * @param text           of the Corefile, or null for kubeadm's
+ * @param written        null for kubeadm's
  * @param clusterDomain  used only for kubeadm's
  *
- * Errors: UserError E_COREFILE, where it names the ConfigMap and the line.
+ * Errors: UserError E_COREFILE, where it names the ConfigMap, the key where it is imported, and the line.
  */
+export function readCorefile(written: CorefileText | null, clusterDomain: string): Corefile {
+  if (written === null) return parseCorefile(null, clusterDomain)
+  return atOrigin(written, () => parseCorefile(written.text, clusterDomain))
+}
+
+/** Faults and warnings get the places where their lines were written, in place of those in the whole text. */
+function atOrigin({ where, origins }: CorefileText, read: () => Corefile): Corefile {
+  const placed = (at: string): string => {
+    const line = at.startsWith(COREFILE_WHERE) ? /, line (\d+)$/.exec(at)?.[1] : undefined
+    return line === undefined ? at.replace(COREFILE_WHERE, where) : (origins[Number(line) - 1] ?? at)
+  }
+  try {
+    const { blocks, warnings } = read()
+    return { blocks, warnings: warnings.map((warning) => ({ ...warning, where: placed(warning.where) })) }
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error
+    throw new UserError(error.code, error.message, { where: placed(error.where), hint: error.hint })
+  }
+}
+
+/** Of a text alone, see readCorefile. */
 export function parseCorefile(text: string | null, clusterDomain: string): Corefile {
   const warnings: Warning[] = []
-  const written = parseCaddyfile(text ?? kubeadmCorefile(clusterDomain))
+  const written = parseCaddyfile(text ?? kubeadmCorefile(clusterDomain), checkDirective)
   for (const { keys, directives } of written) {
     if (keys.length > 0) continue
     for (const directive of directives) warnings.push(notModelled(directive, `import ${directive.args.join(' ')}`))
@@ -188,23 +212,29 @@ export function parseCorefile(text: string | null, clusterDomain: string): Coref
  *
  * Errors: UserError E_COREFILE, where it names that ConfigMap.
  */
-export function parseNodeCorefile(text: string, clusterDomain: string): Corefile {
-  const warnings: Warning[] = []
-  const filled = text.replaceAll('__PILLAR__DNS__DOMAIN__', clusterDomain)
-  try {
-    const blocks = parseCaddyfile(filled).flatMap((block) =>
+export function parseNodeCorefile(written: CorefileText, clusterDomain: string): Corefile {
+  return atOrigin(written, () => {
+    const warnings: Warning[] = []
+    const filled = written.text.replaceAll('__PILLAR__DNS__DOMAIN__', clusterDomain)
+    const blocks = parseCaddyfile(filled, checkDirective).flatMap((block) =>
       block.keys.length === 0 ? [] : [readBlock(block, warnings)],
     )
-    return { blocks, warnings: warnings.map((warning) => ({ ...warning, where: ofNode(warning.where) })) }
-  } catch (error) {
-    if (!(error instanceof UserError)) throw error
-    const where = ofNode(error.where ?? COREFILE_WHERE)
-    throw new UserError(error.code, error.message, { where, hint: error.hint ?? '' })
-  }
+    return { blocks, warnings }
+  })
 }
 
-function ofNode(where: string): string {
-  return where.replace(COREFILE_WHERE, 'ConfigMap kube-system/node-local-dns')
+/** What is no plugin ends CoreDNS' reading there and then. @param before  the directive before it in its block */
+function checkDirective({ name, line }: Directive, before: Directive | undefined): void {
+  if (MODELLED_PLUGINS.has(name) || NO_INFLUENCE.has(name) || UNMODELLED_PLUGINS.has(name)) return
+  const near = nearestName(name, [...MODELLED_PLUGINS, ...NO_INFLUENCE])
+  const glued = [before?.name ?? '', ...(before?.args ?? [])].find((word) => word.length > 1 && word.endsWith('{'))
+  const hint =
+    glued === undefined
+      ? near === null
+        ? ''
+        : `did you mean ${near}?`
+      : `in the line before, ${glued} is one word: a { opens a block only with a space before it`
+  throw corefileError(line, `unknown directive ${name}: CoreDNS does not start`, hint)
 }
 
 function notModelled(directive: Directive, what: string): Warning {
@@ -265,21 +295,6 @@ function readBlock(syntax: SyntaxBlock, warnings: Warning[]): ServerBlock {
     } else if (UNMODELLED_PLUGINS.has(name)) {
       answersElsewhere ||= !CHANGES_ONLY.has(name)
       warnings.push(notModelled(directive, `plugin ${[name, ...args].join(' ')}`))
-    } else if (!NO_INFLUENCE.has(name)) {
-      const near = nearestName(name, [
-        'kubernetes',
-        'forward',
-        'rewrite',
-        'hosts',
-        'cache',
-        'template',
-        ...NO_INFLUENCE,
-      ])
-      throw corefileError(
-        line,
-        `unknown directive ${name}: CoreDNS does not start`,
-        near === null ? '' : `did you mean ${near}?`,
-      )
     }
   }
   if (autopath !== null && kubernetes?.pods !== 'verified') {
@@ -380,6 +395,7 @@ function readKubernetes(directive: Directive, blockZones: readonly string[], war
     endpointPodNames: false,
     ignoreEmptyService: false,
     noEndpoints: false,
+    zonal: false,
   }
   for (const option of directive.body) {
     const { name, args } = option
@@ -394,9 +410,9 @@ function readKubernetes(directive: Directive, blockZones: readonly string[], war
       for (const namespace of args) namespaces.add(namespace)
     } else if (name === 'fallthrough')
       fallthrough = args.length === 0 ? ['.'] : args.flatMap((zone) => zonesOf(zone, option.line))
-    else if (name === 'endpoint_pod_names' || name === 'noendpoints') {
+    else if (name === 'endpoint_pod_names' || name === 'noendpoints' || name === 'zonal') {
       checkCount(option, [0, 0])
-      flags[name === 'noendpoints' ? 'noEndpoints' : 'endpointPodNames'] = true
+      flags[name === 'noendpoints' ? 'noEndpoints' : name === 'zonal' ? 'zonal' : 'endpointPodNames'] = true
     } else if (name === 'ignore') {
       // Without a word behind it CoreDNS passes it over.
       if (args.length === 0) continue
@@ -423,6 +439,8 @@ function readKubernetes(directive: Directive, blockZones: readonly string[], war
   }
   if (namespaces.size > 0 && directive.body.some(({ name }) => name === 'namespace_labels'))
     throw corefileError(line, 'namespaces and namespace_labels exclude each other: CoreDNS does not start')
+  if (flags.zonal && flags.noEndpoints)
+    throw corefileError(line, 'zonal requires the endpoints that noendpoints leaves out: CoreDNS does not start')
   return { zones, primaryZone, pods, ttl, namespaces, fallthrough, ...flags }
 }
 

@@ -193,7 +193,8 @@ export interface ResolveOptions {
  *
  * glibc goes on after NXDOMAIN, after a reply without records and after SERVFAIL; musl stops at anything but NXDOMAIN, and believes the
  * first reply that says NXDOMAIN, even where the other one holds addresses. glibc takes addresses of the name asked for and of
- * its aliases alone; musl and Go look at no owner.
+ * its aliases alone; musl and Go look at no owner. glibc and musl take records of the type asked for alone (A records that answer an
+ * AAAA question are none); Go and old musl take what addresses there are. glibc ends its walk at any answer, Go at an address.
  */
 export function resolveName(
   server: DnsServer,
@@ -245,9 +246,17 @@ interface ReadReplies {
  * brought counted, whatever the other said.
  */
 function readByMusl(replies: ReadonlyMap<string, DnsReply>, libc: Libc): ReadReplies {
-  const records = [...replies.values()].flatMap(({ answer }) => answer)
+  const all = [...replies.values()].flatMap(({ answer }) => answer)
+  const records = libc === 'musl-1.1' ? all : [...replies].flatMap(([qtype, { answer }]) => ofType(qtype, answer))
   const failed = [...replies].find(([, { rcode }]) => rcode !== 'NOERROR')
-  if (failed === undefined || (libc === 'musl-1.1' && records.length > 0)) return { records, refused: '', ends: true }
+  if (failed === undefined || (libc === 'musl-1.1' && records.length > 0)) {
+    const passedOver = all.length > 0 && records.length === 0
+    return {
+      records,
+      refused: passedOver ? 'no record is of the type asked for, and musl takes no other' : '',
+      ends: true,
+    }
+  }
   const [qtype, { rcode }] = failed
   const refused =
     records.length === 0 ? '' : `${rcode} for ${qtype}, and musl believes that in spite of the other reply's records`
@@ -257,12 +266,35 @@ function readByMusl(replies: ReadonlyMap<string, DnsReply>, libc: Libc): ReadRep
 /** Source: glibc resolv/nss_dns/dns-host.c getanswer_r and its successors; Go net/dnsclient_unix.go goLookupIPCNAMEOrder. */
 function readByOthers(qname: string, replies: ReadonlyMap<string, DnsReply>, libc: Libc): ReadReplies {
   const all = [...replies.values()].flatMap(({ answer }) => answer)
-  const records = libc === 'go' ? all : [...replies.values()].flatMap(({ answer }) => ofName(qname, answer))
-  const refused =
-    all.length > records.length && records.length === 0
-      ? `the answer is about ${all[0]!.name.replace(/\.$/, '')}, and glibc takes none about another name than it asked for`
-      : ''
-  return { records, refused, ends: records.length > 0 }
+  if (libc === 'go')
+    return { records: all, refused: '', ends: all.some(({ type }) => type !== 'CNAME' || replies.has('CNAME')) }
+  const named = [...replies].flatMap(([qtype, { answer }]) => ofType(qtype, ofName(qname, answer)))
+  // An alias alone is an answer, unless what it leads to was passed over.
+  const records = named.some(({ type }) => type !== 'CNAME') || !all.some(isAddress) ? named : []
+  return {
+    records,
+    refused: records.length > 0 || all.length === 0 ? '' : whyRefused(qname, replies),
+    ends: all.length > 0,
+  }
+}
+
+function whyRefused(qname: string, replies: ReadonlyMap<string, DnsReply>): string {
+  for (const [qtype, { answer }] of replies) {
+    const [other] = ofName(qname, answer).filter((record) => isAddress(record) && record.type !== qtype)
+    if (other !== undefined)
+      return `the answer to ${qtype} holds ${other.type} records, and glibc takes those of the type that it asked for alone`
+  }
+  const [first] = [...replies.values()].flatMap(({ answer }) => answer)
+  return `the answer is about ${first!.name.replace(/\.$/, '')}, and glibc takes none about another name than it asked for`
+}
+
+function isAddress({ type }: DnsRecord): boolean {
+  return type === 'A' || type === 'AAAA'
+}
+
+/** Addresses of the other family are no answer; whatever else is there stays. */
+function ofType(qtype: string, records: readonly DnsRecord[]): DnsRecord[] {
+  return records.filter((record) => !isAddress(record) || record.type === qtype || qtype === 'ANY')
 }
 
 /** Records of the name and of its aliases, which stand before what they lead to. */

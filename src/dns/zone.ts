@@ -10,7 +10,7 @@ import type { Warning } from '../errors.ts'
 import type { Cluster, ClusterPod, ClusterService } from '../k8s/cluster.ts'
 import { ipFromBigInt, parseCidr } from '../k8s/ip.ts'
 import type { EndpointSlice } from '../k8s/types.ts'
-import { type Corefile, type KubernetesPlugin, parseCorefile, parseNodeCorefile } from './corefile.ts'
+import { type Corefile, type KubernetesPlugin, parseNodeCorefile, readCorefile } from './corefile.ts'
 import { type Address, lower, parseAddress } from './domain-names.ts'
 
 export interface EndpointPort {
@@ -29,6 +29,8 @@ export interface IndexedEndpoint {
   /** '' where it targets no Pod, or one whose name is too long for a label. */
   readonly podName: string
   readonly ready: boolean
+  /** Topology zone, folded; '' where the slice has none. */
+  readonly zone: string
   readonly ports: readonly EndpointPort[]
 }
 
@@ -146,19 +148,19 @@ export interface DnsServer {
 /**
  * The DNS server of a cluster, by the Corefile in its manifests or kubeadm's.
  *
- * Errors: UserError E_COREFILE, see parseCorefile.
+ * Errors: UserError E_COREFILE, see readCorefile.
  * Cost: linear in Services and slices; questions then cost map look-ups.
  */
 export function createDnsServer(cluster: Cluster): DnsServer {
-  const corefile = parseCorefile(cluster.corefile, cluster.clusterDomain)
+  const corefile = readCorefile(cluster.corefile, cluster.clusterDomain)
   const named = cluster.slices.filter((slice) => slice.addressType === 'FQDN')
   const warnings: Warning[] = named.map((slice) => ({
     code: 'W_NOT_MODELLED',
     where: `EndpointSlice ${namespaceOf(slice)}/${slice.metadata.name}`,
     message: 'addressType FQDN is not modelled: its endpoints have no DNS records',
   }))
-  const text = cluster.nodeDnsCorefile ?? null
-  const nodeLocal = text === null ? null : parseNodeCorefile(text, cluster.clusterDomain)
+  const written = cluster.nodeDnsCorefile ?? null
+  const nodeLocal = written === null ? null : parseNodeCorefile(written, cluster.clusterDomain)
   if (nodeLocal !== null) {
     warnings.push({
       code: 'W_NODE_LOCAL_DNS',
@@ -233,6 +235,7 @@ function endpointsOf(slice: EndpointSlice): IndexedEndpoint[] {
       hostname: endpoint.hostname ?? '',
       podName: target.length < 64 ? target : '',
       ready,
+      zone: lower(endpoint.zone ?? ''),
       ports,
     }
     return endpoint.addresses.flatMap((written) => {

@@ -243,8 +243,9 @@ function leftOut({ port }: Scene, used: ReadonlySet<string>): string {
 /**
  * Which endpoints of the port the set holds, which not, and how one is taken.
  * @param chosen  `ip:port` of the one that was taken, '' where nobody was sent
+ * @param why     what was known of the client before, '' where one is chosen
  */
-export function endpointStep(scene: Scene, chosen: string, bound: boolean): Step {
+export function endpointStep(scene: Scene, chosen: string, why: string): Step {
   const { context, port, members } = scene
   const used = new Set(members.map((id) => context.registry.endpointText(id)))
   const inSet = port.endpoints.filter((one) => used.has(joinPort(one.address, one.port)))
@@ -256,9 +257,17 @@ export function endpointStep(scene: Scene, chosen: string, bound: boolean): Step
   if (topology !== '') parts.push(topology)
   const out = leftOut(scene, used)
   if (out !== '') parts.push(`left out: ${out}`)
-  const how = bound ? 'the one that the client is bound to' : choiceText(scene)
+  const how = why === '' ? choiceText(scene) : why
   parts.push(chosen === '' ? how : `${how}: ${chosen}`)
   return { at: at(scene), stage: 'endpoint', detail: parts.join('; ') }
+}
+
+export const BOUND_TEXT = 'the one that the client is bound to'
+
+/** Of a UDP connection that ipvs has kept for longer than conntrack. */
+export function recalledText({ context }: Scene): string {
+  const seconds = context.compiled.settings.ipvsUdpSeconds
+  return `the one of the connection that ipvs has for this client and port (kept for ${seconds} s after its last packet; neither scheduler nor affinity is asked)`
 }
 
 const SCHEDULER_TEXT = {

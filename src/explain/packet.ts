@@ -22,10 +22,12 @@ import {
 import type { ExplainContext } from './context.ts'
 import {
   affinityStep,
+  BOUND_TEXT,
   count,
   decisionSteps,
   endpointStep,
   protocolText,
+  recalledText,
   type Scene,
   sceneOf,
   servicePortText,
@@ -61,6 +63,8 @@ export interface Packet {
 export interface Happened {
   /** Whether the client was found bound by affinity: null where the Service has none. */
   readonly bound: boolean | null
+  /** ipvs already had the connection: nobody was chosen. */
+  readonly recalled: boolean
   /** null where the packet was not delivered. */
   readonly done: Done | null
 }
@@ -92,12 +96,14 @@ export function explainPacket(context: ExplainContext, packet: Packet, happened:
   }
   steps.push(...decisionSteps(scene))
   if (way.decision.action === ACTION_DNAT) {
-    const affinity = affinityStep(scene, happened?.bound ?? null)
+    const recalled = happened?.recalled === true
+    const affinity = recalled ? null : affinityStep(scene, happened?.bound ?? null)
     if (affinity !== null) steps.push(affinity)
     const done = happened?.done ?? null
     if (done !== null && !scene.members.includes(done.endpoint)) return translatedAgain(scene, steps, title, done)
     const chosen = done === null ? '' : context.registry.endpointText(done.endpoint)
-    steps.push(endpointStep(scene, chosen, happened?.bound === true))
+    const how = recalled ? recalledText(scene) : happened?.bound === true ? BOUND_TEXT : ''
+    steps.push(endpointStep(scene, chosen, how))
     if (happened === null) steps.push(...translationSteps(scene, null))
     else if (done !== null) steps.push(...translationSteps(scene, done))
   }
@@ -111,7 +117,7 @@ function translatedAgain(scene: Scene, steps: readonly Step[], title: string, do
   const detail = `${registry.endpointText(done.endpoint)} is what the rules there gave it to; it sees ${joinPort(seen, done.seenPort)}`
   const all: Step[] = [
     ...steps,
-    endpointStep(scene, '', false),
+    endpointStep(scene, '', ''),
     ...translationSteps(scene, null),
     { at: 'the pod', stage: 'deliver', detail },
   ]

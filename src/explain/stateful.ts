@@ -175,13 +175,15 @@ class StatefulRun {
       { ...packet, question: { ...packet.question, stays: false, entered: result.entered } },
       {
         bound: result.affinity < 0 ? null : result.affinity === 1,
+        recalled: result.recalled,
         done: delivered && endpoint >= 0 ? { endpoint, seen, seenPort } : null,
       },
     )
     const { explanation } = withAlternatives(told, asked)
     connection.service = explanation.service
     connection.frontend = explanation.frontend
-    const steps = explanation.node === null ? explanation.steps : withMiss(explanation.steps, explanation.node)
+    const { node, steps: rules } = explanation
+    const steps = node === null ? rules : withMiss(rules, node, result.recalled)
     const full = { ...told, explanation: { ...explanation, steps } }
     return result.reason === REASON_NONE ? full : lost(full, result)
   }
@@ -307,10 +309,12 @@ function seconds(value: number): string {
 }
 
 /** After what brought the packet to the node, before the first thing that its rules say. */
-function withMiss(steps: readonly Step[], node: string): Step[] {
+function withMiss(steps: readonly Step[], node: string, recalled: boolean): Step[] {
   const first = steps.findIndex(({ stage }) => stage === 'frontend')
   const place = first < 0 ? steps.length : first
-  const detail = 'miss: no entry for this tuple, it is the first packet of a connection and the rules decide'
+  const detail = recalled
+    ? 'miss: no entry for this tuple any more; ipvs still has the connection in its own table'
+    : 'miss: no entry for this tuple, it is the first packet of a connection and the rules decide'
   return [...steps.slice(0, place), { at: `node ${node}`, stage: 'conntrack', detail }, ...steps.slice(place)]
 }
 

@@ -91,6 +91,8 @@ export interface Result {
   readonly endpoint: number
   /** -1 without affinity, 0 not bound before, 1 bound. */
   readonly affinity: number
+  /** ipvs had the connection though conntrack had no entry of it. */
+  readonly recalled: boolean
   /** What the pod sees: addresses as ids, and ports. Of the packet itself where it was not delivered. */
   readonly seen: number
   readonly seenPort: number
@@ -149,6 +151,7 @@ export class Session {
     const nowMs = Math.floor(tick / TICKS_PER_MS)
     slowPath.entryOverride = sent.node
     slowPath.selector.lastAffinity = -1
+    slowPath.selector.recalled = false
     this.entered = -1
     const known = this.isKnown(sent.connection, nowMs)
     const before = known ? this.entryState(flow, nowMs) : null
@@ -252,6 +255,7 @@ export class Session {
       // A lost reply leaves the line unfinished, though an endpoint has been chosen.
       endpoint: open || known ? flows[flow + FLOW_ENDPOINT]! : slowPath.endpoint,
       affinity: slowPath.selector.lastAffinity,
+      recalled: slowPath.selector.recalled,
       seen: open ? flows[flow + FLOW_NAT_SOURCE]! : flows[flow + FLOW_CLIENT]!,
       seenPort: open ? delivered >>> 16 : sent.sourcePort,
       backend: open ? flows[flow + FLOW_BACKEND]! : -1,

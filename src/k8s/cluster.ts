@@ -6,6 +6,7 @@
  * EndpointSlices. Addresses are in canonical text form (`10.0.0.1`, `2001:db8::1`), CIDRs too.
  */
 import type { Warning } from '../errors.ts'
+import type { CorefileText } from './corefile-parts.ts'
 import type {
   ConfigMap,
   DnsConfig,
@@ -153,10 +154,10 @@ export interface Cluster {
   readonly kubeProxy: KubeProxyConfiguration | null
   /** Calico's pools, those that are in use: whether packets of their addresses to what no pool has are masqueraded. */
   readonly calicoPools?: readonly { readonly cidr: string; readonly nat: boolean }[]
-  /** Text of the Corefile of ConfigMap kube-system/coredns, or null. */
-  readonly corefile: string | null
+  /** Of ConfigMap kube-system/coredns, what it imports put in place; or null. */
+  readonly corefile: CorefileText | null
   /** Of NodeLocal DNSCache. */
-  readonly nodeDnsCorefile?: string | null
+  readonly nodeDnsCorefile?: CorefileText | null
   readonly clusterDomain: string
   readonly derived: readonly DerivedNote[]
   readonly warnings: readonly Warning[]

@@ -75,7 +75,7 @@ export function deriveCluster(objects: readonly KubeObject[], previous?: Cluster
     kubernetesMinor: previous?.kubernetesMinor ?? oldestMinor(inventory),
     corefile,
     nodeDnsCorefile: nodeDnsCorefileOf(inventory.configMaps),
-    clusterDomain: clusterDomainOf(corefile),
+    clusterDomain: clusterDomainOf(corefile?.text ?? null),
     derived: notes.derived(),
     warnings: notes.warnings,
   }

@@ -7,6 +7,7 @@
  */
 import { parseRange } from './announce.ts'
 import { specialRange } from './ip.ts'
+import { containerLifecycle, countOrPercent, updateSettings } from './lifecycle.ts'
 import {
   at,
   boolean,
@@ -34,6 +35,7 @@ import type {
   Affinity,
   CalicoPool,
   ConfigMap,
+  Container,
   ContainerPort,
   DnsConfig,
   Endpoint,
@@ -59,6 +61,7 @@ import type {
   Pod,
   PodAffinity,
   PodAffinityTerm,
+  PodDisruptionBudget,
   PodSpec,
   PodTemplate,
   Service,
@@ -242,6 +245,7 @@ const node = object<Body<NodeObject>>({
   spec: object({
     podCIDR: (value) => (value === '' ? undefined : cidr(value)),
     podCIDRs: list(cidr),
+    providerID: string,
     unschedulable: boolean,
     taints: list(object({ key: string, effect: string, value: string }, ['key', 'effect'])),
   }),
@@ -306,8 +310,19 @@ const podSpec = object<PodSpec>({
   }),
   hostAliases: list(object({ ip: string, hostnames: list(string) })),
   nodeSelector: labels,
-  containers: list(object({ name: string, ports: list(containerPort), args: list(string), image: string, resources })),
-  initContainers: list(object({ name: string, ports: list(containerPort), restartPolicy: string, resources })),
+  containers: list(
+    object<Container>({
+      ...{ name: string, ports: list(containerPort), args: list(string), image: string, resources },
+      ...containerLifecycle,
+    }),
+  ),
+  initContainers: list(
+    object({
+      ...{ name: string, ports: list(containerPort), restartPolicy: string, resources },
+      ...containerLifecycle,
+    }),
+  ),
+  terminationGracePeriodSeconds: count,
   tolerations: list(object({ key: string, operator: string, value: string, effect: string })),
   affinity: object<Affinity>({
     nodeAffinity: object({
@@ -356,6 +371,7 @@ const workload = object<Body<Workload>>(
         completions: count,
         completionMode: oneOfOrEmpty('NonIndexed', 'Indexed'),
         suspend: boolean,
+        ...updateSettings,
       },
       ['template'],
     ),
@@ -396,6 +412,7 @@ const cidrs: Reader<string | undefined> = (value) => {
 /** Words beside CIDR blocks: `primary` alone, and any of them in a list from Kubernetes 1.37 on. */
 const NODE_PORT_KEYWORDS: ReadonlySet<unknown> = new Set(['primary', 'localhost', 'all'])
 
+const syncPeriods = { minSyncPeriod: string, syncPeriod: string } as const
 const kubeProxy = object<Body<KubeProxyConfiguration>>({
   mode: oneOfOrEmpty('iptables', 'ipvs', 'nftables', 'kernelspace'),
   clusterCIDR: cidrs,
@@ -403,12 +420,13 @@ const kubeProxy = object<Body<KubeProxyConfiguration>>({
   hostnameOverride: string,
   nodePortAddresses: list((value) => (NODE_PORT_KEYWORDS.has(value) ? (value as string) : cidr(value))),
   featureGates: mapOf(boolean),
-  iptables: object({ masqueradeAll: boolean, localhostNodePorts: boolean }),
+  iptables: object({ ...syncPeriods, masqueradeAll: boolean, localhostNodePorts: boolean }),
   ipvs: object({
+    ...syncPeriods,
     ...{ scheduler: string, masqueradeAll: boolean },
     ...{ tcpTimeout: string, tcpFinTimeout: string, udpTimeout: string },
   }),
-  nftables: object({ masqueradeAll: boolean }),
+  nftables: object({ ...syncPeriods, masqueradeAll: boolean }),
   conntrack: object({
     maxPerCore: count,
     min: count,
@@ -474,6 +492,13 @@ const definitions: Readonly<Record<KubeObject['kind'], KindDefinition>> = {
     apiVersions: ['autoscaling/v2', 'autoscaling/v1', 'autoscaling/v2beta2', 'autoscaling/v2beta1'],
     namespaced: true,
     body: autoscaler,
+  },
+  PodDisruptionBudget: {
+    apiVersions: ['policy/v1', 'policy/v1beta1'],
+    namespaced: true,
+    body: object<Body<PodDisruptionBudget>>({
+      spec: object({ selector: labelSelector, minAvailable: countOrPercent, maxUnavailable: countOrPercent }),
+    }),
   },
   Ingress: { apiVersions: ['networking.k8s.io/v1'], namespaced: true, body: ingress },
   IngressClass: {

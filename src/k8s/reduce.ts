@@ -7,6 +7,7 @@
  * kubectl applied last.
  */
 import { controllerSettings, isControllerConfig } from './controller-config.ts'
+import { withoutLifecycle } from './lifecycle.ts'
 import type { ManifestFile, ParsedManifests } from './load.ts'
 import type { KubeObject, PodSpec } from './types.ts'
 
@@ -22,7 +23,11 @@ const ANNOTATION_PRIVATE = /^kubectl\.kubernetes\.io\/|snippet|secret/i
  */
 export function reduceManifests(files: readonly ManifestFile[], parsed: ParsedManifests): ManifestFile[] {
   const items = new Map<string, object[]>(files.map(({ name }) => [name, []]))
-  for (const object of parsed.objects) items.get(object.origin.file)?.push(reduceObject(object))
+  for (const object of parsed.objects) {
+    // Nothing of a replay hangs on quotas.
+    if (object.kind !== 'PodDisruptionBudget')
+      items.get(object.origin.file)?.push(withoutLifecycle(reduceObject(object)))
+  }
   for (const { apiVersion, kind, namespace, name, file } of parsed.passedOver) {
     const metadata = { name, ...(namespace === '' ? {} : { namespace }) }
     items.get(file)?.push({ apiVersion, kind, metadata })

@@ -5,6 +5,8 @@
  * Source: the API reference of v1, discovery.k8s.io/v1, apps/v1, networking.k8s.io/v1 and kubeproxy.config.k8s.io/v1alpha1.
  */
 
+import type { ContainerLifecycle, CountOrPercent, UpdateSettings } from './lifecycle.ts'
+
 /** Where an object was written: for messages only. */
 export interface Origin {
   readonly file: string
@@ -119,6 +121,8 @@ export interface NodeObject extends KubeObjectOf<'Node'> {
   spec?: {
     podCIDR?: string
     podCIDRs?: string[]
+    /** DnsClient the cloud: `aws:///eu-west-1a/i-0abc`. */
+    providerID?: string
     unschedulable?: boolean
     taints?: { key: string; effect: string; value?: string }[]
   }
@@ -196,6 +200,14 @@ export interface HostAlias {
   hostnames?: string[]
 }
 
+export interface Container extends ContainerLifecycle {
+  name?: string
+  ports?: ContainerPort[]
+  args?: string[]
+  image?: string
+  resources?: Resources
+}
+
 export interface PodSpec {
   nodeName?: string
   hostname?: string
@@ -205,8 +217,14 @@ export interface PodSpec {
   dnsConfig?: DnsConfig
   hostAliases?: HostAlias[]
   nodeSelector?: Record<string, string>
-  containers?: { name?: string; ports?: ContainerPort[]; args?: string[]; image?: string; resources?: Resources }[]
-  initContainers?: { name?: string; ports?: ContainerPort[]; restartPolicy?: string; resources?: Resources }[]
+  containers?: Container[]
+  initContainers?: ({
+    name?: string
+    ports?: ContainerPort[]
+    restartPolicy?: string
+    resources?: Resources
+  } & ContainerLifecycle)[]
+  terminationGracePeriodSeconds?: number
   tolerations?: { key?: string; operator?: string; value?: string; effect?: string }[]
   affinity?: Affinity
   topologySpreadConstraints?: SpreadConstraint[]
@@ -245,13 +263,18 @@ export interface Workload
     selector?: LabelSelector
     template: PodTemplate
     ordinals?: { start?: number }
-  }
+  } & UpdateSettings
   status?: { succeeded?: number; conditions?: { type: string; status: string }[] }
 }
 
 export interface HorizontalPodAutoscaler extends KubeObjectOf<'HorizontalPodAutoscaler'> {
   spec: { scaleTargetRef: { kind: string; name: string }; minReplicas?: number; maxReplicas?: number }
   status?: { desiredReplicas?: number }
+}
+
+/** policy/v1 */
+export interface PodDisruptionBudget extends KubeObjectOf<'PodDisruptionBudget'> {
+  spec?: { selector?: LabelSelector; minAvailable?: CountOrPercent; maxUnavailable?: CountOrPercent }
 }
 
 export interface LabelSelector {
@@ -309,6 +332,12 @@ export interface ConfigMap extends KubeObjectOf<'ConfigMap'> {
   data?: Record<string, string>
 }
 
+/** As Go writes durations: `1s`, `500ms`. */
+interface SyncPeriods {
+  minSyncPeriod?: string
+  syncPeriod?: string
+}
+
 /** kubeproxy.config.k8s.io/v1alpha1; it has no metadata in real files, so `metadata.name` is set to `kube-proxy`. */
 export interface KubeProxyConfiguration extends KubeObjectOf<'KubeProxyConfiguration'> {
   mode?: string
@@ -317,15 +346,15 @@ export interface KubeProxyConfiguration extends KubeObjectOf<'KubeProxyConfigura
   hostnameOverride?: string
   nodePortAddresses?: string[] | null
   featureGates?: Record<string, boolean>
-  iptables?: { masqueradeAll?: boolean; localhostNodePorts?: boolean | null }
-  ipvs?: {
+  iptables?: SyncPeriods & { masqueradeAll?: boolean; localhostNodePorts?: boolean | null }
+  ipvs?: SyncPeriods & {
     scheduler?: string
     masqueradeAll?: boolean
     tcpTimeout?: string
     tcpFinTimeout?: string
     udpTimeout?: string
   }
-  nftables?: { masqueradeAll?: boolean }
+  nftables?: SyncPeriods & { masqueradeAll?: boolean }
   conntrack?: {
     maxPerCore?: number
     min?: number
@@ -346,6 +375,7 @@ export type KubeObject =
   | Namespace
   | Workload
   | HorizontalPodAutoscaler
+  | PodDisruptionBudget
   | Ingress
   | IngressClass
   | ServiceCidr

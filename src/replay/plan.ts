@@ -10,6 +10,7 @@ import {
   NAMES_CLIENT_CACHE_MS,
   type ResultExtent,
   type RuleColumns,
+  SETTING_IPVS_UDP_MS,
   SETTING_RANDOM_FULLY,
 } from '../../native-free-core/index.ts'
 import { type Compiled, compileRules } from '../compile/compile.ts'
@@ -196,6 +197,7 @@ function checkHorizon(endMs: number, planned: readonly PlannedRun[], path: strin
     for (const { columns } of [compiled, ...changes.map((change) => change.compiled)]) {
       const longest = beyondHorizon(endMs, [
         ...columns.timeouts,
+        columns.settings[SETTING_IPVS_UDP_MS]!,
         ...columns.serviceAffinityMs,
         columns.nameSettings[NAMES_CLIENT_CACHE_MS] ?? 0,
       ])

@@ -168,12 +168,14 @@ describe('durations', () => {
   })
 
   test.each([
-    ['ipvs', ['W_NOT_MODELLED']],
-    ['iptables', []],
-  ] as const)('ipvs.udpTimeout in %s mode: what of it counts is said', (mode, codes) => {
-    const settings = settingsOf({ ipvs: { udpTimeout: '20s' } }, mode)
-    expect(settings.ipvsUdpSeconds).toBe(20)
-    expect(codesOf(settings)).toEqual(codes)
+    ['20s', 20],
+    ['10m', 600],
+    ['0s', 300],
+    ['', 300],
+  ])('ipvs.udpTimeout: "%s" is %i s, without a warning', (udpTimeout, seconds) => {
+    const settings = settingsOf({ ipvs: { udpTimeout } }, 'ipvs')
+    expect(settings.ipvsUdpSeconds).toBe(seconds)
+    expect(codesOf(settings)).toEqual([])
   })
 
   test('conntrack timeouts are taken from the configuration', () => {

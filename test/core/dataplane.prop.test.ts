@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { mergeResults } from '../../native-free-core/index.ts'
 import { Oracle } from './oracle.ts'
-import { eight, labOf, SEED, scriptOf, setting, shareable, step } from './random-worlds.ts'
+import { eight, labOf, SEED, scriptOf, setting, shardsOf, shareable, step } from './random-worlds.ts'
 
 describe('against the oracle', () => {
   /** Outcomes that the runs together must have met, or the property looks at too little. */
@@ -20,6 +20,7 @@ describe('against the oracle', () => {
           nodes: world.cluster.nodes,
           tcpLoose: world.tcpLoose === 1,
           egressMasquerade: world.egressMasquerade === 1,
+          ipvsUdpSeconds: world.ipvsUdpSeconds,
         })
         const plain = world.dials.map((dial) => dial.replace('!', ''))
         for (const { client, dial, port } of connections) {
@@ -98,8 +99,7 @@ test('four shards come to what one comes to, where no limit binds', () => {
       const { connections, packets } = scriptOf(world, choices, steps)
       const one = labOf(world)
       const four = labOf(world, { shards: 4 })
-      // What must stay together: a client.
-      const shards = connections.map(({ client }) => world.clients.indexOf(client) % 4)
+      const shards = shardsOf(world, connections)
       connections.forEach(({ client, dial, port }, i) => {
         one.connect(client, dial, port)
         four.connect(client, dial, port, shards[i])
@@ -120,7 +120,7 @@ test('two instances, each with its own shards, merge to what one instance with a
     fc.property(setting, eight, fc.array(step, { minLength: 20, maxLength: 100 }), (drawn, choices, steps) => {
       const world = shareable(drawn)
       const { connections, packets } = scriptOf(world, choices, steps)
-      const shardOf = connections.map(({ client }) => world.clients.indexOf(client) % 4)
+      const shardOf = shardsOf(world, connections)
       const together = labOf(world, { shards: 4 })
       const apart = [labOf(world, { shards: 4 }), labOf(world, { shards: 4 })]
       for (const lab of [together, ...apart]) {

@@ -298,5 +298,6 @@ export class Lab {
     this.dataplane.table.selfCheck()
     for (const table of this.dataplane.slowPath.selector.affinity) table.selfCheck()
     for (const lists of this.dataplane.slowPath.selector.recent) lists.selfCheck()
+    for (const connections of this.dataplane.slowPath.selector.ipvs) connections.selfCheck()
   }
 }

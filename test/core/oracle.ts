@@ -42,6 +42,8 @@ export interface OracleOptions {
   readonly nodes: number
   readonly tcpLoose: boolean
   readonly egressMasquerade: boolean
+  /** How long ipvs knows a UDP connection. */
+  readonly ipvsUdpSeconds: number
 }
 
 interface Tuple {
@@ -139,6 +141,8 @@ export class Oracle {
   /** By node and owner: endpoint → client → until when. */
   private readonly affinity = new Map<string, Map<number, Map<number, number>>>()
   private readonly turns = new Map<string, number>()
+  /** ipvs' own UDP connections, by node and the client's tuple. */
+  private readonly ipvs = new Map<string, { readonly endpoint: number; readonly untilMs: number }>()
   private nowMs = 0
 
   constructor(rules: RuleColumns, options: OracleOptions) {
@@ -230,6 +234,8 @@ export class Oracle {
     const before = connection.delivered!
     if (packet.from === 'server') {
       if (keyOf(before, 0) !== keyOf(this.clientTuple(connection), 0)) {
+        if (this.isLateAnswer(connection))
+          return this.open(connection, { ...packet, from: 'client' }, connection.nodes[0])
         connection.status = 'failed'
         return 'reply-lost'
       }
@@ -242,11 +248,31 @@ export class Oracle {
     return 'entry-lost'
   }
 
+  /** ipvs still has the connection, and the client is not hidden behind the node, which only conntrack would know. */
+  private isLateAnswer({ nodes, client, clientPort, delivered, endpoint, ...dialled }: Connection): boolean {
+    const tuple = {
+      source: client,
+      sourcePort: clientPort,
+      destination: dialled.destination,
+      destinationPort: dialled.destinationPort,
+    }
+    const known = this.ipvs.get(`${nodes[0]} ${keyOf(tuple, dialled.protocol)}`)
+    const isBare = delivered!.source === client && delivered!.sourcePort === clientPort
+    return isBare && known !== undefined && known.untilMs > this.nowMs && known.endpoint === endpoint
+  }
+
+  /** A packet of a UDP connection that ipvs has translated, in either direction, starts ipvs' own timer. */
+  private touchIpvs(node: number, { original, endpoint }: Entry, protocol: number): void {
+    if (this.options.mode !== 'ipvs' || protocol !== UDP || endpoint < 0) return
+    const untilMs = this.nowMs + this.options.ipvsUdpSeconds * 1000
+    this.ipvs.set(`${node} ${keyOf(original, protocol)}`, { endpoint, untilMs })
+  }
+
   /** ipvs forgets sooner than conntrack, and takes the entry along. */
   private seconds(state: State): number {
-    return this.options.mode === 'ipvs'
-      ? Math.min(SECONDS[state], IPVS_SECONDS[state] ?? SECONDS[state])
-      : SECONDS[state]
+    if (this.options.mode !== 'ipvs') return SECONDS[state]
+    const isUdp = state === 'unreplied' || state === 'replied' || state === 'stream'
+    return Math.min(SECONDS[state], (isUdp ? this.options.ipvsUdpSeconds : IPVS_SECONDS[state]) ?? SECONDS[state])
   }
 
   /** ipvs translates a SYN or what it knows; the node itself answers everything else. */
@@ -279,6 +305,7 @@ export class Oracle {
     entry.state = next
     const inFlight = next === 'ESTABLISHED' && (packet.length > 60 || entry.pickedUp)
     entry.expiresMs = this.nowMs + (inFlight ? UNACKNOWLEDGED_SECONDS : this.seconds(next)) * 1000
+    this.touchIpvs(node, entry, protocol)
     return next
   }
 
@@ -503,6 +530,7 @@ export class Oracle {
     }
     this.tables[node].set(keyOf(entry.original, protocol), entry)
     this.tables[node].set(keyOf(entry.reply, protocol), entry)
+    this.touchIpvs(node, entry, protocol)
     travel.nodes.push(node)
     travel.at = swapped(entry.reply)
     return 'accept'
@@ -512,6 +540,8 @@ export class Oracle {
     const { mode, seed } = this.options
     const owner = `${node} ${mode === 'ipvs' ? frontend : servicePort}`
     const client = travel.at.source
+    const known = this.ipvs.get(`${node} ${keyOf(travel.at, travel.connection.protocol)}`)
+    if (known !== undefined && known.untilMs > this.nowMs && set.includes(known.endpoint)) return known.endpoint
     const timeoutMs = this.rules.serviceAffinityMs[servicePort]
     const lists = this.affinity.get(owner) ?? new Map<number, Map<number, number>>()
     let endpoint = timeoutMs === 0 ? undefined : set.find((one) => (lists.get(one)?.get(client) ?? -1) >= this.nowMs)

@@ -15,6 +15,8 @@ export interface Setting {
   readonly tcpLoose: number
   readonly egressMasquerade: number
   readonly seed: number
+  /** Of the KubeProxyConfiguration: longer and shorter than conntrack's timers. */
+  readonly ipvsUdpSeconds: number
 }
 
 const policy = fc.constantFrom('Cluster' as const, 'Local' as const)
@@ -36,6 +38,7 @@ export const setting: fc.Arbitrary<Setting> = fc
     egressMasquerade: fc.nat(1),
     seed: fc.integer(),
     ranges: fc.boolean(),
+    ipvsUdpSeconds: fc.constantFrom(20, 100, 300),
   })
   .map((choice): Setting => {
     const endpoints = choice.endpoints.map(({ node, host, ready, draining }) => ({
@@ -67,8 +70,10 @@ export const setting: fc.Arbitrary<Setting> = fc
       { ...shared, name: 'dns', clusterIP: '10.96.0.11', protocol: 'UDP', port: 53, nodePort: 30053 },
     ]
     const nodes = Array.from({ length: choice.nodes }, (_, i) => i)
+    const kubeProxy = { clusterCIDR: '10.1.0.0/16', ipvs: { udpTimeout: `${choice.ipvsUdpSeconds}s` } }
     return {
-      cluster: { nodes: choice.nodes, services, pods: { '10.1.0.77': 'a' } },
+      cluster: { nodes: choice.nodes, services, pods: { '10.1.0.77': 'a' }, kubeProxy },
+      ipvsUdpSeconds: choice.ipvsUdpSeconds,
       dials: [
         '203.0.113.1:80/tcp',
         '203.0.113.9:80/tcp',
@@ -195,6 +200,22 @@ export function labOf(world: Setting, options: LabOptions = {}): Lab {
     entries: 2000,
     durationMs: 200_000_000,
     ...options,
+  })
+}
+
+/**
+ * What must stay together: what is one client to a Service. A load balancer that sends from an address of its own is one, and so are a node
+ * and the pods that leave it for another node's address.
+ */
+export function shardsOf(world: Setting, connections: Script['connections']): number[] {
+  const hides = world.cluster.services.filter(
+    ({ proxyMode, keepsClient }) => proxyMode === true && keepsClient !== true,
+  )
+  const hidden = hides.flatMap(({ balancer = [] }) => balancer)
+  return connections.map(({ client, dial }) => {
+    if (hidden.some((address) => dial.startsWith(`${address}:`))) return 0
+    const node = /^10\.1\.(\d)\./.exec(client)?.[1]
+    return world.clients.indexOf(node === undefined ? client : `192.168.0.${Number(node) + 1}`) % 4
   })
 }
 

@@ -1,8 +1,9 @@
 /** Corefiles as people have them, and what dpemu says about them. */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { kubeadmCorefile, parseCorefile } from '../../src/dns/corefile.ts'
+import { kubeadmCorefile, parseCorefile, readCorefile } from '../../src/dns/corefile.ts'
 import { UserError } from '../../src/errors.ts'
+import { corefileOf } from '../../src/k8s/corefile-parts.ts'
 
 const warningsOf = (text: string) =>
   parseCorefile(text, 'cluster.local').warnings.map(({ code, where }) => `${code} ${where}`)
@@ -33,6 +34,7 @@ test("without a ConfigMap kubeadm's defaults hold, in the domain of the cluster"
     endpointPodNames: false,
     ignoreEmptyService: false,
     noEndpoints: false,
+    zonal: false,
   })
   expect(blocks[0].loadbalance).toBe(true)
   expect(blocks[0].cache).toEqual({
@@ -83,6 +85,7 @@ test('every option that changes answers is read', () => {
     endpointPodNames: true,
     ignoreEmptyService: true,
     noEndpoints: true,
+    zonal: false,
   })
   expect(block.cache).toEqual({
     zones: ['cluster.local.'],
@@ -200,14 +203,53 @@ describe('what CoreDNS would not start with is an error with its line', () => {
     ['a block without a plugin', '. {\n {\n }\n}', `${AT} 2`],
     ['a second block without braces', '. {\n}\nexample.org\nerrors', `${AT} 3`],
     ['a zone that is no name', '. {\n kubernetes a..b\n}', `${AT} 2`],
-    ['endless nesting', `. {\n${'a {\n'.repeat(1000)}`, `${AT} 17`],
+    ['endless nesting', `. {\n${'log {\n'.repeat(1000)}`, `${AT} 17`],
     ['a snippet of itself', '(a) {\n import a\n}\n. {\n import a\n}', `${AT} 2`],
+    ['a directive that is none, before a brace too many', '. {\n hostz {\n }\n}\n}', `${AT} 2`],
+    ['zonal without endpoints', '. {\n kubernetes c.example {\n  zonal\n  noendpoints\n }\n}', `${AT} 2`],
     ['nothing', '# empty\n', 'ConfigMap kube-system/coredns'],
   ])('%s', (_, text, where) => {
     const error = errorOf(text)
     expect(error.code).toBe('E_COREFILE')
     expect(error.where).toBe(where)
     expect(error.exitCode).toBe(3)
+  })
+})
+
+describe('imported keys', () => {
+  const map = (name: string, data: Record<string, string>) => ({
+    apiVersion: 'v1',
+    kind: 'ConfigMap' as const,
+    metadata: { name, namespace: 'kube-system' },
+    data,
+    origin: { file: 'coredns.yaml', document: 1, item: -1 },
+  })
+  const own =
+    '.:53 {\n kubernetes cluster.local\n import /etc/coredns/custom/*.override\n forward . /etc/resolv.conf\n}\n'
+  const read = (custom: Record<string, string>, main = own) =>
+    readCorefile(corefileOf([map('coredns', { Corefile: main }), map('coredns-custom', custom)]), 'cluster.local')
+  const faultOf = (custom: Record<string, string>, main?: string): string => {
+    try {
+      read(custom, main)
+    } catch (error) {
+      return (error as UserError).where
+    }
+    return 'none'
+  }
+
+  test('a fault and a warning name the key and the line in it', () => {
+    expect(faultOf({ 'a.override': 'log\n', 'b.override': 'errors\n\nrewrte name a b' })).toBe(
+      'ConfigMap kube-system/coredns-custom, key b.override, line 3',
+    )
+    expect(read({ 'a.override': 'log\n\ndns64\n' }).warnings).toMatchObject([
+      { code: 'W_NOT_MODELLED', where: 'ConfigMap kube-system/coredns-custom, key a.override, line 3' },
+    ])
+  })
+
+  test('what comes after them keeps the lines of the Corefile', () => {
+    expect(faultOf({ 'a.override': 'log\nerrors\nready\n' }, `${own}example.org {\n forwrd . 1.1.1.1\n}`)).toBe(
+      'ConfigMap kube-system/coredns, line 7',
+    )
   })
 })
 

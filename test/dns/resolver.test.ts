@@ -195,6 +195,35 @@ test("a pod on the node's resolver does not see the cluster", () => {
   expect(queries.at(-1)).toMatchObject({ rcode: 'NXDOMAIN', answers: 0 })
 })
 
+describe('A records in the reply to AAAA (rewrite type)', () => {
+  const corefile = (from: string, to: string) =>
+    `.:53 {\n rewrite type ${from} ${to}\n kubernetes cluster.local {\n  ttl 30\n }\n forward . /etc/resolv.conf\n}\n`
+  const typed = (from: string, to: string) => createDnsServer(clusterOf([...objects, coredns(corefile(from, to))]))
+
+  test.each([
+    ['glibc', []],
+    ['musl', []],
+    ['go', ['10.96.0.20']],
+    ['musl-1.1', ['10.96.0.20']],
+  ] as const)('%s asks AAAA alone', (libc, addresses) => {
+    const { records, queries, refused } = resolveName(typed('AAAA', 'A'), conf, 'web', ['AAAA'], { libc })
+    expect(records.map(({ data }) => data)).toEqual(addresses)
+    expect(queries).toHaveLength(1)
+    expect(refused === '').toBe(addresses.length > 0)
+  })
+
+  test('asked together, the reply to A counts, once', () => {
+    const { records, queries, refused } = resolveName(typed('AAAA', 'A'), conf, 'web', ['A', 'AAAA'])
+    expect(records.map(({ data }) => data)).toEqual(['10.96.0.20'])
+    expect([queries.length, refused]).toEqual([2, ''])
+  })
+
+  test('the other way round nobody of glibc has an address of an IPv4 Service', () => {
+    const { records } = resolveName(typed('A', 'AAAA'), conf, 'web', ['A', 'AAAA'])
+    expect(records).toEqual([])
+  })
+})
+
 describe('which pod', () => {
   const many = clusterOf([pod('box'), pod('box', {}, 'prod'), pod('pod', {}, 'prod')])
   test.each([

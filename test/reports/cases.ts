@@ -15,6 +15,7 @@ import { type DigOptions, runDig } from '../../src/commands/dig.ts'
 import { runExplain } from '../../src/commands/explain.ts'
 import type { NamingOptions } from '../../src/commands/naming.ts'
 import type { ProxyMode } from '../../src/compile/kube-proxy.ts'
+import { UserError } from '../../src/errors.ts'
 import { evaluateThresholds, parseThreshold } from '../../src/report/threshold.ts'
 import { generateTrace } from '../../src/trace/generate.ts'
 import { fakeIo } from '../cli/fake-io.ts'
@@ -55,6 +56,8 @@ export interface Ask {
   readonly model?: string
   readonly holds?: readonly string[]
   readonly expect?: Expected | readonly Expected[]
+  /** In place of an answer: the command refuses its input, and code, place, message or hint have these words. */
+  readonly refuses?: readonly string[]
 }
 
 export interface Case {
@@ -107,6 +110,10 @@ export class Runner {
   private ask(one: Case, ask: Ask, mode: string | null): void {
     const manifests = [this.manifests(one, mode)]
     const where = `${mode ?? 'as the manifests are'}: ${ask.dig ?? ask.to ?? 'lines'}`
+    if (ask.refuses !== undefined) {
+      this.refusal(ask, manifests, where)
+      return
+    }
     const [answers, text] = ask.dig === undefined ? this.explain(ask, manifests) : this.dig(ask, manifests)
     const expected = [ask.expect ?? []].flat() as readonly Expected[]
     expect(expected.length, `${where}: an expectation for each answer`).toBe(answers.length)
@@ -121,6 +128,18 @@ export class Runner {
       for (const words of says) expect(text, where).toContain(words)
       for (const words of saysNot) expect(text, where).not.toContain(words)
     }
+  }
+
+  private refusal(ask: Ask, manifests: readonly string[], where: string): void {
+    let text = ''
+    try {
+      if (ask.dig === undefined) this.explain(ask, manifests)
+      else this.dig(ask, manifests)
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error
+      text = [error.code, error.where, error.message, error.hint].join(' ')
+    }
+    for (const words of ask.refuses ?? []) expect(text, where).toContain(words)
   }
 
   private manifests(one: Case, mode: string | null): string {
