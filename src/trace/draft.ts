@@ -60,7 +60,7 @@ export function draftScenario(inputs: DraftInputs): Draft {
   }
   const text = [
     '# Drafted by dpemu init from the manifests: all rates are guesses by the number of pods. Replace them with yours.',
-    '# traces/README.md of dpemu has every field.',
+    '# docs/scenario.md of dpemu has every field.',
     `name: ${scalar(inputs.name)}`,
     'seed: 1',
     `duration: ${DURATION}   # no connection opens later`,

@@ -1,5 +1,5 @@
 /**
- * The trace format, version 1: names, limits and types. traces/FORMAT.md is its description for readers in other languages.
+ * The trace format, version 1: names, limits and types. docs/trace-format.md is its description for readers in other languages.
  *
  * A file is a sequence of MessagePack objects: the header map, blocks, the index map, and 9 bytes that say where the
  * index begins. Rows live in little-endian `bin` columns, so that a block is read with one read and a few copies.

@@ -1,5 +1,5 @@
 /**
- * A scenario: what traffic to generate, as scenario.yaml says it. traces/README.md documents every field.
+ * A scenario: what traffic to generate, as scenario.yaml says it. docs/scenario.md documents every field.
  *
  * Parsing is strict: an unknown field or a value out of range is an E_SCENARIO_FIELD that names file and field path.
  * Times are seconds and sizes bytes from here on; defaults are filled in.

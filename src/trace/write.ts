@@ -4,7 +4,7 @@
  *
  * The file is written beside its place and renamed when it is complete; `abort` removes what there is.
  * Cost: some 50 ns a packet with sorting, checksum and write. Memory: a window of packets, and 4 bytes for each slot.
- * The description of the format is in format.ts and traces/FORMAT.md.
+ * The description of the format is in format.ts and docs/trace-format.md.
  */
 import { crc32 } from 'node:zlib'
 import { type OutputFile, openOutput } from '../files/output.ts'

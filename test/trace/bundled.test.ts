@@ -100,8 +100,8 @@ describe('what the READMEs promise', () => {
     },
   )
 
-  it('FORMAT.md shows the Python reader as it is', () => {
+  it('docs/trace-format.md shows the Python reader as it is', () => {
     const reader = readFileSync(join(traces, 'read_trace.py'), 'utf8')
-    expect(readFileSync(join(traces, 'FORMAT.md'), 'utf8')).toContain(`\`\`\`python\n${reader}\`\`\``)
+    expect(readFileSync(join(traces, '../docs/trace-format.md'), 'utf8')).toContain(`\`\`\`python\n${reader}\`\`\``)
   })
 })

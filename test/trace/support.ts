@@ -103,7 +103,7 @@ export interface ReadPacket {
   readonly asks?: Asked
 }
 
-/** Every packet of a trace with its connection, as a reader that follows FORMAT.md sees it. */
+/** Every packet of a trace with its connection, as a reader that follows docs/trace-format.md sees it. */
 export function readAll(path: string): ReadPacket[] {
   const trace = openTrace(path)
   try {
