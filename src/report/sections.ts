@@ -48,7 +48,7 @@ const MAX_DERIVED = 10
 const MAX_SERVICES = 12
 const SERVICE_WIDTH = 40
 const MAX_WARNINGS = 20
-const SPARKLINE_WIDTH = 16
+const SPARKLINE_WIDTH = 12
 /** In a narrower terminal figures are worth more. */
 const LEAST_WIDTH_FOR_SPARKLINES = 80
 

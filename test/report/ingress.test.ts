@@ -25,32 +25,32 @@ function tables(...ingresses: readonly (IngressReport | null)[]): string {
 test('side by side', () => {
   expect(tables(ingressReport(), ingressReport({ xForwardedForClientFraction: 1 }))).toMatchInlineSnapshot(`
     "Ingress
-                                                       Cluster             Local
-      requests                                           6,000             6,000
-      answered 200                                       5,700             5,700
-      answered 404                                         300               300
-      client connections                                 2,000             2,000
-      requests each                                       3.00              3.00
-      client address in X-Forwarded-For                    0 %             100 %
-      connections to backends                               60                60
-      requests each                                       95.0              95.0
-      crossed nodes                                     50.0 %            50.0 %
-      masqueraded                                          0 %               0 %
+                                                     Cluster           Local
+      requests                                         6,000           6,000
+      answered 200                                     5,700           5,700
+      answered 404                                       300             300
+      client connections                               2,000           2,000
+      requests each                                     3.00            3.00
+      client address in X-Forwarded-For                  0 %           100 %
+      connections to backends                             60              60
+      requests each                                     95.0            95.0
+      crossed nodes                                   50.0 %          50.0 %
+      masqueraded                                        0 %             0 %
 
     Requests by rule
-                                                       Cluster             Local
-      Prefix / of Ingress default/site → 200    5,700 (95.0 %)    5,700 (95.0 %)
-      no rule → 404                                300 (5.0 %)       300 (5.0 %)
+                                                     Cluster           Local
+      Prefix / of Ingress default/site → 200  5,700 (95.0 %)  5,700 (95.0 %)
+      no rule → 404                              300 (5.0 %)     300 (5.0 %)
 
     Requests by pod
-                                                       Cluster             Local
-      default/web-0 on node-a                   1,900 (33.3 %)    1,900 (33.3 %)
-      default/web-1 on node-a                   1,900 (33.3 %)    1,900 (33.3 %)
-      10.244.1.12:8080                          1,900 (33.3 %)    1,900 (33.3 %)
+                                                     Cluster           Local
+      default/web-0 on node-a                 1,900 (33.3 %)  1,900 (33.3 %)
+      default/web-1 on node-a                 1,900 (33.3 %)  1,900 (33.3 %)
+      10.244.1.12:8080                        1,900 (33.3 %)  1,900 (33.3 %)
 
     Requests by proxy
-                                                       Cluster             Local
-      edge/proxy-0 on node-a                     6,000 (100 %)     6,000 (100 %)"
+                                                     Cluster           Local
+      edge/proxy-0 on node-a                   6,000 (100 %)   6,000 (100 %)"
   `)
 })
 

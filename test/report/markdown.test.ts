@@ -61,7 +61,7 @@ test('the report as GitHub Markdown', () => {
     | first packet p99 | 226 µs | 150 µs |
     | connection setup p50 | 104 µs | 82.0 µs |
     | connection setup p99 | 380 µs | 240 µs |
-    | packets, 32.0 µs to 192 µs | █▁·▅▄··········▁ | █▁·▅▄··········▁ |
+    | packets, 32.0 µs to 192 µs | █·▄▄·······▁ | █·▄▄·······▁ |
 
     ## Share of connections: default/web:http (3 endpoints, fair share 33.3 %)
 
