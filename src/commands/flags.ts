@@ -143,10 +143,10 @@ export const REACH_FLAGS: Flags = {
   expect: value('a YAML list of { from, to, expect }: who must reach what and who must not; exit 99 where it differs'),
   ...NAMING,
   output: value(
-    'text, json, markdown, dot (Graphviz) or junit (--expect as test cases), or FORMAT=FILE; repeatable (default text)',
+    'text, json, markdown, dot (Graphviz), svg (the matrix as a picture) or junit (--expect as test cases), or FORMAT=FILE; repeatable (default text)',
     {
       alias: 'o',
-      values: ['text', 'json', 'markdown', 'dot', 'junit'],
+      values: ['text', 'json', 'markdown', 'dot', 'svg', 'junit'],
     },
   ),
   'disable-warning': DISABLE_WARNING,
