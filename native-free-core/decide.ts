@@ -157,19 +157,23 @@ function isBoundVip(rules: RuleColumns, address: number): boolean {
 }
 
 /**
- * Whether a process of the node that dials an address has that address as its source as well: ipvs has those of Services on
- * kube-ipvs0, and the kernel takes for a destination of its own the same address as source (ip_route_output, ip_vs dummy device).
+ * Whether a process of the node that dials an address has that address as its source as well: the kernel takes for a destination of
+ * its own the same address as source (ip_route_output). Loopback is such, and in ipvs mode what Services have on kube-ipvs0.
  *
  * @param frontend  at the address and port dialled, or -1
  */
-export function dialsFromVip(
+export function dialsFromItsAddress(
   rules: RuleColumns,
   node: number,
   source: number,
   destination: number,
   frontend: number,
 ): boolean {
-  if (frontend < 0 || rules.settings[SETTING_MODE] !== MODE_IPVS || !isOwnAddress(rules, node, source)) return false
+  if (!isOwnAddress(rules, node, source)) return false
+  if ((rules.addressFlags[destination] & ADDRESS_LOOPBACK) !== 0) {
+    return (rules.addressFlags[source] & ADDRESS_LOOPBACK) === 0
+  }
+  if (frontend < 0 || rules.settings[SETTING_MODE] !== MODE_IPVS) return false
   const kind = rules.frontendKind[frontend]
   const bound = kind === FRONTEND_CLUSTER_IP || kind === FRONTEND_EXTERNAL_IP || kind === FRONTEND_LOAD_BALANCER_IP
   return bound && (rules.addressFlags[destination] & ADDRESS_NODE) === 0

@@ -1,5 +1,5 @@
 /**
- * DnsClient on the wire: the questions that a client's resolver asks before it dials a name, and what it is told.
+ * Names on the wire: the questions that a client's resolver asks before it dials a name, and what it is told.
  *
  * `compile` has walked the search list already: for each name and each distinct resolv.conf there is a *walk*, one step a
  * search domain, one question a step and record type, each with the reply that the cluster would give. Here the questions

@@ -1,7 +1,7 @@
 /**
  * Every way a packet can end, in one numbered list: code, name, verdict and one sentence for the report.
  *
- * Codes are written into results and never reused; a retired one keeps its number. DnsClient are the only strings that
+ * Codes are written into results and never reused; a retired one keeps its number. Names are the only strings that
  * leave the core. Source: the reasons are kube-proxy's and conntrack's own cases (netfilter verdicts ACCEPT, DROP,
  * REJECT), plus the few that lie outside both: the load balancer, routing, and a connection that lost its entry.
  */

@@ -28,7 +28,7 @@ import {
   ADDRESS_DOUBTFUL,
   createDecision,
   type Decision,
-  dialsFromVip,
+  dialsFromItsAddress,
   endpointFate,
   findFrontend,
   hairpinMark,
@@ -263,7 +263,7 @@ export class FlowSetup implements Forwarder {
     const home = entryOverride >= 0 ? entryOverride : Math.max(rules.addressNode[this.source], owner)
     if (home < 0) return home
     this.frontend = findFrontend(rules, this.destination, this.packetPorts & 0xffff, this.protocol)
-    if (dialsFromVip(rules, home, this.source, this.destination, this.frontend)) {
+    if (dialsFromItsAddress(rules, home, this.source, this.destination, this.frontend)) {
       this.source = this.destination
       if (flow >= 0) this.flows[flow + FLOW_CLIENT] = this.source
     }

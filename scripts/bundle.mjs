@@ -21,8 +21,8 @@ import { rolldown } from 'rolldown'
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..')
 const FROM = join(ROOT, 'dist/src')
 const TO = join(ROOT, 'dist/cli')
-/** What threads and processes run stands beside the command line, where `new URL('./worker.js', import.meta.url)` finds it. */
-const PROGRAMS = { cli: 'cli.js', worker: 'replay/worker.js', child: 'capacity/child.js' }
+/** The command line and the library; what threads and processes run stands beside them, where `new URL('./worker.js', import.meta.url)` finds it. */
+const PROGRAMS = { cli: 'cli.js', index: 'index.js', worker: 'replay/worker.js', child: 'capacity/child.js' }
 /** Read as files at run time. */
 const DATA = ['k8s/fields.json', 'trace/profiles.json']
 const OUTSIDE = ['piscina', 'benchmark']

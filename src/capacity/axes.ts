@@ -25,7 +25,7 @@ export interface ManifestField {
   readonly objectKind: string
   readonly namespace: string
   readonly name: string
-  /** DnsClient, and indices of lists. */
+  /** Names, and indices of lists. */
   readonly path: readonly (string | number)[]
 }
 

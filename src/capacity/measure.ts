@@ -19,7 +19,7 @@ export interface Job {
   /** Of the scenario's file, for messages. */
   readonly name: string
   readonly scenario: string
-  /** DnsClient are relative to the scenario. */
+  /** Names are relative to the scenario. */
   readonly manifests: readonly ManifestFile[]
   /** Text of a model file; null for the defaults. */
   readonly model: string | null

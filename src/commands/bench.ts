@@ -103,7 +103,12 @@ function checkBaseline(path: string): void {
 
 function benchProgram(io: Io, signal: AbortSignal): RunProgram {
   const file = RUN_FILES.map((path) => fileURLToPath(new URL(path, import.meta.url))).find((path) => existsSync(path))
-  if (file === undefined) throw new Error('dist/bench is missing: the project has not been built')
+  if (file === undefined) {
+    throw new UserError('E_BENCH_FILES', 'the benchmarks are not part of the installed package', {
+      hint: 'run them in a clone of the project: npm ci && npx dpemu bench',
+      exitCode: 2,
+    })
+  }
   try {
     createRequire(import.meta.url).resolve('benchmark')
   } catch {

@@ -20,6 +20,7 @@ import {
   namingOf,
   REACH_FLAGS,
   REPLAY_FLAGS,
+  ROLLOUT_FLAGS,
   RULES_FLAGS,
   textOf,
   type Values,
@@ -70,6 +71,42 @@ export const COMMANDS: readonly Command[] = [
           dumpConntrack: textOf(args, 'dump-conntrack'),
           output: listOf(args, 'output'),
           constants: isSet(args, 'constants'),
+          quiet: isSet(args, 'quiet'),
+        },
+        io,
+      )
+    },
+  },
+  {
+    name: 'rollout',
+    positionals: [
+      ['[workload]', 'what is restarted: deployment/web (left out: the events of the Timeline take place)'],
+    ],
+    describe: 'Say what a restart, a drain or a crash costs in connections, and which preStop makes it zero',
+    flags: ROLLOUT_FLAGS,
+    examples: [
+      ['dpemu rollout deployment/web -f k8s/ --rate 200/s', 'what a restart loses under Local and Cluster, and why'],
+      ['dpemu rollout deployment/web -f k8s/ --safe', 'and the least preStop and grace period that lose nothing'],
+      ['dpemu rollout -f k8s/ --timeline friday.yaml', 'a day of rollouts, drains and failing nodes'],
+      ["dpemu rollout ds/web -f k8s/ --threshold 'lost[policy=local].count == 0'", 'exit 99 if not, for CI'],
+    ],
+    run: async (args, io) => {
+      const { runRollout } = await import('./rollout.ts')
+      return runRollout(
+        {
+          workload: textOf(args, 'workload'),
+          manifests: listOf(args, 'manifests'),
+          timeline: textOf(args, 'timeline'),
+          rate: textOf(args, 'rate'),
+          runs: textOf(args, 'runs'),
+          seed: textOf(args, 'seed'),
+          safe: isSet(args, 'safe'),
+          startup: textOf(args, 'startup'),
+          loadBalancer: textOf(args, 'load-balancer'),
+          controlPlane: textOf(args, 'control-plane'),
+          kubeVersion: textOf(args, 'kube-version'),
+          threshold: listOf(args, 'threshold'),
+          output: listOf(args, 'output'),
           quiet: isSet(args, 'quiet'),
         },
         io,

@@ -6,24 +6,20 @@
  * shows the truncated reply itself. Nothing is written before every query has been read and checked.
  */
 import { readFileSync } from 'node:fs'
-import { answerQuery, blockOf } from '../dns/answer.ts'
-import { type ReplyView, renderReply, renderShort, renderWalk } from '../dns/dig-text.ts'
-import { absolute, parseAddress, reverseName } from '../dns/domain-names.ts'
-import { type DnsReply, parseUpstream, recordType, type Upstream } from '../dns/records.ts'
-import { findPods, isMusl, podResolvConf, type Resolution, type ResolvConf, resolveName } from '../dns/resolver.ts'
-import { sendReply, type Transport } from '../dns/wire.ts'
-import { clusterDnsAddress, createDnsServer, type DnsServer } from '../dns/zone.ts'
+import { askingPod, type DigOutcome, type DigQuery, type DigSettings, digDocument, lookUp } from '../dns/dig.ts'
+import { renderReply, renderShort, renderWalk } from '../dns/dig-text.ts'
+import { parseAddress, reverseName } from '../dns/domain-names.ts'
+import { parseUpstream, recordType, type Upstream } from '../dns/records.ts'
+import { createDnsServer } from '../dns/zone.ts'
 import { UserError } from '../errors.ts'
 import { filledIn } from '../explain/derived.ts'
 import { writeOutputNow } from '../files/output.ts'
-import type { Cluster, ClusterPod } from '../k8s/cluster.ts'
 import { deriveCluster } from '../k8s/derive.ts'
 import { parseManifests, readManifestFiles, requireObjects } from '../k8s/load.ts'
-import { suggestion } from '../nearest.ts'
 import { wrapLines } from '../report/wrap.ts'
 import { usageError, wholeNumber } from './arguments.ts'
 import type { Io } from './io.ts'
-import { type Naming, type NamingOptions, readNaming } from './naming.ts'
+import { type NamingOptions, readNaming } from './naming.ts'
 import { parseOutputs } from './outputs.ts'
 import { warningPrinter } from './warnings.ts'
 
@@ -52,30 +48,6 @@ export interface DigOptions {
 const FORMATS = ['text', 'json', 'ndjson'] as const
 type Format = (typeof FORMATS)[number]
 
-/** One question as asked, before any search list. */
-interface Query {
-  readonly id: string | number | null
-  readonly name: string
-  readonly qtype: string
-  readonly upstream: Upstream
-}
-
-interface Settings {
-  readonly cluster: Cluster
-  readonly server: DnsServer
-  readonly pod: { readonly name: string; readonly conf: ResolvConf; readonly address: string } | null
-  readonly naming: Naming
-  readonly tcp: boolean
-  readonly ednsSize: number | null
-}
-
-/** Everything that was found out about one query. */
-interface Outcome {
-  readonly query: Query
-  readonly view: ReplyView
-  readonly resolution: Resolution | null
-}
-
 /**
  * @returns  0: an answer, whatever its rcode
  * @throws UserError  wrong usage, manifests, Corefile or queries that cannot be used
@@ -100,17 +72,9 @@ export function runDig(
   for (const warning of [...warnings, ...cluster.warnings, ...server.warnings]) printer.print(warning)
   printer.finish()
 
-  const pod = options.from === undefined ? null : podOf(cluster, options.from)
-  const from =
-    pod === null
-      ? null
-      : {
-          name: `${pod.namespace}/${pod.name}`,
-          conf: podResolvConf(cluster, pod, naming.node ?? undefined),
-          address: pod.addresses[0] ?? '',
-        }
-  const settings: Settings = { cluster, server, pod: from, naming, tcp: options.tcp ?? false, ednsSize }
-  const outcomes = queries.map((query) => ask(settings, query))
+  const from = options.from === undefined ? null : askingPod(cluster, options.from, naming)
+  const settings: DigSettings = { cluster, server, pod: from, naming, tcp: options.tcp ?? false, ednsSize }
+  const outcomes = queries.map((query) => lookUp(settings, query))
   const many = options.queries !== undefined
   for (const { format, file } of outputs)
     if (file !== null) writeOutputNow(file, render(outcomes, format, many, settings, options))
@@ -133,111 +97,29 @@ export function runDig(
 }
 
 function render(
-  outcomes: readonly Outcome[],
+  outcomes: readonly DigOutcome[],
   format: Format,
   many: boolean,
-  settings: Settings,
+  settings: DigSettings,
   options: DigOptions,
 ): string {
   if (format === 'text') {
     const one =
-      options.short === true ? (outcome: Outcome): string => renderShort(outcome.view.sent.reply) : renderOutcome
+      options.short === true ? (outcome: DigOutcome): string => renderShort(outcome.view.sent.reply) : renderOutcome
     return outcomes.map((outcome) => one(outcome, settings)).join(options.short === true ? '' : '\n')
   }
-  const documents = outcomes.map((outcome) => document(outcome, settings))
+  const documents = outcomes.map((outcome) => digDocument(outcome, settings))
   if (format === 'ndjson' || many) return documents.map((row) => `${JSON.stringify(row)}\n`).join('')
   return `${JSON.stringify(documents[0], null, 2)}\n`
 }
 
-function renderOutcome({ query, view, resolution }: Outcome, { pod }: Settings): string {
+function renderOutcome({ query, view, resolution }: DigOutcome, { pod }: DigSettings): string {
   const walk = pod === null || resolution === null ? '' : renderWalk(pod.name, query.name, pod.conf, resolution)
   return walk + renderReply(view)
 }
 
-/** The JSON document of one answer; with `--from` also the pod and the queries it took. */
-function document({ query, view, resolution }: Outcome, { pod }: Settings): Record<string, unknown> {
-  const { reply, sizeBytes } = view.sent
-  return {
-    schemaVersion: 1,
-    ...(query.id === null ? {} : { id: query.id }),
-    qname: view.qname,
-    qtype: view.qtype,
-    rcode: reply.rcode,
-    authoritative: reply.authoritative,
-    truncated: reply.truncated,
-    ...(reply.unknown ? { unknown: true } : {}),
-    transport: view.tcp ? 'tcp' : 'udp',
-    sizeBytes,
-    answer: reply.answer,
-    authority: reply.authority,
-    additional: reply.additional,
-    ...(pod === null || resolution === null
-      ? {}
-      : {
-          name: query.name,
-          from: pod.name,
-          resolvConf: { nameservers: pod.conf.nameservers, searches: pod.conf.searches, options: pod.conf.options },
-          queries: resolution.queries,
-        }),
-  }
-}
-
-function ask(settings: Settings, query: Query): Outcome {
-  const { server, pod, cluster } = settings
-  const { upstream, qtype } = query
-  if (pod !== null) {
-    const resolution = resolveName(server, pod.conf, query.name, [qtype], {
-      upstream,
-      libc: settings.naming.libc,
-      client: pod.address,
-      nodeSearches: settings.naming.node?.searches ?? [],
-    })
-    const reply = resolution.replies.get(qtype)!
-    const address = pod.conf.nameservers[0] ?? 'the node'
-    const at = pod.conf.asksCluster ? serverLine(server, resolution.qname, address) : `${address} (outside the cluster)`
-    return { query, resolution, view: deliver(settings, resolution.qname, qtype, reply, at) }
-  }
-  const qname = absolute(query.name)
-  const reply = answerQuery(server, { qname, qtype, upstream })
-  return {
-    query,
-    resolution: null,
-    view: deliver(settings, qname, qtype, reply, serverLine(server, qname, clusterDnsAddress(cluster))),
-  }
-}
-
-/** The reply as it arrives: over UDP, and over TCP if it must and may. */
-function deliver(settings: Settings, qname: string, qtype: string, reply: DnsReply, server: string): ReplyView {
-  const { libc } = settings.naming
-  // glibc and Go heed `use-vc`, musl does not; Go says that it takes 1232 bytes.
-  const tcp = settings.tcp || (!isMusl(libc) && (settings.pod?.conf.options.includes('use-vc') ?? false))
-  const ednsSize = settings.ednsSize ?? (libc === 'go' ? 1232 : null)
-  const block = blockOf(settings.server, qname)
-  const family = server.startsWith('[') ? 'IPv6' : 'IPv4'
-  const transport: Transport = { tcp, ednsSize, sizeCap: block?.bufsize ?? null, family }
-  const sent = sendReply(qname, reply, transport)
-  const retried = sent.reply.truncated && !reply.truncated && !tcp && settings.ednsSize === null && libc !== 'musl-1.1'
-  const last = retried ? sendReply(qname, reply, { ...transport, tcp: true }) : sent
-  return {
-    qname,
-    qtype,
-    sent: last,
-    tcp: tcp || retried,
-    retried,
-    ednsSize,
-    shuffled: block?.loadbalance ?? false,
-    server,
-  }
-}
-
-function serverLine(server: DnsServer, qname: string, address: string): string {
-  const zones = blockOf(server, qname)?.kubernetes?.zones ?? []
-  const at = address.includes(':') ? `[${address}]#53` : `${address}#53`
-  return `${at} (CoreDNS${zones.length > 0 ? `: ${zones.map((zone) => zone.replace(/(?<=.)\.$/, '')).join(' ')}` : ''})`
-}
-
 /** People try the short name first; say why it does not answer. */
-function hint({ query, view }: Outcome, { pod, cluster }: Settings): string {
+function hint({ query, view }: DigOutcome, { pod, cluster }: DigSettings): string {
   if (pod !== null || view.sent.reply.rcode !== 'NXDOMAIN' || query.name.endsWith('.')) return ''
   const labels = query.name.split('.')
   const [name, namespace] = labels
@@ -248,26 +130,7 @@ function hint({ query, view }: Outcome, { pod, cluster }: Settings): string {
   return `dpemu: ${query.name} was asked as it stands; --from POD walks a pod's search list, or ask for the whole name (… .svc.${cluster.clusterDomain})\n`
 }
 
-function podOf(cluster: Cluster, reference: string): ClusterPod {
-  const found = findPods(cluster, reference)
-  if (found.length === 0) {
-    const known = cluster.pods.map((pod) => `${pod.namespace}/${pod.name}`)
-    const hints =
-      known.length === 0 ? 'the manifests have no pods' : suggestion(reference.replace(/^pods?\//, ''), known)
-    throw new UserError('E_POD_UNKNOWN', `--from ${reference}: there is no such pod`, { hint: hints, exitCode: 2 })
-  }
-  const namespaces = new Set(found.map((pod) => pod.namespace))
-  const inDefault = found.find((pod) => pod.namespace === 'default')
-  if (namespaces.size > 1 && inDefault === undefined) {
-    throw usageError(
-      `--from ${reference} is a pod in ${[...namespaces].join(' and in ')}`,
-      `write --from ${found[0]!.namespace}/${found[0]!.name}`,
-    )
-  }
-  return inDefault ?? found[0]!
-}
-
-function readQueries(options: DigOptions, upstream: Upstream, io: Pick<Io, 'stdin'>): Query[] {
+function readQueries(options: DigOptions, upstream: Upstream, io: Pick<Io, 'stdin'>): DigQuery[] {
   if (options.queries !== undefined) {
     if (options.name !== undefined) throw usageError('a name and --queries exclude each other')
     if (options.queries === '-' && options.manifests.includes('-'))
@@ -284,7 +147,7 @@ function readQueries(options: DigOptions, upstream: Upstream, io: Pick<Io, 'stdi
   return [{ id: null, name: options.name, qtype, upstream }]
 }
 
-function parseQueries(text: string, file: string, upstream: Upstream): Query[] {
+function parseQueries(text: string, file: string, upstream: Upstream): DigQuery[] {
   return text
     .split('\n')
     .flatMap((line, i) =>
@@ -295,7 +158,7 @@ function parseQueries(text: string, file: string, upstream: Upstream): Query[] {
 }
 
 /** @param known  what the outside knows where the line does not say it */
-function parseQuery(line: string, number: number, where: string, known: Upstream): Query {
+function parseQuery(line: string, number: number, where: string, known: Upstream): DigQuery {
   const fail = (message: string): UserError =>
     new UserError('E_QUERY', message, {
       where,

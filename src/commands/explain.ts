@@ -8,21 +8,15 @@ import { readFileSync } from 'node:fs'
 import { assumedNetwork } from '../compile/address-columns.ts'
 import type { ProxyMode } from '../compile/kube-proxy.ts'
 import { DEFAULT_MODEL } from '../compile/model.ts'
-import { Registry } from '../compile/registry.ts'
 import { UserError, type Warning } from '../errors.ts'
-import { Directory, ExplainContext, type LoadedManifests, loadManifests } from '../explain/context.ts'
+import { loadManifests } from '../explain/context.ts'
 import { filledIn } from '../explain/derived.ts'
-import { resolveSource } from '../explain/dialled-name.ts'
-import { explainRequest, explainUrl, Routes, type UrlTarget, urlTarget } from '../explain/http.ts'
-import { failAt, type Line, type PacketLine, parseLines, protocolOf } from '../explain/lines.ts'
+import { explainLines, explainOne, isUrl } from '../explain/explain.ts'
+import { type Line, parseLines } from '../explain/lines.ts'
 import { type Expected, meets, outcomeText, parseExpected } from '../explain/outcome.ts'
-import { explainPacket } from '../explain/packet.ts'
-import { ask, isAnswer, packetOf, register, withAlternatives } from '../explain/resolve-packet.ts'
-import { explainStateful, withId } from '../explain/stateful.ts'
 import { renderAnswer, renderFilledIn } from '../explain/text.ts'
-import type { Answer, Fail } from '../explain/types.ts'
+import type { Answer } from '../explain/types.ts'
 import { writeOutputNow } from '../files/output.ts'
-import { parseHttpLine } from '../ingress/index.ts'
 import type { Cluster } from '../k8s/cluster.ts'
 import { parseKubernetesVersion, withVersion } from '../kubernetes-version.ts'
 import { suggestion } from '../nearest.ts'
@@ -91,7 +85,9 @@ export function runExplain(
   const printer = warningPrinter(io, { update: () => {}, clear: () => {} }, options.quiet)
   for (const warning of loaded.warnings) printer.print(warning)
   const warn: Warn = (warning) => printer.print(warning)
-  const answers = many ? explainLines(lines, loaded, options, warn) : [explainOne(loaded, options, warn)]
+  const answers = many
+    ? explainLines(lines, loaded, options, warn)
+    : [explainOne(loaded, { ...options, to: options.to ?? '' }, usageError, warn)]
   printer.finish()
 
   const told = { many, cluster: loaded.cluster, all: options.derived === true }
@@ -137,87 +133,6 @@ function checkUsage(options: ExplainOptions): void {
       'dpemu explain -f MANIFESTS --from ADDR|POD --to ADDR:PORT|NAME:PORT|URL',
     )
   }
-}
-
-function isUrl(text: string): boolean {
-  return /^https?:\/\//i.test(text)
-}
-
-function explainOne(loaded: LoadedManifests, options: ExplainOptions, warn: Warn): Answer {
-  const fail: Fail = (message, hint) => usageError(message, hint)
-  const to = options.to ?? ''
-  const directory = new Directory(loaded.cluster, loaded.naming, loaded.mode)
-  if (isUrl(to)) return explainOneUrl(directory, to, options, warn)
-  return explainOnePacket(directory, options.from ?? '', to, options, fail, warn)
-}
-
-function explainOnePacket(
-  directory: Directory,
-  from: string,
-  to: string,
-  options: Pick<ExplainOptions, 'protocol' | 'node'>,
-  fail: Fail,
-  warn: Warn,
-): Answer {
-  const protocol = options.protocol === undefined ? null : protocolOf(options.protocol, fail)
-  const asked = ask({ from, to, protocol, node: options.node ?? null }, directory, fail)
-  if (isAnswer(asked)) return asked
-  const registry = new Registry()
-  register(asked, registry)
-  const context = new ExplainContext(directory, registry)
-  for (const warning of context.compiled.warnings) warn(warning)
-  return withAlternatives(explainPacket(context, packetOf(asked, registry)), asked)
-}
-
-function explainOneUrl(directory: Directory, url: string, options: ExplainOptions, warn: Warn): Answer {
-  const fail: Fail = (message, hint) => usageError(message, hint)
-  const source = options.from === undefined ? null : resolveSource(options.from, directory, fail)
-  const routes = new Routes(directory)
-  const request = parseHttpLine({ id: '', url, from: source?.addresses[0] ?? '' })
-  const target = urlTarget(routes, url, source?.pod ?? null)
-  if (target !== null && options.from === undefined) {
-    throw usageError(`${url} is an address of the cluster's own: who asks?`, 'say it with --from')
-  }
-  const packet = (to: string): Answer =>
-    explainOnePacket(directory, options.from ?? '', to, { node: options.node }, fail, warn)
-  if (target !== null && target.proxy === null) return packet(target.to)
-  for (const warning of routes.table.warnings) warn(warning)
-  return explainUrl(routes, request, (to) => (options.from === undefined ? null : packet(to)), target)
-}
-
-/** A line with a URL of the cluster's own, as the packet that it is; null for a request that an Ingress decides. */
-function urlAsPacket(line: Line, routes: Routes, directory: Directory): PacketLine | null {
-  if (line.kind !== 'http' || line.request.from === '') return null
-  const { pod } = resolveSource(line.request.from, directory, failAt(line.where))
-  const target: UrlTarget | null = urlTarget(routes, line.url, pod)
-  if (target === null || target.proxy !== null) return null
-  const { where, id, timeSeconds, request } = line
-  const shape = { protocol: null, node: null, flags: null, isReply: false }
-  return { kind: 'packet', where, id, timeSeconds, from: request.from, to: target.to, ...shape }
-}
-
-function explainLines(lines: readonly Line[], loaded: LoadedManifests, options: ExplainOptions, warn: Warn): Answer[] {
-  const defaultNode = options.node ?? null
-  if (options.stateful) return explainStateful(lines, loaded, defaultNode, warn)
-  const directory = new Directory(loaded.cluster, loaded.naming, loaded.mode)
-  const registry = new Registry()
-  const routes = new Routes(directory)
-  const rows = lines.map((line) => urlAsPacket(line, routes, directory) ?? line)
-  const asked = rows.map((line) => {
-    if (line.kind !== 'packet') return null
-    const one = ask({ ...line, node: line.node ?? defaultNode }, directory, failAt(line.where))
-    if (!isAnswer(one)) register(one, registry)
-    return one
-  })
-  const context = new ExplainContext(directory, registry)
-  for (const warning of context.compiled.warnings) warn(warning)
-  if (rows.some(({ kind }) => kind === 'http')) for (const warning of routes.table.warnings) warn(warning)
-  return rows.flatMap((line, i): Answer[] => {
-    if (line.kind === 'change') return []
-    if (line.kind === 'http') return [withId(explainRequest(routes, line.request), line)]
-    const one = asked[i]!
-    return [withId(isAnswer(one) ? one : withAlternatives(explainPacket(context, packetOf(one, registry)), one), line)]
-  })
 }
 
 function readLines(packets: string, stateful: boolean, io: Pick<Io, 'stdin'>): Line[] {

@@ -197,6 +197,35 @@ export const RULES_FLAGS: Flags = {
   quiet: QUIET,
 }
 
+export const ROLLOUT_FLAGS: Flags = {
+  manifests: { ...MANIFESTS, demandOption: 'rollout needs -f MANIFESTS' },
+  timeline: value('a Timeline: events, and what no manifest says (default: the one among the manifests)'),
+  rate: value("new connections a second to the workload's Services (default 100/s)"),
+  runs: value('runs, each with phases of its own for probes, syncs and answers (default 100)'),
+  seed: value('what every random choice is a function of (default 1)'),
+  safe: toggle('search for the least preStop and grace period that lose nothing, and say what they cost'),
+  startup: value('how long a new pod takes from its start until it listens (default 8s)'),
+  'load-balancer': value('what is in front of the Service (default: as the Service and the nodes tell)', {
+    values: [
+      ...['gke-l4', 'gce-ccm', 'gke-neg', 'azure', 'aws-clb', 'aws-nlb', 'aws-nlb-ccm', 'aws-nlb-ip', 'aws-alb-ip'],
+      ...['metallb-l2', 'metallb-bgp'],
+    ],
+  }),
+  'control-plane': value('how soon changes become rules (default small)', {
+    values: ['ideal', 'small', 'busy-100', 'iptables-5k'],
+  }),
+  'kube-version': value(
+    "the release of Kubernetes, where answers differ: 1.22 to 1.37 (default: the nodes' kubelets', else 1.35)",
+  ),
+  threshold: value("a condition on the report, such as 'lost[policy=local].count == 0'; repeatable"),
+  output: value('text, json or markdown, or FORMAT=FILE; repeatable (default text)', {
+    alias: 'o',
+    values: ['text', 'json', 'markdown'],
+  }),
+  'disable-warning': DISABLE_WARNING,
+  quiet: QUIET,
+}
+
 export const CONNTRACK_FLAGS: Flags = {
   manifests: { ...MANIFESTS, demandOption: 'conntrack needs -f MANIFESTS' },
   against: value(

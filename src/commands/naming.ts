@@ -1,7 +1,8 @@
 /** What `--upstream`, `--resolver` and `--node-resolv-conf` say about who answers and who asks, for dig and explain. */
 import { readFileSync } from 'node:fs'
-import { NOTHING_UPSTREAM, parseUpstream, type Upstream } from '../dns/records.ts'
-import { LIBCS, type Libc, type NodeResolver, parseResolvConf } from '../dns/resolver.ts'
+import type { Naming } from '../dns/dig.ts'
+import { NOTHING_UPSTREAM, parseUpstream } from '../dns/records.ts'
+import { LIBCS, type Libc, parseResolvConf } from '../dns/resolver.ts'
 import { UserError } from '../errors.ts'
 import { usageError } from './arguments.ts'
 
@@ -10,13 +11,6 @@ export interface NamingOptions {
   readonly upstream?: readonly string[] | undefined
   readonly resolver?: string | undefined
   readonly nodeResolvConf?: string | undefined
-}
-
-export interface Naming {
-  readonly upstream: Upstream
-  readonly libc: Libc
-  /** The nodes' resolv.conf; null where it was not given. */
-  readonly node: NodeResolver | null
 }
 
 /** @throws UserError  for records, files and words that cannot be used */

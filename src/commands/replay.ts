@@ -4,10 +4,10 @@
  * Everything that can be wrong with the command line is found before the replay starts. Nothing is written before the
  * replay is complete, and files before standard output.
  */
-import { availableParallelism } from 'node:os'
 import { writeOutput } from '../files/output.ts'
 import { INGRESS_PATHS } from '../ingress-path.ts'
 import { parseKubernetesVersion } from '../kubernetes-version.ts'
+import { DEFAULT_SHARDS, MAX_SHARDS, MAX_WORKERS, workersFor } from '../replay/defaults.ts'
 import type { DrawCounts } from '../replay/draws.ts'
 import type { replay as Replay } from '../replay/replay.ts'
 import type { ReplayFormat } from '../report/render.ts'
@@ -24,14 +24,6 @@ import { warningPrinter } from './warnings.ts'
 const FORMATS: readonly ReplayFormat[] = ['text', 'json', 'markdown', 'junit', 'gha', 'gha-bigger']
 const POLICIES = ['cluster', 'local', 'as-is'] as const
 const PROXY_MODES = ['nftables', 'iptables', 'ipvs'] as const
-const MAX_WORKERS = 256
-/**
- * What makes a thread of its own worth starting, over all runs: it takes as long to load and compile for itself as a warm one takes for so many
- * packets (measured on two cores, with one thread and with two: a quarter of a million 0.51 and 0.54 s; two million 0.96 and 1.03 s; 7.7 million 1.12 and 1.06 s).
- */
-const PACKETS_A_WORKER = 2_000_000
-const MAX_SHARDS = 16
-const DEFAULT_SHARDS = 16
 /** The seed is one word of the hash that stands for chance. */
 const MAX_SEED = 0xffff_ffff
 /** Seeds times placements: all of them are kept for what they have in common. */
@@ -106,6 +98,7 @@ export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<
     if (interruption.signal.aborted) return interruption.exitCode
     throw error
   } finally {
+    await pool.close()
     progress.clear()
     warnings.finish()
   }
@@ -195,11 +188,6 @@ type Settings = Omit<Parameters<typeof Replay>[0], 'workers'> & { readonly worke
 /** Policies × proxy modes × ways in. */
 function runsOf({ policies, proxyModes, ingressPaths = [] }: Settings): number {
   return policies.length * Math.max(1, proxyModes.length) * Math.max(1, ingressPaths.length)
-}
-
-function workersFor(packets: number): number {
-  const cpus = Math.min(MAX_WORKERS, availableParallelism())
-  return Math.max(1, Math.min(cpus, Math.floor(packets / PACKETS_A_WORKER)))
 }
 
 function replayOptions(options: ReplayCommandOptions): Settings {

@@ -203,7 +203,8 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
       family: proxied.family,
     })
     const own = slices.get(`${proxied.service.namespace}/${proxied.service.name}`) ?? []
-    const known = endpointsOfPort(proxied.port, proxied.family, own)
+    const written = endpointsOfPort(proxied.port, proxied.family, own)
+    const known = settings.isMisnamed ? written.map((one) => ({ ...one, nodeName: '' })) : written
     const ids = new Map<ProxyEndpoint, number>()
     for (const one of known) {
       const id = registry.endpoint(servicePort, registry.address(one.address), one.port)
@@ -283,7 +284,7 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
           owner !== undefined
             ? [owner]
             : one.announced !== undefined
-              ? announcingNodes(one.announced, one.address!, proxied.externalLocal, known, ready()).map(
+              ? announcingNodes(one.announced, one.address!, proxied.externalLocal, written, ready()).map(
                   (name) => nodeIndex.get(name)!,
                 )
               : balancedNodes(proxied, known, cluster.nodes, nodeIndex)
@@ -434,7 +435,7 @@ function topologyOverrides(
   nodeIndex: ReadonlyMap<string, number>,
 ): [number, ProxyEndpoint[]][] {
   const hints = topologyHints(known, settings.sameNodeTopology)
-  if (!hints.node && !hints.zone) return []
+  if (settings.isMisnamed || (!hints.node && !hints.zone)) return []
   const narrowed = nodes.flatMap((node): [number, ProxyEndpoint[]][] => {
     const mode = topologyMode(known, hints, node.name, node.zone)
     return mode === '' ? [] : [[nodeIndex.get(node.name)!, topologyEndpoints(known, mode, node.name, node.zone)]]

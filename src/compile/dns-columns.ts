@@ -1,5 +1,5 @@
 /**
- * DnsClient → the columns that the core resolves by: who asks whom, every question of every walk, and what the reply says.
+ * Names → the columns that the core resolves by: who asks whom, every question of every walk, and what the reply says.
  *
  * The walks come in as plain values (src/replay/names.ts asks the cluster's DNS for them); here they get numbers. All rule sets of
  * a run have the same walks in the same places, whatever the replies: a question keeps its number when the cluster changes.

@@ -26,6 +26,8 @@ export interface ProxySettings {
   readonly nodePortAddresses: readonly string[] | null
   readonly scheduler: IpvsScheduler
   readonly sameNodeTopology: boolean
+  /** kube-proxy goes by a name that no node has: no endpoint is local anywhere, and no node is in a zone. */
+  readonly isMisnamed: boolean
   readonly conntrackMaxPerCore: number
   readonly conntrackMin: number
   /** Seconds; 0 leaves the kernel's. */
@@ -92,6 +94,14 @@ export function proxySettings(cluster: Cluster, mode: ProxyMode | null, warnings
   warnings.push(...notModelledIn(config))
   warnOfKeywords(config, chosen, warnings)
   const { detector, detectorCidrs } = detectorOf(cluster, warnings)
+  const isMisnamed = goesByNoNode(cluster)
+  if (isMisnamed) {
+    warnings.push({
+      code: 'W_NODE_NAME',
+      where: 'KubeProxyConfiguration hostnameOverride',
+      message: `"${config?.hostnameOverride}" is no node's name: kube-proxy takes no endpoint for one of its own node, so that traffic policy Local finds none anywhere and health check ports say 503`,
+    })
+  }
   // ipvs has no masqueradeAll of its own in v1alpha1: kube-proxy gives it the one of iptables (--masquerade-all).
   const shared = config?.iptables?.masqueradeAll
   const masqueradeAll =
@@ -108,6 +118,7 @@ export function proxySettings(cluster: Cluster, mode: ProxyMode | null, warnings
     localhostNodePorts: config?.iptables?.localhostNodePorts ?? true,
     nodePortAddresses: config?.nodePortAddresses?.length ? config.nodePortAddresses : null,
     scheduler: SCHEDULERS[scheduler] ?? 'rr',
+    isMisnamed,
     sameNodeTopology:
       config?.featureGates?.['PreferSameTrafficDistribution'] ??
       prefersSameTopology(emulatedMinor(cluster.kubernetesMinor)),
@@ -121,6 +132,12 @@ export function proxySettings(cluster: Cluster, mode: ProxyMode | null, warnings
     ipvsFinSeconds: seconds(config?.ipvs?.tcpFinTimeout, 0, warnings) || IPVS_FIN_SECONDS,
     ipvsUdpSeconds: seconds(config?.ipvs?.udpTimeout, 0, warnings) || IPVS_UDP_SECONDS,
   }
+}
+
+/** One file for all nodes, with a name that none of them has; a node's own file names that node. Nodes that were made up have other names anyway. */
+function goesByNoNode({ kubeProxy, nodes, nodesMadeUp }: Cluster): boolean {
+  const name = (kubeProxy?.hostnameOverride ?? '').trim().toLowerCase()
+  return name !== '' && nodesMadeUp !== true && nodes.every((node) => node.name !== name)
 }
 
 /** Gates whose older behaviour, without them, is not modelled. */
@@ -181,13 +198,22 @@ export function conntrackMax(settings: ProxySettings, node: ClusterNode): number
 /** Lists with words are of Kubernetes 1.37; what nftables then serves on loopback goes through a proxy process. */
 function warnOfKeywords(config: KubeProxyConfiguration | null, mode: ProxyMode, warnings: Warning[]): void {
   const written = config?.nodePortAddresses ?? []
+  const served = mode === 'nftables' && config?.featureGates?.['KubeProxyNFTablesLocalhostNodePorts'] === true
+  if (served && written.some(namesLoopback)) {
+    const message =
+      'node ports on loopback addresses in nftables mode (KubeProxyNFTablesLocalhostNodePorts) are not modelled: a process of kube-proxy forwards them, and here they are refused'
+    warnings.push(notModelled('nodePortAddresses', message))
+  }
   const words = written.filter((one) => parseCidr(one.trim()) === null)
   if (words.length === 0 || (written.length === 1 && words[0] === 'primary')) return
-  const served = mode === 'nftables' && config?.featureGates?.['KubeProxyNFTablesLocalhostNodePorts'] === true
-  const more = served ? '; node ports on loopback addresses in nftables mode are not modelled' : ''
-  warnings.push(
-    notModelled('nodePortAddresses', `${words.join(', ')} in a list: kube-proxy before 1.37 refuses that${more}`),
-  )
+  warnings.push(notModelled('nodePortAddresses', `${words.join(', ')} in a list: kube-proxy before 1.37 refuses that`))
+}
+
+/** An item of nodePortAddresses that takes loopback addresses in by its name or by a range of theirs; all-zero ranges are no such thing. */
+function namesLoopback(item: string): boolean {
+  if (item === 'all' || item === 'localhost') return true
+  const cidr = parseCidr(item.trim())
+  return cidr !== null && cidr.prefix > 0 && (/^127\./.test(cidr.text) || /^::1\b/.test(cidr.text))
 }
 
 /** Which of a node's addresses answer node ports. */

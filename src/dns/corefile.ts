@@ -30,7 +30,7 @@ export interface KubernetesPlugin {
   readonly endpointPodNames: boolean
   readonly ignoreEmptyService: boolean
   readonly noEndpoints: boolean
-  /** DnsClient of one topology zone's endpoints: `ZONE.pin._zone.SERVICE.…`. */
+  /** Names of one topology zone's endpoints: `ZONE.pin._zone.SERVICE.…`. */
   readonly zonal: boolean
   /** Zones whose missing names go on to the next plugin. */
   readonly fallthrough: readonly string[]

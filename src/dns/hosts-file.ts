@@ -1,7 +1,7 @@
 /**
  * A pod's /etc/hosts as kubelet writes it, which C libraries and Go read before they ask DNS: its own names and hostAliases.
  *
- * On the node's network a pod has the node's file, of which nothing is known, and its hostAliases. DnsClient are compared without
+ * On the node's network a pod has the node's file, of which nothing is known, and its hostAliases. Names are compared without
  * regard to case and as they stand: no search domain is put behind them.
  * Source: kubernetes/kubernetes pkg/kubelet/kubelet_pods.go managedHostsFileContent, hostsEntriesFromHostAliases.
  */

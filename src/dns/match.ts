@@ -2,7 +2,7 @@
  * How plugins of a Corefile match a name: exactly, by its beginning, its end, a part of it, or a regular expression.
  *
  * Go's regular expressions (RE2) are read by JavaScript's: the same language but for `(?P<name>…)`, leading `(?i)` and the
- * like, which are translated. DnsClient are matched folded, with their final dot.
+ * like, which are translated. Names are matched folded, with their final dot.
  * Source: coredns/coredns plugin/rewrite/name.go, https://github.com/google/re2/wiki/Syntax.
  */
 import { corefileError } from './caddyfile.ts'

@@ -1,7 +1,7 @@
 /**
  * Replies as messages: their size with and without compression, what fits into a UDP reply, and their bytes.
  *
- * CoreDNS sends a reply uncompressed if it fits; else compressed, and cut from the end of the sections with TC set. DnsClient are
+ * CoreDNS sends a reply uncompressed if it fits; else compressed, and cut from the end of the sections with TC set. Names are
  * compressed as miekg/dns does it: owner names and the names in CNAME, NS, PTR, SOA and MX data become pointers to a suffix
  * seen before; SRV targets are written out, but later names may point to them.
  * Cost: one pass over the records for each size. Encoding (dns-packet) is uncompressed.

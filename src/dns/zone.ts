@@ -2,7 +2,7 @@
  * The cluster as CoreDNS' kubernetes plugin holds it: Services, endpoints and pods by the keys that questions ask for.
  *
  * Built once from a Cluster and then read only, apart from the maps that are filled on the first question that needs them.
- * DnsClient are keyed folded; the records made of them keep the objects' own case. Order is that of the Cluster's slices.
+ * Names are keyed folded; the records made of them keep the objects' own case. Order is that of the Cluster's slices.
  * Cost: one pass over Services and slices to group them; a Service's endpoints are flattened when first asked for.
  * Source: coredns/coredns plugin/kubernetes/controller.go (indexers) and object/{service,endpoint,pod}.go.
  */

@@ -96,7 +96,8 @@ function frontendStep(scene: Scene): Step {
   const kind = frontendKind(scene)
   const where = { at: at(scene), stage: 'frontend' } as const
   if (kind === FRONTEND_HEALTH_CHECK) {
-    const ready = scene.port.endpoints.filter((one) => one.ready && one.nodeName === context.nodeName(way.node))
+    const own = context.compiled.settings.isMisnamed ? null : context.nodeName(way.node)
+    const ready = scene.port.endpoints.filter((one) => one.ready && one.nodeName === own)
     const answer = ready.length > 0 ? '200' : '503'
     const detail = `${to} is the healthCheckNodePort of ${scene.port.title}: kube-proxy itself answers, ${answer} with ${count(ready.length, 'ready local endpoint')}`
     return { ...where, detail }
@@ -286,7 +287,7 @@ function choiceText(scene: Scene): string {
 
 function topologyText({ context, way, port }: Scene): string {
   const { used } = way.decision
-  if (used === USED_LOCAL || used === USED_NONE) return ''
+  if (used === USED_LOCAL || used === USED_NONE || context.compiled.settings.isMisnamed) return ''
   const hints = topologyHints(port.endpoints, context.compiled.settings.sameNodeTopology)
   const node = context.directory.nodes.get(context.nodeName(way.node))
   if (node === undefined) return ''

@@ -61,7 +61,7 @@ function whyNoFrontend(context: ExplainContext, way: Approach): string {
     return `${to} stands for load balancer ${named} of ${title}: kube-proxy makes no rule for a host name, so the packet goes out to the load balancer; how that brings it back is not followed${
       (flags & ADDRESS_BALANCER) !== 0
         ? ''
-        : '. One that keeps client addresses cannot bring a connection back to the machine that it came from (hairpin)'
+        : '. It keeps client addresses, and so cannot bring a connection back to the machine that it came from (hairpin, NAT loopback): where it picks this very node, it times out'
     }`
   }
   const service = context.directory.serviceAt(address)

@@ -19,7 +19,7 @@ import {
   createDecision,
   type Decision,
   decideAtNode,
-  dialsFromVip,
+  dialsFromItsAddress,
   FRONTEND_BALANCER_PROXY,
   FRONTEND_LOAD_BALANCER_IP,
   familyOf,
@@ -90,8 +90,8 @@ export function approach(context: ExplainContext, question: PacketQuestion): App
     balanced = entry.balanced
   }
   const dialled = findFrontend(rules, packet.destination, packet.port, packet.protocol)
-  if (dialsFromVip(rules, node, packet.source, packet.destination, dialled)) {
-    steps.push(fromVip(context, node, packet))
+  if (dialsFromItsAddress(rules, node, packet.source, packet.destination, dialled)) {
+    steps.push(fromItsAddress(context, node, packet))
     packet.source = packet.destination
     // Other nodes have the address too, and keep answers to it.
     clientNode = -1
@@ -110,14 +110,17 @@ export function approach(context: ExplainContext, question: PacketQuestion): App
   return end(owner)
 }
 
-function fromVip(
+function fromItsAddress(
   context: ExplainContext,
   node: number,
   packet: { readonly source: number; readonly destination: number },
 ): Step {
-  const { registry } = context
+  const { registry, rules } = context
   const address = registry.addressText(packet.destination)
-  const detail = `ipvs has ${address} on kube-ipvs0: a process of the node that dials it gets it as its source too, in place of ${registry.addressText(packet.source)}`
+  const isLoopback = (rules.addressFlags[packet.destination]! & ADDRESS_LOOPBACK) !== 0
+  const detail = isLoopback
+    ? `${address} is this node itself: what one of its processes sends there has a loopback address as its source, and not ${registry.addressText(packet.source)}`
+    : `ipvs has ${address} on kube-ipvs0: a process of the node that dials it gets it as its source too, in place of ${registry.addressText(packet.source)}`
   return { at: `node ${context.nodeName(node)}`, stage: 'route', detail }
 }
 

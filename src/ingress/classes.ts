@@ -18,7 +18,7 @@ import { cloudOf, isCloudController, proxyOf } from './choose-path.ts'
 export interface ControllerGroup {
   /** `IngressClass public (example.com/controller)`. */
   readonly text: string
-  /** DnsClient of its IngressClasses, those that exist and those that Ingresses name. */
+  /** Names of its IngressClasses, those that exist and those that Ingresses name. */
   readonly classes: readonly string[]
   /** `spec.controller`; '' where it is not known. */
   readonly controller: string

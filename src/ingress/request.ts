@@ -24,7 +24,7 @@ export interface HttpRequest {
   /** Without the `?`; '' for none. */
   readonly query: string
   readonly method: string
-  /** DnsClient in lower case. */
+  /** Names in lower case. */
   readonly headers: Readonly<Record<string, string>>
   /** The address that the proxy sees as its peer; '' where it is not known. */
   readonly from: string

@@ -101,7 +101,7 @@ export function compileTable(
     const hosts = new Map<string, CompiledHost>()
     const added = listener.hosts.map((host) => addHost(host, listener.backendLookup))
     for (const host of added) if (!hosts.has(host.name)) hosts.set(host.name, host)
-    // DnsClient before aliases, whatever their order: a host's own rules are never hidden by another's alias.
+    // Names before aliases, whatever their order: a host's own rules are never hidden by another's alias.
     for (const host of added) for (const alias of host.aliases) if (!hosts.has(alias)) hosts.set(alias, host)
     return {
       ...listener,

@@ -79,7 +79,7 @@ export interface ClusterServicePort {
 /** Who may answer for an address on the nodes' own network: by node labels alone, endpoints not yet looked at. */
 export interface Announced {
   readonly way: 'L2' | 'BGP' | 'kube-vip'
-  /** DnsClient of nodes; empty where nothing advertises the pool. */
+  /** Names of nodes; empty where nothing advertises the pool. */
   readonly nodes: readonly string[]
 }
 
@@ -134,6 +134,8 @@ export interface DerivedNote {
 
 export interface Cluster {
   readonly nodes: readonly ClusterNode[]
+  /** No Node is in the manifests: those here have names of our own, or those that pods tell. */
+  readonly nodesMadeUp?: true
   readonly pods: readonly ClusterPod[]
   readonly services: readonly ClusterService[]
   /** Written ones, mirrored Endpoints, and those made of selectors; each has label `kubernetes.io/service-name`. */

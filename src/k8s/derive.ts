@@ -53,6 +53,7 @@ export function deriveCluster(objects: readonly KubeObject[], previous?: Cluster
   const corefile = corefileOf(inventory.configMaps)
   return {
     nodes,
+    ...(inventory.nodes.length === 0 ? { nodesMadeUp: true as const } : {}),
     pods: plannedPods.map(({ pod }) => pod),
     services,
     slices,

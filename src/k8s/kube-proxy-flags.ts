@@ -14,10 +14,12 @@ export interface CommandLine {
   readonly configFile: string | null
   /** What the flags say, whether or not they count. */
   readonly configuration: KubeProxyConfiguration
-  /** DnsClient of the flags that say something, without dashes. */
+  /** Names of the flags that say something, without dashes. */
   readonly settings: readonly string[]
   /** It sets something up or cleans up, and is not the kube-proxy that stays. */
   readonly ends: boolean
+  /** It is told by which name it goes: on each node that node's, as a rule. */
+  readonly namesNode: boolean
   readonly problems: readonly string[]
 }
 
@@ -145,6 +147,7 @@ export function readCommandLine(words: readonly string[], origin: Origin): Comma
     configFile: configFile === '' ? null : configFile,
     configuration: configurationOf(body, origin),
     settings,
+    namesNode: (given.get('hostname-override') ?? '') !== '',
     ends: ENDING.some((name) => given.has(name) && asBoolean(given.get(name)!) !== false),
     problems,
   }

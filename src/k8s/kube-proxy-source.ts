@@ -81,12 +81,15 @@ export class KubeProxySources {
    */
   settle(known: ConfigurationSource): {
     readonly configuration: KubeProxyConfiguration | null
+    /** The command line says by which name each kube-proxy goes, over the configuration. */
+    readonly namesNodes: boolean
     readonly warnings: Warning[]
   } {
     const warnings: Warning[] = []
     const found = this.#found.length > 0 ? this.#found : this.#embedded(warnings)
     const first = found[0]
-    if (first === undefined) return { configuration: null, warnings }
+    const namesNodes = found.some((one) => one.line.namesNode)
+    if (first === undefined) return { configuration: null, namesNodes, warnings }
     const { line, title } = first
     const where = `${title} (${first.where})`
     for (const message of line.problems) warnings.push({ code: 'W_KUBE_PROXY_FLAG', where, message })
@@ -105,15 +108,15 @@ export class KubeProxySources {
         const message = `kube-proxy reads its settings from ${line.configFile}, and no KubeProxyConfiguration is in the manifests: its mode and the rest are assumed (add the ConfigMap that holds it)`
         warnings.push({ code: 'W_KUBE_PROXY_CONFIG', where, message })
       }
-      return { configuration: null, warnings }
+      return { configuration: null, namesNodes, warnings }
     }
     // Whoever writes the object itself into the manifests means it.
-    if (known === 'object') return { configuration: null, warnings }
+    if (known === 'object') return { configuration: null, namesNodes, warnings }
     if (known === 'ConfigMap') {
       const message = `kube-proxy is started without --config: its flags count, and not the KubeProxyConfiguration of the ConfigMap`
       warnings.push({ code: 'W_KUBE_PROXY_CONFIG', where, message })
     }
-    return { configuration: line.configuration, warnings }
+    return { configuration: line.configuration, namesNodes, warnings }
   }
 
   /** kube-proxies within k3s and RKE2, by the arguments of their nodes. */

@@ -225,9 +225,18 @@ class Loader {
   #settleKubeProxy(): void {
     const known = [...this.#objects.values()].some(({ kind }) => kind === 'KubeProxyConfiguration')
     const source = known ? (this.#isConfigMapped ? 'ConfigMap' : 'object') : null
-    const { configuration, warnings } = this.#kubeProxies.settle(source)
+    const { configuration, namesNodes, warnings } = this.#kubeProxies.settle(source)
     for (const warning of warnings) this.#warn(warning.message, warning)
     if (configuration !== null) this.#objects.set(KUBE_PROXY_KEY, configuration)
+    else if (namesNodes) this.#dropHostnameOverride()
+  }
+
+  /** `--hostname-override` counts beside a configuration file as well, and over it. */
+  #dropHostnameOverride(): void {
+    for (const [key, object] of this.#objects) {
+      if (object.kind === 'KubeProxyConfiguration')
+        this.#objects.set(key, { ...object, hostnameOverride: '' } as KubeObject)
+    }
   }
 
   #addValue(value: unknown, place: Place, depth: number): void {

@@ -24,7 +24,7 @@ const ANNOTATION_PRIVATE = /^kubectl\.kubernetes\.io\/|snippet|secret/i
 export function reduceManifests(files: readonly ManifestFile[], parsed: ParsedManifests): ManifestFile[] {
   const items = new Map<string, object[]>(files.map(({ name }) => [name, []]))
   for (const object of parsed.objects) {
-    // Nothing of a replay hangs on quotas.
+    // Nothing of a replay hangs on disruption budgets.
     if (object.kind !== 'PodDisruptionBudget')
       items.get(object.origin.file)?.push(withoutLifecycle(reduceObject(object)))
   }

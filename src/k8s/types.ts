@@ -121,7 +121,7 @@ export interface NodeObject extends KubeObjectOf<'Node'> {
   spec?: {
     podCIDR?: string
     podCIDRs?: string[]
-    /** DnsClient the cloud: `aws:///eu-west-1a/i-0abc`. */
+    /** Names the cloud: `aws:///eu-west-1a/i-0abc`. */
     providerID?: string
     unschedulable?: boolean
     taints?: { key: string; effect: string; value?: string }[]

@@ -2,7 +2,7 @@
  * Pods that the manifests ask for: the written ones, and those that Deployments, ReplicaSets, StatefulSets, DaemonSets and Jobs
  * would make, less the written ones that a workload owns.
  *
- * DnsClient are as the controllers make them, with a hash where they have chance, so they are the same in every run.
+ * Names are as the controllers make them, with a hash where they have chance, so they are the same in every run.
  * Source: kubernetes/kubernetes pkg/controller/{deployment,replicaset,statefulset,daemon}; generated names are at most
  *         63 characters, 58 of them given (apiserver pkg/storage/names).
  */

@@ -17,7 +17,7 @@ import { openTrace, type TraceFile } from '../trace/read.ts'
 import { AbortedError } from './messages.ts'
 import type { ReplayOptions } from './plan.ts'
 import { WorkerPool } from './pool.ts'
-import { type ReplayHooks, replayOn } from './replay.ts'
+import { type ReplayHooks, replay } from './replay.ts'
 
 export interface DrawCounts {
   /** 1: the trace's alone. */
@@ -75,11 +75,11 @@ export async function replayDraws(
         : options.trace
       for (let placement = 0; placement < counts.placements; placement++) {
         const done = before + placement
-        const report = await replayOn(
-          pool,
+        const report = await replay(
           { ...options, trace: path, seed: i === 0 ? options.seed : seed, placement },
           {
             ...hooks,
+            pool,
             onWarning: (warning) => onWarning(named(warning, path, options.trace)),
             onProgress: (packets, all) => hooks.onProgress?.(done + part + (packets / all) * (1 - part), total),
             onCluster: (cluster) => {
@@ -93,7 +93,7 @@ export async function replayDraws(
       if (isMade) rmSync(path, { force: true })
     }
   } finally {
-    await pool.close()
+    if (hooks.pool === undefined) await pool.close()
     removeFolder()
     process.removeListener('exit', removeFolder)
   }

@@ -3,7 +3,7 @@ import { LATENCY_LENGTH } from '../../native-free-core/index.ts'
 import type { Registry } from '../compile/registry.ts'
 
 export interface LatencySlots {
-  /** DnsClient of slots 1 and up: `namespace/name:port`. Slot 0 is for everything else. */
+  /** Names of slots 1 and up: `namespace/name:port`. Slot 0 is for everything else. */
   readonly services: readonly string[]
   /** By endpoint id. */
   readonly slotOf: Uint16Array

@@ -54,6 +54,8 @@ export class WorkerPool {
 
   /** @throws AbortedError when the signal came; UserError when a worker could not read the trace; what a worker threw otherwise */
   async run(tasks: readonly WorkerTask[], hooks: PoolHooks): Promise<WorkerResult[]> {
+    if (tasks.length > this.threads)
+      throw new RangeError(`${tasks.length} tasks that meet, and ${this.threads} threads`)
     const control = new Int32Array(tasks[0]!.control, 0, CONTROL_WORDS)
     const stop = (): void => {
       Atomics.store(control, CONTROL_ABORT, 1)

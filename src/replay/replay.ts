@@ -38,7 +38,7 @@ export interface ReplayHooks {
   onTable?(text: string): void
   /** The cluster that the manifests make, before any change of the trace. */
   onCluster?(cluster: Cluster): void
-  /** Made beforehand for as many workers; it is closed in the end. */
+  /** Made beforehand for at least as many workers; whoever made it closes it. Left out: one is made, and closed in the end. */
   readonly pool?: WorkerPool
 }
 
@@ -47,7 +47,8 @@ export interface ReplayHooks {
  */
 export async function replay(options: ReplayOptions, hooks: ReplayHooks = {}): Promise<ReplayReport> {
   const began = performance.now()
-  const pool = hooks.pool ?? new WorkerPool(options.workers)
+  if (hooks.pool !== undefined) return replayOn(hooks.pool, options, hooks, began)
+  const pool = new WorkerPool(options.workers)
   try {
     return await replayOn(pool, options, hooks, began)
   } finally {
@@ -55,12 +56,11 @@ export async function replay(options: ReplayOptions, hooks: ReplayHooks = {}): P
   }
 }
 
-/** On threads that stay for more. */
-export async function replayOn(
+async function replayOn(
   pool: WorkerPool,
   options: ReplayOptions,
   hooks: ReplayHooks,
-  began: number = performance.now(),
+  began: number,
 ): Promise<ReplayReport> {
   const trace = openTrace(options.trace)
   let plan: ReplayPlan

@@ -2,7 +2,7 @@
  * Figures as github-action-benchmark reads them, to be drawn over commits and to alert on: `[{ name, unit, value }]`.
  *
  * It wants one direction a file: `gha` is customSmallerIsBetter (latency, losses, how full tables get), `gha-bigger` is
- * customBiggerIsBetter (throughput, knees). DnsClient do not change from commit to commit, since they are what it compares by.
+ * customBiggerIsBetter (throughput, knees). Names do not change from commit to commit, since they are what it compares by.
  */
 import type { CapacityReport, Figures } from './capacity-types.ts'
 import { runNames } from './run-names.ts'

@@ -1,7 +1,7 @@
 /**
  * A replay report as GitHub Markdown, for pull requests and job summaries: the text report's sections as tables.
  *
- * DnsClient come from manifests and traces, so whatever Markdown or HTML could read as markup is escaped.
+ * Names come from manifests and traces, so whatever Markdown or HTML could read as markup is escaped.
  */
 import { type Cell, cellText, type ReportDocument, type Section, type Table } from './document.ts'
 import { type DocumentOptions, replayDocument } from './sections.ts'

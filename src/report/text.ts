@@ -145,7 +145,7 @@ function columnWidths(tables: readonly Table[]): number[] {
   return widths
 }
 
-/** DnsClient come from traces and manifests; a control character in one must not reach the terminal. */
+/** Names come from traces and manifests; a control character in one must not reach the terminal. */
 function printable(text: string): string {
   return text.replace(/\p{Cc}/gu, '?')
 }

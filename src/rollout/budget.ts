@@ -12,10 +12,10 @@ import type { SiteBudget } from './site.ts'
 /** The budget that forbids it, or null. */
 export function forbiddingBudget(
   pod: Pod,
-  quotas: readonly SiteBudget[],
+  budgets: readonly SiteBudget[],
   controllers: readonly Controller[],
 ): SiteBudget | null {
-  for (const budget of quotas) {
+  for (const budget of budgets) {
     if (!budget.covers(pod.workload)) continue
     const covered = controllers.filter(({ workload }) => budget.covers(workload.index))
     const expected = covered.reduce((sum, { replicas }) => sum + replicas, 0)

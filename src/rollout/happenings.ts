@@ -206,7 +206,7 @@ class Happenings {
     const evict = (pod: Pod): void => {
       const own = held.get(pod)
       if (pod.isLive && node.isUp) {
-        const budget = forbiddingBudget(pod, this.#site.quotas, this.#controllers)
+        const budget = forbiddingBudget(pod, this.#site.budgets, this.#controllers)
         if (budget !== null) {
           if (own === undefined) {
             const note = { node: node.name, pod: pod.name, budget: budget.title, sinceMs: world.nowMs, endMs: null }

@@ -57,6 +57,8 @@ export class Pod {
   readySinceMs: number = Number.POSITIVE_INFINITY
   /** The startup probe has passed, or there is none. */
   isStarted: boolean = false
+  /** It is ready but for its readiness gate. */
+  isGated: boolean = false
   isTerminating: boolean = false
   isDeleted: boolean = false
   restarts: number = 0

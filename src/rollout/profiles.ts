@@ -43,6 +43,8 @@ export interface LoadBalancer {
   readonly onUnhealthy: 'reset' | 'keep' | 'move'
   /** All targets unhealthy: it sends to all of them. */
   readonly failOpen: boolean
+  /** Of pods as targets: a new pod counts as ready only once it is one. */
+  readonly readinessGate: boolean
   readonly source: string
 }
 
@@ -67,6 +69,7 @@ const BASE = {
   deadMs: 0,
   onUnhealthy: 'keep',
   failOpen: false,
+  readinessGate: false,
 } as const
 
 export const LOAD_BALANCERS: readonly LoadBalancer[] = [
@@ -94,7 +97,9 @@ export const LOAD_BALANCERS: readonly LoadBalancer[] = [
     local: probe('node-port', 2, 15, 15, 1),
     deregisterMs: seconds(60),
     registerMs: seconds(30),
-    source: 'kubernetes/ingress-gce pkg/neg; about 60 s until a removed pod gets nothing: reports (ingress-gce#2222)',
+    readinessGate: true,
+    source:
+      'kubernetes/ingress-gce pkg/neg (its readiness gate is always there); about 60 s until a removed pod gets nothing: reports (ingress-gce#2222)',
   },
   {
     ...BASE,

@@ -1,5 +1,5 @@
 /**
- * What a rollout is about: nodes, the workloads and pods that are followed, the Services in front of them, quotas, and kube-proxy's settings.
+ * What a rollout is about: nodes, the workloads and pods that are followed, the Services in front of them, disruption budgets, and kube-proxy's settings.
  *
  * Everything comes from the manifests by way of the derived cluster; what a Timeline says of workloads and nodes is looked up here, and what
  * was assumed is noted. Only pods of followed workloads have a life of their own: those that events name, and those behind a Service that has traffic.
@@ -18,6 +18,8 @@ import { suggestion } from '../nearest.ts'
 import { durationMs } from './durations.ts'
 import { type Lifecycle, lifecycleOf } from './lifecycle.ts'
 import { DEFAULT_MIN_SYNC_MS } from './profiles.ts'
+import { leadsTo, type ProxySettings, proxyOf } from './proxy.ts'
+import { withGates } from './scene.ts'
 import { DEFAULT_WORKLOAD, type Timeline, type TimelineEvent, type WorkloadSettings } from './timeline.ts'
 
 export interface SiteWorkload {
@@ -30,6 +32,8 @@ export interface SiteWorkload {
   readonly port: number | string | null
   readonly lifecycle: Lifecycle
   readonly settings: WorkloadSettings
+  /** From its containers being ready until the pod is: what a load balancer's readiness gate takes. */
+  readonly gateMs: number
 }
 
 export interface SitePod {
@@ -55,7 +59,7 @@ export interface Site {
   /** Pods that are not followed, on each node: how many, for the scheduler's sake. */
   readonly otherPods: readonly number[]
   readonly services: readonly SiteService[]
-  readonly quotas: readonly SiteBudget[]
+  readonly budgets: readonly SiteBudget[]
   readonly minSyncMs: number
   readonly proxyMode: 'iptables' | 'ipvs' | 'nftables'
   readonly kubernetesMinor: number
@@ -109,6 +113,10 @@ export function surveySite(
   const nodes = deriveNodes(inventory, surveyNetwork(inventory), undefined, new Notes(objects))
   const makers = podMakers(inventory)
   const notes = new Notes(objects)
+  const derived: DerivedNote[] = []
+  const assume = (object: string, what: string): void => {
+    derived.push({ object, what })
+  }
   const nodeIndex = new Map(nodes.map(({ node }, i) => [node.name, i]))
   for (const event of timeline.events) {
     if (!('node' in event) || nodeIndex.has(event.node)) continue
@@ -167,7 +175,7 @@ export function surveySite(
     const port = own?.ports[0]?.targetPort ?? null
     const given = settings.get(object)
     const lifecycle = lifecycleOf(object.spec.template.spec, port)
-    noteAssumptions(notes, title, lifecycle, given?.given ?? new Set(), given?.settings ?? DEFAULT_WORKLOAD)
+    noteAssumptions(assume, title, lifecycle, given?.given ?? new Set(), given?.settings ?? DEFAULT_WORKLOAD)
     if (lifecycle.preStopMs > lifecycle.graceMs) {
       notes.warn(
         'W_GRACE',
@@ -176,7 +184,7 @@ export function surveySite(
       )
     }
     const replicas = cluster.pods.filter(({ owner, terminating }) => owner === title && !terminating).length
-    return { index, title, object, replicas, port, lifecycle, settings: given?.settings ?? DEFAULT_WORKLOAD }
+    return { index, title, object, replicas, port, lifecycle, settings: given?.settings ?? DEFAULT_WORKLOAD, gateMs: 0 }
   })
   const titles = new Map(workloads.map(({ title, index }) => [title, index]))
   const otherPods = nodes.map(() => 0)
@@ -194,11 +202,25 @@ export function surveySite(
   const written = cluster.kubeProxy?.[proxyMode]?.minSyncPeriod
   const minSyncMs = durationMs(written) || DEFAULT_MIN_SYNC_MS[proxyMode]
   if (written === undefined && timeline.controlPlane.minSyncMs === null && minSyncMs > 0) {
-    notes.derive('kube-proxy', `${proxyMode}.minSyncPeriod ${minSyncMs / 1000} s`)
+    assume('kube-proxy', `${proxyMode}.minSyncPeriod ${minSyncMs / 1000} s`)
   }
-  for (const service of services) warnOfService(notes, service, cluster)
+  for (const service of services) warnOfService(notes, service, cluster, proxyOf({ cluster, objects }, { service }))
+  for (const scaler of inventory.autoscalers) {
+    const { kind, name } = scaler.spec.scaleTargetRef
+    if (workloads.some(({ object }) => object.kind === kind && object.metadata.name === name))
+      notes.warn(
+        'W_NOT_MODELLED',
+        titleOf(scaler),
+        'its scaling is not modelled in a rollout: the number of pods stays',
+      )
+  }
+  if (proxyMode === 'ipvs') {
+    const message =
+      'ipvs keeps connections of endpoints that are gone at weight 0: a client that uses their source port again is refused, which is not modelled'
+    notes.warn('W_NOT_MODELLED', 'kube-proxy', message)
+  }
   for (const { where, what } of timeline.notModelled) notes.warn('W_NOT_MODELLED', where, what)
-  return {
+  return withGates(timeline, {
     objects,
     cluster,
     nodes,
@@ -211,7 +233,7 @@ export function surveySite(
       selects: followed.map((workload) => selects(service, workload)),
       isExternal: service.type !== 'ClusterIP' || service.externalIPs.length > 0,
     })),
-    quotas: objects
+    budgets: objects
       .filter((one): one is PodDisruptionBudget => one.kind === 'PodDisruptionBudget')
       .map((budget) => ({
         title: `PodDisruptionBudget ${keyOf(budget)}`,
@@ -229,9 +251,9 @@ export function surveySite(
     minSyncMs,
     proxyMode,
     kubernetesMinor: minor ?? versionOf(timeline) ?? cluster.kubernetesMinor ?? DEFAULT_MINOR,
-    derived: notes.derived(),
+    derived,
     warnings: [...cluster.warnings, ...notes.warnings],
-  }
+  })
 }
 
 /** Index of the followed workload that a reference means; -1 for a pod. */
@@ -336,22 +358,21 @@ function servicesInQuestion(cluster: Cluster, timeline: Timeline, named: readonl
 }
 
 function noteAssumptions(
-  notes: Notes,
+  assume: (object: string, what: string) => void,
   title: string,
   lifecycle: Lifecycle,
   given: ReadonlySet<string>,
   settings: WorkloadSettings,
 ): void {
   if (!given.has('startup'))
-    notes.derive(title, `${settings.startup.minMs / 1000} s from start to listening (workloads.startup)`)
-  if (!given.has('onSigterm'))
-    notes.derive(title, 'on SIGTERM it stops listening, finishes requests and ends (onSigterm)')
+    assume(title, `${settings.startup.minMs / 1000} s from start to listening (workloads.startup)`)
+  if (!given.has('onSigterm')) assume(title, 'on SIGTERM it stops listening, finishes requests and ends (onSigterm)')
   if (!given.has('requests'))
-    notes.derive(title, `requests of ${settings.request.durationMs} ms, one a connection (requests)`)
-  for (const what of lifecycle.unknown) notes.derive(title, what)
+    assume(title, `requests of ${settings.request.durationMs} ms, one a connection (requests)`)
+  for (const what of lifecycle.unknown) assume(title, what)
 }
 
-function warnOfService(notes: Notes, service: ClusterService, cluster: Cluster): void {
+function warnOfService(notes: Notes, service: ClusterService, cluster: Cluster, proxy: ProxySettings | null): void {
   const title = `Service ${service.namespace}/${service.name}`
   if (service.ports.every(({ protocol }) => protocol !== 'TCP')) {
     notes.warn(
@@ -366,20 +387,9 @@ function warnOfService(notes: Notes, service: ClusterService, cluster: Cluster):
       title,
       `trafficDistribution ${service.trafficDistribution} is not modelled in a rollout: any endpoint may be chosen`,
     )
-  const behind = cluster.ingresses.find(({ spec, metadata }) => {
-    const backends = [
-      spec.defaultBackend,
-      ...(spec.rules ?? []).flatMap(({ http }) => (http?.paths ?? []).map((one) => one.backend)),
-    ]
-    return (
-      (metadata.namespace ?? 'default') === service.namespace &&
-      backends.some((one) => one?.service?.name === service.name)
-    )
-  })
-  if (behind !== undefined)
-    notes.warn(
-      'W_NOT_MODELLED',
-      titleOf(behind),
-      `its way to ${title} is not modelled in a rollout: connections go to the Service itself`,
-    )
+  const behind = cluster.ingresses.find((ingress) => leadsTo(ingress, service.namespace, service.name))
+  if (behind !== undefined && proxy === null) {
+    const message = `its way to ${title} is not modelled in a rollout: connections go to the Service itself`
+    notes.warn('W_NOT_MODELLED', titleOf(behind), message)
+  }
 }

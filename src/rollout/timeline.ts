@@ -11,7 +11,7 @@
  *   loadBalancer: gke-l4
  *
  * An event states a cause; what comes of it is computed. Events of one instant take place in the order of the file. A Timeline may
- * stand among manifests or in a file of its own; one a run. DnsClient are looked up when the cluster is known (`site.ts`).
+ * stand among manifests or in a file of its own; one a run. Names are looked up when the cluster is known (`site.ts`).
  * Errors: E_TIMELINE (exit 3) with file, document and field, and the nearest known name.
  */
 import { UserError } from '../errors.ts'
@@ -120,7 +120,7 @@ export interface ClientSettings {
 export interface TrafficSettings {
   /** `default/web`, or null for the Services of the workload. */
   readonly service: string | null
-  readonly from: 'outside' | 'inside' | null
+  readonly from: 'outside' | 'inside' | 'ingress' | null
   readonly perSecond: number | null
   /** Client addresses that they come from: matters with ClientIP affinity. */
   readonly clients: number
@@ -209,6 +209,14 @@ export function parseTimeline(value: unknown, where: string): Timeline {
     // Stable: events of one instant stay in the order of the file.
     .sort((a, b) => a.atMs - b.atMs)
   const controlPlane = top('controlPlane')
+  const durationMs = top('duration').or((field) => field.duration(), null)
+  for (const event of events) {
+    if (durationMs !== null && event.atMs > durationMs)
+      throw new UserError('E_TIMELINE', 'the event is beyond the end of the timeline (duration)', {
+        where: event.where,
+      })
+  }
+  refuseOverlaps(events)
   return {
     where,
     events,
@@ -227,7 +235,7 @@ export function parseTimeline(value: unknown, where: string): Timeline {
     tolerationMs: top('tolerationSeconds').or((field) => field.integer(0) * 1000, DEFAULT_TOLERATION_MS),
     kubeVersion: top('kubeVersion').or((field) => String(field.value), null),
     runs: top('runs').or((field) => field.integer(1, 100_000), null),
-    durationMs: top('duration').or((field) => field.duration(), null),
+    durationMs,
     notModelled,
   }
 }
@@ -358,9 +366,25 @@ function readWorkload(field: Field): { settings: WorkloadSettings; given: Readon
   return { settings, given }
 }
 
+/** A node that is down cannot fail, and a kube-proxy that has stopped cannot stop. */
+function refuseOverlaps(events: readonly TimelineEvent[]): void {
+  const until = new Map<string, number>()
+  for (const event of events) {
+    if (event.verb !== 'fail' && event.verb !== 'stop') continue
+    const key = `${event.verb} ${event.node}`
+    const endMs = event.atMs + (event.verb === 'fail' ? event.backMs : event.forMs)
+    if (event.atMs < (until.get(key) ?? 0)) {
+      const what =
+        event.verb === 'fail' ? `node ${event.node} is down already` : `kube-proxy on ${event.node} has stopped already`
+      throw new UserError('E_TIMELINE', what, { where: event.where })
+    }
+    until.set(key, endMs)
+  }
+}
+
 const LB_FIELDS = [
   ...['profile', 'targets', 'probe', 'interval', 'unhealthy', 'healthy', 'timeout', 'propagation'],
-  ...['deregister', 'register', 'dead', 'onUnhealthy', 'failOpen', 'local', 'cluster'],
+  ...['deregister', 'register', 'dead', 'onUnhealthy', 'failOpen', 'readinessGate', 'local', 'cluster'],
 ]
 const PROBE_FIELDS = ['probe', 'interval', 'unhealthy', 'healthy', 'timeout']
 
@@ -383,6 +407,7 @@ function readLoadBalancer(field: Field): LoadBalancer {
     deadMs: own('dead').or((one) => one.duration(), base.deadMs),
     onUnhealthy: own('onUnhealthy').or((one) => one.oneOf('reset', 'keep', 'move'), base.onUnhealthy),
     failOpen: own('failOpen').or((one) => one.boolean(), base.failOpen),
+    readinessGate: own('readinessGate').or((one) => one.boolean(), base.readinessGate),
     source: field.where,
   }
 }
@@ -449,7 +474,7 @@ function readTraffic(field: Field): TrafficSettings {
   const own = field.isAbsent ? null : field.map(['service', 'from', 'rate', 'clients'])
   return {
     service: own?.('service').or((one) => one.text(), null) ?? null,
-    from: own?.('from').or((one) => one.oneOf('outside', 'inside'), null) ?? null,
+    from: own?.('from').or((one) => one.oneOf('outside', 'inside', 'ingress'), null) ?? null,
     perSecond: own?.('rate').or(readRate, null) ?? null,
     clients: own?.('clients').or((one) => one.integer(1, 1_000_000), 100) ?? 100,
   }

@@ -310,6 +310,7 @@ export class World {
     pod.successes = 0
     pod.isProbing = false
     pod.accept.set(this.nowMs, ACCEPT_NOT_YET)
+    pod.isGated = this.site.workloads[pod.workload]!.gateMs > 0
     this.#changed(pod)
     // Without a probe a container counts as ready as soon as it runs.
     if (lifecycle.readiness === null && lifecycle.startup === null) this.#setReady(pod, true)
@@ -357,6 +358,16 @@ export class World {
   }
 
   #setReady(pod: Pod, isReady: boolean): void {
+    if (isReady && pod.isGated) {
+      // The load balancer is told of the pod now; it counts as ready when it is a target.
+      const { epoch } = pod
+      this.clock.at(this.nowMs + this.site.workloads[pod.workload]!.gateMs, () => {
+        if (pod.epoch !== epoch || !pod.isGated) return
+        pod.isGated = false
+        this.#setReady(pod, true)
+      })
+      return
+    }
     if (pod.isReady !== isReady) {
       pod.isReady = isReady
       pod.readySinceMs = this.nowMs

@@ -21,7 +21,7 @@ import {
   createDecision,
   type Decision,
   decide,
-  dialsFromVip,
+  dialsFromItsAddress,
   FRONTEND_BALANCER_PROXY,
   FRONTEND_HEALTH_CHECK,
   FRONTEND_NAMES,
@@ -425,7 +425,7 @@ class Judge {
       // In ipvs mode a node reaches what is on its dummy interface from that very address.
       const number = PROTOCOL_NUMBERS[protocol]!
       const dialled = findFrontend(rules, destination, port, number)
-      const from = dialsFromVip(rules, node, source.id, destination, dialled) ? destination : source.id
+      const from = dialsFromItsAddress(rules, node, source.id, destination, dialled) ? destination : source.id
       decide(rules, node, from, destination, port, number, out)
       const outcome = follower.follow(packet)
       this.packets++

@@ -222,7 +222,7 @@ function endpointsOf({ namespace, name }: ClusterService, { slices }: Cluster): 
   return new Set(addresses).size
 }
 
-/** DnsClient are told apart. */
+/** Names are told apart. */
 function named(streams: readonly DraftStream[]): DraftStream[] {
   const taken = new Map<string, number>()
   return streams.map((stream) => {

@@ -1,7 +1,7 @@
 /**
  * Plans the traffic of a scenario over a cluster: which addresses are clients, what they dial, what they ask for.
  *
- * DnsClient of pods, Services and Ingresses become address ids and destination indices here; the generator sees numbers only. All
+ * Names of pods, Services and Ingresses become address ids and destination indices here; the generator sees numbers only. All
  * addresses are known before the first packet, since the trace's header holds them.
  * Cost: once for each client. Errors: E_SCENARIO_FIELD, for what the cluster does not have.
  */

@@ -46,6 +46,7 @@ describe('help', () => {
     const listed = [...stdout.matchAll(/^ {2}dpemu (\S+)/gm)].map(([, name]) => name)
     expect(listed).toEqual([
       'replay',
+      'rollout',
       'generate',
       'init',
       'inspect',

@@ -48,6 +48,7 @@ describe('defaults', () => {
       ipvsTcpSeconds: 900,
       ipvsFinSeconds: 120,
       ipvsUdpSeconds: 300,
+      isMisnamed: false,
       warnings: [],
     })
   })
@@ -201,6 +202,19 @@ describe('durations', () => {
   })
 })
 
+describe('the name that kube-proxy goes by', () => {
+  test.each([
+    ['no name', {}, false],
+    ['an empty one', { hostnameOverride: '' }, false],
+    ['a node’s, in capitals', { hostnameOverride: ' A' }, false],
+    ['of no node', { hostnameOverride: 'ip-10-0-0-1' }, true],
+  ] as const)('%s', (_words, config, isMisnamed) => {
+    const settings = settingsOf(config)
+    expect(settings.isMisnamed).toBe(isMisnamed)
+    expect(codesOf(settings)).toEqual(isMisnamed ? ['W_NODE_NAME'] : [])
+  })
+})
+
 describe('nf_conntrack_max', () => {
   test.each([
     ['4 cores: 32768 a core are the minimum exactly', {}, 4, 131_072],
@@ -239,6 +253,19 @@ describe('addresses that answer node ports', () => {
     ['several CIDRs', 'nftables', ['10.9.0.0/24', '192.168.0.0/24', '::1/128'], ['192.168.0.1', '10.9.0.1']],
   ])('%s', (_words, mode, nodePortAddresses, expected) => {
     expect(nodePortAddressesOf(settingsOf({ nodePortAddresses }, mode), addresses)).toEqual(expected)
+  })
+
+  const GATE = { KubeProxyNFTablesLocalhostNodePorts: true }
+  test.each<[string, ProxyMode, Partial<KubeProxyConfiguration>, number]>([
+    ['the gate and a range of loopback', 'nftables', { featureGates: GATE, nodePortAddresses: ['127.0.0.0/8'] }, 1],
+    ['the gate and IPv6 loopback', 'nftables', { featureGates: GATE, nodePortAddresses: ['::1/128'] }, 1],
+    ['the gate and localhost', 'nftables', { featureGates: GATE, nodePortAddresses: ['localhost', 'primary'] }, 2],
+    ['the gate and everything', 'nftables', { featureGates: GATE, nodePortAddresses: ['0.0.0.0/0'] }, 0],
+    ['the gate alone', 'nftables', { featureGates: GATE }, 0],
+    ['the range alone', 'nftables', { nodePortAddresses: ['127.0.0.0/8'] }, 0],
+    ['another mode', 'iptables', { featureGates: GATE, nodePortAddresses: ['127.0.0.0/8'] }, 0],
+  ])('loopback in nftables mode, %s: what is not modelled is said', (_words, mode, config, warnings) => {
+    expect(codesOf(settingsOf(config, mode))).toEqual(Array(warnings).fill('W_NOT_MODELLED'))
   })
 
   test('an empty list is none', () => {

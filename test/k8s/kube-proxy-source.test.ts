@@ -319,6 +319,16 @@ describe('--config and flags', () => {
     expect(told(text)).toEqual([])
   })
 
+  test('--hostname-override counts over the file, whose name may be any', () => {
+    const misnamed = configMap('kube-proxy', 'config.conf', file('hostnameOverride: master-1\n'))
+    const started = daemon('--config=/var/lib/kube-proxy/config.conf')
+    const named = daemon('--config=/var/lib/kube-proxy/config.conf', '--hostname-override=$(NODE_NAME)')
+    const nodes = node('any', [])
+    expect(settingsOf(join(nodes, started, misnamed)).isMisnamed).toBe(true)
+    expect(settingsOf(join(nodes, named, misnamed)).isMisnamed).toBe(false)
+    expect(settingsOf(join(started, misnamed)).isMisnamed).toBe(false)
+  })
+
   test('a file that is not in the manifests is asked for', () => {
     expect(told(daemon('--config=/var/lib/kube-proxy/config.conf'))).toEqual([
       expect.stringMatching(

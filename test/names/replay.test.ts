@@ -1,4 +1,4 @@
-/** DnsClient in a replay: what they cost, where they lead, and what happens when the cluster changes under them. */
+/** Names in a replay: what they cost, where they lead, and what happens when the cluster changes under them. */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'

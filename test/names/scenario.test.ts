@@ -1,4 +1,4 @@
-/** DnsClient in a scenario and in a trace's header: what may be written, what is refused, what a reader finds. */
+/** Names in a scenario and in a trace's header: what may be written, what is refused, what a reader finds. */
 import { describe, expect, it } from 'vitest'
 import { formatInspection } from '../../src/commands/inspect-text.ts'
 import { UserError } from '../../src/errors.ts'

@@ -94,6 +94,11 @@ describe.each(MODES)('%s', (mode) => {
       { from: '127.0.0.1', to: '127.0.0.1:80', node: 'n1' },
       'dnat 10.244.1.5:8080 masq, sees 10.244.1.1',
     ],
+    [
+      'a process of the node that dials localhost is localhost',
+      { from: 'node/n1', to: '127.0.0.1:80' },
+      'dnat 10.244.1.5:8080 masq, sees 10.244.1.1',
+    ],
     ['localhost of another node', { from: '127.0.0.1', to: '127.0.0.1:80', node: 'n2' }, 'none, sees 127.0.0.1'],
     ['the pod at its own port', { from: '198.18.0.7', to: '10.244.1.5:8080' }, 'none, sees 198.18.0.7'],
   ] as const)('%s', (_, question, expected) => {

@@ -1,4 +1,4 @@
-/** `-f`: a trace replayed on other manifests than those it was made for. DnsClient win over addresses. */
+/** `-f`: a trace replayed on other manifests than those it was made for. Names win over addresses. */
 import { readFileSync } from 'node:fs'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { FLOW_CLIENT, FLOW_ENDPOINT, FLOW_NODE_PROTOCOL } from '../../dist/native-free-core/flow-record.js'

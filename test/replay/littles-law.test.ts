@@ -8,6 +8,7 @@ import { afterAll, expect, test } from 'vitest'
 import { replay } from '../../dist/src/replay/replay.js'
 import type { NodeReport } from '../../src/report/types.ts'
 import { generateTrace } from '../../src/trace/generate.ts'
+import { options, sharedPool } from './support.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'dpemu-little-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -23,16 +24,7 @@ async function run(scenario: string, rate: number, seconds: number, shards = 16)
   writeFileSync(path, text)
   const trace = `${path}.msgpack`
   await generateTrace({ scenarioPath: path, output: trace })
-  const report = await replay({
-    trace,
-    manifests: [],
-    policies: ['as-is'],
-    proxyModes: [],
-    workers: 2,
-    shards,
-    seed: null,
-    model: null,
-  })
+  const report = await replay(options(trace, { policies: ['as-is'], shards }), { pool: sharedPool(2) })
   return report.runs[0]!.nodes[0]!
 }
 

@@ -13,6 +13,7 @@ import { afterAll } from 'vitest'
 import { FLOW_NEW, FLOW_SHIFT, FLOW_STATUS } from '../../dist/native-free-core/flow-record.js'
 import { createDataplane, type Dataplane } from '../../dist/native-free-core/index.js'
 import { extentOf, planReplay, type ReplayOptions, type ReplayPlan } from '../../dist/src/replay/plan.js'
+import { WorkerPool } from '../../dist/src/replay/pool.js'
 import { replay, tasksOf } from '../../dist/src/replay/replay.js'
 import { WindowReader } from '../../dist/src/replay/window.js'
 import { openTrace } from '../../dist/src/trace/read.js'
@@ -77,13 +78,27 @@ export function options(trace: string, change: Partial<ReplayOptions> = {}): Rep
   }
 }
 
+const pools = new Map<number, WorkerPool>()
+
+/** Threads that stay for all tests of this process: to start two and have them load their code costs more than most replays. */
+export function sharedPool(workers: number): WorkerPool {
+  const threads = workers <= 2 ? 2 : 7
+  const pool = workers > 7 ? undefined : (pools.get(threads) ?? new WorkerPool(threads))
+  if (pool === undefined) throw new RangeError(`${workers} workers: tests share pools of at most 7`)
+  pools.set(threads, pool)
+  return pool
+}
+
 /** The built replay, with the warnings it gave on the way. */
 export async function replayed(
   trace: string,
   change: Partial<ReplayOptions> = {},
 ): Promise<ReplayReport & { given: Warning[] }> {
   const given: Warning[] = []
-  const report = await replay(options(trace, change), { onWarning: (warning) => given.push(warning) })
+  const report = await replay(options(trace, change), {
+    onWarning: (warning) => given.push(warning),
+    pool: sharedPool(change.workers ?? 2),
+  })
   return { ...report, given }
 }
 

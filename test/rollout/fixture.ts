@@ -7,7 +7,7 @@ import { type Course, takeCourse } from '../../src/rollout/happenings.ts'
 import { type Site, surveySite } from '../../src/rollout/site.ts'
 import { parseTimeline, type Timeline } from '../../src/rollout/timeline.ts'
 
-export type Json = Record<string, unknown>
+export type Json = object
 
 export interface Fixture {
   readonly kind?: 'Deployment' | 'StatefulSet' | 'DaemonSet'

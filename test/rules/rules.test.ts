@@ -1,7 +1,7 @@
 /**
  * What `rules` prints: kube-proxy's own names, and the chains that its dumps show for the same objects.
  *
- * DnsClient and lines are facts of pkg/proxy/{iptables,nftables}/proxier_test.go: ns1/svc1:p80 at 172.30.0.41 with endpoint 10.180.0.1.
+ * Names and lines are facts of pkg/proxy/{iptables,nftables}/proxier_test.go: ns1/svc1:p80 at 172.30.0.41 with endpoint 10.180.0.1.
  */
 import { describe, expect, test } from 'vitest'
 import { compileRules } from '../../src/compile/compile.ts'

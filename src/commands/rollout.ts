@@ -1,0 +1,207 @@
+/**
+ * `dpemu rollout`: manifests and a Timeline → many runs → what a change costs in connections, Local and Cluster side by side.
+ *
+ * Without a Timeline's events the workload that is named is restarted after ten seconds. Nothing is written before all runs are done.
+ */
+
+import { emulatedIn } from '../emulates.ts'
+import { UserError, type Warning } from '../errors.ts'
+import { parseManifests, readManifestFiles, requireObjects } from '../k8s/load.ts'
+import { suggestion } from '../nearest.ts'
+import { renderThresholds } from '../report/text.ts'
+import { evaluateThresholds, parseExpression, type ThresholdResult } from '../report/threshold.ts'
+import { durationMs } from '../rollout/durations.ts'
+import { pictureOf } from '../rollout/picture.ts'
+import { CONTROL_PLANES, LOAD_BALANCERS } from '../rollout/profiles.ts'
+import { ROLLOUT_SUBJECT, type RolloutReport, rolloutReport } from '../rollout/report.ts'
+import { countRuns, type Work } from '../rollout/runs.ts'
+import { searchSafe } from '../rollout/safe.ts'
+import { frontOf } from '../rollout/scene.ts'
+import { surveySite } from '../rollout/site.ts'
+import { renderRolloutMarkdown, renderRolloutText } from '../rollout/text.ts'
+import { EMPTY_TIMELINE, findTimeline, perSecond, type Timeline } from '../rollout/timeline.ts'
+import { readTextFile } from '../text-file.ts'
+import { packageVersion } from '../version.ts'
+import { usageError, wholeNumber } from './arguments.ts'
+import { EXIT_THRESHOLD } from './exit.ts'
+import { type Io, interruptionOf } from './io.ts'
+import { parseOutputs, stdoutFormat, writeOutputs } from './outputs.ts'
+import { startProgress } from './progress.ts'
+import { warningPrinter } from './warnings.ts'
+
+/** As typed: one field a flag, absent where the flag was. */
+export interface RolloutOptions {
+  /** `deployment/web`; absent where the Timeline's events say all. */
+  readonly workload?: string | undefined
+  readonly manifests: readonly string[]
+  readonly timeline?: string | undefined
+  readonly rate?: string | undefined
+  readonly runs?: string | undefined
+  readonly seed?: string | undefined
+  readonly safe: boolean
+  readonly startup?: string | undefined
+  readonly loadBalancer?: string | undefined
+  readonly controlPlane?: string | undefined
+  readonly kubeVersion?: string | undefined
+  readonly threshold: readonly string[]
+  readonly output: readonly string[]
+  readonly quiet: boolean
+}
+
+const FORMATS = ['text', 'json', 'markdown'] as const
+type Format = (typeof FORMATS)[number]
+
+const DEFAULT_RATE = 100
+const DEFAULT_RUNS = 100
+const MOST_RUNS = 100_000
+const MOST_SEED = Number.MAX_SAFE_INTEGER
+/** When the workload is restarted, and nothing else is said. */
+const RESTART_MS = 10_000
+const OLDEST_MINOR = 22
+const NEWEST_MINOR = 37
+
+/** @returns the exit code: 0, or 99 when a threshold failed @throws UserError */
+export async function runRollout(options: RolloutOptions, io: Io): Promise<number> {
+  const thresholds = options.threshold.map((text) => parseExpression(text, ROLLOUT_SUBJECT))
+  const inputs = [...options.manifests, ...(options.timeline === undefined ? [] : [options.timeline])]
+  const outputs = parseOutputs(options.output, FORMATS, inputs)
+  const rate = options.rate === undefined ? null : rateOf(options.rate)
+  const runs = options.runs === undefined ? null : wholeNumber('--runs', options.runs, { min: 1, max: MOST_RUNS })
+  const seed = options.seed === undefined ? 1 : wholeNumber('--seed', options.seed, { min: 0, max: MOST_SEED })
+  const minor = options.kubeVersion === undefined ? null : minorOf(options.kubeVersion)
+
+  const files = readManifestFiles(options.manifests, () => io.stdin())
+  const parsed = requireObjects(parseManifests(files), options.manifests)
+  const given =
+    options.timeline === undefined
+      ? findTimeline(files)
+      : findTimeline([{ name: options.timeline, text: readTextFile(options.timeline, 'timeline', 'E_TIMELINE') }])
+  if (options.timeline !== undefined && given === null)
+    throw new UserError('E_TIMELINE', 'there is no Timeline in it', {
+      where: options.timeline,
+      hint: 'apiVersion: dpemu/v1, kind: Timeline',
+    })
+  const warnings: Warning[] = parsed.warnings.filter(({ message }) => !message.startsWith('Timeline '))
+  const timeline = withFlags(given ?? EMPTY_TIMELINE, options, warnings)
+  const site = surveySite(parsed.objects, timeline, options.workload ?? null, minor)
+  const fronts = site.services.map((service) => frontOf(site, timeline, service))
+  if (fronts.length === 0) {
+    throw new UserError('E_NO_SERVICE', 'no Service selects the pods in question: nobody connects to them', {
+      where: options.workload ?? timeline.where,
+    })
+  }
+  warnings.push(...site.warnings)
+  const work: Work = {
+    site,
+    timeline,
+    fronts,
+    perSecond: rate ?? timeline.traffic.perSecond ?? DEFAULT_RATE,
+    seed,
+    runs: runs ?? timeline.runs ?? DEFAULT_RUNS,
+  }
+
+  const interruption = interruptionOf(io)
+  const progress = startProgress(io, 'rollout', options.quiet)
+  const tally = countRuns(work)
+  const search = options.safe ? searchSafe(work, tally) : null
+  progress.clear()
+  const report = rolloutReport({
+    work,
+    tally,
+    search,
+    target:
+      options.workload === undefined
+        ? ''
+        : (site.workloads.find(({ object }) => isNamed(object, options.workload!))?.title ?? ''),
+    version: packageVersion(),
+    emulates: { ...emulatedIn(site.kubernetesMinor), kubernetes: `1.${site.kubernetesMinor}` },
+    warnings,
+  })
+  const printer = warningPrinter(io, progress, options.quiet)
+  for (const warning of report.warnings) printer.print(warning)
+  printer.finish()
+  const results = evaluateThresholds(thresholds, report)
+  const picture = pictureOf(tally)
+  const render = (format: Format, color: boolean, width: number | null): string => {
+    if (format === 'json') return renderJson(report, results)
+    if (format === 'markdown') return renderRolloutMarkdown(report, picture, results)
+    return renderRolloutText(report, picture, results, { color, width })
+  }
+  await writeOutputs(outputs, (format) => render(format, false, null), interruption)
+  if (interruption.signal.aborted) return interruption.exitCode
+  const format = stdoutFormat(outputs, options.quiet)
+  if (format !== 'text' && format !== 'markdown') io.stderr(renderThresholds(results, { color: io.errorColor }))
+  if (format !== null) io.stdout(render(format, io.color, io.width))
+  return results.every(({ pass }) => pass) ? 0 : EXIT_THRESHOLD
+}
+
+function renderJson(report: RolloutReport, results: readonly ThresholdResult[]): string {
+  const { schemaVersion, kind, ...rest } = report
+  const thresholds = results.map(({ threshold, pass, matches }) => ({ threshold: threshold.text, pass, matches }))
+  return `${JSON.stringify({ schemaVersion, kind, thresholds, ...rest }, null, 2)}\n`
+}
+
+/** The Timeline with what flags say in its place, and the restart where no event is left. */
+function withFlags(timeline: Timeline, options: RolloutOptions, warnings: Warning[]): Timeline {
+  const { workload } = options
+  let result = timeline
+  if (options.loadBalancer !== undefined)
+    result = { ...result, loadBalancer: named('--load-balancer', options.loadBalancer, LOAD_BALANCERS) }
+  if (options.controlPlane !== undefined) {
+    const controlPlane = named('--control-plane', options.controlPlane, CONTROL_PLANES)
+    result = { ...result, controlPlane, controlPlaneGiven: true }
+  }
+  if (workload === undefined) {
+    if (result.events.length > 0) return result
+    throw usageError('no workload to restart, and no Timeline with events', 'dpemu rollout deployment/web -f MANIFESTS')
+  }
+  if (result.events.length > 0) {
+    warnings.push({
+      code: 'W_TIMELINE_EVENTS',
+      where: result.where,
+      message: `its events are left out: ${workload} was named, and is restarted; leave it out to see the events`,
+    })
+  }
+  const startup = options.startup === undefined ? null : durationMs(options.startup)
+  if (options.startup !== undefined && startup === null)
+    throw usageError(`--startup must be a time such as 8s, not '${options.startup}'`)
+  const event = {
+    atMs: RESTART_MS,
+    where: '',
+    verb: 'rollout' as const,
+    target: workload,
+    patch: null,
+    startup: startup === null ? null : { minMs: startup, maxMs: startup },
+  }
+  return { ...result, events: [event] }
+}
+
+function named<T extends { readonly name: string }>(flag: string, text: string, known: readonly T[]): T {
+  const found = known.find(({ name }) => name === text)
+  if (found !== undefined) return found
+  const names = known.map(({ name }) => name)
+  const hint = suggestion(text, names)
+  throw usageError(`${flag} does not know '${text}'`, hint === '' ? `known: ${names.join(', ')}` : hint)
+}
+
+function rateOf(text: string): number {
+  const rate = perSecond(text)
+  if (rate === null) throw usageError(`--rate must be connections a second such as 200/s, not '${text}'`)
+  return rate
+}
+
+function minorOf(text: string): number {
+  const minor = Number(/^v?1\.(\d+)(\.\d+)?$/.exec(text.trim())?.[1])
+  if (minor >= OLDEST_MINOR && minor <= NEWEST_MINOR) return minor
+  throw usageError(`--kube-version is ${JSON.stringify(text)}`, `a release from 1.${OLDEST_MINOR} to 1.${NEWEST_MINOR}`)
+}
+
+function isNamed(
+  { kind, metadata }: { readonly kind: string; readonly metadata: { readonly name: string } },
+  reference: string,
+): boolean {
+  const parts = reference.toLowerCase().split('/')
+  const short: Readonly<Record<string, string>> = { deploy: 'deployment', sts: 'statefulset', ds: 'daemonset' }
+  const kinds = parts.map((part) => short[part] ?? part.replace(/s$/, ''))
+  return kinds.includes(kind.toLowerCase()) && reference.endsWith(`/${metadata.name}`)
+}

@@ -1,0 +1,323 @@
+/**
+ * The JSON contract of `dpemu rollout`, and how the runs become it.
+ *
+ * Counts are means over the runs beside their median and 95 %; times are seconds of the timeline. Schema: schemas/rollout.schema.json.
+ */
+import type { Warning } from '../errors.ts'
+import type { DerivedNote } from '../k8s/cluster.ts'
+import type { Subject } from '../report/threshold.ts'
+import type { Emulated } from '../report/types.ts'
+import type { Policy } from './balancer.ts'
+import type { Cause, Phase, Sight } from './causes.ts'
+import { clockText } from './durations.ts'
+import { narrate } from './narrate.ts'
+import { mean, type PolicyTally, quantile, type Tally, type Work } from './runs.ts'
+import type { Search } from './safe.ts'
+import { slowestSenderMs } from './scene.ts'
+
+/** Over the runs. */
+export interface Spread {
+  /** The mean. */
+  readonly count: number
+  readonly p50: number
+  readonly p95: number
+  readonly most: number
+}
+
+export interface RolloutReport {
+  readonly schemaVersion: 1
+  readonly kind: 'rollout'
+  readonly version: string
+  readonly emulates: Emulated
+  /** `Deployment default/web`; '' where a Timeline's events say all. */
+  readonly target: string
+  readonly seed: number
+  readonly runs: number
+  /** New connections a second, all Services together. */
+  readonly connectionsPerSecond: number
+  readonly proxyMode: string
+  readonly controlPlane: { readonly name: string; readonly source: string }
+  readonly services: readonly {
+    readonly service: string
+    /** How its clients come: outside (load balancer), inside (cluster IP), names (headless) or ingress (ingress-nginx). */
+    readonly way: string
+    /** '' without one. */
+    readonly loadBalancer: string
+    readonly source: string
+  }[]
+  readonly offered: readonly { readonly policy: Policy; readonly count: number }[]
+  readonly lost: readonly ({ readonly policy: Policy; readonly lostFraction: number } & Spread)[]
+  readonly delayed: readonly ({ readonly policy: Policy } & Spread)[]
+  readonly gaps: readonly { readonly policy: Policy; readonly p50Seconds: number; readonly p95Seconds: number }[]
+  readonly losses: readonly ({
+    readonly policy: Policy
+    readonly service: string
+    readonly cause: Cause
+    readonly phase: Phase
+    readonly clientSees: Sight
+    readonly outcome: 'lost' | 'delayed'
+  } & Spread)[]
+  /** Means a second from 0 on. */
+  readonly overTime: {
+    readonly policy: Policy
+    readonly lost: readonly number[]
+    readonly delayed: readonly number[]
+  }[]
+  /** Connections that clients keep open: breaks of each, and those of the pod with most in units of an even share at the end. */
+  readonly longLived: readonly {
+    readonly policy: Policy
+    readonly breaksEach: number
+    readonly byCause: readonly { readonly cause: Cause; readonly breaksEach: number }[]
+    readonly mostOverFair: number
+  }[]
+  readonly rollout: { readonly meanSeconds: number; readonly peakPods: number }
+  /** How long the slowest sender takes to learn of a deletion: a preStop as long covers all that comes of deletions. 0: nothing does; null: one never learns. */
+  readonly neededPreStopSeconds: readonly { readonly policy: Policy; readonly neededSeconds: number | null }[]
+  /** null: not asked for. */
+  readonly safe:
+    | readonly {
+        readonly policy: Policy
+        readonly preStopSeconds: number | null
+        readonly graceSeconds: number
+        readonly leaves: number
+        readonly because: string
+      }[]
+    | null
+  readonly preStopTable: readonly {
+    readonly preStopSeconds: number
+    readonly graceSeconds: number
+    readonly lost: Readonly<Record<Policy, number>>
+    readonly delayed: Readonly<Record<Policy, number>>
+    readonly rolloutSeconds: number
+    readonly peakPods: number
+  }[]
+  /** Of the first run. */
+  readonly firstRun: {
+    readonly endSeconds: number
+    readonly events: readonly { readonly atSeconds: number; readonly what: string }[]
+    readonly pods: readonly {
+      readonly name: string
+      readonly node: string
+      readonly createdSeconds: number | null
+      readonly deletedSeconds: number | null
+      readonly sigtermSeconds: number | null
+      readonly endedSeconds: number | null
+    }[]
+    readonly told: readonly {
+      readonly policy: Policy
+      readonly service: string
+      readonly atSeconds: number
+      readonly cause: Cause
+      readonly clientSees: Sight
+      readonly story: readonly string[]
+    }[]
+  }
+  readonly derived: readonly DerivedNote[]
+  readonly warnings: readonly Warning[]
+}
+
+export interface ReportParts {
+  readonly work: Work
+  readonly tally: Tally
+  readonly search: Search | null
+  readonly target: string
+  readonly version: string
+  readonly emulates: Emulated
+  readonly warnings: readonly Warning[]
+}
+
+export function rolloutReport({
+  work,
+  tally,
+  search,
+  target,
+  version,
+  emulates,
+  warnings,
+}: ReportParts): RolloutReport {
+  const { site, timeline, fronts } = work
+  const { course, endMs } = tally
+  const lengthSeconds = Math.ceil(endMs / 1000)
+  return {
+    schemaVersion: 1,
+    kind: 'rollout',
+    version,
+    emulates,
+    target,
+    seed: work.seed,
+    runs: work.runs,
+    connectionsPerSecond: work.perSecond,
+    proxyMode: site.proxyMode,
+    controlPlane: { name: timeline.controlPlane.name, source: timeline.controlPlane.source },
+    services: fronts.map(({ service, way, balancer }) => ({
+      service: service.name,
+      way,
+      loadBalancer: balancer?.name ?? '',
+      source: balancer?.source ?? '',
+    })),
+    offered: tally.policies.map(({ policy, offered }) => ({ policy, count: rounded(mean(offered)) })),
+    lost: tally.policies.map(({ policy, lost, offered }) => ({
+      policy,
+      ...spread(lost),
+      lostFraction: mean(offered) === 0 ? 0 : mean(lost) / mean(offered),
+    })),
+    delayed: tally.policies.map(({ policy, delayed }) => ({ policy, ...spread(delayed) })),
+    gaps: tally.policies.map(({ policy, gapMs }) => ({
+      policy,
+      p50Seconds: quantile(gapMs, 0.5) / 1000,
+      p95Seconds: quantile(gapMs, 0.95) / 1000,
+    })),
+    losses: tally.policies.flatMap(({ policy, losses }) =>
+      [...losses.values()]
+        .map(({ key: { lost, ...key }, counts }) => ({
+          policy,
+          ...key,
+          outcome: lost ? ('lost' as const) : ('delayed' as const),
+          ...spread(counts),
+        }))
+        .sort((a, b) => b.count - a.count),
+    ),
+    overTime: tally.policies.map(({ policy, lostBySecond, delayedBySecond }) => ({
+      policy,
+      lost: [...lostBySecond.subarray(0, lengthSeconds)].map(rounded),
+      delayed: [...delayedBySecond.subarray(0, lengthSeconds)].map(rounded),
+    })),
+    longLived: tally.policies.map(({ policy }) => longLivedOf(tally, policy)),
+    rollout: { meanSeconds: rounded(mean(tally.rolloutMs) / 1000), peakPods: Math.max(0, ...tally.peakPods) },
+    neededPreStopSeconds: tally.policies.map(({ policy, neededMs }) => {
+      const slowestMs = slowestSenderMs(fronts, site, timeline, policy)
+      const isNeeded = neededMs.some((ms) => ms > 0)
+      return { policy, neededSeconds: isNeeded ? secondsOr(Math.ceil(slowestMs / 1000) * 1000) : 0 }
+    }),
+    safe: search?.safe.map((one) => ({ ...one, leaves: rounded(one.leaves) })) ?? null,
+    preStopTable: (search?.table ?? []).map((row) => ({
+      ...row,
+      lost: { cluster: rounded(row.lost.cluster), local: rounded(row.lost.local) },
+      delayed: { cluster: rounded(row.delayed.cluster), local: rounded(row.delayed.local) },
+      rolloutSeconds: rounded(row.rolloutSeconds),
+    })),
+    firstRun: {
+      endSeconds: endMs / 1000,
+      events: course.notes.map(({ atMs, text }) => ({ atSeconds: atMs / 1000, what: text })),
+      pods: course.pods.map((pod) => ({
+        name: pod.name,
+        node: course.nodes[pod.node]?.name ?? '',
+        createdSeconds: secondsOr(pod.createdMs < 0 ? Number.NaN : pod.createdMs),
+        deletedSeconds: secondsOr(pod.deletedMs),
+        sigtermSeconds: secondsOr(pod.sigtermMs),
+        endedSeconds: secondsOr(pod.exitMs),
+      })),
+      told: tally.policies.flatMap(({ policy, samples }) =>
+        samples.map((sample) => ({
+          policy,
+          service: sample.service,
+          atSeconds: sample.atMs / 1000,
+          cause: sample.cause,
+          clientSees: sample.clientSees,
+          story: narrate(sample, policy, tally.scenes.find(({ service }) => service.name === sample.service)!),
+        })),
+      ),
+    },
+    derived: [
+      ...site.derived,
+      ...fronts.flatMap(({ proxy }) =>
+        proxy === null
+          ? []
+          : [
+              {
+                object: proxy.ingress,
+                what: 'its controller runs on, and does not send again what a pod had begun to answer',
+              },
+            ],
+      ),
+      ...fronts.flatMap(({ service, assumed }) =>
+        assumed === '' ? [] : [{ object: `Service ${service.name}`, what: assumed }],
+      ),
+      ...(timeline.controlPlaneGiven
+        ? []
+        : [
+            {
+              object: 'control plane',
+              what: `${timeline.controlPlane.name}: ${timeline.controlPlane.source} (controlPlane)`,
+            },
+          ]),
+    ],
+    warnings: [...warnings, ...courseWarnings(tally)],
+  }
+}
+
+function longLivedOf({ longLived }: Tally, policy: Policy): RolloutReport['longLived'][number] {
+  const own = longLived.filter((one) => one.policy === policy)
+  const average = (values: readonly number[]): number =>
+    values.reduce((sum, value) => sum + value, 0) / Math.max(1, own.length)
+  const causes = [...new Set(own.flatMap(({ byCause }) => [...byCause.keys()]))].sort()
+  return {
+    policy,
+    breaksEach: rounded(average(own.map(({ breaks }) => breaks))),
+    byCause: causes.map((cause) => ({
+      cause,
+      breaksEach: rounded(average(own.map(({ byCause }) => byCause.get(cause) ?? 0))),
+    })),
+    mostOverFair: rounded(average(own.map(({ mostOverFair }) => mostOverFair))),
+  }
+}
+
+/** What the first run shows that the user should know. */
+function courseWarnings({ course }: Tally): Warning[] {
+  return [
+    ...course.stuck.map(({ workload, deadlineMs }) => ({
+      code: 'W_ROLLOUT_STUCK',
+      where: workload,
+      message: `its rollout does not end: Progressing turns False at ${clockText(deadlineMs)}, and nothing is rolled back`,
+    })),
+    ...course.held
+      .filter(({ endMs }) => endMs === null)
+      .map(({ node, pod, budget, sinceMs }) => ({
+        code: 'W_DRAIN_HELD',
+        where: budget,
+        message: `the drain of node ${node} does not end: ${pod} may not be evicted from ${clockText(sinceMs)} on; given up at ${clockText(course.settledMs)}`,
+      })),
+  ]
+}
+
+function spread(column: PolicyTally['lost']): Spread {
+  return {
+    count: rounded(mean(column)),
+    p50: quantile(column, 0.5),
+    p95: quantile(column, 0.95),
+    most: column.length === 0 ? 0 : Math.max(...column),
+  }
+}
+
+function secondsOr(ms: number): number | null {
+  return Number.isFinite(ms) ? ms / 1000 : null
+}
+
+/** Three digits behind the point, and never 0 for what is more. */
+function rounded(value: number): number {
+  const short = Number(value.toFixed(3))
+  return short === 0 && value > 0 ? 0.001 : short
+}
+
+const SPREAD = { count: 0, p50: 0, p95: 0, most: 0 }
+
+/** Fields that thresholds may name. */
+export const ROLLOUT_SUBJECT: Subject = {
+  flag: '--threshold',
+  example: 'lost[policy=local].count == 0',
+  what: 'a rollout report',
+  list: null,
+  shape: {
+    runs: 0,
+    connectionsPerSecond: 0,
+    offered: [{ policy: '', count: 0 }],
+    lost: [{ policy: '', lostFraction: 0, ...SPREAD }],
+    delayed: [{ policy: '', ...SPREAD }],
+    gaps: [{ policy: '', p50Seconds: 0, p95Seconds: 0 }],
+    losses: [{ policy: '', service: '', cause: '', phase: '', clientSees: '', outcome: '', ...SPREAD }],
+    longLived: [{ policy: '', breaksEach: 0, byCause: [{ cause: '', breaksEach: 0 }], mostOverFair: 0 }],
+    rollout: { meanSeconds: 0, peakPods: 0 },
+    neededPreStopSeconds: [{ policy: '', neededSeconds: 0 }],
+    safe: [{ policy: '', preStopSeconds: 0, graceSeconds: 0, leaves: 0, because: '' }],
+  },
+}

@@ -1,0 +1,17 @@
+/** What is drawn at random for minutes: properties against oracles, fuzzed parsers, runs long enough for queueing theory. */
+import { defineConfig } from 'vitest/config'
+
+export const SOAK: string[] = [
+  'test/**/*.prop.test.ts',
+  'test/**/fuzz.test.ts',
+  'test/core/cost-model.test.ts',
+  'test/kernel/table-size.test.ts',
+  'test/replay/littles-law.test.ts',
+  'test/replay/determinism.test.ts',
+  'test/trace/corrupt.test.ts',
+  'test/library/package.test.ts',
+]
+
+export default defineConfig({
+  test: { include: SOAK, isolate: false, testTimeout: 300_000, hookTimeout: 300_000 },
+})
