@@ -5,7 +5,7 @@
  * makes absolute figures worthless.
  */
 import { execFileSync } from 'node:child_process'
-import { cpus, totalmem } from 'node:os'
+import { cpus, loadavg, totalmem } from 'node:os'
 import { type Measurement, median as medianOf } from './measure.ts'
 import type { ReplayMeasurement } from './replay.ts'
 import type { Row, SizeName } from './rows.ts'
@@ -19,11 +19,15 @@ export interface BenchDocument {
     readonly cpus: number
     readonly memoryBytes: number
     readonly platform: string
+    /** Processes that wanted a CPU when the measurement began, over the last minute. */
+    readonly loadAverage: number
   }
   readonly node: string
   readonly v8: string
   /** Commit, with `+` where the tree had changes; null outside a repository. */
   readonly revision: string | null
+  /** What was typed to measure it. */
+  readonly command: string
   readonly rows: RowResult[]
   readonly ratios: RatioResult[]
   readonly replay: ReplayMeasurement[]
@@ -55,7 +59,8 @@ export interface RatioResult {
   readonly target: number | null
 }
 
-export function createDocument(root: string): BenchDocument {
+/** @param args  of the command line */
+export function createDocument(root: string, args: readonly string[]): BenchDocument {
   return {
     schemaVersion: 1,
     kind: 'bench',
@@ -64,14 +69,22 @@ export function createDocument(root: string): BenchDocument {
       cpus: cpus().length,
       memoryBytes: totalmem(),
       platform: `${process.platform} ${process.arch}`,
+      loadAverage: loadavg()[0] ?? 0,
     },
     node: process.version,
     v8: process.versions.v8,
     revision: revisionOf(root),
+    command: commandOf(args),
     rows: [],
     ratios: [],
     replay: [],
   }
+}
+
+/** To be typed again: where the document went is left out, and what a shell would take for its own is quoted. */
+function commandOf(args: readonly string[]): string {
+  const kept = args.filter((arg, i) => !arg.startsWith('--json') && args[i - 1] !== '--json')
+  return ['npm run bench --', ...kept.map((arg) => (/^[\w.,=-]+$/.test(arg) ? arg : `'${arg}'`))].join(' ')
 }
 
 function revisionOf(root: string): string | null {

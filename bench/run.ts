@@ -93,7 +93,7 @@ function usageError(message: string): UserError {
 }
 
 async function runBenchmarks(options: Options): Promise<void> {
-  const document = createDocument(ROOT)
+  const document = createDocument(ROOT, process.argv.slice(2))
   for (const row of ROWS) {
     if (!options.rows.test(row.name)) continue
     for (const size of row.sizes.filter((one) => options.sizes.includes(one))) {

@@ -2,12 +2,12 @@
  * One worker's dataplane: every node's tables for the shards it runs, and the loop that packets go through.
  *
  * Make exactly one instance per thread: the typed arrays are then constants to the compiler, which is worth a third to a
- * half of the speed (measured; a second instance costs that for both). Capacities are fixed when it is made; `begin`
+ * half of the speed (bench: packet-step; a second instance costs that for both). Capacities are fixed when it is made; `begin`
  * clears it for the next run. Packets come in through `packets`, connection definitions through `connections`.
  *
  * The loop takes batches of 128: one pass reads each packet's flow record, one reads the conntrack entries the flow records
- * name, the third does the work. The first two do nothing else, so that their cache misses overlap (measured: 3 times
- * faster than one pass at a million entries). A stale flow record falls to the slow path, so batching never changes a result.
+ * name, the third does the work. The first two do nothing else, so that their cache misses overlap (3 times as
+ * fast as one pass at a million entries, bench: packet-step). A stale flow record falls to the slow path, so batching never changes a result.
  * Where a batch opens connections, `fastSetup` plans them before the third pass.
  *
  * Virtual time is the packets' own. At fixed times (`SAMPLES` a run) counts are sampled, and every `gcIntervalMs` expired
@@ -99,7 +99,10 @@ import { SlowPath } from './slow-path.ts'
 import { ESTABLISHED, STEADY } from './tcp-states.ts'
 
 const BATCH = 128
-/** About what the second-level cache of a core holds: reading ahead in tables that fit brings nothing (1,000 to 2,000 entries: 10 % less time without). */
+/**
+ * About what the second-level cache of a core holds: reading ahead in tables that fit brings nothing (a tenth less time without at
+ * 1,000 entries, bench: packet-step).
+ */
 const CACHED_BYTES = 1 << 19
 /**
  * Half a tick before the multiplication keeps the quotient away from whole numbers, where rounding could tell: so it is the
@@ -267,7 +270,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
 
   /**
    * Reads the batch's flow records and nothing else, four at a time: independent loads in one expression keep more misses
-   * in flight than a loop of one (64k entries: 105 → 80 ns a packet; eight at a time bring no more).
+   * in flight than a loop of one (a quarter less time at 64k entries, bench: packet-step; eight at a time bring no more).
    */
   function prefetchFlows(size: number): number {
     /** Negative when a status is FLOW_NEW. */
@@ -356,7 +359,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
         const state = word & 15
         const seenReply = (packetFlags >> 7) * STATUS_SEEN_REPLY
         if (
-          // No branch that depends on direction or length, which nobody can predict (6 to 12 % of the loop, side by side).
+          // No branch that depends on direction or length, which nobody can predict (a tenth of the loop, bench: packet-step).
           ((entries[entry + ENTRY_NODE_PROTOCOL] ^ flows[flow + FLOW_NODE_PROTOCOL]) |
             (entries[entry + ENTRY_SOURCE] ^ source) |
             (entries[entry + ENTRY_DESTINATION] ^ destination) |

@@ -56,6 +56,7 @@ import {
   SETTING_DROP_UNALLOCATED,
   SETTING_EGRESS_MASQUERADE,
   SETTING_FRONTEND_MASK,
+  SETTING_LOCAL_DROPS_ALL,
   SETTING_MASQUERADE_ALL,
   SETTING_MODE,
 } from './rule-columns.ts'
@@ -228,13 +229,14 @@ export function masqueradeTowards(
   return leavesCluster(rules, source, backend) ? MASQUERADE_EGRESS : 0
 }
 
-/** Whether the network plugin masquerades a packet: a pod's, for what is neither in the pods' range nor a known pod elsewhere. */
+/** Whether the network plugin masquerades a packet: of a pod or the pods' range, for what is neither in that range nor a known pod elsewhere. */
 export function leavesCluster(rules: RuleColumns, source: number, destination: number): boolean {
   const from = rules.addressFlags[source]
   const to = rules.addressFlags[destination]
   return (
     rules.settings[SETTING_EGRESS_MASQUERADE] !== 0 &&
-    (from & (ADDRESS_POD | ADDRESS_NODE | ADDRESS_KEEPS_SOURCE)) === ADDRESS_POD &&
+    (from & (ADDRESS_POD | ADDRESS_POD_RANGE)) !== 0 &&
+    (from & (ADDRESS_NODE | ADDRESS_KEEPS_SOURCE)) === 0 &&
     (to & ADDRESS_POD_RANGE) === 0 &&
     ((to & ADDRESS_NODE) !== 0 || rules.addressNode[destination] < 0)
   )
@@ -526,7 +528,10 @@ function chooseSet(
     use(rules, clusterSetOf(rules, servicePort, node), USED_CLUSTER, out)
     return
   }
-  if (!internal && mode !== MODE_IPVS && out.source !== SOURCE_EXTERNAL) {
+  const isInside = !internal && mode !== MODE_IPVS && out.source !== SOURCE_EXTERNAL
+  const isDropped =
+    rules.settings[SETTING_LOCAL_DROPS_ALL] !== 0 && rules.setCount[localSetOf(rules, servicePort, node)] === 0
+  if (isInside && !isDropped) {
     use(rules, clusterSetOf(rules, servicePort, node), USED_SHORT_CIRCUIT, out)
     return
   }

@@ -14,7 +14,7 @@
  *
  * Not here: the resolver's retries (a lost question fails the connection) and CoreDNS' own questions to the resolver outside.
  * Questions leave at the tick of the packet that needed the answer, each step's after the path latency of those before it.
- * Cost: a step is a connection's opening, about 0.5 µs; numbers only, allocates nothing but the cache's growth.
+ * Cost: a step is a connection's opening (bench: new-connections); numbers only, allocates nothing but the cache's growth.
  * Source: glibc resolv/res_send.c, coredns plugin/{cache,loadbalance}, RFC 1035 §4.2, RFC 7766 §5 (TCP after truncation).
  */
 

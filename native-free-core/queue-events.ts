@@ -1,13 +1,13 @@
 /**
  * What the shards write down for the nodes' CPU queues, and the latencies that come of it.
  *
- * Every packet that is let through leaves one hop for each node it crosses (`queue.ts` has their layout), and one more in the pod
+ * Every packet that is let through leaves one hop for each node it crosses (`cpu-queues.ts` has their layout), and one more in the pod
  * where it ends a request and pods are queues; so do the questions that names need answered. The step over and the queues run, `settle` adds the waits up, records path latency and takes back what a full backlog dropped. Without columns
  * nothing waits and latencies are recorded at once, as `explain` and small tests want it.
  *
  * Arrival: the trace's time, and one-way propagation later on the second node that the packet meets. A packet that is looked at
  * and not let through costs its first node the CPU time all the same.
- * Cost: 3 stores a hop while packets go through, 5-10 ns a packet in `settle`; allocates nothing.
+ * Cost: 3 stores a hop while packets go through, and one more pass over them at the end of a step; allocates nothing.
  */
 
 import { establishedCost } from './cost-model.ts'
@@ -362,7 +362,7 @@ export class QueueEvents implements PacketSink {
     this.count = 0
   }
 
-  /** Some hops of the step, in calls short enough to be optimised for good (see CHUNK in queue.ts). */
+  /** Some hops of the step, in calls short enough to be optimised for good (see CHUNK in cpu-queues.ts). */
   private applyWaits(from: number, to: number): void {
     const { hopWait, hopServer, hopNanos, hopMeta, result } = this
     const firstSlot = this.layout.packetHistogram

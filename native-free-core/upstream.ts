@@ -8,7 +8,7 @@
  *
  * Invariants (`selfCheck`): each connection is in the free list, in one list of idle ones, or in use; links go both ways.
  * Layout: a free list and one doubly linked list of idle connections a worker, most recently used first, in Int32 arrays.
- * Cost: a reuse is a walk over idle connections to the first one of the target, an opening some 2 µs with its handshake.
+ * Cost: a reuse is a walk over idle connections to the first one of the target, an opening a connection's set-up and the packets of its handshake.
  * Source: ingress-nginx internal/ingress/controller/config/config.go (upstream-keepalive-connections 320, -timeout 60,
  * -time 1h, -requests 10000), linux net.ipv4.ip_local_port_range.
  */

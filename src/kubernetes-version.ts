@@ -3,7 +3,8 @@
  *
  * What differs: whether PreferSameZone and PreferSameNode count (gate PreferSameTrafficDistribution, on by default from 1.34), and what
  * becomes of UDP entries of a Service that has lost its last endpoint: deleted up to 1.31, left from 1.32 on (kubernetes#127318
- * rewrote the clean-up), deleted again from 1.37 on (kubernetes#139629).
+ * rewrote the clean-up), deleted again from 1.37 on (kubernetes#139629); and whether nftables mode
+ * short-circuits nodes and pods under policy Local where the node has no endpoint (kubernetes#131765: from 1.33.6 on).
  */
 import { UserError } from './errors.ts'
 import type { Cluster } from './k8s/cluster.ts'
@@ -35,6 +36,11 @@ export function prefersSameTopology(minor: number): boolean {
 /** Whether UDP entries of a Service without any endpoint are deleted. */
 export function cleansEmptyServices(minor: number): boolean {
   return minor <= 31 || minor >= 37
+}
+
+/** Whether nftables mode drops what comes from inside of the cluster where policy Local has no endpoint on the node. */
+export function dropsLocalFromInside(minor: number): boolean {
+  return minor <= 32
 }
 
 /** @param asked  what the user wants in place of what the Nodes tell; null for nothing */

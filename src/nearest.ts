@@ -8,10 +8,12 @@
 /** The nearest of `known`, or null when nothing is near enough to be worth saying. Case does not count. */
 export function nearestName(name: string, known: Iterable<string>): string | null {
   const wanted = name.toLowerCase()
+  if (wanted === '') return null
   let best: string | null = null
   let bestDistance = Number.POSITIVE_INFINITY
   for (const candidate of known) {
     const lower = candidate.toLowerCase()
+    if (lower === '') continue
     const distance = editDistance(wanted, lower)
     const near = distance <= Math.max(1, Math.floor(Math.max(wanted.length, lower.length) / 3))
     const holds = wanted.length >= 3 && (lower.includes(wanted) || wanted.includes(lower))
@@ -27,7 +29,8 @@ export function nearestName(name: string, known: Iterable<string>): string | nul
 export function suggestion(name: string, known: readonly string[]): string {
   const near = nearestName(name, known)
   if (near !== null) return `did you mean ${near}?`
-  return known.length > 0 && known.length <= 20 ? `known: ${known.join(', ')}` : ''
+  const named = known.filter((one) => one !== '')
+  return named.length > 0 && named.length <= 20 ? `known: ${named.join(', ')}` : ''
 }
 
 function editDistance(a: string, b: string): number {

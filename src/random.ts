@@ -3,7 +3,7 @@
  *
  * Every purpose (arrivals of a stream, sizes of a stream, …) has a sequence of its own, so that a change in one does not
  * shift the others. The same seed and purpose give the same numbers on every machine.
- * Cost: 3 ns a number. Source: Chris Doty-Humphrey, PractRand, sfc32; seeding by MurmurHash3's finalizer.
+ * Cost: a dozen operations of 32 bits a number. Source: Chris Doty-Humphrey, PractRand, sfc32; seeding by MurmurHash3's finalizer.
  */
 export class Random {
   private a: number

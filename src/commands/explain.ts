@@ -6,7 +6,6 @@
  */
 import { readFileSync } from 'node:fs'
 import { assumedNetwork } from '../compile/address-columns.ts'
-import type { ProxyMode } from '../compile/kube-proxy.ts'
 import { DEFAULT_MODEL } from '../compile/model.ts'
 import { UserError, type Warning } from '../errors.ts'
 import { loadManifests } from '../explain/context.ts'
@@ -19,12 +18,12 @@ import type { Answer } from '../explain/types.ts'
 import { writeOutputNow } from '../files/output.ts'
 import type { Cluster } from '../k8s/cluster.ts'
 import { parseKubernetesVersion, withVersion } from '../kubernetes-version.ts'
-import { suggestion } from '../nearest.ts'
 import { usageError } from './arguments.ts'
 import { EXIT_THRESHOLD } from './exit.ts'
 import type { Io } from './io.ts'
 import { type NamingOptions, readNaming } from './naming.ts'
 import { parseOutputs } from './outputs.ts'
+import { proxyModeOf } from './proxy-mode.ts'
 import { warningPrinter } from './warnings.ts'
 
 /** As typed: one field a flag, absent where the flag was. */
@@ -54,8 +53,6 @@ export interface ExplainOptions {
 const FORMATS = ['text', 'json', 'ndjson'] as const
 type Format = (typeof FORMATS)[number]
 
-const PROXY_MODES = ['nftables', 'iptables', 'ipvs'] as const
-
 type Warn = (warning: Warning) => void
 
 /**
@@ -79,7 +76,7 @@ export function runExplain(
   const lines = options.packets === undefined ? [] : readLines(options.packets, options.stateful, io)
   const naming = readNaming(options.naming ?? {})
   const minor = options.kubeVersion === undefined ? null : parseKubernetesVersion(options.kubeVersion)
-  const mode = modeOf(options.proxyMode)
+  const mode = proxyModeOf(options.proxyMode)
   const manifests = loadManifests(options.manifests, () => io.stdin())
   const loaded = { ...manifests, cluster: withVersion(manifests.cluster, minor), naming, mode }
   const printer = warningPrinter(io, { update: () => {}, clear: () => {} }, options.quiet)
@@ -106,13 +103,6 @@ function report(answers: readonly Answer[], expected: Expected, io: Pick<Io, 'st
     io.stderr(`dpemu: expected ${expected.join(' or ')}, got ${outcomeText(explanation)}: ${title}\n`)
   }
   return others.length === 0
-}
-
-function modeOf(text: string | undefined): ProxyMode | null {
-  if (text === undefined) return null
-  const known = PROXY_MODES.find((mode) => mode === text)
-  if (known === undefined) throw usageError(`--proxy-mode ${text}: no such mode`, suggestion(text, PROXY_MODES))
-  return known
 }
 
 function checkUsage(options: ExplainOptions): void {

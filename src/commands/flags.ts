@@ -108,6 +108,13 @@ export const INSPECT_FLAGS: Flags = {
   output: value('text or json, or FORMAT=FILE; repeatable (default text)', { alias: 'o', values: ['text', 'json'] }),
 }
 
+const PROXY_MODE = value('nftables, iptables or ipvs (default: as the manifests say, else nftables)', {
+  values: ['nftables', 'iptables', 'ipvs'],
+})
+const KUBE_VERSION = value(
+  "the release of Kubernetes, where answers differ: 1.31 to 1.37 (default: the nodes' kubelets', else 1.35)",
+)
+
 export const EXPLAIN_FLAGS: Flags = {
   manifests: { ...MANIFESTS, demandOption: 'explain needs -f MANIFESTS' },
   from: value('where the packet comes from: an address or a pod (NAMESPACE/NAME)'),
@@ -116,15 +123,11 @@ export const EXPLAIN_FLAGS: Flags = {
   node: value(
     'the node where kube-proxy sees it (default: the one that has the source, else as the load balancer chooses)',
   ),
-  'kube-version': value(
-    "the release of Kubernetes, where answers differ: 1.31 to 1.37 (default: the nodes' kubelets', else 1.35)",
-  ),
+  'kube-version': KUBE_VERSION,
   ...NAMING,
   packets: value('one packet a line as JSON: a file or -'),
   stateful: toggle('keep the dataplane between the lines of --packets'),
-  'proxy-mode': value('nftables, iptables or ipvs (default: as the manifests say, else nftables)', {
-    values: ['nftables', 'iptables', 'ipvs'],
-  }),
+  'proxy-mode': PROXY_MODE,
   derived: DERIVED,
   expect: value(
     'what must become of it: deliver, drop, reject, none, a reason such as no-local-endpoint, an HTTP status; several comma separated; exit 99 if not',
@@ -141,6 +144,8 @@ export const EXPLAIN_FLAGS: Flags = {
 export const REACH_FLAGS: Flags = {
   manifests: { ...MANIFESTS, demandOption: 'reach needs -f MANIFESTS' },
   expect: value('a YAML list of { from, to, expect }: who must reach what and who must not; exit 99 where it differs'),
+  'kube-version': KUBE_VERSION,
+  'proxy-mode': PROXY_MODE,
   ...NAMING,
   output: value(
     'text, json, markdown, dot (Graphviz), svg (the matrix as a picture) or junit (--expect as test cases), or FORMAT=FILE; repeatable (default text)',
@@ -201,6 +206,7 @@ export const ROLLOUT_FLAGS: Flags = {
   manifests: { ...MANIFESTS, demandOption: 'rollout needs -f MANIFESTS' },
   timeline: value('a Timeline: events, and what no manifest says (default: the one among the manifests)'),
   rate: value("new connections a second to the workload's Services (default 100/s)"),
+  trace: value('a trace whose connections to those Services arrive in place of a rate, at the times that it has'),
   runs: value('runs, each with phases of its own for probes, syncs and answers (default 100)'),
   seed: value('what every random choice is a function of (default 1)'),
   safe: toggle('search for the least preStop and grace period that lose nothing, and say what they cost'),

@@ -4,6 +4,7 @@ import { loadManifests } from '../explain/context.ts'
 import { checkExpectations, type ExpectationResult, readExpectations } from '../explain/expectations.ts'
 import { type Reach, type ReachCell, reachOf } from '../explain/reach.ts'
 import { writeOutputNow } from '../files/output.ts'
+import { parseKubernetesVersion, withVersion } from '../kubernetes-version.ts'
 import {
   type Cell,
   cellText as documentText,
@@ -21,6 +22,7 @@ import { EXIT_THRESHOLD } from './exit.ts'
 import type { Io } from './io.ts'
 import { type NamingOptions, readNaming } from './naming.ts'
 import { parseOutputs, stdoutFormat } from './outputs.ts'
+import { proxyModeOf } from './proxy-mode.ts'
 import { warningPrinter } from './warnings.ts'
 
 const FORMATS = ['text', 'json', 'markdown', 'dot', 'svg', 'junit'] as const
@@ -32,6 +34,9 @@ export interface ReachCommandOptions {
   /** A file of expectations. */
   readonly expect?: string | undefined
   readonly naming?: NamingOptions | undefined
+  /** `--proxy-mode`: in place of the mode that the manifests say. */
+  readonly proxyMode?: string | undefined
+  readonly kubeVersion?: string | undefined
   readonly output: readonly string[]
   readonly quiet: boolean
 }
@@ -44,7 +49,10 @@ export function runReach(
   const { manifests, expect } = options
   const outputs = parseOutputs(options.output, FORMATS, [...manifests, ...(expect === undefined ? [] : [expect])])
   const expectations = expect === undefined ? [] : readExpectations(expect)
-  const loaded = { ...loadManifests(manifests, () => io.stdin()), naming: readNaming(options.naming ?? {}) }
+  const mode = proxyModeOf(options.proxyMode)
+  const minor = options.kubeVersion === undefined ? null : parseKubernetesVersion(options.kubeVersion)
+  const read = loadManifests(manifests, () => io.stdin())
+  const loaded = { ...read, cluster: withVersion(read.cluster, minor), naming: readNaming(options.naming ?? {}), mode }
   const printer = warningPrinter(io, { update: () => {}, clear: () => {} }, options.quiet)
   for (const warning of loaded.warnings) printer.print(warning)
   printer.finish()

@@ -24,7 +24,7 @@ import { warningPrinter } from './warnings.ts'
 const FORMATS: readonly ReplayFormat[] = ['text', 'json', 'markdown', 'junit', 'gha', 'gha-bigger']
 const POLICIES = ['cluster', 'local', 'as-is'] as const
 const PROXY_MODES = ['nftables', 'iptables', 'ipvs'] as const
-/** The seed is one word of the hash that stands for chance. */
+/** The seed is a uint32. */
 const MAX_SEED = 0xffff_ffff
 /** Seeds times placements: all of them are kept for what they have in common. */
 const MAX_DRAWS = 1000

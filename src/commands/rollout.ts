@@ -10,6 +10,7 @@ import { parseManifests, readManifestFiles, requireObjects } from '../k8s/load.t
 import { suggestion } from '../nearest.ts'
 import { renderThresholds } from '../report/text.ts'
 import { evaluateThresholds, parseExpression, type ThresholdResult } from '../report/threshold.ts'
+import { countOf } from '../report/units.ts'
 import { durationMs } from '../rollout/durations.ts'
 import { pictureOf } from '../rollout/picture.ts'
 import { CONTROL_PLANES, LOAD_BALANCERS } from '../rollout/profiles.ts'
@@ -17,9 +18,11 @@ import { ROLLOUT_SUBJECT, type RolloutReport, rolloutReport } from '../rollout/r
 import { countRuns, type Work } from '../rollout/runs.ts'
 import { searchSafe } from '../rollout/safe.ts'
 import { frontOf } from '../rollout/scene.ts'
-import { surveySite } from '../rollout/site.ts'
+import { type Site, surveySite } from '../rollout/site.ts'
 import { renderRolloutMarkdown, renderRolloutText } from '../rollout/text.ts'
 import { EMPTY_TIMELINE, findTimeline, perSecond, type Timeline } from '../rollout/timeline.ts'
+import { traceArrivals } from '../rollout/trace-arrivals.ts'
+import type { Arrivals } from '../rollout/traffic.ts'
 import { readTextFile } from '../text-file.ts'
 import { packageVersion } from '../version.ts'
 import { usageError, wholeNumber } from './arguments.ts'
@@ -36,6 +39,8 @@ export interface RolloutOptions {
   readonly manifests: readonly string[]
   readonly timeline?: string | undefined
   readonly rate?: string | undefined
+  /** Connections of a trace in place of a rate. */
+  readonly trace?: string | undefined
   readonly runs?: string | undefined
   readonly seed?: string | undefined
   readonly safe: boolean
@@ -63,7 +68,9 @@ const NEWEST_MINOR = 37
 /** @returns the exit code: 0, or 99 when a threshold failed @throws UserError */
 export async function runRollout(options: RolloutOptions, io: Io): Promise<number> {
   const thresholds = options.threshold.map((text) => parseExpression(text, ROLLOUT_SUBJECT))
-  const inputs = [...options.manifests, ...(options.timeline === undefined ? [] : [options.timeline])]
+  if (options.trace !== undefined && options.rate !== undefined)
+    throw usageError('--trace and --rate exclude each other')
+  const inputs = [...options.manifests, ...[options.timeline, options.trace].filter((path) => path !== undefined)]
   const outputs = parseOutputs(options.output, FORMATS, inputs)
   const rate = options.rate === undefined ? null : rateOf(options.rate)
   const runs = options.runs === undefined ? null : wholeNumber('--runs', options.runs, { min: 1, max: MOST_RUNS })
@@ -91,11 +98,13 @@ export async function runRollout(options: RolloutOptions, io: Io): Promise<numbe
     })
   }
   warnings.push(...site.warnings)
+  const recorded = options.trace === undefined ? null : arrivalsOf(options.trace, site, timeline, warnings)
   const work: Work = {
     site,
     timeline,
     fronts,
-    perSecond: rate ?? timeline.traffic.perSecond ?? DEFAULT_RATE,
+    perSecond: recorded?.perSecond ?? rate ?? timeline.traffic.perSecond ?? DEFAULT_RATE,
+    ...(recorded === null ? {} : { arrivals: recorded.arrivals }),
     seed,
     runs: runs ?? timeline.runs ?? DEFAULT_RUNS,
   }
@@ -133,6 +142,30 @@ export async function runRollout(options: RolloutOptions, io: Io): Promise<numbe
   if (format !== 'text' && format !== 'markdown') io.stderr(renderThresholds(results, { color: io.errorColor }))
   if (format !== null) io.stdout(render(format, io.color, io.width))
   return results.every(({ pass }) => pass) ? 0 : EXIT_THRESHOLD
+}
+
+/** @throws UserError for a trace without connections to the Services, or that ends before the last event */
+function arrivalsOf(
+  path: string,
+  site: Site,
+  timeline: Timeline,
+  warnings: Warning[],
+): { readonly arrivals: readonly Arrivals[]; readonly perSecond: number } {
+  const { arrivals, durationMs, others } = traceArrivals(path, site, site.services)
+  const names = site.services.map(({ name }) => name).join(', ')
+  const count = arrivals.reduce((sum, { timesMs }) => sum + timesMs.length, 0)
+  if (count === 0) throw new UserError('E_NO_CONNECTIONS', `it has no connection to ${names}`, { where: path })
+  const late = timeline.events.find(({ atMs }) => atMs > durationMs)
+  if (late !== undefined) {
+    throw new UserError('E_TIMELINE', `at ${late.atMs / 1000} s the trace is over; it lasts ${durationMs / 1000} s`, {
+      where: late.where === '' ? path : late.where,
+    })
+  }
+  if (others > 0) {
+    const message = `${countOf(others, 'connection')} to other destinations than ${names} are passed over`
+    warnings.push({ code: 'W_OTHER_CONNECTIONS', where: path, message })
+  }
+  return { arrivals, perSecond: Number(((count * 1000) / Math.max(1, durationMs)).toFixed(3)) }
 }
 
 function renderJson(report: RolloutReport, results: readonly ThresholdResult[]): string {

@@ -9,7 +9,7 @@ import type { Warning } from '../errors.ts'
 import type { Cluster, ClusterNode } from '../k8s/cluster.ts'
 import { type Cidr, cidrContains, ipFamily, parseCidr } from '../k8s/ip.ts'
 import type { KubeProxyConfiguration } from '../k8s/types.ts'
-import { emulatedMinor, prefersSameTopology } from '../kubernetes-version.ts'
+import { dropsLocalFromInside, emulatedMinor, prefersSameTopology } from '../kubernetes-version.ts'
 
 export type ProxyMode = 'nftables' | 'iptables' | 'ipvs'
 export type Detector = 'none' | 'ClusterCIDR' | 'NodeCIDR' | 'LocalPods'
@@ -28,6 +28,8 @@ export interface ProxySettings {
   readonly sameNodeTopology: boolean
   /** kube-proxy goes by a name that no node has: no endpoint is local anywhere, and no node is in a zone. */
   readonly isMisnamed: boolean
+  /** nftables of older releases: Local without an endpoint on the node drops what node and pods of the cluster send as well. */
+  readonly localDropsAll: boolean
   readonly conntrackMaxPerCore: number
   readonly conntrackMin: number
   /** Seconds; 0 leaves the kernel's. */
@@ -119,6 +121,7 @@ export function proxySettings(cluster: Cluster, mode: ProxyMode | null, warnings
     nodePortAddresses: config?.nodePortAddresses?.length ? config.nodePortAddresses : null,
     scheduler: SCHEDULERS[scheduler] ?? 'rr',
     isMisnamed,
+    localDropsAll: chosen === 'nftables' && dropsLocalFromInside(emulatedMinor(cluster.kubernetesMinor)),
     sameNodeTopology:
       config?.featureGates?.['PreferSameTrafficDistribution'] ??
       prefersSameTopology(emulatedMinor(cluster.kubernetesMinor)),

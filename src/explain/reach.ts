@@ -87,7 +87,7 @@ export function reachOf(loaded: LoadedManifests, chosen: (name: string) => boole
 
 /** As `explain` answers each, with one compile for all. @throws what a question's `fail` makes */
 export function explainAll(loaded: LoadedManifests, questions: readonly Question[]): Answer[] {
-  const directory = new Directory(loaded.cluster, loaded.naming)
+  const directory = new Directory(loaded.cluster, loaded.naming, loaded.mode ?? null)
   const registry = new Registry()
   const asked = questions.map(({ from, to, protocol, target, fail }) => {
     if (from === OUTSIDE_ADDRESS && target?.exposed === false) return notExposed(target)

@@ -41,7 +41,9 @@ export function writtenPods(inventory: Inventory): DesiredPod[] {
     if (workload.kind === 'ReplicaSet' && owner?.kind === 'Deployment')
       deploymentOfReplicaSet.set(keyOf(workload), owner.name)
   }
-  for (const workload of podMakers(inventory)) {
+  // Whoever comes first adopts a pod that several selectors match: by name here, whatever the order of the files.
+  const adopters = podMakers(inventory).sort((a, b) => (titleOf(a) < titleOf(b) ? -1 : 1))
+  for (const workload of adopters) {
     for (const { pod } of claimants.selectBy(namespaceOf(workload), selectorOf(workload))) {
       if (!owners.has(pod) && mayOwn(workload, pod, deploymentOfReplicaSet)) owners.set(pod, titleOf(workload))
     }

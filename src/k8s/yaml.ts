@@ -4,7 +4,7 @@
  * kubectl cuts a file at its `---` lines before anything is parsed, so one bad document says nothing about the others; so does this.
  * Its parser is lenient where YAML 1.2 is not: a key may come twice (the last one counts), continuation lines of quoted scalars and
  * flow collections may stand anywhere, tags that nobody knows mean nothing, numbers that begin with 0 are octal, yes and on are true.
- * Cost:   JSON goes through JSON.parse, about fifty times faster than YAML.
+ * Cost:   JSON goes through JSON.parse, some fifty times as fast as YAML (`time dpemu lint -f` on either form of the same objects).
  * Source: kubernetes apimachinery util/yaml (decoder.go), sigs.k8s.io/yaml goyaml.v2 (resolve.go); held against kubectl 1.32.
  */
 import {

@@ -5,7 +5,7 @@
  * pod; the replies are those of each stage. Pods that share a resolv.conf share their walks. The whole search list is asked,
  * not only as far as the answer: a server that still holds an old reply may send the client on.
  * Addresses and endpoints get their numbers here, before any rule set is compiled, so that all agree on them.
- * Cost: names × kinds of resolv.conf × search domains × record types questions a stage, some 10 µs each.
+ * Cost: names × kinds of resolv.conf × search domains × record types questions a stage.
  */
 import { DNS_TCP_PACKETS } from '../../native-free-core/index.ts'
 import type { Answer, NameTables, Question, Walk } from '../compile/dns-columns.ts'

@@ -3,8 +3,8 @@
  *
  * Receive-side scaling deals flows out to the cores of a node as they are dealt out to lanes, as far as the numbers allow
  * (FlowSetup.spread): a core then has the flows of every 2nd, 4th, … lane. Where the workers share the lanes out in the same
- * rhythm, all hops of a core come from one worker, and that worker serves it: nobody waits for anybody (1.5 → 1.8 times as fast on
- * two cores as on one). Other queues, of nodes with an odd number of cores and of pods, take the hops of all workers.
+ * rhythm, all hops of a core come from one worker, and that worker serves it: nobody waits for anybody (1.8 in place of 1.5 times as fast
+ * on two cores as on one, bench: replay). Other queues, of nodes with an odd number of cores and of pods, take the hops of all workers.
  */
 import { LANES } from '../trace/format.ts'
 

@@ -6,13 +6,13 @@
  * what is left. The sum over the shards is the node's maximum at any time, and since only counts enter, the result does
  * not depend on the number of workers. A step is one of the run's sample intervals or the end of a window, and shorter where
  * a node may soon be full.
- * Cost: one barrier a step: about 0.1 ms on two cores where a worker must be woken, none worth the name where the others come within SPINS.
+ * Cost: one barrier a step: negligible where the others arrive while a worker spins, else what waking its thread takes.
  */
 import { AbortedError, CONTROL_ABORT, CONTROL_ARRIVED, CONTROL_GENERATION, CONTROL_WORDS } from './messages.ts'
 
 /** Nobody waits longer than this for a worker that has died: the main thread sets CONTROL_ABORT within it. */
 const WAIT_MS = 200
-/** Looks before a worker goes to sleep, some 50 µs: waking it takes 100 µs, and the others are rarely that far behind. */
+/** Looks before a worker goes to sleep: half the time that waking it takes, and the others are rarely that far behind. */
 const SPINS = 4000
 /** A node may soon be full when so many more steps like the last one would fill it beyond a half. */
 const STEPS_AHEAD = 8

@@ -2,8 +2,8 @@
  * One window of a trace in memory: the blocks of a worker's lanes, laid out for its shards.
  *
  * Where a shard is one lane its block is read straight into the core's columns. Where a shard takes several lanes their
- * packets are merged by time (ties by lane), which costs about 10 ns a packet; with one shard that is the exact order
- * of the trace. Cost otherwise: the read itself, about 4 ns a packet.
+ * packets are merged by time (ties by lane), which takes longer than reading them; with one shard that is the exact order
+ * of the trace. Cost otherwise: the read itself.
  */
 import {
   type ConnectionColumns,

@@ -32,7 +32,7 @@ const UNITS: Readonly<Record<Dimension, string>> = {
   count: '',
 }
 
-/** In the field's own unit and hardly rounded: `1.20 ms` could be on either side of a limit of 1200 µs. */
+/** In the field's own unit and hardly rounded: `1.20 ms` could be on either side of a limit of `1200 µs`. */
 function formatValue(value: number | null, dimension: Dimension): string {
   return value === null ? 'nothing was recorded' : `${Number(value.toPrecision(12))}${UNITS[dimension]}`
 }

@@ -33,8 +33,8 @@ export interface Work {
   readonly runs: number
   /** Whether connections that stay open are followed; left out: they are. */
   readonly longLived?: boolean
-  /** In place of a rate. */
-  readonly arrivals?: Arrivals
+  /** In place of a rate: one for each front. */
+  readonly arrivals?: readonly Arrivals[]
   /** In place of hashed chance, for tests. */
   readonly chance?: (run: number) => Chance
 }
@@ -98,13 +98,14 @@ export function countRuns(work: Work): Tally {
   for (let run = 0; run < runs; run++) {
     const chance = work.chance?.(run) ?? new Chance(seed, run)
     const course = takeCourse(site, timeline, chance)
-    const endMs = endOf(course, timeline, fronts)
+    const lastMs = work.arrivals?.map(({ timesMs }) => timesMs.at(-1) ?? 0) ?? []
+    const endMs = Math.max(endOf(course, timeline, fronts), ...lastMs)
     rolloutMs[run] = course.rolloutMs
     peakPods[run] = course.peakPods
     const scenes = fronts.map((front) => sceneOf(course, site, timeline, front, chance, endMs))
     first ??= { course, scenes, endMs }
     for (const [s, scene] of scenes.entries()) {
-      const arrivals = work.arrivals ?? poissonArrivals(chance, work.perSecond / fronts.length, endMs, s)
+      const arrivals = work.arrivals?.[s] ?? poissonArrivals(chance, work.perSecond / fronts.length, endMs, s)
       for (const tally of tallies) {
         count(tally, run, scene, arrivals, chance, fate)
         if (run < LONG_LIVED_RUNS && work.longLived !== false)

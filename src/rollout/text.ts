@@ -70,14 +70,26 @@ function wayWords(way: string, loadBalancer: string): string {
 
 /** Lost by policy and why, and the one change that makes it zero. */
 export function inShort(report: RolloutReport): Cell[] {
-  const lines: Cell[] = POLICIES.map((policy) => verdictOf(report, policy))
+  const lines: Cell[] = areAlike(report)
+    ? [verdictOf(report, 'cluster', 'Cluster, and Local alike,')]
+    : POLICIES.map((policy) => verdictOf(report, policy, POLICY_NAMES[policy]))
   const bad = POLICIES.filter((policy) => of(report.lost, policy).count > 0 || of(report.delayed, policy).count > 0)
   if (bad.length > 0) lines.push(remedy(report, bad))
   return lines
 }
 
-function verdictOf(report: RolloutReport, policy: Policy): Cell {
-  const name = POLICY_NAMES[policy]
+/** Where no balancer chooses among nodes, externalTrafficPolicy has no part in it. */
+function areAlike({ losses }: RolloutReport): boolean {
+  const [cluster, local] = POLICIES.map((policy) =>
+    losses
+      .filter((one) => one.policy === policy)
+      .map(({ cause, clientSees, count }) => `${cause} ${clientSees} ${count}`)
+      .join(),
+  )
+  return cluster === local
+}
+
+function verdictOf(report: RolloutReport, policy: Policy, name: string): Cell {
   const offered = of(report.offered, policy).count
   const lost = of(report.lost, policy)
   const delayed = of(report.delayed, policy)

@@ -175,15 +175,18 @@ function writePort(rules: NodeRules, port: PortRules, table: Table, ip: string, 
   if ((internalLocal || externalLocal) && port.local.length > 0) policyChain(`local-${base}`, port.local)
   if (hasAny && isExternallyAccessible(port)) {
     const cluster = port.cluster.length > 0 ? [`goto service-${base}`] : []
-    const lines = externalLocal
-      ? [
-          ...(rules.detector === null
-            ? []
-            : cluster.map((to) => `${detectorMatch(rules, ip, true)}${to} comment "short-circuit pod traffic"`)),
-          'fib saddr type local jump mark-for-masquerade comment "masquerade local traffic"',
-          ...cluster.map((to) => `fib saddr type local ${to} comment "short-circuit local traffic"`),
-        ]
-      : ['jump mark-for-masquerade']
+    const dropsAll = externalLocal && rules.settings.localDropsAll && port.local.length === 0
+    const lines = dropsAll
+      ? []
+      : externalLocal
+        ? [
+            ...(rules.detector === null
+              ? []
+              : cluster.map((to) => `${detectorMatch(rules, ip, true)}${to} comment "short-circuit pod traffic"`)),
+            'fib saddr type local jump mark-for-masquerade comment "masquerade local traffic"',
+            ...cluster.map((to) => `fib saddr type local ${to} comment "short-circuit local traffic"`),
+          ]
+        : ['jump mark-for-masquerade']
     if (hasExternal) lines.push(`goto ${externalLocal ? 'local' : 'service'}-${base}`)
     table.chains.push(...chain(external, lines))
   }

@@ -2,7 +2,7 @@
  * The distributions that a scenario can name: sizes in bytes, times in seconds, counts; and weighted choice.
  *
  * A distribution is a plain object, as the scenario says it; `sampler` turns it into a function of a `Random`.
- * Invariants: samples are finite and never negative. Cost: 5 to 60 ns a sample; a weighted choice is O(1) (Walker's alias).
+ * Invariants: samples are finite and never negative. Cost: a logarithm or two a sample; a weighted choice is O(1) (Walker's alias).
  * Source of the flow-size profiles: profiles.json, which names the published data behind each.
  */
 import { readFileSync } from 'node:fs'

@@ -7,7 +7,7 @@
  * and loss are not modelled: what the dataplane does to a packet is the replay's part.
  *
  * Invariants: packets leave in order of time; a record's next event is later than its last.
- * Cost: 100 to 300 ns a packet. Memory: 56 bytes for each live connection and returning client, and the heap.
+ * Cost: a step in the heap and the draws for the next packet. Memory: 56 bytes for each live connection and returning client, and the heap.
  */
 
 import { Random } from '../random.ts'

@@ -3,7 +3,7 @@
  * written as blocks.
  *
  * The file is written beside its place and renamed when it is complete; `abort` removes what there is.
- * Cost: some 50 ns a packet with sorting, checksum and write. Memory: a window of packets, and 4 bytes for each slot.
+ * Cost: linear in packets: sorting into lanes, a checksum, the write. Memory: a window of packets, and 4 bytes for each slot.
  * The description of the format is in format.ts and docs/trace-format.md.
  */
 import { crc32 } from 'node:zlib'

@@ -14,7 +14,7 @@ function spec(variant: Spec['variant']): Spec {
 
 /** A document of one row: ns a packet, round by round. */
 function documentOf(core: number[], map: number[], floor: number[]): BenchDocument {
-  const document = createDocument('/')
+  const document = createDocument('/', ['--quick'])
   const measured = (
     [
       ['core', core],
@@ -124,4 +124,10 @@ test('the Map is left out where it would take minutes, the core never is', () =>
       expect(variants.includes('map')).toBe(row.variants.includes('map') && SIZES[size] <= SIZES['1M'])
     }
   }
+})
+
+test('a document says how to measure it again', () => {
+  const args = ['--rows', '^(packet-step)$', '--sizes', '1k,64k', '--json', 'now.json', '--rounds', '3']
+  expect(createDocument('/', args).command).toBe("npm run bench -- --rows '^(packet-step)$' --sizes 1k,64k --rounds 3")
+  expect(createDocument('/', ['--json=now.json']).command).toBe('npm run bench --')
 })

@@ -10,7 +10,7 @@ import { checkOutput, parseOutputs } from '../../src/commands/outputs.ts'
 import { startProgress } from '../../src/commands/progress.ts'
 import { warningPrinter } from '../../src/commands/warnings.ts'
 import { UserError } from '../../src/errors.ts'
-import { nearestName } from '../../src/nearest.ts'
+import { nearestName, suggestion } from '../../src/nearest.ts'
 import { fakeIo } from './fake-io.ts'
 
 const SEED = 20261122
@@ -70,6 +70,12 @@ describe('what was most likely meant', () => {
     ['xyzzy', null],
     ['', null],
   ])('%s', (typed, meant) => expect(nearestName(typed, ['policy', 'shards', 'model', 'threshold'])).toBe(meant))
+
+  test('names that are empty are nobody’s, and none is made of them', () => {
+    expect(nearestName('', ['', 'a'])).toBe(null)
+    expect(suggestion('b', ['', 'shop/web'])).toBe('known: shop/web')
+    expect(suggestion('', ['', ''])).toBe('')
+  })
 
   test('a known name is its own nearest', () => {
     fc.assert(

@@ -49,6 +49,7 @@ describe('defaults', () => {
       ipvsFinSeconds: 120,
       ipvsUdpSeconds: 300,
       isMisnamed: false,
+      localDropsAll: false,
       warnings: [],
     })
   })

@@ -41,6 +41,8 @@ export interface ClusterSpec {
   readonly services: readonly ServiceSpec[]
   /** Pods without a Service: address → node. Endpoints that name a node are pods too. */
   readonly pods?: Readonly<Record<string, string>>
+  /** Of those: address → hostPort/containerPort/PROTOCOL, or with a hostIP before them. */
+  readonly hostPorts?: Readonly<Record<string, readonly string[]>>
   readonly zones?: readonly string[]
   readonly kubeProxy?: Partial<KubeProxyConfiguration> | null
   readonly serviceCidrsWritten?: boolean
@@ -114,6 +116,18 @@ export function sliceOf(spec: ServiceSpec): EndpointSlice {
   }
 }
 
+/** `8088/80/TCP` or `192.168.0.1:8088/80/TCP`. */
+function hostPortOf(text: string): ClusterPod['ports'][number] {
+  const [, hostIP = '', hostPort, containerPort, protocol] = /^(?:(.+):)?(\d+)\/(\d+)\/(\w+)$/.exec(text)!
+  const written = {
+    name: '',
+    containerPort: Number(containerPort),
+    protocol: protocol as 'TCP',
+    hostPort: Number(hostPort),
+  }
+  return hostIP === '' ? written : { ...written, hostIP }
+}
+
 export function clusterOf(spec: ClusterSpec): Cluster {
   const pods = Object.entries(spec.pods ?? {}).map(
     ([address, nodeName], i): ClusterPod => ({
@@ -130,7 +144,7 @@ export function clusterOf(spec: ClusterSpec): Cluster {
       dnsConfig: {},
       ready: true,
       terminating: false,
-      ports: [],
+      ports: (spec.hostPorts?.[address] ?? []).map(hostPortOf),
       owner: '',
     }),
   )

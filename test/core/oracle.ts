@@ -14,16 +14,17 @@ import {
   ADDRESS_POD_RANGE,
   below,
   createDecision,
-  decide,
+  decideAtNode,
   draw,
   FRONTEND_BALANCER_PROXY,
   FRONTEND_CLUSTER_IP,
   FRONTEND_EXTERNAL_IP,
+  FRONTEND_HOST_PORT,
   FRONTEND_LOAD_BALANCER_IP,
   findFrontend,
   findPort,
   finish,
-  isNodePort,
+  isTranslatedAgain,
   mix,
   PURPOSE_ENDPOINT,
   PURPOSE_ENTRY_NODE,
@@ -60,6 +61,8 @@ interface Entry {
   readonly reply: Tuple
   readonly createdMs: number
   readonly endpoint: number
+  /** kube-proxy translated it, and not portmap. */
+  readonly byKubeProxy: boolean
   state: State
   seenReply: boolean
   pickedUp: boolean
@@ -262,8 +265,8 @@ export class Oracle {
   }
 
   /** A packet of a UDP connection that ipvs has translated, in either direction, starts ipvs' own timer. */
-  private touchIpvs(node: number, { original, endpoint }: Entry, protocol: number): void {
-    if (this.options.mode !== 'ipvs' || protocol !== UDP || endpoint < 0) return
+  private touchIpvs(node: number, { original, endpoint, byKubeProxy }: Entry, protocol: number): void {
+    if (this.options.mode !== 'ipvs' || protocol !== UDP || endpoint < 0 || !byKubeProxy) return
     const untilMs = this.nowMs + this.options.ipvsUdpSeconds * 1000
     this.ipvs.set(`${node} ${keyOf(original, protocol)}`, { endpoint, untilMs })
   }
@@ -414,7 +417,8 @@ export class Oracle {
   }
 
   private leavesCluster(at: Tuple): boolean {
-    const fromPod = this.has(at.source, ADDRESS_POD) && !this.has(at.source, ADDRESS_NODE)
+    const isPods = this.has(at.source, ADDRESS_POD) || this.has(at.source, ADDRESS_POD_RANGE)
+    const fromPod = isPods && !this.has(at.source, ADDRESS_NODE)
     return this.options.egressMasquerade && fromPod && !this.has(at.destination, ADDRESS_POD_RANGE)
   }
 
@@ -430,12 +434,13 @@ export class Oracle {
       return this.toBackend(node, rules.addressNode[travel.at.destination], masqueraded, travel)
     }
     const decision = createDecision()
-    decide(rules, node, at.source, at.destination, at.destinationPort, connection.protocol, decision)
+    decideAtNode(rules, node, at.source, at.destination, at.destinationPort, connection.protocol, decision)
     if (decision.action === ACTION_NONE) return null
     if (decision.reason !== 0) return REASONS[decision.reason].name
     if (decision.action !== ACTION_DNAT) return this.forward(node, travel, false)
     if (this.firstState(connection.protocol, packet) === null) return 'invalid-state'
-    if (this.isUnknownToIpvs(connection.protocol, packet)) return 'no-ipvs-connection'
+    const byPortmap = rules.frontendKind[decision.frontend] === FRONTEND_HOST_PORT
+    if (!byPortmap && this.isUnknownToIpvs(connection.protocol, packet)) return 'no-ipvs-connection'
     const set = [...rules.members.subarray(decision.setStart, decision.setStart + decision.setCount)]
     const endpoint = this.choose(node, decision.servicePort, decision.frontend, set, travel)
     const backend = rules.endpointAddress[endpoint]
@@ -449,7 +454,15 @@ export class Oracle {
       : marked || (leaves && this.leavesCluster({ ...at, destination: backend }))
     const overBridge = backendNode === node && !here(backend)
     const egress = overBridge ? rules.nodeLocalEgress[node * 2] : rules.nodeRemoteEgress[node * 2]
-    const made = this.make(node, travel, backend, rules.endpointPort[endpoint], masquerade ? egress : null, endpoint)
+    const made = this.make(
+      node,
+      travel,
+      backend,
+      rules.endpointPort[endpoint],
+      masquerade ? egress : null,
+      endpoint,
+      byPortmap,
+    )
     if (made !== 'accept') return made
     travel.endpoint = endpoint
     if (backend === at.source && !masquerade && backendNode === node) return 'reply-bypasses-nat'
@@ -460,7 +473,7 @@ export class Oracle {
     if (backendNode < 0 || backendNode === node) return 'accept'
     const { destination, destinationPort } = travel.at
     const again =
-      travel.nodes.length < 2 && isNodePort(this.rules, destination, destinationPort, travel.connection.protocol)
+      travel.nodes.length < 2 && isTranslatedAgain(this.rules, destination, destinationPort, travel.connection.protocol)
     const passed = (again ? this.translate(backendNode, travel) : null) ?? this.forward(backendNode, travel, false)
     if (passed !== 'accept') return passed
     const clientNode = this.rules.addressNode[travel.connection.client]
@@ -495,6 +508,7 @@ export class Oracle {
     backendPort: number,
     egress: number | null,
     endpoint: number,
+    byPortmap = false,
   ): string {
     const { at, connection, packet, word } = travel
     const { protocol } = connection
@@ -522,6 +536,7 @@ export class Oracle {
       reply: answers(port),
       createdMs: this.nowMs,
       endpoint,
+      byKubeProxy: !byPortmap,
       state,
       seenReply: false,
       pickedUp,

@@ -38,6 +38,8 @@ export const setting: fc.Arbitrary<Setting> = fc
     egressMasquerade: fc.nat(1),
     seed: fc.integer(),
     ranges: fc.boolean(),
+    // Beside node ports, at one of them, and at one address.
+    hostPorts: fc.constantFrom([], ['8088/80/TCP', '8053/53/UDP'], ['30080/80/TCP', '192.168.0.1:30053/53/UDP']),
     ipvsUdpSeconds: fc.constantFrom(20, 100, 300),
   })
   .map((choice): Setting => {
@@ -72,7 +74,13 @@ export const setting: fc.Arbitrary<Setting> = fc
     const nodes = Array.from({ length: choice.nodes }, (_, i) => i)
     const kubeProxy = { clusterCIDR: '10.1.0.0/16', ipvs: { udpTimeout: `${choice.ipvsUdpSeconds}s` } }
     return {
-      cluster: { nodes: choice.nodes, services, pods: { '10.1.0.77': 'a' }, kubeProxy },
+      cluster: {
+        nodes: choice.nodes,
+        services,
+        pods: { '10.1.0.77': 'a' },
+        hostPorts: { '10.1.0.77': choice.hostPorts },
+        kubeProxy,
+      },
       ipvsUdpSeconds: choice.ipvsUdpSeconds,
       dials: [
         '203.0.113.1:80/tcp',
@@ -81,6 +89,8 @@ export const setting: fc.Arbitrary<Setting> = fc
         '10.96.0.11:53/udp',
         ...nodes.flatMap((i) => [`192.168.0.${i + 1}:30080/tcp`, `192.168.0.${i + 1}:30053/udp`]),
         ...nodes.map((i) => `!10.1.${i}.5:8080/tcp`),
+        '!192.168.0.1:8088/tcp',
+        '!192.168.0.1:8053/udp',
         '!192.0.2.1:443/tcp',
         '!192.0.2.1:443/udp',
       ],

@@ -1,16 +1,19 @@
 /**
- * The shell examples of the documents do what they show. Each `console` block is run by one shell, in a folder that all
- * documents share and that has the repository's `traces/`; `npx dpemu` is the command line as built.
+ * The shell examples of the documents do what they show. Each `console` block is run by one shell, in a folder of its
+ * document that has the repository's `traces/`; `npx dpemu` is the command line as built.
  *
  * Lines below a command are what it prints on both streams, in their order; `...` stands for lines that are left out. A
- * command must succeed, unless the block goes on with `$ echo $?`.
+ * command must succeed, unless the block goes on with `$ echo $?`. Blocks of `js` that import 'dpemu' are run as they are.
  */
-import { spawnSync } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type Command, consoleBlocks, markdownFiles, ROOT, read } from './markdown.ts'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type Command, consoleBlocks, markdownFiles, programsOf, ROOT, read } from './markdown.ts'
+
+const execute = promisify(execFile)
 
 /** Blocks that are not run, by their first command, and why. */
 const NOT_RUN: Readonly<Record<string, string>> = {
@@ -22,46 +25,39 @@ const NOT_RUN: Readonly<Record<string, string>> = {
 }
 
 const MARK = '\u0002'
-let folder = ''
+let root = ''
 
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), 'dpemu-docs-'))
-  symlinkSync(join(ROOT, 'traces'), join(folder, 'traces'))
-  mkdirSync(join(folder, '.bin'))
-  const npx = join(folder, '.bin', 'npx')
+  root = mkdtempSync(join(tmpdir(), 'dpemu-docs-'))
+  mkdirSync(join(root, 'bin'))
+  const npx = join(root, 'bin', 'npx')
   writeFileSync(npx, `#!/bin/sh\nshift\nexec '${process.execPath}' '${join(ROOT, 'bin/dpemu.js')}' "$@"\n`)
   chmodSync(npx, 0o755)
 })
 
-afterAll(() => rmSync(folder, { recursive: true, force: true }))
+afterAll(() => rmSync(root, { recursive: true, force: true }))
 
 interface Ran {
   readonly output: string
   readonly status: number
 }
 
-const ranBefore = new Map<string, Ran[]>()
+const ranBefore = new Map<string, Promise<Ran[]>>()
 
 /** Runs the commands of a block one after the other in one shell; a block that two documents have is run once. */
-function run(block: readonly Command[]): Ran[] {
+function run(block: readonly Command[], folder: string): Promise<Ran[]> {
   const key = block.map(({ command }) => command).join('\n')
-  const before = ranBefore.get(key)
-  if (before !== undefined) return before
-  const ran = runInShell(block)
+  const ran = ranBefore.get(key) ?? runInShell(block, folder)
   ranBefore.set(key, ran)
   return ran
 }
 
-function runInShell(block: readonly Command[]): Ran[] {
+async function runInShell(block: readonly Command[], folder: string): Promise<Ran[]> {
   const script = block.map(({ command }) => `(exit $status)\n${command}\nstatus=$?\nprintf '${MARK}%s${MARK}' $status`)
-  const { stdout } = spawnSync('sh', ['-c', `exec 2>&1\nstatus=0\n${script.join('\n')}`], {
+  const { stdout } = await execute('sh', ['-c', `exec 2>&1\nstatus=0\n${script.join('\n')}`], {
     cwd: folder,
-    encoding: 'utf8',
-    env: {
-      PATH: `${join(folder, '.bin')}:${process.env['PATH']}`,
-      HOME: folder,
-      NO_COLOR: '1',
-    },
+    maxBuffer: 1 << 26,
+    env: { PATH: `${join(root, 'bin')}:${process.env['PATH']}`, HOME: folder, NO_COLOR: '1' },
   })
   const parts = stdout.split(MARK)
   return block.map((_, i) => ({ output: parts[2 * i] ?? '', status: Number(parts[2 * i + 1] ?? 'NaN') }))
@@ -88,6 +84,22 @@ function shows(output: string, shown: readonly string[]): string | null {
   return skipping || at === lines.length || lines.slice(at).every((line) => line === '') ? null : `more: ${lines[at]}`
 }
 
+describe('programs with the library', () => {
+  const programs = markdownFiles().flatMap((file) =>
+    programsOf(read(file)).map(({ number, code }) => ({ where: `${file}:${number}`, code })),
+  )
+
+  test('there are some', () => expect(programs.length).toBeGreaterThan(0))
+
+  test.concurrent.each(programs)('$where', async ({ code }) => {
+    const { stderr } = await execute(process.execPath, ['--input-type=module', '-e', code], {
+      cwd: ROOT,
+      env: { PATH: process.env['PATH'], NO_COLOR: '1' },
+    })
+    expect(stderr).toBe('')
+  })
+})
+
 const documents = markdownFiles()
   .map((file) => ({ file, blocks: consoleBlocks(read(file)).filter(([first]) => first !== undefined) }))
   .filter(({ blocks }) => blocks.length > 0)
@@ -104,19 +116,22 @@ test('what is not run is still there', () => {
   expect(Object.keys(NOT_RUN).filter((command) => !firsts.includes(command))).toEqual([])
 })
 
-test.each(documents)('$file', ({ file, blocks }) => {
-  const wrong = blocks.flatMap((block) => {
-    if (block[0].command in NOT_RUN) return []
-    const ran = run(block)
-    return block.flatMap(({ number, command, shown }, i) => {
+test.concurrent.each(documents)('$file', async ({ file, blocks }) => {
+  const folder = join(root, file.replaceAll('/', '-'))
+  mkdirSync(folder)
+  symlinkSync(join(ROOT, 'traces'), join(folder, 'traces'))
+  const wrong: string[] = []
+  for (const block of blocks) {
+    if (block[0].command in NOT_RUN) continue
+    const ran = await run(block, folder)
+    block.forEach(({ number, command, shown }, i) => {
       const { output, status } = ran[i]
       const asked = block[i + 1]?.command === 'echo $?'
       const said = shows(output, shown)
-      return [
-        ...(status === 0 || asked ? [] : [`${file}:${number}: ${command}: exit code ${status}\n${output.slice(-500)}`]),
-        ...(said === null ? [] : [`${file}:${number}: ${command}: ${said}`]),
-      ]
+      const where = `${file}:${number}: ${command}`
+      if (status !== 0 && !asked) wrong.push(`${where}: exit code ${status}\n${output.slice(-500)}`)
+      if (said !== null) wrong.push(`${where}: ${said}`)
     })
-  })
+  }
   expect(wrong).toEqual([])
 })

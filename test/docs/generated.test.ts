@@ -4,10 +4,10 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { filled } from './generators.ts'
+import { filled, hasGenerated } from './generators.ts'
 import { markdownFiles, ROOT, read } from './markdown.ts'
 
-const generated = markdownFiles().filter((file) => read(file).includes('<!-- generated: '))
+const generated = markdownFiles().filter((file) => hasGenerated(read(file)))
 
 test('there are generated parts', () => {
   expect(generated).toEqual(expect.arrayContaining(['docs/commands.md', 'docs/report.md']))

@@ -4,12 +4,17 @@
  */
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import type { BenchDocument, RatioResult } from '../../bench/report.ts'
 import { COMMANDS, type Command } from '../../src/commands/catalogue.ts'
 import { EXIT_CODES } from '../../src/commands/exit.ts'
 import { DEFAULT_MODEL, describeModel } from '../../src/compile/model.ts'
 import { ROOT, read } from './markdown.ts'
 
-const MARKED = /<!-- generated: ([^>]*?) -->[\s\S]*?<!-- end -->/g
+const MARKED = /^<!-- generated: ([\w -]+) -->[\s\S]*?<!-- end -->/gm
+
+export function hasGenerated(text: string): boolean {
+  return text.search(MARKED) >= 0
+}
 
 /** The document with everything between its marks made anew. */
 export function filled(text: string): string {
@@ -35,6 +40,10 @@ const GENERATORS: Readonly<Record<string, (args: readonly string[]) => string>> 
         source,
       ]),
     ),
+  library: () => libraryNames(),
+  'bench-machine': ([name]) => benchMachine(benchDocument(name)),
+  'bench-rows': ([name, row]) => benchRows(benchDocument(name), row),
+  'bench-replay': ([name]) => benchReplay(benchDocument(name)),
   schemas: () => schemaNames().map(schemaSection).join('\n\n'),
 }
 
@@ -149,4 +158,99 @@ function typeOf(schema: Schema, root: Schema): string {
   if (schema.items !== undefined) return `list of ${typeOf(schema.items, root)}`
   if (schema.type === undefined) return 'any'
   return typeof schema.type === 'string' ? schema.type : schema.type.join(' or ')
+}
+
+function benchDocument(name: string): BenchDocument {
+  return JSON.parse(read(`bench/results/${name}.json`)) as BenchDocument
+}
+
+function benchMachine({ machine, node, revision, command }: BenchDocument): string {
+  const memory = `${Math.round(machine.memoryBytes / 2 ** 30)} GiB`
+  return [
+    table(
+      ['measured on', ''],
+      [
+        ['machine', `${machine.cpu}, ${machine.cpus} CPUs, ${memory}, ${machine.platform}`],
+        ['other work on it', `load average ${machine.loadAverage.toFixed(1)} when it began`],
+        ['Node', node],
+        ['revision', revision ?? 'unknown'],
+        ['command', `\`${command}\``],
+      ],
+    ),
+  ].join('\n')
+}
+
+const threeDigits = (value: number): string => Number(value.toPrecision(value >= 100 ? 3 : 2)).toLocaleString('en')
+
+function benchRows({ rows, ratios }: BenchDocument, row: string): string {
+  const ratio = (size: string, against: RatioResult['against']): string => {
+    const found = ratios.find(
+      (one) => one.row === row && one.size === size && one.skew === 'uniform' && one.against === against,
+    )
+    return found === undefined ? '' : threeDigits(found.ratio)
+  }
+  const own = rows.filter((one) => one.row === row && one.skew === 'uniform' && one.variant === 'core')
+  if (own.length === 0) throw new Error(`the document has no row ${row}`)
+  const peers = (
+    [
+      ['map', 'times as fast as the Map'],
+      ['floor', 'times the memory floor'],
+    ] as const
+  ).filter(([against]) => own.some(({ size }) => ratio(size, against) !== ''))
+  return table(
+    ['live entries', `ns a ${own[0].unit}`, 'million a second', ...peers.map(([, title]) => title)],
+    own.map(({ size, min, millions }) => [
+      size,
+      threeDigits(min),
+      threeDigits(millions),
+      ...peers.map(([against]) => ratio(size, against)),
+    ]),
+  )
+}
+
+function benchReplay({ replay }: BenchDocument): string {
+  return table(
+    ['trace', 'policies', 'workers', 'packets', 'seconds, best', 'seconds, median', 'million packets a second'],
+    replay.map(({ trace, policy, workers, packets, min, median }) => [
+      trace,
+      policy,
+      String(workers),
+      packets.toLocaleString('en'),
+      min.toFixed(2),
+      median.toFixed(2),
+      threeDigits(packets / min / 1e6),
+    ]),
+  )
+}
+
+/** What the package exports: values, then types. */
+function libraryNames(): string {
+  const names = [...read('src/index.ts').matchAll(/^export (type )?\{([^}]*)\}/gm)].flatMap(([, type, list]) =>
+    list
+      .split(',')
+      .map((name) => name.trim())
+      .filter((name) => name !== '')
+      .map((name) => {
+        const bare = name.replace(/^type /, '').replace(/^.* as /, '')
+        return { name: bare, isType: type !== undefined || name.startsWith('type ') }
+      }),
+  )
+  const listed = (isType: boolean): string =>
+    names
+      .filter((one) => one.isType === isType)
+      .map(({ name }) => `\`${name}\``)
+      .sort()
+      .join(', ')
+  return wrapped(`Functions and classes: ${listed(false)}. Types: ${listed(true)}.`)
+}
+
+/** Lines of at most 120 columns. */
+function wrapped(text: string): string {
+  const lines = ['']
+  for (const word of text.split(' ')) {
+    const last = lines.at(-1) ?? ''
+    if (last !== '' && last.length + 1 + word.length > 120) lines.push(word)
+    else lines[lines.length - 1] = last === '' ? word : `${last} ${word}`
+  }
+  return lines.join('\n')
 }

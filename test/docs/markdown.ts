@@ -96,3 +96,15 @@ export function consoleBlocks(text: string): Command[][] {
   }
   return blocks
 }
+
+/** Blocks of `js` that use the library, each with the line that it begins at. */
+export function programsOf(text: string): { readonly number: number; readonly code: string }[] {
+  const found: { number: number; code: string }[] = []
+  let before: string | null = null
+  for (const { number, text: line, block } of linesOf(text)) {
+    if (block === 'js' && before !== 'js') found.push({ number, code: '' })
+    if (block === 'js') found[found.length - 1].code += `${line}\n`
+    before = block
+  }
+  return found.filter(({ code }) => code.includes("from 'dpemu'"))
+}

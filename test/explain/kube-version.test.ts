@@ -54,6 +54,33 @@ describe('trafficDistribution: PreferSameNode', () => {
   })
 })
 
+describe('policy Local, no pod on the node, and a pod or the node itself dials', () => {
+  const entry = file(`${CLUSTER.replace('NODEINFO', '')}---
+{apiVersion: v1, kind: Pod, metadata: {name: web, labels: {app: web}}, spec: {nodeName: n2}, status: {podIP: 10.244.2.9}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {type: LoadBalancer, externalTrafficPolicy: Local, clusterIP: 10.96.0.8, selector: {app: web}, ports: [{port: 80, nodePort: 30080}]}, status: {loadBalancer: {ingress: [{ip: 192.0.2.9}]}}}
+`)
+  test.each([
+    ['1.31', 'nftables', '192.0.2.9:80', 'drop'],
+    ['1.32', 'nftables', '192.168.0.1:30080', 'drop'],
+    ['1.33', 'nftables', '192.0.2.9:80', 'dnat'],
+    ['1.35', 'nftables', '192.168.0.1:30080', 'dnat'],
+    ['1.31', 'iptables', '192.0.2.9:80', 'dnat'],
+    ['1.31', 'nftables', '10.96.0.8:80', 'dnat'],
+  ] as const)('%s, %s, %s: %s', (kubeVersion, proxyMode, to, verdict) => {
+    for (const from of ['default/client', 'node/n1']) {
+      const told = one({ manifests: [entry], from, to, kubeVersion, proxyMode })
+      expect(told.verdict, from).toBe(verdict)
+      if (verdict === 'drop') expect(told.reason).toBe('no-local-endpoint')
+    }
+  })
+
+  test('with a pod on the node they are short-circuited in any release', () => {
+    const told = one({ manifests: [entry], from: 'node/n2', to: '192.0.2.9:80', kubeVersion: '1.31' })
+    expect(told.verdict).toBe('dnat')
+  })
+})
+
 test.each(['1.31', 'v1.34.2', '1.37'])('%s is a release', (text) => {
   expect(parseKubernetesVersion(text)).toBeGreaterThan(30)
 })

@@ -112,6 +112,17 @@ describe('the command', () => {
     expect(document.expectations).toMatchObject([{ pass: true }])
   })
 
+  test('in another proxy mode than the manifests have, and for another release', () => {
+    const local = place('local.yaml', CLUSTER.replace('internalTrafficPolicy: Local,', 'externalTrafficPolicy: Local,'))
+    const suite = place('inside.yaml', '- { from: "shop/*", to: "198.51.100.10:80" }')
+    const codeOf = (options: object): number =>
+      runReach({ manifests: [local], expect: suite, output: [], quiet: true, ...options }, fakeIo())
+    expect(codeOf({ proxyMode: 'iptables', kubeVersion: '1.31' })).toBe(0)
+    expect(codeOf({ proxyMode: 'nftables', kubeVersion: '1.31' })).toBe(99)
+    expect(codeOf({ proxyMode: 'nftables', kubeVersion: '1.35' })).toBe(0)
+    expect(() => codeOf({ proxyMode: 'iptable' })).toThrow('no such mode')
+  })
+
   test('as a graph', () => {
     const { text } = run(['dot'])
     expect(text).toContain('"outside" -> "Service shop/web:http";')

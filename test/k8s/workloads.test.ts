@@ -57,6 +57,15 @@ describe('a Job', () => {
   })
 })
 
+test('a bare pod that two selectors match is the same one’s in either order of the files', () => {
+  const bare = named('v1', 'Pod', { spec: { containers: [{ name: 'c', image: 'c' }] } }, 'bare')
+  const pod = { ...bare, metadata: { name: 'bare', labels: { app: 'web' } } }
+  const selector = { matchLabels: { app: 'web' } }
+  const two = ['old', 'new'].map((name) => workload({ replicas: 1, selector }, 'ReplicaSet', name))
+  const ownersOf = (...items: object[]): string[] => cluster(pod, ...items).pods.map(({ owner }) => owner)
+  expect(ownersOf(...two).sort()).toEqual(ownersOf(...two.reverse()).sort())
+})
+
 describe('what removed API versions said', () => {
   const parse = (object: object) => parseManifests([{ name: 'a.json', text: JSON.stringify(object) }])
 

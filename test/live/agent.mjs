@@ -118,19 +118,23 @@ async function burst({ from, sourcePort, to, port }) {
   return 'sent'
 }
 
-for await (const line of createInterface({ input: process.stdin })) {
+async function obey(line) {
   const order = JSON.parse(line)
-  const answer = order.listen
-    ? await Promise.all(order.listen.map(listen)).then(() => 'listening')
-    : order.hold
-      ? await Promise.all(order.hold.map(hold)).then(() => 'listening')
-      : order.open
-        ? await open(order.open)
-        : order.act
-          ? await act(order.act)
-          : order.burst
-            ? await burst(order.burst)
-            : await Promise.all(order.dial.map(dial))
-  console.log(JSON.stringify(answer))
+  if (order.listen) return Promise.all(order.listen.map(listen)).then(() => 'listening')
+  if (order.hold) return Promise.all(order.hold.map(hold)).then(() => 'listening')
+  if (order.open) return open(order.open)
+  if (order.act) return act(order.act)
+  if (order.burst) return burst(order.burst)
+  return Promise.all(order.dial.map(dial))
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  try {
+    console.log(JSON.stringify(await obey(line)))
+  } catch (error) {
+    // Whoever waits for the answer learns by the end of the process that there is none.
+    console.error(`${name} cannot do ${line}: ${error.message}`)
+    process.exit(1)
+  }
 }
 process.exit(0)

@@ -127,14 +127,6 @@ export function randomWorld(random: () => number): World {
   }
 }
 
-/**
- * From the pods' block and of no pod, to outside of it: the plugin's rule goes by the block, the model by who is a pod. Whom the
- * other side sees then is not compared.
- */
-function isStray(from: string, to: string): boolean {
-  return (from === '10.1.200.9' && !to.startsWith('10.1.')) || (from === 'fd00:1:0:200::9' && !to.startsWith('fd00:1:'))
-}
-
 export interface Judged {
   readonly native: Readonly<Partial<Record<Tool, string>>>
   /** Everything that may be answered to a case, in the agents' words; null where one node cannot tell. */
@@ -236,15 +228,12 @@ export function judge(world: World, cases: readonly Case[]): Judged {
       // Nothing was translated: whoever has the address answers, where every port that is dialled is open.
       if (action !== 'dnat') {
         if (protocol === 17) return null
-        const seen =
-          result.reason === REASON_NONE && !isStray(own(one.from), own(one.to))
-            ? registry.addressText(result.seen)
-            : '*'
+        const seen = result.reason === REASON_NONE ? registry.addressText(result.seen) : '*'
         return new Set([`${own(one.to)} ${port} ${seen}`])
       }
       if (result.reason !== REASON_NONE) return null
       const backend = registry.addressText(result.backend)
-      const seen = isStray(own(one.from), backend) ? '*' : registry.addressText(result.seen)
+      const seen = registry.addressText(result.seen)
       found.add(`${backend} ${result.backendPort} ${seen}`)
     }
     return found

@@ -7,6 +7,8 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { type RolloutOptions, runRollout } from '../../src/commands/rollout.ts'
 import { UserError } from '../../src/errors.ts'
 import type { RolloutReport } from '../../src/rollout/report.ts'
+import { generateTrace } from '../../src/trace/generate.ts'
+import { inspectTrace } from '../../src/trace/inspect.ts'
 import { fakeIo } from '../cli/fake-io.ts'
 
 const FOLDER = mkdtempSync(join(tmpdir(), 'rollout-'))
@@ -255,5 +257,44 @@ describe('what is assumed or wrong is said', () => {
     expect((await run({ workload: 'ds/web' })).stdout.replace(/\s+/g, ' ')).toContain(
       'load balancer gke-l4, since nothing says which (loadBalancer)',
     )
+  })
+})
+
+describe('a trace of connections', () => {
+  const SCENARIO = file(
+    'scenario.yaml',
+    `name: shop
+seed: 4
+duration: 30s
+manifests: [web.yaml]
+traffic:
+  - name: shoppers
+    from: { external: { addresses: 50 } }
+    to: { service: web }
+    arrivals: { process: poisson, connections: 1200 }
+    requests: 0
+    rtt: 10ms
+    close: client-rst
+`,
+  )
+
+  test('gives the times at which they arrive, the same in every run', async () => {
+    const trace = join(FOLDER, 'shop.msgpack')
+    await generateTrace({ scenarioPath: SCENARIO, output: trace })
+    const { stdout } = await run({ workload: 'ds/web', rate: undefined, trace, output: ['json'] })
+    const report = JSON.parse(stdout) as RolloutReport
+    const { connections } = inspectTrace(trace).totals
+    expect(report.offered.map(({ count }) => count)).toEqual([connections, connections])
+    expect(report.lost[1]!.count).toBeGreaterThan(0)
+  })
+
+  test('and has to last until the last event', async () => {
+    const trace = join(FOLDER, 'shop.msgpack')
+    const error = await refusal({
+      rate: undefined,
+      trace,
+      timeline: timeline('events: [{ at: 5m, rollout: daemonset/web }]'),
+    })
+    expect(error.message).toContain('the trace is over; it lasts')
   })
 })
