@@ -9,8 +9,12 @@
  *
  * Answers can be old. A client's own cache is exact: (client, name) → what it was told, for as long as configured. A CoreDNS
  * replica's cache is known by its rhythm: a name in use is asked for again as soon as its entry has run out, so an entry
- * was made at the last multiple of its lifetime, counted from a phase of the replica and the question; the answer is that
- * of the rule set in force then. A name that is seldom asked for is thereby stale longer than it would be.
+ * was made at the last multiple of its lifetime, counted from when the trace asks for it first; the answer is that of the rule set
+ * in force then. A name that is seldom asked for is thereby stale longer than it would be. Caches begin empty; a question
+ * of which no first moment is known has a phase of its replica's own.
+ *
+ * A name in the client's hosts file is not asked for. What a reply makes of the walk is the C library's: glibc ends it at any
+ * answer, Go at an address, musl at anything but NXDOMAIN, and believes the first reply that fails.
  *
  * Not here: the resolver's retries (a lost question fails the connection) and CoreDNS' own questions to the resolver outside.
  * Questions leave at the tick of the packet that needed the answer, each step's after the path latency of those before it.
@@ -50,7 +54,11 @@ import {
   ADDRESS_LIVE,
   ADDRESS_POD_RANGE,
   familyOf,
+  LIBC_GO,
+  LIBC_MUSL,
+  LIBC_MUSL_1_1,
   NAMES_CLIENT_CACHE_MS,
+  NAMES_LIBC,
   NAMES_RESOLVERS,
   NAMES_TYPES,
   type RuleColumns,
@@ -58,7 +66,7 @@ import {
 import { CLASS_ACK, CLASS_FIN, CLASS_NONE, CLASS_SYNACK } from './tcp-states.ts'
 
 /** A question of a walk in `nameQueries`: what is asked, and the reply. */
-export const QUERY_WORDS = 11
+export const QUERY_WORDS = 13
 /** Number of (name as asked, type): replicas cache by it, whoever asks. */
 export const QUERY_ID = 0
 /** 0 A, 1 AAAA. */
@@ -79,11 +87,16 @@ export const QUERY_ANSWER_START = 8
 export const QUERY_ANSWER_COUNT = 9
 /** 1 where the server shuffles them. */
 export const QUERY_SHUFFLED = 10
+/** One more than the millisecond at which it is asked for the first time; 0 where nobody knows. */
+export const QUERY_FIRST_MS = 11
+/** 1 where the client's own hosts file has the name: nothing is asked. */
+export const QUERY_LOCAL = 12
 
 /** An address in `nameAnswers`: its id, and the endpoint that it is of, or -1 where balancing is left to the dataplane. */
 export const ANSWER_WORDS = 2
 
 export const DNS_PORT = 53
+const RCODE_NXDOMAIN = 3
 /** Packets of an exchange over TCP: handshake 3, question, reply, its ACK, and FIN, FIN, ACK. */
 export const DNS_TCP_PACKETS = 9
 /** Linux' net.ipv4.ip_local_port_range. */
@@ -197,26 +210,33 @@ export class DnsClient {
   private walk(client: number, walk: number, server: number, word: number): number {
     const { rules, forwarder } = this
     const types = rules.nameSettings[NAMES_TYPES]
+    const libc = rules.nameSettings[NAMES_LIBC]
     const family = familyOf(rules, client)
     const end = rules.walkStart[walk] + rules.walkCount[walk]
     for (let step = rules.walkStart[walk]; step < end; step++) {
       const first = step * types * QUERY_WORDS
       const flowRandom = finish(mix(word, step - end))
-      const inPackets = server >= 0
+      const isLocal = rules.nameQueries[first + QUERY_LOCAL] !== 0
+      const inPackets = server >= 0 && !isLocal
       if (inPackets && this.send(client, server, PROTOCOL_UDP, flowRandom) !== REASON_NONE) return this.lost()
       // The carrier's path is another one after a retry over TCP: what is asked of it comes first.
       const replica = inPackets ? forwarder.endpoint : -1
-      let ends = false
+      let ends = isLocal
       let found = false
       let old = false
+      let failed = 0
       if (inPackets) this.exchange(first, types, replica, flowRandom)
       for (let type = 0; type < types; type++) {
         const at = first + type * QUERY_WORDS
         const answering = this.answering(at, replica)
         const queries = answering.nameQueries
-        this.count(DNS_TYPES + queries[at + QUERY_TYPE], 1)
-        this.count(DNS_RCODES + queries[at + QUERY_RCODE], 1)
-        if (queries[at + QUERY_ENDS] !== 0) ends = true
+        const rcode = queries[at + QUERY_RCODE]
+        if (!isLocal) {
+          this.count(DNS_TYPES + queries[at + QUERY_TYPE], 1)
+          this.count(DNS_RCODES + rcode, 1)
+        }
+        if (queries[at + (libc === LIBC_GO ? QUERY_ANSWER_COUNT : QUERY_ENDS)] !== 0) ends = true
+        if (failed === 0) failed = rcode
         if (queries[at + QUERY_TYPE] === family && this.choose(answering, at, flowRandom)) {
           found = true
           old = answering !== rules
@@ -226,6 +246,10 @@ export class DnsClient {
             return this.lost()
           }
         }
+      }
+      if (libc === LIBC_MUSL || (libc === LIBC_MUSL_1_1 && !ends)) {
+        if (failed !== 0) found = false
+        ends = failed !== RCODE_NXDOMAIN
       }
       if (!ends) continue
       if (!found) return this.unresolved()
@@ -319,7 +343,7 @@ export class DnsClient {
       const older = history[i]
       const keepMs = older.nameQueries[at + QUERY_CACHE_MS]
       if (keepMs === 0 || (replica >= 0 && older.endpointAlive[replica] !== 1)) return younger
-      const madeMs = this.lastMadeMs(older.nameQueries[at + QUERY_ID], replica, keepMs)
+      const madeMs = this.lastMadeMs(older.nameQueries, at, replica, keepMs)
       if (madeMs >= since[i + 1]) return younger
       if (madeMs >= since[i]) return older
       younger = older
@@ -327,9 +351,11 @@ export class DnsClient {
     return younger
   }
 
-  private lastMadeMs(question: number, replica: number, keepMs: number): number {
+  private lastMadeMs(queries: Int32Array, at: number, replica: number, keepMs: number): number {
     const { seed, conntrack } = this.forwarder
-    const phaseMs = below(draw(seed, question, replica, PURPOSE_NAME_CACHE), keepMs)
+    const firstMs = queries[at + QUERY_FIRST_MS] - 1
+    const phaseMs =
+      firstMs >= 0 ? firstMs : below(draw(seed, queries[at + QUERY_ID], replica, PURPOSE_NAME_CACHE), keepMs)
     return phaseMs + Math.floor((conntrack.exactMs() - phaseMs) / keepMs) * keepMs
   }
 

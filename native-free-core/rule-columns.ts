@@ -245,11 +245,18 @@ export const DESTINATION_SERVICE = 1
 /** A name: what it means is known by the address that it gives. */
 export const DESTINATION_NAME = 2
 
-/** Words of `nameSettings`: resolv.confs, record types asked for (A before AAAA), how long clients keep an answer. */
+/** Words of `nameSettings`: resolv.confs, record types asked for (A before AAAA), how long clients keep an answer, C library. */
 export const NAMES_RESOLVERS = 0
 export const NAMES_TYPES = 1
 export const NAMES_CLIENT_CACHE_MS = 2
-export const NAMES_SETTINGS = 3
+export const NAMES_LIBC = 3
+export const NAMES_SETTINGS = 4
+/** Values of NAMES_LIBC: who reads replies. */
+export const LIBC_GLIBC = 0
+export const LIBC_MUSL = 1
+/** Before 1.2.4. */
+export const LIBC_MUSL_1_1 = 2
+export const LIBC_GO = 3
 
 /** Ways of a proxy: a pod, to pods or cluster IPs; a balancer outside the cluster, to pods; one to node ports. */
 export const WAY_PROXY = 0

@@ -2,8 +2,9 @@
 import { readFileSync } from 'node:fs'
 import type { Naming } from '../dns/dig.ts'
 import { NOTHING_UPSTREAM, parseUpstream } from '../dns/records.ts'
-import { LIBCS, type Libc, parseResolvConf } from '../dns/resolver.ts'
+import { parseResolvConf } from '../dns/resolver.ts'
 import { UserError } from '../errors.ts'
+import { LIBCS, type Libc } from '../libc.ts'
 import { usageError } from './arguments.ts'
 
 export interface NamingOptions {

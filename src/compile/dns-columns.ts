@@ -10,7 +10,12 @@ import {
   DESTINATION_NAME,
   DESTINATION_PLAIN,
   DESTINATION_SERVICE,
+  LIBC_GLIBC,
+  LIBC_GO,
+  LIBC_MUSL,
+  LIBC_MUSL_1_1,
   NAMES_CLIENT_CACHE_MS,
+  NAMES_LIBC,
   NAMES_RESOLVERS,
   NAMES_SETTINGS,
   NAMES_TYPES,
@@ -18,7 +23,9 @@ import {
   QUERY_ANSWER_START,
   QUERY_CACHE_MS,
   QUERY_ENDS,
+  QUERY_FIRST_MS,
   QUERY_ID,
+  QUERY_LOCAL,
   QUERY_RCODE,
   QUERY_REPLY_BYTES,
   QUERY_REQUEST_BYTES,
@@ -28,6 +35,7 @@ import {
   QUERY_WORDS,
   type RuleColumns,
 } from '../../native-free-core/index.ts'
+import type { Libc } from '../libc.ts'
 import { cutTimeout } from './horizon.ts'
 
 /** An address in a reply. */
@@ -56,6 +64,8 @@ export interface Question {
   readonly ends: boolean
   readonly answers: readonly Answer[]
   readonly shuffled: boolean
+  /** It stands in the client's hosts file: nothing is asked. */
+  readonly local: boolean
 }
 
 /** The questions that are asked for one name, step by step; all of a step at once. Each step has one of each type. */
@@ -67,6 +77,9 @@ export interface NameTables {
   /** Record types of a step. */
   readonly types: number
   readonly clientCacheMs: number
+  readonly libc: Libc
+  /** By question id: when it is asked for the first time, in milliseconds; left out where nobody knows. */
+  readonly firstMs: ReadonlyMap<number, number>
   /** Address id of a client and index of its resolv.conf. */
   readonly resolverOf: ReadonlyMap<number, number>
   /** By resolv.conf: address id of its server, -1 where no packet goes to it. */
@@ -76,6 +89,13 @@ export interface NameTables {
   /** Ids of endpoints that names lead to without kube-proxy: those that the cluster publishes now, and those of any time. */
   readonly endpoints: ReadonlySet<number>
   readonly knownEndpoints: ReadonlySet<number>
+}
+
+const LIBC_CODES: Readonly<Record<Libc, number>> = {
+  glibc: LIBC_GLIBC,
+  musl: LIBC_MUSL,
+  'musl-1.1': LIBC_MUSL_1_1,
+  go: LIBC_GO,
 }
 
 export type NameColumn =
@@ -122,6 +142,7 @@ export function nameColumns(
   const settings = new Int32Array(NAMES_SETTINGS)
   settings[NAMES_RESOLVERS] = tables.servers.length
   settings[NAMES_TYPES] = tables.types
+  settings[NAMES_LIBC] = LIBC_CODES[tables.libc]
   settings[NAMES_CLIENT_CACHE_MS] = cutTimeout(tables.clientCacheMs, endMs)
   const resolverOf = new Int32Array(addresses).fill(-1)
   for (const [address, resolver] of tables.resolverOf) resolverOf[address] = resolver
@@ -131,7 +152,7 @@ export function nameColumns(
   const answers: number[] = []
   for (const walk of walks) {
     starts.push(queries.length / (QUERY_WORDS * tables.types))
-    for (const question of walk.flat()) queries.push(...queryWords(question, answers))
+    for (const question of walk.flat()) queries.push(...queryWords(question, tables.firstMs, answers))
   }
   return {
     destinationName: Int32Array.from(tables.nameOfDestination),
@@ -146,7 +167,7 @@ export function nameColumns(
 }
 
 /** @param answers  two words each; the question's own are added */
-function queryWords(question: Question, answers: number[]): Int32Array {
+function queryWords(question: Question, firstMs: ReadonlyMap<number, number>, answers: number[]): Int32Array {
   const words = new Int32Array(QUERY_WORDS)
   words[QUERY_ID] = question.id
   words[QUERY_TYPE] = question.type
@@ -159,6 +180,8 @@ function queryWords(question: Question, answers: number[]): Int32Array {
   words[QUERY_ANSWER_START] = answers.length / 2
   words[QUERY_ANSWER_COUNT] = question.answers.length
   words[QUERY_SHUFFLED] = question.shuffled ? 1 : 0
+  words[QUERY_FIRST_MS] = Math.min(0x7fffffff, (firstMs.get(question.id) ?? -1) + 1)
+  words[QUERY_LOCAL] = question.local ? 1 : 0
   for (const { address, endpoint } of question.answers) answers.push(address, endpoint)
   return words
 }

@@ -5,6 +5,7 @@
  */
 import { UserError } from '../errors.ts'
 import type { Cluster, ClusterPod } from '../k8s/cluster.ts'
+import type { Libc } from '../libc.ts'
 import { suggestion } from '../nearest.ts'
 import { answerQuery, blockOf } from './answer.ts'
 import type { ReplyView } from './dig-text.ts'
@@ -13,7 +14,6 @@ import type { DnsReply, Upstream } from './records.ts'
 import {
   findPods,
   isMusl,
-  type Libc,
   type NodeResolver,
   podResolvConf,
   type Resolution,

@@ -8,6 +8,7 @@
  * __res_context_search; musl src/network/lookup_name.c name_from_dns_search; Go net/dnsconfig.go nameList; KEP-2595.
  */
 import type { Cluster, ClusterPod } from '../k8s/cluster.ts'
+import type { Libc } from '../libc.ts'
 import { answerOutside, answerPod } from './answer.ts'
 import { absolute, lower, parseAddress } from './domain-names.ts'
 import type { DnsRecord, DnsReply, Rcode, Upstream } from './records.ts'
@@ -118,13 +119,6 @@ function fitSearches(searches: readonly string[]): string[] {
   while (fitting.join(' ').length > MAX_SEARCH_CHARACTERS) fitting.pop()
   return fitting
 }
-
-/**
- * Who walks the search list in the client: Alpine images have musl, programs of Go without cgo their own resolver, nearly
- * all others glibc. `musl-1.1` stands for musl before 1.2.4, which does not ask again over TCP.
- */
-export const LIBCS = ['glibc', 'musl', 'musl-1.1', 'go'] as const
-export type Libc = (typeof LIBCS)[number]
 
 export function isMusl(libc: Libc): boolean {
   return libc === 'musl' || libc === 'musl-1.1'

@@ -13,7 +13,7 @@ import { DEFAULT_MODEL } from '../compile/model.ts'
 import type { Registry } from '../compile/registry.ts'
 import { endpointsOfPort, type ProxyEndpoint } from '../compile/usable.ts'
 import type { Upstream } from '../dns/records.ts'
-import type { Libc, NodeResolver } from '../dns/resolver.ts'
+import type { NodeResolver } from '../dns/resolver.ts'
 import { createDnsServer, type DnsServer } from '../dns/zone.ts'
 import type { Warning } from '../errors.ts'
 import type { Cluster, ClusterNode, ClusterPod, ClusterService } from '../k8s/cluster.ts'
@@ -21,6 +21,7 @@ import { deriveCluster } from '../k8s/derive.ts'
 import { misnamedPorts } from '../k8s/endpoints.ts'
 import { parseManifests, readManifestFiles, requireObjects } from '../k8s/load.ts'
 import type { EndpointSlice, KubeObject } from '../k8s/types.ts'
+import type { Libc } from '../libc.ts'
 
 /** Explaining one packet after another needs no sweep of expired entries: they are met or not. */
 const GC_INTERVAL_MS = 60_000

@@ -31,6 +31,9 @@ export interface Backend {
   readonly why: string
 }
 
+const EMPTY_IN_TRAEFIK =
+  '; 503 is with allowEmptyServices, which k3s and the chart set and which is assumed here: without it Traefik makes no router of the path, and other rules or 404 have its requests'
+
 export type BackendResolver = (ref: BackendRef, lookup: Listener['backendLookup'], id: number) => Backend
 
 /** Index the cluster once; resolving is then linear in the slices of one Service. */
@@ -46,6 +49,12 @@ export function backendResolver(cluster: Cluster): BackendResolver {
     else list.push(slice)
   }
   return (ref, lookup, id) => {
+    const backend = resolve(ref, lookup, id)
+    // An upstream without servers is the controller's own, which answers 502.
+    return lookup === 'nginx-inc' && !backend.usable ? { ...backend, refuses: true } : backend
+  }
+
+  function resolve(ref: BackendRef, lookup: Listener['backendLookup'], id: number): Backend {
     const key = `${ref.namespace}/${ref.name}`
     const none = { id, service: key, endpoints: [], byClusterIp: false, usable: false, servicePort: null }
     const written = typeof ref.port === 'number' ? ref.port : null
@@ -57,6 +66,7 @@ export function backendResolver(cluster: Cluster): BackendResolver {
     if (port === undefined) return { ...none, port: written, why: `Service ${key} has no port ${ref.port}` }
     const endpoints = readyEndpoints(slices.get(key) ?? [], port, lookup === 'ingress-nginx')
     const ready = `${endpoints.length} ready endpoint${endpoints.length === 1 ? '' : 's'}`
+    const empty = `Service ${key} has no ready endpoint for port ${port.port}${lookup === 'traefik' ? EMPTY_IN_TRAEFIK : ''}`
     return {
       id,
       service: key,
@@ -65,7 +75,7 @@ export function backendResolver(cluster: Cluster): BackendResolver {
       endpoints,
       byClusterIp: ref.byClusterIp && service.clusterIPs.length > 0 && !service.headless,
       usable: endpoints.length > 0,
-      why: endpoints.length > 0 ? ready : `Service ${key} has no ready endpoint for port ${port.port}`,
+      why: endpoints.length > 0 ? ready : empty,
     }
   }
 }
@@ -137,6 +147,10 @@ function externalName(
     const why = `ingress-nginx makes port 0 of targetPort ${port.targetPort} of ExternalName Service ${key}, as there are no pods that name it; by the port's name it is ${number}`
     return { ...unusable(why), refuses: true }
   }
+  if (lookup === 'nginx-inc')
+    return unusable(
+      `ExternalName Service ${key}: names are resolved by NGINX Plus alone, else the upstream has no server`,
+    )
   const targetPort = typeof port?.targetPort === 'number' ? port.targetPort : number
   return {
     port: number,

@@ -15,6 +15,7 @@ const ALB_TARGET_TYPE = 'alb.ingress.kubernetes.io/target-type'
 const GCE = /^k8s\.io\/ingress-gce|^networking\.gke\.io\/|^gce(-internal)?$/
 const TRAEFIK = /^traefik\.io\/|^traefik$/
 const NGINX_INC = 'nginx.org/ingress-controller'
+const HAPROXY = /^haproxy\.(org|com)\/ingress-controller/
 const NEG = 'cloud.google.com/neg'
 
 export interface ChosenPath {
@@ -51,8 +52,9 @@ export function cloudOf(controller: string): 'alb' | 'gce' | null {
 }
 
 /** Which proxy in pods, of those that read Ingresses in a way of their own; null for any other. */
-export function proxyOf(controller: string): 'traefik' | 'nginx-inc' | null {
+export function proxyOf(controller: string): 'traefik' | 'nginx-inc' | 'haproxy' | null {
   if (TRAEFIK.test(controller)) return 'traefik'
+  if (HAPROXY.test(controller)) return 'haproxy'
   return controller === NGINX_INC ? 'nginx-inc' : null
 }
 

@@ -1,7 +1,7 @@
 /**
  * The Ingress front: the Ingresses of a cluster as neutral listeners, one per controller (or per cloud load balancer).
  *
- * ingress-nginx (nginx.ts), F5's (nginx-inc.ts), Traefik (traefik.ts), AWS' (alb.ts) and Google's controller (gce.ts) are read as they read themselves. Any other follows the API text to the letter: a rule without a host applies to every
+ * ingress-nginx (nginx.ts), F5's (nginx-inc.ts), HAProxy's (haproxy.ts), Traefik (traefik.ts), AWS' (alb.ts) and Google's controller (gce.ts) are read as they read themselves. Any other follows the API text to the letter: a rule without a host applies to every
  * request, a path that no rule matches goes to the default backend of an Ingress that has the host, then to the default
  * backend of an Ingress without rules, then to any Ingress's default backend, then to 404. ImplementationSpecific is read
  * as Prefix. TLS ends at the proxy and plain HTTP is served beside it.
@@ -13,6 +13,7 @@ import type { Cluster } from '../k8s/cluster.ts'
 import { albListener } from './alb.ts'
 import { type ControllerGroup, groupByController, NGINX_PREFIX } from './classes.ts'
 import { gceListener } from './gce.ts'
+import { haproxyListener } from './haproxy.ts'
 import { nginxListener } from './nginx.ts'
 import { configOf } from './nginx-config.ts'
 import { nginxIncListener } from './nginx-inc.ts'
@@ -58,6 +59,7 @@ export function listenersFromIngresses(
     if (group.preset === 'gce') return gceListener(group.text, ingresses, warn)
     if (group.preset === 'traefik')
       return traefikListener(group.text, ingresses, (service) => firstPorts.has(service), warn)
+    if (group.preset === 'haproxy') return haproxyListener(group.text, ingresses, warn)
     if (group.preset === 'nginx-inc') return nginxIncListener(group.text, ingresses, warn)
     return apiListener(group, ingresses, ownDefault, warn)
   })

@@ -3,11 +3,12 @@
  *
  * The most specific host owns the request; of its paths the longest that fits has it, else the Ingress's default backend (without
  * one the cluster's, which answers 404). A path is itself alone unless it ends in `/*`, which is everything below the slash:
+ * Of several rules with one host the last has it, of equal paths the last too.
  * ImplementationSpecific is read so as it stands (`/` is the root and nothing else), a Prefix is `/foo` and `/foo/*`.
  * Source: ingress-gce pkg/controller/translator (pathsForPathType), pkg/utils; Cloud Load Balancing, URL maps: host and path
  * patterns.
  */
-import { addRule, certificatesOf, fallbackRule, plainHost, plainRule, toBackend } from './plain-rules.ts'
+import { certificatesOf, fallbackRule, plainHost, plainRule, toBackend } from './plain-rules.ts'
 import type { ReadIngress, ReadPath, Warn } from './read-ingress.ts'
 import { type Listener, type PathMatch, PEER, type Rule } from './rules.ts'
 
@@ -19,13 +20,19 @@ export function gceListener(text: string, ingresses: readonly ReadIngress[], war
   const [ingress] = ingresses
   const hosts = new Map<string, Map<string, Rule>>()
   for (const { host, paths } of ingress?.rules ?? []) {
-    const rules = hosts.get(host) ?? new Map<string, Rule>()
+    const replaced = [...(hosts.get(host)?.values() ?? [])]
+    if (replaced.length > 0) {
+      const names = [...new Set(replaced.map(({ text }) => text))].join(', ')
+      const message = `a further rule for host ${host || '(any)'} replaces the paths of the one before: ${names} is never reached; write all paths of a host in one rule`
+      warn(ingress!.text, 'W_INGRESS_CONFLICT', message)
+    }
+    const rules = new Map<string, Rule>()
     hosts.set(host, rules)
     for (const path of paths) {
       const name = `${path.pathType} ${path.path} of ${ingress!.text}`
       const where = `${ingress!.text}, ${path.field}`
       for (const { match, length } of matches(path, where, warn))
-        addRule(rules, plainRule(ingress!.name, name, match, length, toBackend(path.backend)), where, warn)
+        putRule(rules, plainRule(ingress!.name, name, match, length, toBackend(path.backend)), where, warn)
     }
   }
   if (ingress !== undefined) warnOfAnnotations(ingress, warn)
@@ -42,6 +49,17 @@ export function gceListener(text: string, ingresses: readonly ReadIngress[], war
     backendLookup: 'api',
     certificates: certificatesOf(ingresses),
     addresses: new Set(ingresses.flatMap(({ addresses }) => addresses)),
+  }
+}
+
+/** The last of equal paths stays. */
+function putRule(rules: Map<string, Rule>, rule: Rule, where: string, warn: Warn): void {
+  const key = `${rule.match.kind} ${rule.path}`
+  const earlier = rules.get(key)
+  rules.set(key, rule)
+  if (earlier !== undefined) {
+    const message = `${earlier.text} is never reached: the controller takes the last of equal paths, ${rule.text}`
+    warn(where, 'W_INGRESS_CONFLICT', message)
   }
 }
 

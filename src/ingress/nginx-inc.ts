@@ -67,7 +67,7 @@ export function nginxIncListener(text: string, ingresses: readonly ReadIngress[]
     client: PEER,
     redirectStatus: 301,
     pathReading: 'nginx',
-    backendLookup: 'api',
+    backendLookup: 'nginx-inc',
     certificates: certificatesOf(ingresses),
     addresses: new Set(ingresses.flatMap(({ addresses }) => addresses)),
   }

@@ -124,7 +124,7 @@ export interface Listener {
   /** How a request's path is read before it is matched. */
   readonly pathReading: 'nginx' | 'rfc3986' | 'as sent'
   /** How a backend's Service port and endpoints are found. */
-  readonly backendLookup: 'api' | 'ingress-nginx'
+  readonly backendLookup: 'api' | 'ingress-nginx' | 'nginx-inc' | 'traefik'
   /** Host (exact or `*.`; '' for every host) to the Secret `namespace/name`, '' for the proxy's own certificate. */
   readonly certificates: ReadonlyMap<string, string>
   /** Addresses and names on which the proxy is reached, as far as the manifests tell. */

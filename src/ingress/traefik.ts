@@ -4,14 +4,14 @@
  * Host and path count together, so a wildcard with a long path comes before a host of its own with a short one. Prefix and
  * ImplementationSpecific compare characters, not elements (strictPrefixMatching, off by default, is not known here). A router
  * with TLS takes TLS connections alone, one on entry point `web` or `websecure` those of port 80 or 443. A Service that does not exist
- * leaves its router out. The default backend of an Ingress without rules comes last; one of an Ingress with rules does nothing.
+ * leaves its router out. Rules of one length are in no defined order: routers come out of a map, and the sort is by length alone. The default backend of an Ingress without rules comes last; one of an Ingress with rules does nothing.
  * Source: traefik pkg/provider/kubernetes/ingress (loadConfigurationFromIngresses, loadRouter, buildRule), pkg/muxer/http
  * (GetRulePriority, pathPrefix), pkg/muxer DomainMatchHostExpression; entry points as the chart names them.
  */
 import { certificatesOf, everyPath, plainHost, plainRule, toBackend } from './plain-rules.ts'
 import type { ReadIngress, ReadPath, Warn } from './read-ingress.ts'
-import { comparablePath } from './request.ts'
-import { type Host, type Listener, type PathMatch, PEER } from './rules.ts'
+import { comparablePath, wildcardOf } from './request.ts'
+import { type Host, type Listener, type PathMatch, PEER, type Rule } from './rules.ts'
 
 const PREFIX = 'traefik.ingress.kubernetes.io/'
 const ROUTER = `${PREFIX}router.`
@@ -23,6 +23,7 @@ const ENTRY_POINTS: ReadonlyMap<string, 'http' | 'https'> = new Map([
 ])
 
 interface Router {
+  readonly ingress: ReadIngress
   readonly priority: number
   readonly host: Host
 }
@@ -39,6 +40,7 @@ export function traefikListener(
   warn: Warn,
 ): Listener {
   const routers = ingresses.flatMap((ingress) => routersOf(ingress, exists, warn))
+  warnOfTies(routers, warn)
   const ruleless = ingresses.find(({ rules, defaultBackend }) => rules.length === 0 && defaultBackend?.ref)
   const last = ruleless === undefined ? [] : defaultRouter(ruleless, warn)
   return {
@@ -51,7 +53,7 @@ export function traefikListener(
     client: PEER,
     redirectStatus: 308,
     pathReading: 'rfc3986',
-    backendLookup: 'api',
+    backendLookup: 'traefik',
     certificates: certificatesOf(ingresses),
     addresses: new Set(ingresses.flatMap(({ addresses }) => addresses)),
   }
@@ -88,9 +90,59 @@ function routersOf(ingress: ReadIngress, exists: (service: string) => boolean, w
         rule,
         toBackend(path.backend),
       )
-      return [{ priority: written || rule.length, host: { ...plainHost(host, [own], null), ...schemes } }]
+      return [{ ingress, priority: written || rule.length, host: { ...plainHost(host, [own], null), ...schemes } }]
     }),
   )
+}
+
+/** Of two rules with one priority that fit the same requests either may be asked first. One warning an Ingress. */
+function warnOfTies(routers: readonly Router[], warn: Warn): void {
+  const told = new Set<ReadIngress>()
+  // By priority and host: the routers of that host, and those of hosts that it covers.
+  const own = new Map<string, Router[]>()
+  const covered = new Map<string, Router[]>()
+  for (const router of routers) {
+    const { priority, host, ingress } = router
+    const wider = [wildcardOf(host.name) ?? '', ''].filter((name) => name !== host.name)
+    const others = [
+      ...(covered.get(`${priority} ${host.name}`) ?? []),
+      ...wider.flatMap((name) => own.get(`${priority} ${name}`) ?? []),
+    ]
+    const other = told.has(ingress) ? undefined : others.find((one) => canTie(one, router))
+    if (other !== undefined) {
+      told.add(ingress)
+      const names = `${ruleOf(router).text} and ${ruleOf(other).text}`
+      const message = `${names} have one priority (${priority}) and fit the same requests: Traefik asks them in no defined order, here in the order written; set router.priority`
+      warn(ingress.text, 'W_INGRESS_CONFLICT', message)
+    }
+    put(own, `${priority} ${host.name}`, router)
+    for (const name of new Set([host.name, ...wider])) put(covered, `${priority} ${name}`, router)
+  }
+}
+
+function put(lists: Map<string, Router[]>, key: string, router: Router): void {
+  const list = lists.get(key)
+  if (list === undefined) lists.set(key, [router])
+  else list.push(router)
+}
+
+/** Whether both fit some request and do different things with it; their hosts do already. */
+function canTie(one: Router, other: Router): boolean {
+  if (one.host.scheme !== undefined && other.host.scheme !== undefined && one.host.scheme !== other.host.scheme)
+    return false
+  const [a, b] = [ruleOf(one), ruleOf(other)]
+  return overlap(a.match, b.match) && JSON.stringify(a.action) !== JSON.stringify(b.action)
+}
+
+function overlap(a: PathMatch, b: PathMatch): boolean {
+  if (a.kind === 'regex' || b.kind === 'regex') return false
+  const fits = (prefix: PathMatch & { path: string }, path: string): boolean =>
+    prefix.kind === 'prefix' && path.startsWith(prefix.path)
+  return a.path === b.path || fits(a, b.path) || fits(b, a.path)
+}
+
+function ruleOf({ host }: Router): Rule {
+  return host.rules[0]!
 }
 
 /** As Traefik writes it: its length is its priority. */

@@ -2,13 +2,13 @@
 import type { ProxyMode } from '../compile/kube-proxy.ts'
 import { askingPod, type DigDocument, digDocument, lookUp, type Naming } from '../dns/dig.ts'
 import { NOTHING_UPSTREAM, parseUpstream, recordType } from '../dns/records.ts'
-import type { Libc } from '../dns/resolver.ts'
 import { createDnsServer } from '../dns/zone.ts'
 import { UserError, type Warning } from '../errors.ts'
 import type { LoadedManifests } from '../explain/context.ts'
 import { explainOne, type Question } from '../explain/explain.ts'
 import { renderAnswer } from '../explain/text.ts'
 import type { Explanation } from '../explain/types.ts'
+import type { Libc } from '../libc.ts'
 
 export interface ExplainQuestion extends Question {
   /** In place of the mode that the manifests say. */

@@ -2,7 +2,7 @@
  * What the names of a trace mean in its cluster, at every stage of it: resolv.confs, servers, and each question's reply.
  *
  * A pod's resolv.conf is what kubelet wrote when the pod started, so it stays as it was at the first stage that has the
- * pod; the replies are those of each stage. Pods that share a resolv.conf share their walks. The whole search list is asked,
+ * pod; the replies are those of each stage. Pods that share a resolv.conf and their /etc/hosts as far as names are dialled share their walks. The whole search list is asked,
  * not only as far as the answer: a server that still holds an old reply may send the client on.
  * Addresses and endpoints get their numbers here, before any rule set is compiled, so that all agree on them.
  * Cost: names × kinds of resolv.conf × search domains × record types questions a stage.
@@ -13,13 +13,24 @@ import type { Registry } from '../compile/registry.ts'
 import { answerOutside, answerPod, blockOf } from '../dns/answer.ts'
 import { cacheSeconds } from '../dns/cache.ts'
 import { absolute, labelsOf, longestZone, lower, parseAddress } from '../dns/domain-names.ts'
+import { hostsEntry } from '../dns/hosts-file.ts'
 import { type DnsRecord, type DnsReply, parseUpstream, type Rcode, type Upstream } from '../dns/records.ts'
 import { podResolvConf, type ResolvConf, searchSequence } from '../dns/resolver.ts'
 import { messageOctets, sendReply, type Transport } from '../dns/wire.ts'
 import { createDnsServer, type DnsServer, dnsServices, isPublished } from '../dns/zone.ts'
 import type { Warning } from '../errors.ts'
 import type { Cluster, ClusterPod, ClusterService } from '../k8s/cluster.ts'
-import { ADDRESS_TYPES, type AddressType, addressCount, DEFAULT_DNS, type TraceHeader } from '../trace/format.ts'
+import type { Libc } from '../libc.ts'
+import {
+  ADDRESS_TYPES,
+  type AddressType,
+  addressCount,
+  DEFAULT_DNS,
+  TICKS_PER_SECOND,
+  type TraceHeader,
+} from '../trace/format.ts'
+import type { TraceFile } from '../trace/read.ts'
+import { type Dialling, firstDials } from './first-dials.ts'
 
 /** RFC 1035 §4.1.1. */
 const RCODES: Readonly<Record<Rcode, number>> = {
@@ -52,6 +63,8 @@ interface Resolver {
   /** Address id, -1 where the questions are not sent. */
   readonly server: number
   readonly family: 'IPv4' | 'IPv6'
+  /** By name: its addresses in the pods' /etc/hosts; a name that is not there is asked for. */
+  readonly hosts: ReadonlyMap<string, readonly string[]>
 }
 
 interface DialledName {
@@ -64,6 +77,7 @@ interface DialledName {
  * @param stages     the cluster at the start and after each change
  * @param clientMap  by address id of the trace: the id in this cluster; empty for "the same"
  * @param registry   has been preloaded with the trace's addresses
+ * @param trace      tells when names are asked first; null: nobody knows
  * @returns          by stage; null for a trace that dials no name
  * Errors: UserError E_COREFILE, E_UPSTREAM.
  */
@@ -73,19 +87,21 @@ export function planNames(
   clientMap: Int32Array,
   registry: Registry,
   warnings: Warning[],
+  trace: TraceFile | null = null,
 ): NameTables[] | null {
   const { names, nameOfDestination } = dialledNames(header)
   if (names.length === 0) return null
   const dns = header.dns ?? DEFAULT_DNS
   const types = ADDRESS_TYPES.filter((type) => dns.families.includes(type))
   const upstream = parseUpstream(dns.upstream, 'the trace’s header, dns')
-  const resolvers = new Resolvers(header, stages, clientMap, registry, warnings)
+  const libc = dns.resolver ?? 'glibc'
+  const resolvers = new Resolvers(header, stages, clientMap, registry, warnings, names)
   const questionIds = new Map<string, number>()
   const known = new Set<number>()
-  return stages.map((cluster) => {
+  const tables = stages.map((cluster) => {
     const server = createDnsServer(cluster)
     warnings.push(...server.warnings)
-    const stage = new Stage(server, registry, upstream, questionIds, known)
+    const stage = new Stage(server, registry, upstream, questionIds, known, libc)
     return {
       nameOfDestination,
       types: types.length,
@@ -95,7 +111,33 @@ export function planNames(
       walks: names.map((name) => resolvers.list.map((resolver) => stage.walk(name, resolver, types))),
       endpoints: stage.endpoints,
       knownEndpoints: known,
+      libc,
+      firstMs: new Map<number, number>(),
     }
+  })
+  const lastChange = header.changes.at(-1)
+  if (trace !== null && lastChange !== undefined) {
+    const own = (client: number): number => (clientMap.length > 0 ? clientMap[client]! : client)
+    const dialling: Dialling = {
+      names: names.length,
+      resolvers: resolvers.list.length,
+      nameOf: (destination) => nameOfDestination[destination]!,
+      resolverOf: (client) => resolvers.ofAddress.get(own(client)) ?? -1,
+    }
+    const dials = firstDials(trace, dialling, lastChange.timeSeconds * TICKS_PER_SECOND)
+    for (const { firstMs } of tables) putFirst(firstMs, tables[0]!.walks.flat(), dials)
+  }
+  return tables
+}
+
+/** Of each question the first moment at which a name's walk asks it; walks go as far as before any change. */
+function putFirst(firstMs: Map<number, number>, walks: readonly Walk[], dials: Float64Array): void {
+  walks.forEach((walk, i) => {
+    const dialMs = dials[i]!
+    if (dialMs === Number.POSITIVE_INFINITY) return
+    const last = walk.findIndex((step) => step.some(({ ends }) => ends))
+    for (const { id } of (last < 0 ? walk : walk.slice(0, last + 1)).flat())
+      firstMs.set(id, Math.min(dialMs, firstMs.get(id) ?? dialMs))
   })
 }
 
@@ -119,6 +161,8 @@ class Resolvers {
   /** Somewhere on the way there is a DNS Service: questions to it are packets. */
   private readonly wired: boolean
   private readonly nodeResolver: string[] = []
+  /** That are dialled. */
+  private readonly names: readonly string[]
 
   constructor(
     header: TraceHeader,
@@ -126,7 +170,9 @@ class Resolvers {
     clientMap: Int32Array,
     registry: Registry,
     warnings: Warning[],
+    names: readonly DialledName[],
   ) {
+    this.names = [...new Set(names.map(({ name }) => name))]
     this.registry = registry
     this.warnings = warnings
     this.wired = stages.some((cluster) => dnsServices(cluster).length > 0)
@@ -155,7 +201,13 @@ class Resolvers {
     const conf = podResolvConf(cluster, pod)
     const { asksCluster, ndots, searches, nameservers } = conf
     const server = nameservers[0] ?? ''
-    const key = JSON.stringify([asksCluster, ndots, searches, server])
+    const hosts = new Map(
+      this.names.flatMap((name) => {
+        const entry = hostsEntry(pod, name, cluster.clusterDomain)
+        return entry === null ? [] : [[name, entry.addresses] as const]
+      }),
+    )
+    const key = JSON.stringify([asksCluster, ndots, searches, server, [...hosts]])
     let index = this.indexOf.get(key)
     if (index === undefined) {
       const parsed = parseAddress(server)
@@ -166,6 +218,7 @@ class Resolvers {
         conf,
         server: sent ? this.registry.address(parsed.text) : -1,
         family: parsed?.type === 'AAAA' ? 'IPv6' : 'IPv4',
+        hosts,
       })
     }
     if (server === '') this.nodeResolver.push(`${pod.namespace}/${pod.name}`)
@@ -201,6 +254,7 @@ class Stage {
   private readonly registry: Registry
   private readonly upstream: Upstream
   private readonly questionIds: Map<string, number>
+  private readonly libc: Libc
 
   constructor(
     server: DnsServer,
@@ -208,7 +262,9 @@ class Stage {
     upstream: Upstream,
     questionIds: Map<string, number>,
     known: Set<number>,
+    libc: Libc,
   ) {
+    this.libc = libc
     this.server = server
     this.registry = registry
     this.upstream = upstream
@@ -217,26 +273,43 @@ class Stage {
   }
 
   walk(name: DialledName, resolver: Resolver, types: readonly AddressType[]): Walk {
-    return searchSequence(name.name, resolver.conf).map((qname) =>
+    const written = resolver.hosts.get(name.name)
+    if (written !== undefined) return [types.map((type) => this.local(name, type, written))]
+    return searchSequence(name.name, resolver.conf, this.libc).map((qname) =>
       types.map((type) => this.question(qname, type, name, resolver)),
     )
+  }
+
+  /** A name that stands in /etc/hosts: an answer without a question. */
+  private local(name: DialledName, type: AddressType, addresses: readonly string[]): Question {
+    const own = addresses.filter((address) => parseAddress(address)?.type === type)
+    return {
+      ...{ id: this.idOf(`hosts ${lower(name.name)} ${type} ${own.join(' ')}`), type: ADDRESS_TYPES.indexOf(type) },
+      ...{ rcode: 0, requestBytes: 0, replyBytes: 0, tcpBytes: 0, cacheMs: 0, shuffled: false, local: true },
+      ends: own.length > 0,
+      answers: own.map((address) => ({ address: this.registry.address(address), endpoint: -1 })),
+    }
   }
 
   private question(qname: string, type: AddressType, name: DialledName, resolver: Resolver): Question {
     const { server, upstream } = this
     const asked = { qname, qtype: type, upstream }
     const { asksCluster } = resolver.conf
-    const reply = asksCluster ? answerPod(server, asked) : answerOutside(asked)
+    const whole = asksCluster ? answerPod(server, asked) : answerOutside(asked)
     const block = asksCluster ? blockOf(server, qname) : null
+    // Old musl takes what a truncated reply holds.
+    const isCut = this.libc === 'musl-1.1'
+    const reply = isCut ? sendReply(qname, whole, transportOf(resolver, block?.bufsize ?? null)).reply : whole
     return {
       id: this.idOf(`${lower(qname)} ${type} ${asksCluster}`),
       type: ADDRESS_TYPES.indexOf(type),
       rcode: RCODES[reply.rcode],
-      ...sizes(qname, reply, resolver, block?.bufsize ?? null),
-      cacheMs: asksCluster ? Math.min(0x7fffffff, cacheSeconds(server, qname, reply) * 1000) : 0,
+      ...sizes(qname, whole, resolver, block?.bufsize ?? null, !isCut),
+      cacheMs: asksCluster ? Math.min(0x7fffffff, cacheSeconds(server, qname, whole) * 1000) : 0,
       ends: reply.answer.length > 0,
       answers: this.answers(reply.answer, type, name),
       shuffled: block?.loadbalance ?? false,
+      local: false,
     }
   }
 
@@ -300,15 +373,17 @@ class Stage {
 function sizes(
   qname: string,
   reply: DnsReply,
-  { server, family }: Resolver,
+  resolver: Resolver,
   sizeCap: number | null,
+  retries: boolean,
 ): { requestBytes: number; replyBytes: number; tcpBytes: number } {
-  if (server < 0) return { requestBytes: 0, replyBytes: 0, tcpBytes: 0 }
-  const transport: Transport = { tcp: false, ednsSize: null, sizeCap, family }
+  if (resolver.server < 0) return { requestBytes: 0, replyBytes: 0, tcpBytes: 0 }
+  const transport = transportOf(resolver, sizeCap)
   const question = messageOctets(qname, NO_RECORDS, false)
   const sent = sendReply(qname, reply, transport)
-  const ip = IP_BYTES[family]
-  const whole = sent.reply.truncated && !reply.truncated ? sendReply(qname, reply, { ...transport, tcp: true }) : null
+  const ip = IP_BYTES[resolver.family]
+  const whole =
+    retries && sent.reply.truncated && !reply.truncated ? sendReply(qname, reply, { ...transport, tcp: true }) : null
   return {
     requestBytes: ip + UDP_BYTES + question,
     replyBytes: ip + UDP_BYTES + sent.sizeBytes,
@@ -317,4 +392,8 @@ function sizes(
         ? 0
         : DNS_TCP_PACKETS * (ip + TCP_BYTES) + 2 * (SYN_OPTION_BYTES + TCP_LENGTH_BYTES) + question + whole.sizeBytes,
   }
+}
+
+function transportOf({ family }: Resolver, sizeCap: number | null): Transport {
+  return { tcp: false, ednsSize: null, sizeCap, family }
 }

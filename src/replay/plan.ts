@@ -113,7 +113,7 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
   const modes: readonly (ProxyMode | null)[] = options.proxyModes.length > 0 ? options.proxyModes : [null]
   const stages = changedClusters(parsed.objects, cluster, trace, placement, warnings)
   const clusters = [cluster, ...stages.map((stage) => stage.cluster)]
-  const names = planNames(header, clusters, binding.clientMap, registry, warnings)
+  const names = planNames(header, clusters, binding.clientMap, registry, warnings, trace)
   const asked = options.ingressPaths ?? []
   const ingressPlans = (asked.length > 0 ? asked : [null]).map((path) =>
     planIngress(header, clusters, binding.destinations, path, registry, warnings),

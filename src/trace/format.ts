@@ -18,6 +18,7 @@
 import ipaddr from 'ipaddr.js'
 import type { Warning } from '../errors.ts'
 import type { IngressPath } from '../ingress-path.ts'
+import type { Libc } from '../libc.ts'
 
 export const TRACE_FORMAT = 'dpemu-trace'
 export const TRACE_VERSION = 1
@@ -138,6 +139,8 @@ export interface TraceDns {
   readonly families: readonly AddressType[]
   /** How long a client keeps an answer, whatever its TTL; 0 not at all. */
   readonly cacheSeconds: number
+  /** Who walks the search list in every client; left out: glibc. */
+  readonly resolver?: Libc
   /** What the resolver outside the cluster knows: records as `name ttl type data`. */
   readonly upstream: readonly string[]
 }

@@ -1,6 +1,7 @@
 /** Checks a trace's header map, so that everything behind it may rely on the types in format.ts. */
 import { UserError, type Warning } from '../errors.ts'
 import { INGRESS_PATHS } from '../ingress-path.ts'
+import { LIBCS } from '../libc.ts'
 import {
   ADDRESS_TYPES,
   addressCount,
@@ -115,6 +116,7 @@ export function parseHeader(object: unknown, path: string): TraceHeader {
     return {
       families: families.length > 0 ? families : refuse('dns.families'),
       cacheSeconds: typeof cacheSeconds === 'number' && cacheSeconds >= 0 ? cacheSeconds : refuse('dns.cacheSeconds'),
+      ...(entry['resolver'] === undefined ? {} : { resolver: oneOf(entry['resolver'], LIBCS, 'dns.resolver') }),
       upstream: list(entry['upstream'], 'dns.upstream').map((record) => text(record, 'dns.upstream')),
     }
   }

@@ -9,6 +9,7 @@ import { UserError } from '../errors.ts'
 import { readHost } from '../ingress/index.ts'
 import { INGRESS_PATHS, type IngressPath } from '../ingress-path.ts'
 import { canonicalIp, parseCidr } from '../k8s/ip.ts'
+import { LIBCS } from '../libc.ts'
 import { readTextFile } from '../text-file.ts'
 import type { Distribution } from './distributions.ts'
 import { ADDRESS_TYPES, type AddressType, DEFAULT_DNS, type TraceChange, type TraceDns } from './format.ts'
@@ -215,11 +216,12 @@ const RECORD = /^\S+\s+\d+\s+(?:IN\s+)?([A-Za-z]\w*)\s+(\S.*?)\s*$/
 const DOMAIN_NAME = /^(?=.{1,253}\.?$)(?:[^.\s]{1,63}\.)*[^.\s]{1,63}\.?$/
 
 function parseDns(dns: Field): TraceDns {
-  const { families, cacheSeconds, upstream } = dns.map(['families', 'cacheSeconds', 'upstream'])
+  const { families, cacheSeconds, upstream, resolver } = dns.map(['families', 'cacheSeconds', 'upstream', 'resolver'])
   const types = families.missing ? ADDRESS_TYPES : families.list().map((type) => type.oneOf(ADDRESS_TYPES))
   return {
     families: ADDRESS_TYPES.filter((type: AddressType) => types.includes(type)),
     cacheSeconds: cacheSeconds.missing ? 0 : cacheSeconds.duration(),
+    ...(resolver.missing ? {} : { resolver: resolver.oneOf(LIBCS) }),
     upstream: upstream.missing ? [] : upstream.list().map(parseRecord),
   }
 }

@@ -215,6 +215,38 @@ describe('a default backend of an Ingress that has rules', () => {
   })
 })
 
+describe('Traefik', () => {
+  const ties = (...rules: string[][]) =>
+    codes(
+      traefik,
+      rules.map((written, i) => ingress(`shop-${i}`, written)),
+    ).filter((text) => text.includes('no defined order'))
+
+  test.each([
+    // Path("/status") and PathPrefix("/"): 15 characters each.
+    ['an exact path and the root', [['shop.test /status Exact api', 'shop.test / Prefix web']], 1],
+    ['two Ingresses with one rule', [['shop.test /a Prefix api'], ['shop.test /a Prefix web']], 1],
+    ['a wildcard and a host of its length', [['*.a.test / Prefix api'], ['x.a.test / Prefix web']], 1],
+    ['the host first and the wildcard after it', [['x.a.test / Prefix web'], ['*.a.test / Prefix api']], 1],
+    ['paths of one length that are two', [['shop.test /a Prefix api', 'shop.test /b Prefix web']], 0],
+    ['hosts of one length that are two', [['shop.test / Prefix api'], ['till.test / Prefix web']], 0],
+    ['one Service either way', [['shop.test /status Exact web', 'shop.test / Prefix web']], 0],
+    ['rules of two lengths', [['shop.test /api Prefix api', 'shop.test / Prefix web']], 0],
+  ] as const)('%s', (_words, rules, warned) => {
+    expect(ties(...rules.map((written) => [...written]))).toHaveLength(warned)
+  })
+
+  test('a Service without ready endpoints is 503 on an assumption that is told', () => {
+    const empty = { ...service('void'), slice: { ...service('void').slice, endpoints: [] } }
+    const one = ingress('shop', ['shop.test / Prefix void'], { spec: { ingressClassName: 'traefik' } })
+    const cluster = clusterWith(traefik, [one], [empty])
+    expect(verdict(get(cluster, 'http://shop.test/'))).toBe('503 default/void:80')
+    expect(compileRoutes(cluster).warnings.map(({ message }) => message)).toEqual([
+      expect.stringMatching(/allowEmptyServices, which k3s and the chart set and which is assumed/),
+    ])
+  })
+})
+
 test("another controller's annotations are said to do nothing, once an Ingress", () => {
   const one = ingress('shop', ['shop.test / Prefix web'], {
     annotations: {

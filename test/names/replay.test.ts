@@ -31,6 +31,61 @@ async function run(
 
 const web = [pod('web-0', 'node-2', '10.244.2.10'), clusterIp('web', 'web')]
 
+describe('names in a pod’s /etc/hosts', () => {
+  const aliased = {
+    ...CLIENT,
+    spec: { ...CLIENT.spec, hostAliases: [{ ip: '10.96.0.77', hostnames: ['old.example.com', 'www.example.com'] }] },
+  }
+  const cluster = (client: object) =>
+    objects(...web, {
+      ...clusterIp('till', 'web'),
+      spec: { ...clusterIp('till', 'web').spec, clusterIP: '10.96.0.77' },
+    })
+      .filter((one) => (one as typeof CLIENT).metadata.name !== 'client')
+      .concat([client] as never)
+
+  it('are not asked for, and lead where the file says', async () => {
+    const { dns, connections } = await run([dials('old.example.com', 80, 20)], cluster(aliased))
+    expect(connections).toMatchObject({ attempted: 20, established: 20 })
+    expect(dns).toMatchObject({ connections: 20, resolved: 20, queries: 0, packets: 0 })
+  })
+
+  it('are asked for as before by a pod without them, and any other name by the same pod', async () => {
+    const setting = { dns: { families: ['A'], upstream: ['www.example.com. 60 A 203.0.113.7'] } }
+    const plain = await run([dials('www.example.com', 80, 20)], cluster(CLIENT), setting)
+    expect(plain.dns).toMatchObject({ resolved: 20, queries: 80 })
+    const other = await run([dials('web', 80, 20)], cluster(aliased), setting)
+    expect(other.dns).toMatchObject({ resolved: 20, queries: 20 })
+  })
+})
+
+describe('who reads the replies', () => {
+  // reference: musl lookup_name.c name_from_dns_search, name_from_dns; glibc res_query.c; Go goLookupIPCNAMEOrder.
+  const failing = corefile(`template ANY ANY svc.cluster.local {
+      match "^www[.]example[.]com[.]svc[.]"
+      rcode SERVFAIL
+      fallthrough
+    }`)
+  const noAaaa = corefile(`template ANY AAAA . {
+      rcode NXDOMAIN
+    }`)
+  it.each([
+    ['glibc walks on through a failing search domain', 'glibc', failing, 'www.example.com', 20, 160],
+    ['Go too', 'go', failing, 'www.example.com', 20, 160],
+    ['musl ends there', 'musl', failing, 'www.example.com', 0, 80],
+    ['old musl too', 'musl-1.1', failing, 'www.example.com', 0, 80],
+    ['glibc takes the address beside an NXDOMAIN for AAAA', 'glibc', noAaaa, 'web', 20, 40],
+    ['musl believes the NXDOMAIN, try for try', 'musl', noAaaa, 'web', 0, 160],
+    ['old musl takes what it has', 'musl-1.1', noAaaa, 'web', 20, 40],
+    ['musl does not search from ndots dots on', 'musl', noAaaa, 'a.b.c.d.e.f', 0, 40],
+  ])('%s', async (_words, resolver, config, name, resolved, queries) => {
+    const { dns } = await run([dials(name, 80, 20)], objects(...web, config), {
+      dns: { resolver, upstream: ['www.example.com. 60 A 203.0.113.7'] },
+    })
+    expect(dns).toMatchObject({ connections: 20, resolved, queries })
+  })
+})
+
 describe('what a name costs under ndots:5, in queries a connection (A alone)', () => {
   // reference: the order of tries in resolv.conf(5), ndots:5 and kubelet's search list.
   it.each([
