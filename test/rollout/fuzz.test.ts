@@ -5,7 +5,7 @@ import { countRuns } from '../../src/rollout/runs.ts'
 import { frontOf } from '../../src/rollout/scene.ts'
 import { surveySite } from '../../src/rollout/site.ts'
 import { parseTimeline } from '../../src/rollout/timeline.ts'
-import { Random } from '../../src/trace/random.ts'
+import { Random } from '../../src/random.ts'
 import { objectsOf } from './fixture.ts'
 
 const VERBS = ['rollout', 'scale', 'delete', 'crash', 'unready', 'drain', 'fail', 'taint', 'stop', 'apply']
