@@ -133,7 +133,7 @@ export class ConnectionSetup extends FlowSetup {
     return reason
   }
 
-  /** Writes the opened path into the flow record. */
+  /** Writes the opened path into the flow record. Twin: fast-setup.ts `open`. */
   private finishFlow(flow: number): void {
     const { flows, path, entries } = this
     const base = path.entry0 << ENTRY_SHIFT

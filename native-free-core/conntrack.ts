@@ -189,6 +189,7 @@ export class Conntrack {
    * @param hash, replyHash  of both tuples
    * @param servicePort  the Service port that the connection is for, or -1
    * @returns            0 when the node's table is full
+   * Twin: fast-setup.ts `fill`.
    */
   insert(
     nodeProtocol: number,

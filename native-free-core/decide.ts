@@ -143,7 +143,12 @@ export function findFrontend(rules: RuleColumns, address: number, port: number, 
   }
 }
 
-/** How the source looks from a node: the detector's word comes first, as its rule does. */
+/**
+ * How the source looks from a node: the detector's word comes first, as its rule does.
+ *
+ * Invariant: without source ranges (`frontendRangeCount` is 0) `decide` depends on the source by this class alone. fast-setup.ts
+ * caches its answers by (frontend, node, class); test/core/decide-classes.test.ts holds it.
+ */
 export function classifySource(rules: RuleColumns, node: number, source: number): number {
   if (isDetected(rules, node, source)) return SOURCE_POD
   const flags = rules.addressFlags[source]
@@ -242,14 +247,14 @@ export function leavesCluster(rules: RuleColumns, source: number, destination: n
   )
 }
 
-/** MASQUERADE_HAIRPIN where the endpoint is the client itself; ipvs looks for that among the node's own endpoints alone (KUBE-LOOP-BACK). */
+/** MASQUERADE_HAIRPIN where the endpoint is the client itself; ipvs looks for that among the node's own endpoints alone (KUBE-LOOP-BACK). Twin: fast-setup.ts `translate`. */
 export function hairpinMark(rules: RuleColumns, node: number, source: number, endpoint: number): number {
   const isItself = rules.endpointAddress[endpoint] === source
   const isMarked = rules.settings[SETTING_MODE] !== MODE_IPVS || rules.endpointNode[endpoint] === node
   return isItself && isMarked ? MASQUERADE_HAIRPIN : 0
 }
 
-/** The address that masquerading takes on a node: that of the interface towards the endpoint. */
+/** The address that masquerading takes on a node: that of the interface towards the endpoint. Twin: fast-setup.ts `translate`. */
 export function masqueradeAddress(rules: RuleColumns, node: number, endpoint: number, family: number): number {
   const backend = rules.endpointAddress[endpoint]
   const overBridge = rules.addressNode[backend] === node && !isOwnAddress(rules, node, backend)

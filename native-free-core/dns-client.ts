@@ -23,10 +23,18 @@
  */
 
 import type { Conntrack } from './conntrack.ts'
-import { REASON_DNS_LOST, REASON_NAME_NOT_RESOLVED, REASON_NONE } from './drop-reasons.ts'
+import {
+  REASON_DNS_LOST,
+  REASON_NAME_NOT_RESOLVED,
+  REASON_NONE,
+  REASON_POLICY_DNS,
+  REASON_POLICY_EGRESS,
+  REASON_POLICY_INGRESS,
+} from './drop-reasons.ts'
 import { below, draw, finish, mix, PURPOSE_NAME_ANSWER, PURPOSE_NAME_CACHE, PURPOSE_NAME_PORT } from './hash.ts'
 import { PROTOCOL_TCP, PROTOCOL_UDP } from './packet.ts'
 import type { Path } from './path.ts'
+import { policyFate } from './policy.ts'
 import {
   DNS_BYTES,
   DNS_CACHED,
@@ -62,6 +70,8 @@ import {
   NAMES_RESOLVERS,
   NAMES_TYPES,
   type RuleColumns,
+  SERVER_ASSUMED,
+  SETTING_POLICY_DNS,
 } from './rule-columns.ts'
 import { CLASS_ACK, CLASS_FIN, CLASS_NONE, CLASS_SYNACK } from './tcp-states.ts'
 
@@ -218,7 +228,12 @@ export class DnsClient {
       const flowRandom = finish(mix(word, step - end))
       const isLocal = rules.nameQueries[first + QUERY_LOCAL] !== 0
       const inPackets = server >= 0 && !isLocal
-      if (inPackets && this.send(client, server, PROTOCOL_UDP, flowRandom) !== REASON_NONE) return this.lost()
+      const sent = inPackets
+        ? this.send(client, server, PROTOCOL_UDP, flowRandom)
+        : isLocal
+          ? REASON_NONE
+          : this.policed(client, server, PROTOCOL_UDP)
+      if (sent !== REASON_NONE) return this.lost(sent)
       // The carrier's path is another one after a retry over TCP: what is asked of it comes first.
       const replica = inPackets ? forwarder.endpoint : -1
       let ends = isLocal
@@ -242,9 +257,9 @@ export class DnsClient {
           old = answering !== rules
         }
         if (inPackets && queries[at + QUERY_TCP_BYTES] > 0) {
-          if (!this.askOverTcp(client, server, queries[at + QUERY_TCP_BYTES], finish(mix(flowRandom, type + 1)))) {
-            return this.lost()
-          }
+          const bytes = queries[at + QUERY_TCP_BYTES]
+          const asked = this.askOverTcp(client, server, bytes, finish(mix(flowRandom, type + 1)))
+          if (asked !== REASON_NONE) return this.lost(asked)
         }
       }
       if (libc === LIBC_MUSL || (libc === LIBC_MUSL_1_1 && !ends)) {
@@ -300,9 +315,10 @@ export class DnsClient {
   }
 
   /** The same question over TCP, after a truncated reply: a connection of its own. */
-  private askOverTcp(client: number, server: number, bytes: number, word: number): boolean {
+  private askOverTcp(client: number, server: number, bytes: number, word: number): number {
     this.count(DNS_TCP, 1)
-    if (this.send(client, server, PROTOCOL_TCP, word) !== REASON_NONE) return false
+    const reason = this.send(client, server, PROTOCOL_TCP, word)
+    if (reason !== REASON_NONE) return reason
     const { path, sink } = this.forwarder
     // The resolution waits for handshake, question and reply, not for the ACKs and the close.
     for (let packet = 0; packet < DNS_TCP_PACKETS; packet++) {
@@ -320,7 +336,7 @@ export class DnsClient {
     const { endpoint } = this.forwarder
     this.countTraffic(endpoint, DNS_TCP_PACKETS, bytes)
     this.countQueries(endpoint, 1)
-    return true
+    return REASON_NONE
   }
 
   /** A packet on every node of the flow's path. */
@@ -384,9 +400,18 @@ export class DnsClient {
     return REASON_NAME_NOT_RESOLVED
   }
 
-  private lost(): number {
+  private lost(reason: number): number {
     this.count(DNS_LOST, 1)
-    return REASON_DNS_LOST
+    const stopped = reason === REASON_POLICY_EGRESS || reason === REASON_POLICY_INGRESS
+    return stopped ? REASON_POLICY_DNS : REASON_DNS_LOST
+  }
+
+  /** Policies have a word about questions to the cluster's DNS, though the manifests have no server that they could be packets to. */
+  private policed(client: number, server: number, protocol: number): number {
+    const assumed = this.rules.settings[SETTING_POLICY_DNS]
+    if (server !== SERVER_ASSUMED || assumed < 0) return REASON_NONE
+    const node = this.rules.addressNode[client]
+    return policyFate(this.rules, node, client, client, assumed, DNS_PORT, protocol)
   }
 
   /** Whether the address is one that the name would give without any cache. */

@@ -40,6 +40,9 @@ export const REASON_POD_QUEUE_FULL = 21
 export const REASON_NO_IPVS_CONNECTION = 22
 export const REASON_ENDPOINT_IS_SERVICE = 23
 export const REASON_ENDPOINT_NOT_ROUTED = 24
+export const REASON_POLICY_EGRESS = 25
+export const REASON_POLICY_INGRESS = 26
+export const REASON_POLICY_DNS = 27
 
 export interface Reason {
   readonly code: number
@@ -194,6 +197,26 @@ export const REASONS: readonly Reason[] = [
     name: 'endpoint-not-routed',
     verdict: DROP,
     sentence: 'the endpoint is an address of the Service network, which no machine has: the translated packet is lost',
+  },
+  {
+    code: REASON_POLICY_EGRESS,
+    name: 'network-policy-egress',
+    verdict: DROP,
+    sentence:
+      'NetworkPolicies isolate the client pod for egress and no rule of theirs lets the packet out; the client hears nothing',
+  },
+  {
+    code: REASON_POLICY_INGRESS,
+    name: 'network-policy-ingress',
+    verdict: DROP,
+    sentence:
+      'NetworkPolicies isolate the pod for ingress and no rule of theirs lets the packet in; the client hears nothing',
+  },
+  {
+    code: REASON_POLICY_DNS,
+    name: 'network-policy-dns',
+    verdict: DROP,
+    sentence: 'NetworkPolicies do not let the question for the name reach the DNS server, so nothing was dialled',
   },
 ]
 

@@ -70,6 +70,7 @@ import { below, draw, hashTuple, PURPOSE_COST, PURPOSE_ENDPOINT, PURPOSE_LOAD_BA
 import { isTranslatedAgain } from './host-port.ts'
 import { firstTry } from './nat-ports.ts'
 import { FLAG_REPLY, type PacketColumns, PROTOCOL_TCP, TICKS_PER_MS } from './packet.ts'
+import { policyFate } from './policy.ts'
 import {
   ENDPOINT_WORDS,
   NODE_AFFINITY_HITS,
@@ -90,13 +91,14 @@ import {
   SETTING_CLIENT_NANOS,
   SETTING_LOCAL_DELIVERY_NANOS,
   SETTING_MODE,
+  SETTING_POLICIES,
   SETTING_RANDOM_FULLY,
 } from './rule-columns.ts'
 import { pickUniform } from './schedulers.ts'
 import type { SlowPath } from './slow-path.ts'
 import { CLASS_NONE, CLASS_SYN, FLAG_CLASS, initialState } from './tcp-states.ts'
 
-/** Answers of `decide`, by frontend, node and `SOURCE_*`: an answer has one place, which the last one asked for gets. */
+/** Answers of `decide`, by frontend, node and `SOURCE_*`: a direct-mapped cache, the last writer wins. */
 const ANSWERS = 1 << 13
 const ANSWER_SHIFT = 3
 /** Which answer is there, + 1; 0 for none. */
@@ -107,12 +109,12 @@ const ANSWER_SET_START = 2
 const ANSWER_SET_COUNT = 3
 const ANSWER_MASQUERADE = 4
 const ANSWER_SERVICE_PORT = 5
-/** The counter of the node's entries for the Service port, and the shard + 1 that it is of: shards take turns, and stay for a while. */
+/** The counter of the node's entries for the Service port, and the shard + 1 it is valid for: refreshed when the shard changes. */
 const ANSWER_SERVICE_COUNTER = 6
 const ANSWER_SERVICE_COUNTER_SHARD = 7
 const SOURCES = 3
 
-/** What a packet of the batch will become; of the answer all that counts, since its place may be another one's by then. */
+/** What a packet of the batch will become; the answer is copied, since its slot of the cache may be reused before `open`. */
 const PLAN_SHIFT = 5
 const PLAN_STATE = 0
 const PLAN_FLOW = 1
@@ -138,13 +140,13 @@ const PLAN_SET_START = 15
 const PLAN_SET_COUNT = 16
 const PLAN_SERVICE_COUNTER = 17
 
-/**
- * `PLAN_STATE`: none; good; of a Service with affinity, and good unless a packet before this one changes what affinity said; nothing
- * for this way.
- */
+/** `PLAN_STATE`: not looked at. */
 const NO_PLAN = 0
+/** Valid. */
 const PLANNED = 1
+/** Valid unless a packet before it in the batch changes the client's affinity: looked up again in `open`. */
 const LOOK_AGAIN = 2
+/** Punted to the general driver. */
 const REFUSED = 3
 
 export interface FastSetupParts {
@@ -166,7 +168,7 @@ export interface FastSetup {
   take(rules: RuleColumns): void
   /**
    * Plans the new connections of the batch whose packets stand in the rows from `from` on.
-   * @returns something of what was read: the reading is what counts
+   * @returns a checksum of what was read, so that the loads are not optimised away
    */
   plan(shard: number, size: number, from: number, baseTick: number): number
   /**
@@ -190,12 +192,16 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
   const decision = createDecision()
   let rules: RuleColumns
   let serves = false
+  /** There are NetworkPolicies. */
+  let policed = false
 
   function take(next: RuleColumns): void {
     rules = next
-    // ipvs' schedulers count connections, proxies have a say in theirs, and an answer's key must be an int32.
+    // Punted whole: ipvs (its schedulers count connections), clusters with HTTP proxies (their connections need the general driver),
+    // and rule sets whose cache keys exceed an int32.
     const keys = rules.frontendKind.length * nodes * SOURCES
     serves = rules.settings[SETTING_MODE] !== MODE_IPVS && rules.addressProxy.length === 0 && keys < 0x7fffffff
+    policed = rules.settings[SETTING_POLICIES] !== 0
     answers.fill(0)
   }
 
@@ -215,7 +221,8 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
     const protocol = flows[flow + FLOW_STATUS] >> 8
     decide(rules, node, flows[flow + FLOW_CLIENT], flows[flow + FLOW_DESTINATION], port, protocol, decision, frontend)
     const affinityMs = decision.servicePort < 0 ? 0 : rules.serviceAffinityMs[decision.servicePort]
-    // Source ranges look at the address itself, a balancer that proxies dials another one, and iptables keeps clients in lists.
+    // Not cacheable by (frontend, node, source class), so punted: source ranges read the address itself, a proxying balancer dials
+    // from another one, and iptables' affinity is kept in `recent` lists.
     const ordinary =
       decision.action === ACTION_DNAT &&
       rules.frontendKind[frontend] !== FRONTEND_BALANCER_PROXY &&
@@ -383,7 +390,8 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
         seenPort = firstTry(seenPort, draw(seed, word, (node << 8) | protocol, PURPOSE_SNAT), shard, shards)
       }
     }
-    if (seenPort === 0) plans[p + PLAN_STATE] = REFUSED
+    if (seenPort === 0 || (policed && isBarred(node, source, natSource, endpoint, protocol)))
+      plans[p + PLAN_STATE] = REFUSED
     plans[p + PLAN_HASH] = hashTuple(source, destination, ports, protocol)
     plans[p + PLAN_REPLY_HASH] = hashTuple(
       backend,
@@ -399,6 +407,19 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
       plans[p + PLAN_SERVICE_PORT],
       masquerade !== 0,
       draw(seed, word, node, PURPOSE_COST),
+    )
+  }
+
+  /** NetworkPolicies stop it, here or on the endpoint's node. */
+  function isBarred(node: number, source: number, natSource: number, endpoint: number, protocol: number): boolean {
+    const backend = rules.endpointAddress[endpoint]
+    const port = rules.endpointPort[endpoint]
+    if (policyFate(rules, node, source, natSource, backend, port, protocol) !== REASON_NONE) return true
+    const there = rules.addressNode[backend]
+    return (
+      there >= 0 &&
+      there !== node &&
+      policyFate(rules, there, natSource, natSource, backend, port, protocol) !== REASON_NONE
     )
   }
 

@@ -68,6 +68,7 @@ import {
 import { decideAtNode, isTranslatedAgain } from './host-port.ts'
 import { PROTOCOL_TCP } from './packet.ts'
 import { Path } from './path.ts'
+import { policyFate } from './policy.ts'
 import {
   NODE_AFFINITY_HITS,
   NODE_AFFINITY_MISSES,
@@ -292,7 +293,7 @@ export class FlowSetup implements Forwarder {
     return (this.rules.addressFlags[this.source] & (ADDRESS_POD_RANGE | ADDRESS_DETECTED)) !== 0 ? home : -1
   }
 
-  /** Where a packet from outside comes in: -1 nowhere, -2 when the load balancer has no healthy node. */
+  /** Where a packet from outside comes in: -1 nowhere, -2 when the load balancer has no healthy node. Twin: fast-setup.ts `aim`. */
   private entryNode(flow: number): number {
     const { rules } = this
     const frontend = findFrontend(rules, this.destination, this.packetPorts & 0xffff, this.protocol)
@@ -383,16 +384,24 @@ export class FlowSetup implements Forwarder {
     const fate = doubtful ? endpointFate(rules, node, endpoint, this.protocol) : REASON_NONE
     // What is refused leaves no entry behind; what is sent into the void does.
     if (fate === REASON_ENDPOINT_IS_SERVICE) return fate
-    const reason = this.insertTranslated(node, nodeProtocol, hash, endpoint, masquerade !== 0)
+    const masked = masquerade !== 0
+    const egress = masked ? masqueradeAddress(rules, node, endpoint, familyOf(rules, this.destination)) : this.source
+    const to = rules.endpointPort[endpoint]
+    const barred = policyFate(rules, node, this.source, egress, backend, to, this.protocol)
+    if (barred !== REASON_NONE) {
+      this.endpoint = endpoint
+      return barred
+    }
+    const reason = this.insertTranslated(node, nodeProtocol, hash, endpoint, egress, masked)
     if (reason !== REASON_NONE || fate !== REASON_NONE) return reason || fate
     this.path.masqueraded |= masquerade
     this.endpoint = endpoint
     // A pod answers a packet from its own address to itself.
     if (toItself) return REASON_REPLY_BYPASSES_NAT
-    return this.reachBackend(node, backendNode, masquerade !== 0)
+    return this.reachBackend(node, backendNode, masked)
   }
 
-  /** From the node that translated to the endpoint's own. */
+  /** From the node that translated to the endpoint's own. Twin: fast-setup.ts `translate`. */
   private reachBackend(node: number, backendNode: number, masqueraded: boolean): number {
     const { rules } = this
     if (backendNode >= 0 && backendNode !== node) {
@@ -423,14 +432,12 @@ export class FlowSetup implements Forwarder {
     nodeProtocol: number,
     hash: number,
     endpoint: number,
+    egress: number,
     masquerade: boolean,
   ): number {
     const { rules } = this
     const backend = rules.endpointAddress[endpoint]
     const backendPort = rules.endpointPort[endpoint]
-    const egress = masquerade
-      ? masqueradeAddress(rules, node, endpoint, familyOf(rules, this.destination))
-      : this.source
     const sourcePort = this.packetPorts >>> 16
     this.servicePort = this.decision.servicePort
     const port = this.findSourcePort(backend, backendPort, egress, sourcePort, nodeProtocol, masquerade)
@@ -485,23 +492,19 @@ export class FlowSetup implements Forwarder {
     if (initialState(this.protocol, this.flagClass, rules.settings[SETTING_TCP_LOOSE] !== 0) === INVALID) {
       return this.invalid(node)
     }
+    const to = this.packetPorts & 0xffff
+    const barred = policyFate(rules, node, this.source, this.source, this.destination, to, this.protocol)
+    if (barred !== REASON_NONE) return barred
     const egress = masquerade ? rules.nodeRemoteEgress[node * 2 + familyOf(rules, this.destination)] : this.source
-    const port = this.findSourcePort(
-      this.destination,
-      this.packetPorts & 0xffff,
-      egress,
-      this.packetPorts >>> 16,
-      nodeProtocol,
-      masquerade,
-    )
+    const port = this.findSourcePort(this.destination, to, egress, this.packetPorts >>> 16, nodeProtocol, masquerade)
     if (port === 0) return this.portsExhausted(node, masquerade)
-    const replyPorts = ((this.packetPorts & 0xffff) << 16) | port
+    const replyPorts = (to << 16) | port
     const entry = this.insert(node, nodeProtocol, hash, this.destination, egress, replyPorts)
     if (entry === 0) return REASON_CONNTRACK_FULL
     this.path.spend(establishedCost(rules, masquerade), this.firstCost(node, -1, masquerade))
     if (masquerade) path.masqueraded |= MASQUERADE_EGRESS
     this.source = egress
-    this.packetPorts = (port << 16) | (this.packetPorts & 0xffff)
+    this.packetPorts = (port << 16) | to
     return REASON_NONE
   }
 

@@ -32,6 +32,7 @@ export function portRange(port: number): readonly [number, number] {
  * @param taken   whether the reply tuple with this source port exists already; `harder` in the last tries of a walk, where
  *                the kernel takes over ports of closing connections
  * @returns       the port, or 0 when the search gave up
+ * Twin: fast-setup.ts `translate` (`firstTry`).
  */
 export function findPort(
   port: number,

@@ -87,7 +87,7 @@ export const RULE_COLUMNS = [
   'destinationName',
   /** One record of `NAMES_*` words. */
   'nameSettings',
-  /** By address id: the client's resolv.conf, or -1. By resolv.conf: address id of its server, -1 for one that no packet goes to. */
+  /** By address id: the client's resolv.conf, or -1. By resolv.conf: address id of its server, or `SERVER_*`. */
   'resolverOf',
   'resolverServer',
   /** By name × resolv.confs + resolv.conf: run of steps. */
@@ -119,6 +119,22 @@ export const RULE_COLUMNS = [
   'backendStart',
   'backendCount',
   'targets',
+  /** NetworkPolicies; all empty without any, see policy.ts. By address id: `POLICY_ADDRESS_WORDS`. */
+  'addressPolicy',
+  /** By profile, and once more at the end: where its run of rule numbers begins. */
+  'profileStart',
+  'profileRules',
+  /** `RULE_WORDS` a rule; a peer is a group, or ~block; bits of `SETTING_POLICY_WORDS` words a group, one a class. */
+  'policyRules',
+  'policyPeers',
+  'policyGroups',
+  /** `BLOCK_WORDS` a block, eight words an exception, `PORT_WORDS` a port. */
+  'policyBlocks',
+  'policyExcepts',
+  'policyPorts',
+  /** By class, and once more at the end: where its run of named ports begins, of `NAMED_WORDS` each. */
+  'policyClassPorts',
+  'policyNames',
   /** By address id of the trace: the id that the client has in this cluster; empty where all kept theirs. */
   'clientMap',
   /** Timeouts by conntrack state, ms. */
@@ -229,7 +245,13 @@ export const SETTING_HOST_PORTS = 28
 export const SETTING_IPVS_UDP_MS = 29
 /** 1: nftables drops what its own node and pods send where policy Local has no endpoint, as it does for everybody. */
 export const SETTING_LOCAL_DROPS_ALL = 30
-export const SETTING_COUNT = 31
+/** Where NetworkPolicies are asked: `POLICIES_*` of policy.ts. */
+export const SETTING_POLICIES = 31
+/** Words that a group of pods takes in `policyGroups`. */
+export const SETTING_POLICY_WORDS = 32
+/** Address id that stands for the cluster's DNS server where the manifests have none and policies are asked; else -1. */
+export const SETTING_POLICY_DNS = 33
+export const SETTING_COUNT = 34
 
 /** Pods of the node, which hang on one bridge; or a pod alone that reaches itself. */
 export const HOST_PORTS_BRIDGE = 1
@@ -263,6 +285,10 @@ export const WAY_PROXY = 0
 export const WAY_IP = 1
 export const WAY_INSTANCE = 2
 export const PROXY_WAYS = 3
+
+/** `resolverServer`: no packet goes to it; and none goes to the cluster's own, since the manifests have none. */
+export const SERVER_NONE = -1
+export const SERVER_ASSUMED = -2
 
 /** A target: address id, port, endpoint id or -1 where a Service's rules choose, and 1 where it is a Service that is meant. */
 export const TARGET_ADDRESS = 0
@@ -403,6 +429,17 @@ export function openRules(words: Int32Array): RuleColumns {
     backendStart: column('backendStart'),
     backendCount: column('backendCount'),
     targets: column('targets'),
+    addressPolicy: column('addressPolicy'),
+    profileStart: column('profileStart'),
+    profileRules: column('profileRules'),
+    policyRules: column('policyRules'),
+    policyPeers: column('policyPeers'),
+    policyGroups: column('policyGroups'),
+    policyBlocks: column('policyBlocks'),
+    policyExcepts: column('policyExcepts'),
+    policyPorts: column('policyPorts'),
+    policyClassPorts: column('policyClassPorts'),
+    policyNames: column('policyNames'),
     clientMap: column('clientMap'),
     timeouts: column('timeouts'),
     propagation: column('propagation'),

@@ -37,6 +37,7 @@ import {
   FLOW_STATUS,
 } from './flow-record.ts'
 import { FLAG_REPLY, HEADER_ONLY_BYTES, PROTOCOL_TCP, PROTOCOL_UDP } from './packet.ts'
+import { policyBetween } from './policy.ts'
 import { SETTING_TCP_LOOSE } from './rule-columns.ts'
 import { CLASS_NONE, CLASS_SYN, FLAG_CLASS, INVALID, initialState, REOPEN } from './tcp-states.ts'
 
@@ -153,7 +154,10 @@ export class SlowPath extends ConnectionSetup {
         // Untranslated, conntrack picks the connection up from the other side, where it picks up at all.
         const flagClass = protocol === PROTOCOL_TCP ? FLAG_CLASS[flags & 63] : CLASS_NONE
         const picksUp = initialState(protocol, flagClass, this.rules.settings[SETTING_TCP_LOOSE] !== 0) !== INVALID
-        return picksUp ? REASON_NONE : this.invalid(flows[flow + FLOW_NODE_PROTOCOL] >> 8)
+        // To conntrack it is the first packet of a connection from there.
+        return picksUp
+          ? policyBetween(this.rules, backend, natSource, ports >>> 16, protocol)
+          : this.invalid(flows[flow + FLOW_NODE_PROTOCOL] >> 8)
       }
       // ipvs translates a late answer back as long as it has the connection; what NAT of the node did to the source only conntrack knew.
       const keptSource = natSource === flows[flow + FLOW_CLIENT] && ports >>> 16 === flows[flow + FLOW_PORTS] >>> 16

@@ -25,7 +25,7 @@ const KINDS = {
   'discovery/v1': ['EndpointSlice'],
   'apps/v1': ['Deployment', 'ReplicaSet', 'StatefulSet', 'DaemonSet'],
   'batch/v1': ['Job'],
-  'networking/v1': ['Ingress', 'IngressClass'],
+  'networking/v1': ['Ingress', 'IngressClass', 'NetworkPolicy'],
 }
 
 /** Newer than 1.30, from the API reference of 1.31 to 1.34: file → type → field → type. */

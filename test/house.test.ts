@@ -87,6 +87,25 @@ describe('the core', () => {
     expect((own.compilerOptions.lib ?? compilerOptions.lib).filter((name) => /dom|webworker/i.test(name))).toEqual([])
   })
 
+  test('names twins that exist: what is written twice for speed knows its other half', () => {
+    const twins = core.flatMap((file) => {
+      const marks = read(file)
+        .replace(/\n *\* /g, ' ')
+        .matchAll(/Twin: ([\w-]+\.ts) ((?:`\w+`(?: \()?)+)/g)
+      return [...marks].map(([, twin, names]) => ({
+        file,
+        twin,
+        names: [...names.matchAll(/`(\w+)`/g)].map(([, name]) => name),
+      }))
+    })
+    expect(twins.length).toBeGreaterThan(5)
+    const missing = twins.filter(({ twin, names }) => {
+      const code = codeOf(`native-free-core/${twin}`)
+      return !names.every((name) => new RegExp(`\\b${name}\\(`).test(code))
+    })
+    expect(missing).toEqual([])
+  })
+
   test('has one door', () => {
     expect(
       offenders(

@@ -13,6 +13,7 @@ import { parseUpstream, recordType, type Upstream } from '../dns/records.ts'
 import { createDnsServer } from '../dns/zone.ts'
 import { UserError } from '../errors.ts'
 import { filledIn } from '../explain/derived.ts'
+import { policedPod } from '../explain/dns-policy.ts'
 import { writeOutputNow } from '../files/output.ts'
 import { deriveCluster } from '../k8s/derive.ts'
 import { parseManifests, readManifestFiles, requireObjects } from '../k8s/load.ts'
@@ -72,7 +73,7 @@ export function runDig(
   for (const warning of [...warnings, ...cluster.warnings, ...server.warnings]) printer.print(warning)
   printer.finish()
 
-  const from = options.from === undefined ? null : askingPod(cluster, options.from, naming)
+  const from = options.from === undefined ? null : policedPod(cluster, askingPod(cluster, options.from, naming))
   const settings: DigSettings = { cluster, server, pod: from, naming, tcp: options.tcp ?? false, ednsSize }
   const outcomes = queries.map((query) => lookUp(settings, query))
   const many = options.queries !== undefined
@@ -104,8 +105,9 @@ function render(
   options: DigOptions,
 ): string {
   if (format === 'text') {
-    const one =
-      options.short === true ? (outcome: DigOutcome): string => renderShort(outcome.view.sent.reply) : renderOutcome
+    const short = ({ view }: DigOutcome): string =>
+      settings.pod?.blocked === undefined ? renderShort(view.sent.reply) : NO_SERVER
+    const one = options.short === true ? short : renderOutcome
     return outcomes.map((outcome) => one(outcome, settings)).join(options.short === true ? '' : '\n')
   }
   const documents = outcomes.map((outcome) => digDocument(outcome, settings))
@@ -113,7 +115,16 @@ function render(
   return `${JSON.stringify(documents[0], null, 2)}\n`
 }
 
+/** As dig says it when every try has timed out. */
+const NO_SERVER = ';; no servers could be reached\n'
+
 function renderOutcome({ query, view, resolution }: DigOutcome, { pod }: DigSettings): string {
+  if (pod?.blocked !== undefined) {
+    const server = pod.conf.nameservers[0] ?? ''
+    const why = pod.blocked.map(({ at, detail }) => `;; ${at}: ${detail}\n`).join('')
+    const timeout = `;; communications error to ${server}#53: timed out`
+    return `;; Pod ${pod.name} looks up ${query.name}: nameserver ${server}\n${timeout}\n${NO_SERVER}${why}`
+  }
   const walk = pod === null || resolution === null ? '' : renderWalk(pod.name, query.name, pod.conf, resolution)
   return walk + renderReply(view)
 }

@@ -185,7 +185,7 @@ function matrix({ sources, targets, cells }: Reach): Section {
       rows,
       runTable: false,
     },
-    lines: cells.some(({ outcome }) => outcome === 'some')
+    lines: cells.some(({ outcome, delivered }) => outcome === 'some' && delivered > 0)
       ? [{ text: '1 of 2: from one of the two nodes that have such a pod', tone: 'quiet' }]
       : [],
     list: false,
@@ -194,7 +194,7 @@ function matrix({ sources, targets, cells }: Reach): Section {
 
 function cellText({ outcome, clients, delivered }: ReachCell): Cell {
   if (outcome === 'deliver') return { text: 'yes', tone: 'good' }
-  if (outcome === 'some') return { text: `${delivered} of ${clients}`, tone: 'bad' }
+  if (outcome === 'some') return { text: delivered === 0 ? 'partly' : `${delivered} of ${clients}`, tone: 'bad' }
   return { text: outcome === 'none' ? 'no' : outcome, tone: 'bad' }
 }
 

@@ -68,6 +68,7 @@ import type { Cluster, ClusterNode } from '../k8s/cluster.ts'
 import { ipFamily, parseCidr } from '../k8s/ip.ts'
 import type { EndpointSlice, TrafficPolicy } from '../k8s/types.ts'
 import { cleansEmptyServices, emulatedMinor } from '../kubernetes-version.ts'
+import { type PolicyTables, policyTables } from '../policy/compile.ts'
 import { addressColumns, gatewayText, maskWords } from './address-columns.ts'
 import { announcingNodes } from './announcing.ts'
 import { Column, Sets } from './columns.ts'
@@ -79,6 +80,7 @@ import { type IngressTables, ingressColumns, type NodePortTargets, targetEndpoin
 import { conntrackMax, type ProxyMode, type ProxySettings, proxySettings } from './kube-proxy.ts'
 import type { Model } from './model.ts'
 import { stationColumns } from './pod-queues.ts'
+import { propagationColumn } from './propagation.ts'
 import type { Registry } from './registry.ts'
 import { timeoutColumn } from './timeouts.ts'
 import {
@@ -127,6 +129,7 @@ export interface Compiled {
   readonly columns: RuleColumns
   readonly settings: ProxySettings
   readonly services: readonly ProxyService[]
+  readonly policies: PolicyTables
   readonly warnings: readonly Warning[]
 }
 
@@ -325,6 +328,7 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
   // Addresses get their numbers before their columns are made.
   const nodes = nodeColumns(cluster, settings, registry, options.model)
   for (const pod of cluster.pods) for (const address of pod.addresses) registry.address(address)
+  const policies = policyTables(cluster, registry)
   const ingress = ingressColumns(options.ingress ?? null, cluster, registry, nodePorts)
   const table = frontendTable(entries)
   const settingWords = settingColumn(
@@ -336,9 +340,9 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
     table.length / 4 - 1,
     nodes.zones,
   )
-  if (hostPorts.length > 0) {
-    settingWords[SETTING_HOST_PORTS] = pairsByBridge(cluster) ? HOST_PORTS_BRIDGE : HOST_PORTS_ROUTED
-  }
+  for (const [setting, value] of policies.settings) settingWords[setting] = value
+  const bridged = pairsByBridge(cluster) ? HOST_PORTS_BRIDGE : HOST_PORTS_ROUTED
+  if (hostPorts.length > 0) settingWords[SETTING_HOST_PORTS] = bridged
   const servicePorts = registry.servicePorts.length
   const frontends = registry.frontends.length
   const endpoints = registry.endpoints
@@ -401,11 +405,12 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
     ...nameColumns(names, destinations.length, registry.addressCount, endMs),
     ...podQueues,
     ...ingress,
+    ...policies.columns,
     clientMap: options.clientMap,
     timeouts: timeoutColumn(settings, options.model, endMs),
     propagation: propagationColumn(nodes.zones, options.model),
   }
-  return { rules: packRules(columns), columns, settings, services, warnings }
+  return { rules: packRules(columns), columns, settings, services, policies, warnings }
 }
 
 /** kube-proxy sorts by namespace/name:port; IPv4 and IPv6 have rules of their own. */
@@ -563,18 +568,6 @@ function meanColdNanos({
 }: Model): number {
   const last = p90 + ((p99 - p90) / 0.09) * 0.1
   return (0.5 * p50) / 2 + (0.4 * (p50 + p90)) / 2 + (0.1 * (p90 + last)) / 2
-}
-
-/** One-way time by pair of zones; index 0 is a node without a zone, which is taken to be near everything. */
-function propagationColumn(zones: number, model: Model): Int32Array {
-  const size = zones + 1
-  const nanos = new Int32Array(size * size)
-  for (let a = 0; a < size; a++) {
-    for (let b = 0; b < size; b++) {
-      nanos[a * size + b] = a === b || a === 0 || b === 0 ? model.sameZoneNanos : model.otherZoneNanos
-    }
-  }
-  return nanos
 }
 
 function nodePortKey(family: string, { port, protocol }: Frontend): string {

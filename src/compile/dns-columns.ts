@@ -82,7 +82,7 @@ export interface NameTables {
   readonly firstMs: ReadonlyMap<number, number>
   /** Address id of a client and index of its resolv.conf. */
   readonly resolverOf: ReadonlyMap<number, number>
-  /** By resolv.conf: address id of its server, -1 where no packet goes to it. */
+  /** By resolv.conf: address id of its server, `SERVER_*` where no packet goes to it. */
   readonly servers: readonly number[]
   /** By name, then by resolv.conf. */
   readonly walks: readonly (readonly Walk[])[]

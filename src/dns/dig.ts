@@ -39,10 +39,20 @@ export interface DigQuery {
   readonly upstream: Upstream
 }
 
+/** Who asks. */
+export interface AskingPod {
+  /** `namespace/name`. */
+  readonly name: string
+  readonly conf: ResolvConf
+  readonly address: string
+  /** Where and why its questions are dropped, so that nothing comes back; left out where they are not. */
+  readonly blocked?: readonly { readonly at: string; readonly detail: string }[]
+}
+
 export interface DigSettings {
   readonly cluster: Cluster
   readonly server: DnsServer
-  readonly pod: { readonly name: string; readonly conf: ResolvConf; readonly address: string } | null
+  readonly pod: AskingPod | null
   readonly naming: Naming
   readonly tcp: boolean
   readonly ednsSize: number | null
@@ -61,6 +71,14 @@ export type DigDocument = Readonly<Record<string, unknown>>
 /** The JSON document of one answer; of a pod's question also the pod and the queries it took. */
 export function digDocument({ query, view, resolution }: DigOutcome, { pod }: DigSettings): DigDocument {
   const { reply, sizeBytes } = view.sent
+  if (pod?.blocked !== undefined) {
+    return {
+      schemaVersion: 1,
+      ...(query.id === null ? {} : { id: query.id }),
+      ...{ qname: view.qname, qtype: view.qtype, rcode: 'TIMEOUT', answer: [], authority: [], additional: [] },
+      ...{ name: query.name, from: pod.name, queries: [], blocked: pod.blocked },
+    }
+  }
   return {
     schemaVersion: 1,
     ...(query.id === null ? {} : { id: query.id }),

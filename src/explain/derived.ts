@@ -32,6 +32,8 @@ export function filledIn(cluster: Cluster, notes: readonly DerivedNote[], text: 
 function isAbout({ object, what }: DerivedNote, words: ReadonlySet<string>, owners: ReadonlySet<string>): boolean {
   if (owners.has(object)) return true
   const [kind, name] = object.split(' ')
+  if (kind === 'NetworkPolicies') return words.has('NetworkPolicy')
+  if (kind === 'NetworkPolicy') return words.has(name!)
   if (kind === 'Node') return what.startsWith('not in the manifests') ? words.has(name!) : hasAddress(what, words)
   if (kind === 'Network') return words.has('network') && words.has('plugin')
   return hasAddress(what, words)

@@ -42,6 +42,8 @@ export interface Target {
   readonly leadsOutside: boolean
   /** Why it has no address; '' where it has one. */
   readonly why: string
+  /** NetworkPolicies keep the client from asking. */
+  readonly stopped?: true
 }
 
 /** Address and port of a text; `port` is '' where it has none. Brackets are taken off an IPv6 address. */
@@ -69,13 +71,20 @@ export function resolveSource(text: string, directory: Directory, fail: Fail): S
   return { name: `pod ${podName(pod)}`, addresses: pod.addresses, port, pod }
 }
 
-/** @param source  who asks: decides how a name is looked up */
+/** What keeps a pod's questions from its name server; null where nothing does. */
+export type Stopper = (pod: ClusterPod, conf: ResolvConf) => readonly Step[] | null
+
+/**
+ * @param source   who asks: decides how a name is looked up
+ * @param stopper  asked before a pod's name is looked up
+ */
 export function resolveTarget(
   text: string,
   source: Source,
   protocol: Protocol | null,
   directory: Directory,
   fail: Fail,
+  stopper: Stopper = () => null,
 ): Target {
   const { host, port: portText } = splitPort(text.trim())
   const plain = { text, isName: true, protocol: null, steps: [], headless: false, leadsOutside: false, why: '' }
@@ -103,7 +112,7 @@ export function resolveTarget(
     const pod = podOf(host, directory, fail)
     return { ...plain, addresses: pod.addresses, port: podPort(pod, portText, text, fail) }
   }
-  return nameTarget(text, host, portText, source, protocol, directory, fail)
+  return nameTarget(text, host, portText, source, protocol, directory, fail, stopper)
 }
 
 function podName(pod: ClusterPod): string {
@@ -306,12 +315,18 @@ function nameTarget(
   protocol: Protocol | null,
   directory: Directory,
   fail: Fail,
+  stopper: Stopper,
 ): Target {
   const { pod } = source
   const { naming, cluster } = directory
   const written = pod === null ? null : hostsTarget(text, host, portText, pod, directory, fail)
   if (written !== null) return written
   const conf = pod === null ? outsideConf(directory) : podResolvConf(cluster, pod, naming.node ?? undefined)
+  const stopped = pod === null ? null : stopper(pod, conf)
+  if (stopped !== null) {
+    const nothing = { addresses: [], port: 0, protocol: null, headless: false, leadsOutside: false }
+    return { text, isName: true, ...nothing, steps: stopped, why: 'it cannot ask', stopped: true }
+  }
   const walk = lookUp(host, conf, pod?.addresses[0] ?? '', directory)
   const found = existing(walk, directory)
   if (found === null && pod === null) throw fail(`there is no Service or name ${host}`, nameHint(host, directory))

@@ -7,11 +7,14 @@ import {
   MASQUERADE_EXTERNAL,
   masqueradeAddress,
   masqueradeTowards,
+  REASON_NONE,
+  REASONS,
   SETTING_HOST_PORTS,
 } from '../../native-free-core/index.ts'
 import type { ExplainContext } from './context.ts'
 import { protocolText } from './describe.ts'
 import { joinPort } from './dialled-name.ts'
+import { judgeEgress, judgeIngress, type Passage } from './network-policy.ts'
 import type { Approach } from './route-to-node.ts'
 import { arrivingTuple, type Done, seenInstead, tupleText } from './translate.ts'
 import type { Answer, Step } from './types.ts'
@@ -45,6 +48,12 @@ export function explainHostPort(
   const sees = isMasqueraded
     ? `sees ${seenInstead(registry.addressText(seen), client)}`
     : `sees the client as ${client}`
+  const passage: Passage = {
+    ...{ node: way.node, source: way.source, seen, destination: backend },
+    ...{ port: rules.endpointPort[endpoint]!, protocol: way.protocol, dialledPort: way.port },
+  }
+  const judged = [judgeEgress(context, passage), judgeIngress(context, passage)].filter((one) => one !== null)
+  const stopped = judged.find(({ reason }) => reason !== REASON_NONE)
   const steps: Step[] = [
     ...before,
     { at, stage: 'frontend', detail: frontend },
@@ -53,23 +62,32 @@ export function explainHostPort(
       stage: 'dnat',
       detail: `${arrivingTuple(context, way)} becomes ${tupleText(context, way.source, way.sourcePort, to, way.protocol)}`,
     },
-    { at, stage: 'masquerade', detail: masquerade },
-    { at, stage: 'route', detail: `${to}: on this node, no hop` },
-    { at: found === undefined ? `endpoint ${to}` : pod, stage: 'deliver', detail: sees },
+    ...judged.map(({ step }) => step),
+    ...(stopped === undefined
+      ? ([
+          { at, stage: 'masquerade', detail: masquerade },
+          { at, stage: 'route', detail: `${to}: on this node, no hop` },
+          { at: found === undefined ? `endpoint ${to}` : pod, stage: 'deliver', detail: sees },
+        ] as const)
+      : []),
   ]
-  const conclusion = isMasqueraded
-    ? `dnat to ${to} by the portmap plugin; masqueraded, the pod sees ${seenInstead(registry.addressText(seen), client)}`
-    : `dnat to ${to} by the portmap plugin; the pod sees the client's address ${client}`
+  const reason = stopped === undefined ? null : REASONS[stopped.reason]!
+  const conclusion =
+    reason !== null
+      ? `drop: ${reason.sentence} [${reason.name}]`
+      : isMasqueraded
+        ? `dnat to ${to} by the portmap plugin; masqueraded, the pod sees ${seenInstead(registry.addressText(seen), client)}`
+        : `dnat to ${to} by the portmap plugin; the pod sees the client's address ${client}`
   return {
     title,
     conclusion,
     explanation: {
       schemaVersion: 1,
-      verdict: 'dnat',
+      verdict: reason === null ? 'dnat' : 'drop',
       endpoints: [to],
-      masquerade: isMasqueraded,
-      seen: [registry.addressText(seen)],
-      reason: null,
+      masquerade: reason === null && isMasqueraded,
+      seen: reason === null ? [registry.addressText(seen)] : [],
+      reason: reason?.name ?? null,
       service: null,
       frontend: 'hostPort',
       node: context.nodeName(way.node),

@@ -21,6 +21,7 @@ import {
 import type { Cluster, ClusterPod, ClusterService } from '../k8s/cluster.ts'
 import { canonicalIp } from '../k8s/ip.ts'
 import type { Ingress, IngressClass } from '../k8s/types.ts'
+import { stoppedBackends } from './backend-policy.ts'
 import type { Directory } from './context.ts'
 import { joinPort, listed, splitPort } from './dialled-name.ts'
 import type { Answer, Step } from './types.ts'
@@ -46,7 +47,34 @@ export class Routes {
 export function explainRequest(routes: Routes, request: HttpRequest): Answer {
   const result = route(routes.table, request)
   const steps = result.steps.map(({ stage, detail }): Step => ({ at: PROXY, stage, detail }))
-  return answerOf(routes, request, result, steps)
+  const { pods } = routes.directory.cluster
+  const proxies = pods.filter(({ labels }) => isIngressProxy(labels))
+  return behindPolicies(routes, answerOf(routes, request, result, steps), result, proxies)
+}
+
+/** What becomes of an answer where NetworkPolicies stand between the proxies and the pods that they choose from. */
+function behindPolicies(routes: Routes, answer: Answer, result: RouteResult, proxies: readonly ClusterPod[]): Answer {
+  const stopped = result.status === 200 ? stoppedBackends(routes.directory, proxies, result.endpoints) : null
+  const { ingress } = answer.explanation
+  if (stopped === null || ingress === undefined) return answer
+  const { blocked, isAll, steps: why } = stopped
+  const steps = [...answer.explanation.steps, ...why]
+  const [{ reason }] = blocked as [(typeof blocked)[number]]
+  if (!isAll) {
+    const endpoints = listed(blocked.map(({ endpoint }) => endpoint))
+    const conclusion = `${answer.conclusion}; but NetworkPolicies drop the proxy's connection to ${endpoints} [${reason}]`
+    return { ...answer, conclusion, explanation: { ...answer.explanation, blocked, steps } }
+  }
+  const detail = 'its connection gets no answer: it gives up after its connect timeout and answers 504'
+  return {
+    ...answer,
+    conclusion: `reject: 504, NetworkPolicies drop the proxy's connections to its backends [${reason}]`,
+    explanation: {
+      ...answer.explanation,
+      ...{ verdict: 'reject', endpoints: [], reason: 'http-504', blocked, ingress: { ...ingress, status: 504 } },
+      steps: [...steps, { at: PROXY, stage: 'ingress', detail }],
+    },
+  }
 }
 
 function answerOf(routes: Routes, request: HttpRequest, result: RouteResult, steps: readonly Step[]): Answer {
@@ -226,13 +254,27 @@ export function explainUrl(
   ]
   const told = answerOf(routes, request, result, steps)
   const answer = { ...told, explanation: { ...told.explanation, seen: peers.filter((peer) => peer !== '') } }
-  if (packet === null || packet.explanation.verdict === 'dnat') return answer
+  if (packet === null || packet.explanation.verdict === 'dnat') {
+    // A balancer outside that connects to pods itself has an address that nobody knows here.
+    const byProxy = way.hops[split]?.by === PROXY
+    return byProxy ? behindPolicies(routes, answer, result, proxiesOf(routes, packet)) : answer
+  }
   // The connection never gets to the proxy: what the rule would say has no part in it.
   return {
     ...answer,
     conclusion: `the connection does not reach the ingress proxy: ${packet.conclusion}`,
     explanation: packet.explanation,
   }
+}
+
+/** Pods that a request may come to: those that the packet does, else all that are known by their labels. */
+function proxiesOf({ directory }: Routes, packet: Answer | null): readonly ClusterPod[] {
+  const { pods } = directory.cluster
+  if (packet === null) return pods.filter(({ labels }) => isIngressProxy(labels))
+  const { endpoints, blocked = [] } = packet.explanation
+  const reached = endpoints.filter((one) => blocked.every(({ endpoint }) => endpoint !== one))
+  const addresses = new Set(reached.map((one) => splitPort(one).host))
+  return pods.filter((pod) => pod.addresses.some((one) => addresses.has(one)))
 }
 
 function plainStep({ namespace, name }: ClusterService): Step {

@@ -34,14 +34,26 @@ export function parseExpected(text: string, fail: Fail): Expected {
 }
 
 export function meets(expected: Expected, explanation: Explanation): boolean {
-  const { reason, ingress } = explanation
-  const words = [outcomeOf(explanation), reason ?? '', ingress === undefined ? '' : String(ingress.status)]
+  const { reason, ingress, blocked = [] } = explanation
+  const outcome = outcomeOf(explanation)
+  // Where policies stop it on the way to some of the endpoints it is not simply delivered.
+  const isPartial = outcome === 'deliver' && blocked.length > 0
+  const stopped = blocked.map((one) => one.reason)
+  const words = [
+    isPartial ? '' : outcome,
+    reason ?? '',
+    ...stopped,
+    ingress === undefined ? '' : String(ingress.status),
+  ]
   return expected.some((word) => words.includes(word))
 }
 
 /** `drop (no-endpoint)` */
 export function outcomeText(explanation: Explanation): string {
   const { reason, ingress } = explanation
+  const { blocked = [], endpoints } = explanation
+  if (reason === null && blocked.length > 0)
+    return `deliver, but ${blocked[0]!.reason} on the way to ${blocked.length} of ${endpoints.length} endpoints`
   const more = ingress === undefined ? (reason ?? '') : `HTTP ${ingress.status}`
   return `${outcomeOf(explanation)}${more === '' ? '' : ` (${more})`}`
 }

@@ -183,17 +183,30 @@ function targetOf(
 }
 
 function cellOf(from: string, to: string, answers: readonly Answer[]): ReachCell {
-  const outcomes = answers.map(({ explanation }) => outcomeOf(explanation))
+  const outcomes = answers.map(({ explanation }) => {
+    const outcome = outcomeOf(explanation)
+    // Policies let it through to some of the endpoints only.
+    return outcome === 'deliver' && (explanation.blocked ?? []).length > 0 ? 'some' : outcome
+  })
   const delivered = outcomes.filter((outcome) => outcome === 'deliver').length
   const failing = answers.filter((_, i) => outcomes[i] !== 'deliver')
   const shown = failing[0] ?? answers[0]!
   return {
     from,
     to,
-    outcome: delivered === answers.length ? 'deliver' : delivered > 0 ? 'some' : outcomeOf(shown.explanation),
+    outcome:
+      delivered === answers.length
+        ? 'deliver'
+        : delivered > 0 || outcomes.includes('some')
+          ? 'some'
+          : outcomeOf(shown.explanation),
     clients: answers.length,
     delivered,
-    reasons: [...new Set(failing.flatMap(({ explanation }) => explanation.reason ?? []))],
+    reasons: [
+      ...new Set(
+        failing.flatMap(({ explanation: { reason, blocked = [] } }) => reason ?? blocked.map((one) => one.reason)),
+      ),
+    ],
     conclusion: shown.conclusion,
   }
 }

@@ -3,13 +3,14 @@
  *
  * Needs the cluster's objects only, no rules: the addresses that come out must be registered before rules are compiled.
  */
-import { REASON_NAME_NOT_RESOLVED, REASONS } from '../../native-free-core/index.ts'
+import { REASON_NAME_NOT_RESOLVED, REASON_POLICY_DNS, REASONS } from '../../native-free-core/index.ts'
 import { PROTOCOL_NUMBERS } from '../compile/frontends.ts'
 import type { Registry } from '../compile/registry.ts'
 import type { Protocol } from '../k8s/types.ts'
 import { suggestion } from '../nearest.ts'
 import type { Directory } from './context.ts'
 import { joinPort, matchFamilies, resolveSource, resolveTarget, type Target } from './dialled-name.ts'
+import { stoppedQuestion } from './dns-policy.ts'
 import type { Packet } from './packet.ts'
 import type { Answer, Fail, Step } from './types.ts'
 
@@ -40,7 +41,9 @@ export interface Asked {
 /** @returns  an Answer where a name has no address, so that there is no packet */
 export function ask(wanted: Wanted, directory: Directory, fail: Fail): Asked | Answer {
   const source = resolveSource(wanted.from, directory, fail)
-  const target = resolveTarget(wanted.to, source, wanted.protocol, directory, fail)
+  const target = resolveTarget(wanted.to, source, wanted.protocol, directory, fail, (pod, conf) =>
+    stoppedQuestion(directory, pod, conf),
+  )
   if (wanted.node !== null && !directory.nodes.has(wanted.node)) {
     throw fail(`there is no node ${wanted.node}`, suggestion(wanted.node, [...directory.nodes.keys()]))
   }
@@ -105,13 +108,15 @@ export function withAlternatives(answer: Answer, asked: Asked): Answer {
 }
 
 function unresolved(from: string, target: Target): Answer {
-  const reason = REASONS[REASON_NAME_NOT_RESOLVED]!
+  const reason = REASONS[target.stopped === true ? REASON_POLICY_DNS : REASON_NAME_NOT_RESOLVED]!
   const outside = target.leadsOutside
   return {
     title: `${from} → ${target.text}`,
     conclusion: outside
       ? 'none: the name leads out of the cluster, kube-proxy has no part in it'
-      : `drop: the name leads to no address for this client: ${target.why} [${reason.name}]`,
+      : target.stopped === true
+        ? `drop: ${reason.sentence} [${reason.name}]`
+        : `drop: the name leads to no address for this client: ${target.why} [${reason.name}]`,
     explanation: {
       schemaVersion: 1,
       verdict: outside ? 'none' : 'drop',

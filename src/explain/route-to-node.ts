@@ -33,6 +33,7 @@ import {
 import type { Announced } from '../k8s/cluster.ts'
 import type { ExplainContext } from './context.ts'
 import { joinPort, listed } from './dialled-name.ts'
+import { type Judged, judgeEgress } from './network-policy.ts'
 import type { Step } from './types.ts'
 
 /** Addresses are ids of the registry. */
@@ -68,6 +69,8 @@ export interface Approach {
   /** It came through a load balancer that is a machine of its own, not a node that answers for the address. */
   readonly balanced: boolean
   readonly steps: readonly Step[]
+  /** The policies of the client's pod stop it before it gets to another node. */
+  readonly stopped: Judged | null
 }
 
 export function approach(context: ExplainContext, question: PacketQuestion): Approach {
@@ -77,9 +80,10 @@ export function approach(context: ExplainContext, question: PacketQuestion): App
   const packet = { ...question }
   let clientNode = clientNodeOf(rules, question)
   let balanced = false
+  let stopped: Judged | null = null
   const end = (node: number, lost = REASON_NONE): Approach => ({
     ...packet,
-    ...{ node, decision, lost, clientNode, balanced, steps },
+    ...{ node, decision, lost, clientNode, balanced, steps, stopped },
   })
 
   let node = question.node >= 0 ? question.node : rules.addressNode[packet.source]!
@@ -105,6 +109,11 @@ export function approach(context: ExplainContext, question: PacketQuestion): App
     owner !== node &&
     (rules.addressFlags[packet.destination]! & ADDRESS_NODE) !== 0
   if (!goesOn) return end(node)
+  const { source, destination, port, protocol } = packet
+  stopped = judgeEgress(context, { node, source, seen: source, destination, port, protocol, dialledPort: port })
+  if (stopped !== null) steps.push(stopped.step)
+  if (stopped?.reason === REASON_NONE) stopped = null
+  if (stopped !== null) return end(node)
   steps.push(onward(context, packet, node, owner))
   decideAtNode(rules, owner, packet.source, packet.destination, packet.port, packet.protocol, decision)
   return end(owner)

@@ -9,6 +9,8 @@
 import {
   PROTOCOL_TCP,
   REASON_NONE,
+  REASON_POLICY_EGRESS,
+  REASON_POLICY_INGRESS,
   REASON_REPLY_BYPASSES_NAT,
   REASONS,
   VERDICT_NAMES,
@@ -169,6 +171,7 @@ class StatefulRun {
   private opening(packet: Packet, asked: Asked, connection: Connection, result: Result): Answer {
     const { context } = this
     const delivered = result.reason === REASON_NONE || result.reason === REASON_REPLY_BYPASSES_NAT
+    const isPolicy = result.reason === REASON_POLICY_EGRESS || result.reason === REASON_POLICY_INGRESS
     const { endpoint, seen, seenPort } = result
     const told = explainPacket(
       context,
@@ -177,6 +180,7 @@ class StatefulRun {
         bound: result.affinity < 0 ? null : result.affinity === 1,
         recalled: result.recalled,
         done: delivered && endpoint >= 0 ? { endpoint, seen, seenPort } : null,
+        ...(isPolicy && endpoint >= 0 ? { stopped: endpoint } : {}),
       },
     )
     const { explanation } = withAlternatives(told, asked)

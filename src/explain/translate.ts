@@ -28,6 +28,7 @@ import { declaredInstead } from '../k8s/declared.ts'
 import type { ExplainContext } from './context.ts'
 import { count, protocolText, type Scene, sourceText } from './describe.ts'
 import { joinPort, listed } from './dialled-name.ts'
+import { hasPolicies, type Judged, judgeEgress, judgeIngress, type Passage, passageFate } from './network-policy.ts'
 import type { Approach } from './route-to-node.ts'
 import type { Step } from './types.ts'
 
@@ -99,16 +100,50 @@ export function losesReply(scene: Scene, endpoint: number): boolean {
 
 /** @param done  what really happened; null: any endpoint of the set may be taken */
 export function translationSteps(scene: Scene, done: Done | null): Step[] {
-  const reached = endpointsOf(scene, done).some((endpoint) => fateOf(scene, endpoint) === REASON_NONE)
+  const going = endpointsOf(scene, done).filter((endpoint) => fateOf(scene, endpoint) === REASON_NONE)
   const lost = fateSteps(scene, done)
-  if (!reached) return [dnatStep(scene, done), ...lost]
+  const first = [dnatStep(scene, done), ...lost]
+  if (going.length === 0) return first
+  const leaving = policySteps(scene, going, judgeEgress)
+  const out = going.filter((endpoint) => (judgeEgress(scene.context, passageTo(scene, endpoint))?.reason ?? 0) === 0)
+  if (out.length === 0) return [...first, ...leaving]
+  const entering = policySteps(scene, out, judgeIngress)
+  const passing = out.filter((endpoint) => policyFateOf(scene, endpoint) === REASON_NONE)
   return [
-    dnatStep(scene, done),
-    ...lost,
+    ...first,
+    ...leaving,
     masqueradeStep(scene, done),
     ...hopSteps(scene, done),
-    deliverStep(scene, done),
+    ...entering,
+    ...(passing.length === 0
+      ? []
+      : [deliverStep(passing.length === going.length ? scene : { ...scene, members: passing }, done)]),
   ]
+}
+
+/** The packet on its way to an endpoint, for policies. */
+function passageTo(scene: Scene, endpoint: number): Passage {
+  const { rules } = scene.context
+  const { node, source, protocol, port: dialledPort } = scene.way
+  const seen = isMasqueraded(scene, endpoint) ? egressOf(scene, endpoint) : source
+  const destination = rules.endpointAddress[endpoint]!
+  return { node, source, seen, destination, port: rules.endpointPort[endpoint]!, protocol, dialledPort }
+}
+
+/** Why NetworkPolicies stop the packet on its way to an endpoint; REASON_NONE where they do not. */
+export function policyFateOf(scene: Scene, endpoint: number): number {
+  return hasPolicies(scene.context) ? passageFate(scene.context, passageTo(scene, endpoint)) : REASON_NONE
+}
+
+/** What policies say of a packet, one step for the endpoints that they say the same of. */
+function policySteps(
+  scene: Scene,
+  endpoints: readonly number[],
+  judge: (context: ExplainContext, passage: Passage) => Judged | null,
+): Step[] {
+  if (!hasPolicies(scene.context)) return []
+  const steps = endpoints.flatMap((endpoint) => judge(scene.context, passageTo(scene, endpoint))?.step ?? [])
+  return steps.filter(({ at, detail }, i) => steps.findIndex((one) => one.at === at && one.detail === detail) === i)
 }
 
 function endpointsOf(scene: Scene, done: Done | null): readonly number[] {

@@ -16,6 +16,7 @@ export type Stage =
   | 'masquerade'
   | 'route'
   | 'deliver'
+  | 'network-policy'
   | 'dns'
   | 'ingress'
 
@@ -49,6 +50,8 @@ export interface Explanation {
   readonly verdict: VerdictName
   /** Every `ip:port` that a new connection could be given, in rule order. */
   readonly endpoints: readonly string[]
+  /** Of `endpoints` those that NetworkPolicies let nothing through to, with the name of the drop reason; left out where there are none. */
+  readonly blocked?: readonly { readonly endpoint: string; readonly reason: string }[]
   /** Whether some endpoint of the set would be masqueraded to. */
   readonly masquerade: boolean
   /** Addresses that whoever gets it sees as the client's, one for each way it may take; none where nobody gets it. */

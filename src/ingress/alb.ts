@@ -9,12 +9,14 @@
  * Source: aws-load-balancer-controller pkg/ingress/model_build_listener_rules.go (sortIngressPaths, buildPathPatterns,
  * buildDefaultActions), docs/guide/ingress/annotations.md; Elastic Load Balancing guide, path and host conditions.
  */
+
+import { actionOf, sslRedirectOf } from './alb-actions.ts'
 import { ALB_PREFIX } from './classes.ts'
-import { certificatesOf, fallbackRule, plainHost, plainRule, toBackend } from './plain-rules.ts'
+import { certificatesOf, everyPath, fallbackRule, plainHost, plainRule } from './plain-rules.ts'
 import type { ReadIngress, ReadPath, Warn } from './read-ingress.ts'
 import { type Host, type Listener, type PathMatch, PEER } from './rules.ts'
 
-const ROUTING = /^(actions\.|conditions\.|ssl-redirect$|auth-|use-regex-path-match$)/
+const ROUTING = /^(conditions\.|transforms\.|auth-|use-regex-path-match$)/
 const WILDCARD = /[*?]/
 
 /** Warnings: W_NOT_MODELLED, W_INGRESS_PATH, W_INGRESS_CONFLICT. @param ingresses  of one load balancer, in its order */
@@ -27,7 +29,7 @@ export function albListener(text: string, ingresses: readonly ReadIngress[], war
   }
   return {
     text,
-    hosts: ingresses.flatMap((ingress) => ruleHosts(ingress, warn)),
+    hosts: [...sslRedirect(ingresses), ...ingresses.flatMap((ingress) => ruleHosts(ingress, warn))],
     fallback: withDefault[0] === undefined ? null : fallbackRule(withDefault[0]),
     hostOwnsRequest: false,
     inOrder: true,
@@ -45,17 +47,34 @@ export function albListener(text: string, ingresses: readonly ReadIngress[], war
 function ruleHosts(ingress: ReadIngress, warn: Warn): Host[] {
   return ingress.rules.flatMap(({ host, paths }) =>
     inOrder(paths).flatMap((path) => {
-      const { pathType, backend, field } = path
+      const { pathType, field } = path
       if (pathType !== 'ImplementationSpecific' && WILDCARD.test(path.path)) {
         const message = `${path.path} with pathType ${pathType}: the controller refuses wildcards there, and with them the whole load balancer; use ImplementationSpecific. The path is left out here`
         warn(`${ingress.text}, ${field}`, 'W_INGRESS_PATH', message)
         return []
       }
       const text = `${pathType} ${path.path} of ${ingress.text}`
-      const rules = patterns(path).map((match) => plainRule(ingress.name, text, match, path.path, toBackend(backend)))
-      return [plainHost(host, rules, null)]
+      const matches = patterns(path)
+      const { action, schemes } = actionOf(ingress, host, path, matches.map(patternText), warn)
+      const [scheme] = schemes
+      if (scheme === undefined) return []
+      const rules = matches.map((match) => plainRule(ingress.name, text, match, path.path, action))
+      return [{ ...plainHost(host, rules, null), ...(schemes.length === 1 ? { scheme } : {}) }]
     }),
   )
+}
+
+/** The HTTP listener of a group with ssl-redirect: it has no rules, and what comes in goes to HTTPS. */
+function sslRedirect(ingresses: readonly ReadIngress[]): Host[] {
+  const action = sslRedirectOf(ingresses)
+  if (action === null) return []
+  const rule = everyPath(null, 'ssl-redirect of the load balancer', action)
+  return [{ ...plainHost('', [rule], null), scheme: 'http' }]
+}
+
+function patternText(match: PathMatch): string {
+  if (match.kind === 'regex') return ''
+  return match.kind === 'prefix' ? `${match.path}*` : match.path
 }
 
 function inOrder(paths: readonly ReadPath[]): ReadPath[] {

@@ -8,8 +8,11 @@
 import { NGINX_PREFIX } from './classes.ts'
 import type { NginxConfig } from './nginx-config.ts'
 import type { ReadIngress, Warn } from './read-ingress.ts'
-import type { Action } from './rules.ts'
+import { compileRegex } from './regex.ts'
+import type { Action, Authentication, Canary } from './rules.ts'
 import { parseRanges, type SourceRanges } from './source-ranges.ts'
+
+export type CanarySettings = Omit<Canary, 'backend' | 'text'>
 
 export interface NginxAnnotations {
   /** '' for none. */
@@ -19,7 +22,9 @@ export interface NginxAnnotations {
   readonly preserveTrailingSlash: boolean
   readonly aliases: readonly string[]
   readonly sourceRanges: SourceRanges | null
-  readonly canary: boolean
+  /** Null for a main Ingress. */
+  readonly canary: CanarySettings | null
+  readonly authentication: Authentication | null
   readonly appRoot: string | null
   readonly redirect: Extract<Action, { kind: 'redirect' }> | null
   /** Takes over while a backend of the Ingress has no endpoint. */
@@ -48,6 +53,18 @@ const MODELLED: ReadonlySet<string> = new Set([
   'ssl-passthrough',
   'service-upstream',
   'from-to-www-redirect',
+  'canary',
+  'canary-weight',
+  'canary-weight-total',
+  'canary-by-header',
+  'canary-by-header-value',
+  'canary-by-header-pattern',
+  'canary-by-cookie',
+  'auth-type',
+  'auth-secret',
+  'auth-secret-type',
+  'auth-realm',
+  'satisfy',
 ])
 const HARMLESS =
   /^(proxy-|client-|cors-|ssl-(ciphers|prefer)|enable-(cors|access-log|rewrite-log|opentracing|opentelemetry)|connection-proxy-header$|backend-protocol$|upstream-vhost$|x-forwarded-prefix$|http2-push-preload$|custom-headers$|session-cookie-)/
@@ -89,15 +106,7 @@ export function readAnnotations(ingress: ReadIngress, config: NginxConfig, warn:
   for (const key of ingress.annotations.keys()) {
     if (!key.startsWith(NGINX_PREFIX)) continue
     const name = key.slice(NGINX_PREFIX.length)
-    if (MODELLED.has(name) || HARMLESS.test(name)) continue
-    if (name === 'canary') {
-      if (canary)
-        warn(
-          where(name),
-          'W_NOT_MODELLED',
-          'canary Ingresses are not modelled; all traffic stays with the main Ingress',
-        )
-    } else if (!name.startsWith('canary-')) warn(where(name), 'W_NOT_MODELLED', 'is not modelled')
+    if (!MODELLED.has(name) && !HARMLESS.test(name)) warn(where(name), 'W_NOT_MODELLED', 'is not modelled')
   }
   const aliases = get('server-alias')
     .split(',')
@@ -116,13 +125,34 @@ export function readAnnotations(ingress: ReadIngress, config: NginxConfig, warn:
     preserveTrailingSlash: flag('preserve-trailing-slash', config.preserveTrailingSlash),
     aliases: aliases.filter((alias) => alias !== '' && !alias.startsWith('~')),
     sourceRanges: lists(allow, deny, config.sourceRanges),
-    canary,
+    canary: canary ? canarySettings(get, bad) : null,
+    authentication: /^(basic|digest)$/.test(get('auth-type')) ? { orAddress: get('satisfy') === 'any' } : null,
     appRoot: get('app-root') || null,
     redirect: redirect('temporal-redirect', 302) ?? redirect('permanent-redirect', 301),
     defaultBackend: get('default-backend') || null,
     tlsPassthrough: flag('ssl-passthrough', false),
     byClusterIp: flag('service-upstream', config.byClusterIp),
     fromToWww: flag('from-to-www-redirect', false),
+  }
+}
+
+/** A total of 100 or less is not looked at. Source: ingress-nginx annotations/canary, balancer.lua route_to_alternative_balancer. */
+function canarySettings(get: (name: string) => string, bad: (name: string, problem: string) => void): CanarySettings {
+  const whole = (name: string, missing: number): number => {
+    const written = get(name)
+    if (/^\d+$/.test(written)) return Number(written)
+    if (written !== '') bad(name, `${JSON.stringify(written)} is no whole number`)
+    return missing
+  }
+  const written = get('canary-by-header-pattern')
+  const compiled = written === '' ? null : compileRegex(written)
+  if (compiled?.ok === false) bad('canary-by-header-pattern', compiled.problem)
+  return {
+    share: Math.min(1, whole('canary-weight', 0) / Math.max(100, whole('canary-weight-total', 100))),
+    header: get('canary-by-header').toLowerCase(),
+    value: get('canary-by-header-value'),
+    pattern: compiled?.ok === true ? compiled.regex : null,
+    cookie: get('canary-by-cookie'),
   }
 }
 

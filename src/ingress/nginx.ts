@@ -11,15 +11,17 @@
  */
 import { type NginxAnnotations, readAnnotations } from './nginx-annotations.ts'
 import type { NginxConfig } from './nginx-config.ts'
-import type { ReadIngress, ReadPath, Warn } from './read-ingress.ts'
+import type { PathType, ReadIngress, ReadPath, Warn } from './read-ingress.ts'
 import { compileRegex, type LinearRegex } from './regex.ts'
 import { wildcardOf } from './request.ts'
-import type { Action, BackendRef, Host, Listener, PathMatch, Rewrite, Rule } from './rules.ts'
+import type { Action, BackendRef, Canary, Host, Listener, PathMatch, Rewrite, Rule } from './rules.ts'
 
 /** One location block in the making. */
 interface Location {
   readonly path: string
   readonly pathType: 'Exact' | 'Prefix'
+  /** As written: a canary's has to be the same. */
+  readonly writtenType: PathType
   readonly owner: ReadIngress | null
   readonly annotations: NginxAnnotations | null
   readonly action: Action
@@ -55,7 +57,7 @@ export function nginxListener(
   config: NginxConfig,
 ): Listener {
   const read = ingresses.map((ingress) => ({ ingress, annotations: readAnnotations(ingress, config, warn) }))
-  const main = read.filter(({ annotations }) => !annotations.canary)
+  const main = read.filter(({ annotations }) => annotations.canary === null)
   const servers = new Map<string, Server>([[ANY_HOST, newServer(ANY_HOST, controllersDefault(ownDefault), false)]])
   const certificates = new Map<string, string>()
   for (const { ingress, annotations } of main) {
@@ -80,6 +82,7 @@ export function nginxListener(
         addLocation(servers.get(rule.host)!, ingress, annotations, path, instead, config.strictPaths, warn)
     }
   }
+  putCanaries(servers, read, warn)
   const hosts = [...servers.values()].map((server) => toHost(server, servers, config, warn))
   return {
     text,
@@ -121,6 +124,7 @@ function controllersDefault(ownDefault: BackendRef | null): Location {
   return {
     path: '/',
     pathType: 'Prefix',
+    writtenType: 'Prefix',
     owner: null,
     annotations: null,
     action,
@@ -188,6 +192,7 @@ function addLocation(
   const location: Location = {
     path: path.path,
     pathType,
+    writtenType: path.pathType,
     owner: ingress,
     annotations,
     action: toBackend(path.backend.ref, annotations, instead),
@@ -310,7 +315,64 @@ function toRule(location: Location, path: string, match: PathMatch, rewrite: Rew
     httpsRedirect: annotations?.httpsRedirect ?? 'never',
     keepsTrailingSlash: annotations?.preserveTrailingSlash ?? false,
     sourceRanges: annotations?.sourceRanges ?? null,
+    authentication: annotations?.authentication ?? null,
   }
+}
+
+/**
+ * Canaries stand behind backends, not behind paths: one that finds its host and path among the main ones is asked wherever their
+ * Service's port is a backend, of any host. The first of a backend counts. Source: ingress-nginx controller.go
+ * mergeAlternativeBackends, balancer.lua route_to_alternative_balancer (alternative_backends[1]).
+ */
+function putCanaries(
+  servers: ReadonlyMap<string, Server>,
+  read: readonly { readonly ingress: ReadIngress; readonly annotations: NginxAnnotations }[],
+  warn: Warn,
+): void {
+  const canaries = new Map<string, Canary>()
+  for (const { ingress, annotations } of read) {
+    const settings = annotations.canary
+    if (settings === null) continue
+    for (const { host, paths } of ingress.rules) {
+      for (const { path, pathType, backend, field } of paths) {
+        const { ref } = backend
+        if (ref === null) continue
+        const where = `${ingress.text}, ${field}`
+        const location = servers
+          .get(host)
+          ?.locations.find((one) => one.path === path && one.writtenType === pathType && !one.isDefault)
+        const main = location?.action.kind === 'backend' ? backendKey(location.action.backend) : null
+        if (main === null || main === backendKey(ref)) {
+          const message = 'there is no main Ingress with this host, path and pathType: the canary gets nothing here'
+          warn(where, 'W_INGRESS_CONFLICT', message)
+          continue
+        }
+        const earlier = canaries.get(main)
+        if (earlier === undefined) {
+          canaries.set(main, { ...settings, backend: ref, text: ingress.text })
+        } else if (backendKey(earlier.backend) !== backendKey(ref)) {
+          const message = `the second canary of Service ${main}: the proxy looks at the first alone, that of ${earlier.text}, and this one gets nothing`
+          warn(where, 'W_INGRESS_CONFLICT', message)
+        }
+      }
+    }
+    if (settings.share > 0 && settings.share < 1) {
+      const message = `the canary's share of ${Number((settings.share * 100).toFixed(3))} % is told by explain; a replay leaves those requests with the main Ingress`
+      warn(ingress.text, 'W_NOT_MODELLED', message)
+    }
+  }
+  for (const { locations } of servers.values()) {
+    locations.forEach((location, i) => {
+      const { action } = location
+      const canary = action.kind === 'backend' ? canaries.get(backendKey(action.backend)) : undefined
+      if (action.kind === 'backend' && canary !== undefined)
+        locations[i] = { ...location, action: { ...action, canary } }
+    })
+  }
+}
+
+function backendKey({ namespace, name, port }: BackendRef): string {
+  return `${namespace}/${name}:${port}`
 }
 
 /** The Secret of the TLS entry that names the host; any other entry still turns HTTPS on, with the default certificate. */

@@ -28,6 +28,8 @@ export interface HttpRequest {
   readonly headers: Readonly<Record<string, string>>
   /** The address that the proxy sees as its peer; '' where it is not known. */
   readonly from: string
+  /** The client knows what it is asked for (name and password), whatever its headers; left out: they tell. */
+  readonly isAuthenticated?: boolean
   /** Whether the PROXY protocol comes before it; left out: not known. */
   readonly proxyHeader?: ProxyHeader
 }
@@ -77,6 +79,7 @@ export function requestFor(host: string, path: string, scheme: 'http' | 'https' 
     query: mark < 0 ? '' : path.slice(mark + 1),
     method: 'GET',
     headers: {},
+    isAuthenticated: true,
     from: '',
   }
 }

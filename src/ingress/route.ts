@@ -8,7 +8,7 @@
 import type { Backend } from './backends.ts'
 import { clientOf } from './client.ts'
 import { type HttpRequest, readHost, readPath } from './request.ts'
-import type { Rewrite } from './rules.ts'
+import type { Canary, Rewrite } from './rules.ts'
 import { allows } from './source-ranges.ts'
 import {
   type CompiledHost,
@@ -27,7 +27,7 @@ export interface RouteStep {
 
 export interface RouteResult {
   /**
-   * 200 a backend gets the request · 3xx redirect · 400, 414 no proper request · 403 client not let in · 404 no rule ·
+   * 200 a backend gets the request · 3xx redirect · 400, 414 no proper request · 401 no password · 403 client not let in · 404 no rule ·
    * 444 the connection is closed without an answer · 502 the cluster IP behind the rule refuses · 503 a rule, but no usable backend.
    */
   readonly status: number
@@ -208,14 +208,30 @@ function apply(table: RouteTable, rule: CompiledRule, path: string, host: string
       `plain HTTP is sent to HTTPS: ${why}`,
     )
   }
-  if (rule.sourceRanges !== null) {
-    const { client } = answer
-    if (client === '') step(answer, 'source ranges are set, but the client address is not known: not checked')
-    else if (!allows(rule.sourceRanges, client))
-      return refuse(answer, 403, `client ${client} is not in the source ranges of ${rule.text}`)
-  }
+  const refused = accessOf(rule, answer)
+  if (refused !== null) return refused
   if (action.kind === 'respond') return refuse(answer, action.status, action.why)
   return toBackend(table, rule, answer)
+}
+
+/** Address and password, both or (satisfy any) either; null where the client is let in. Source: nginx ngx_http_core_access_phase. */
+function accessOf(rule: CompiledRule, answer: Answer): RouteResult | null {
+  const { sourceRanges, authentication = null } = rule
+  const { client, request } = answer
+  const isUnknown = sourceRanges !== null && client === ''
+  if (isUnknown) step(answer, 'source ranges are set, but the client address is not known: not checked')
+  const isListed = sourceRanges === null || isUnknown || allows(sourceRanges, client)
+  if (authentication === null || !authentication.orAddress || sourceRanges === null) {
+    if (!isListed) return refuse(answer, 403, `client ${client} is not in the source ranges of ${rule.text}`)
+  } else if (isListed) {
+    step(answer, `satisfy any: client ${client} is in the source ranges, no password is asked for`)
+    return null
+  }
+  if (authentication === null || request.isAuthenticated === true) return null
+  if (request.headers['authorization'] === undefined)
+    return refuse(answer, 401, `${rule.text} asks for a name and a password (auth-type), and the request has none`)
+  step(answer, 'the Authorization header is taken for right: passwords are in a Secret, which is not read')
+  return null
 }
 
 /** Source: ingress-nginx rootfs/etc/nginx/lua/lua_ingress.lua rewrite: pass_access_scheme, best_http_host. */
@@ -241,6 +257,8 @@ function filled(to: string, rule: CompiledRule, path: string, request: HttpReque
     args: request.query,
     query_string: request.query,
     is_args: request.query === '' ? '' : '?',
+    server_port: request.scheme === 'https' ? '443' : '80',
+    path_below_root: path.slice(1),
   }
   return to
     .replace(/\$(\d)/g, (_whole, digit: string) => groups[Number(digit)] ?? '')
@@ -253,7 +271,9 @@ function filled(to: string, rule: CompiledRule, path: string, request: HttpReque
 function toBackend(table: RouteTable, rule: CompiledRule, answer: Answer): RouteResult {
   if (rule.action.kind !== 'backend')
     return refuse(answer, rule.action.kind === 'respond' ? rule.action.status : 404, `${rule.text} has no backend`)
-  const first = table.backends[rule.backendId]!
+  const main = table.backends[rule.backendId]!
+  const { canary } = rule.action
+  const first = canary === undefined ? main : chosen(main, table.backends[rule.canaryId]!, canary, answer)
   const standIn = rule.insteadId < 0 ? undefined : table.backends[rule.insteadId]
   // With service-upstream the cluster IP is the one endpoint, ready pods or not, so nothing stands in.
   if (!first.usable && !first.byClusterIp && standIn?.usable === true) {
@@ -261,6 +281,54 @@ function toBackend(table: RouteTable, rule: CompiledRule, answer: Answer): Route
     return deliver(answer, standIn)
   }
   return deliver(answer, first)
+}
+
+/**
+ * The main backend or the canary's: the header decides, then the cookie, then chance, of which the share is told.
+ * Source: ingress-nginx rootfs/etc/nginx/lua/balancer.lua route_to_alternative_balancer.
+ */
+function chosen(main: Backend, other: Backend, canary: Canary, answer: Answer): Backend {
+  const name = `canary Service ${other.service} (${canary.text})`
+  if (!main.usable) {
+    step(answer, `${name} is not asked: it stands behind the main Service, which has no endpoint`)
+    return main
+  }
+  if (!other.usable) {
+    step(answer, `${name} gets nothing: ${other.why}`)
+    return main
+  }
+  const told = byHeader(canary, answer.request) ?? byCookie(canary, answer.request)
+  if (told !== null) {
+    step(answer, `${told.how}: ${told.isCanary ? `${name} gets the request` : `${name} does not get the request`}`)
+    return told.isCanary ? other : main
+  }
+  const percent = Number((canary.share * 100).toFixed(3))
+  step(
+    answer,
+    `${percent} % of the requests go to ${name}${canary.share > 0 && canary.share < 1 ? '; the others are told here' : ''}`,
+  )
+  return canary.share >= 1 ? other : main
+}
+
+interface Told {
+  readonly isCanary: boolean
+  readonly how: string
+}
+
+function byHeader({ header, value, pattern }: Canary, { headers }: HttpRequest): Told | null {
+  const written = header === '' ? undefined : headers[header]
+  if (written === undefined) return null
+  const how = `header ${header}: ${written}`
+  if (value !== '') return written === value ? { isCanary: true, how } : null
+  if (pattern !== null) return pattern.exec(written, false) === null ? null : { isCanary: true, how }
+  return written === 'always' || written === 'never' ? { isCanary: written === 'always', how } : null
+}
+
+function byCookie({ cookie }: Canary, { headers }: HttpRequest): Told | null {
+  if (cookie === '') return null
+  const pairs = (headers['cookie'] ?? '').split(';').map((pair) => pair.trim())
+  const found = pairs.find((pair) => pair === `${cookie}=always` || pair === `${cookie}=never`)
+  return found === undefined ? null : { isCanary: found.endsWith('always'), how: `cookie ${found}` }
 }
 
 function deliver(answer: Answer, backend: Backend): RouteResult {

@@ -29,10 +29,32 @@ export type PathMatch =
   /** From the start of the path, without regard to case, as nginx's `location ~* "^…"`. */
   | { readonly kind: 'regex'; readonly regex: LinearRegex }
 
+/** Some of a backend's requests are another's: those whose header or cookie says so, and a share of the others. */
+export interface Canary {
+  readonly backend: BackendRef
+  /** `Ingress default/canary` */
+  readonly text: string
+  /** 0 to 1. */
+  readonly share: number
+  /** In lower case; '' for none. With `value` or `pattern` it must be that, else `always` or `never`. */
+  readonly header: string
+  readonly value: string
+  readonly pattern: LinearRegex | null
+  /** '' for none. */
+  readonly cookie: string
+}
+
+/** What has to be shown besides the client's address, or in place of it. */
+export interface Authentication {
+  /** An allowed address is enough. */
+  readonly orAddress: boolean
+}
+
 export type Action =
   | {
       readonly kind: 'backend'
       readonly backend: BackendRef
+      readonly canary?: Canary
       /** Takes over while `backend` has no endpoint; null for none. */
       readonly instead: BackendRef | null
     }
@@ -68,6 +90,8 @@ export interface Rule {
   /** The HTTPS redirect keeps a slash at the end of the URL; ingress-nginx drops it unless told otherwise. */
   readonly keepsTrailingSlash: boolean
   readonly sourceRanges: SourceRanges | null
+  /** Name and password are asked for (401); left out: not. */
+  readonly authentication?: Authentication | null
 }
 
 export interface Host {

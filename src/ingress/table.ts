@@ -18,6 +18,8 @@ export interface CompiledRule extends Rule {
   readonly backendId: number
   /** The backend that stands in while the first is not usable; -1 for none. */
   readonly insteadId: number
+  /** Of the canary; -1 for none. */
+  readonly canaryId: number
 }
 
 export interface CompiledHost extends Omit<Host, 'rules' | 'fallback'> {
@@ -82,6 +84,10 @@ export function compileTable(
       backendId: action.kind === 'backend' ? backendId(action.backend, lookup, rule.text) : -1,
       insteadId:
         action.kind === 'backend' && action.instead !== null ? backendId(action.instead, lookup, rule.text) : -1,
+      canaryId:
+        action.kind === 'backend' && action.canary !== undefined
+          ? backendId(action.canary.backend, lookup, action.canary.text)
+          : -1,
     }
     table.rules.push(compiled)
     return compiled

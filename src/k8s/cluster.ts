@@ -15,6 +15,7 @@ import type {
   Ingress,
   IngressClass,
   KubeProxyConfiguration,
+  NetworkPolicy,
   Origin,
   Protocol,
   TrafficPolicy,
@@ -126,6 +127,17 @@ export interface ClusterService {
   readonly origin: Origin
 }
 
+/** What enforces NetworkPolicies. */
+export interface PolicyPlugin {
+  /**
+   * Where an ingress rule is asked on the pod's node: before kube-proxy's masquerade there (filter FORWARD: Calico's iptables and
+   * nftables dataplanes, kube-router, kindnet, Azure), or at the pod's own interface behind it (eBPF, Open vSwitch); or nowhere.
+   */
+  readonly decides: 'before-masquerade' | 'at-the-pod' | 'nowhere'
+  /** `Calico`, or '' where no manifest tells. */
+  readonly name: string
+}
+
 /** One thing that the manifests left out and that was filled in, for the report: `Service default/web`, `clusterIP 10.96.0.12`. */
 export interface DerivedNote {
   readonly object: string
@@ -141,6 +153,12 @@ export interface Cluster {
   /** Written ones, mirrored Endpoints, and those made of selectors; each has label `kubernetes.io/service-name`. */
   readonly slices: readonly EndpointSlice[]
   readonly namespaces: readonly string[]
+  /** By namespace: its labels, `kubernetes.io/metadata.name` among them; absent without NetworkPolicies. */
+  readonly namespaceLabels?: Readonly<Record<string, Readonly<Record<string, string>>>>
+  /** By namespace and name; left out where there are none. */
+  readonly networkPolicies?: readonly NetworkPolicy[]
+  /** Who enforces them, as far as manifests tell. */
+  readonly policyPlugin?: PolicyPlugin
   readonly ingresses: readonly Ingress[]
   readonly ingressClasses: readonly IngressClass[]
   /** Minor release of Kubernetes 1: as asked for, else that of the oldest kubelet that the Nodes tell; null where nothing does. */

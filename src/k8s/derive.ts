@@ -17,6 +17,8 @@ import { deriveSlices } from './endpoints.ts'
 import { type Inventory, Notes, takeInventory, titleOf } from './inventory.ts'
 import { deriveNodes } from './nodes.ts'
 import { derivePods } from './pods.ts'
+import { namespaceLabelsOf, notePolicies } from './policy-notes.ts'
+import { policyPluginOf } from './policy-plugin.ts'
 import { deriveServices } from './services.ts'
 import type { EndpointSlice, Ingress, KubeObject } from './types.ts'
 
@@ -50,6 +52,14 @@ export function deriveCluster(objects: readonly KubeObject[], previous?: Cluster
     notes,
   )
   for (const ingress of inventory.ingresses) warnOfMissingBackends(ingress, services, notes)
+  const namespaces = namespacesOf(objects)
+  const policies = policiesOf(inventory, namespaces)
+  if (policies !== null) {
+    const { namespaceLabels, policyPlugin: plugin } = policies
+    const pods = plannedPods.map(({ pod }) => pod)
+    const serviceCidrs = network.serviceCidrs.map(({ text }) => text)
+    notePolicies(policies.networkPolicies, { pods, namespaceLabels, serviceCidrs, plugin }, notes)
+  }
   const corefile = corefileOf(inventory.configMaps)
   return {
     nodes,
@@ -57,7 +67,8 @@ export function deriveCluster(objects: readonly KubeObject[], previous?: Cluster
     pods: plannedPods.map(({ pod }) => pod),
     services,
     slices,
-    namespaces: namespacesOf(objects),
+    namespaces,
+    ...policies,
     ingresses: inventory.ingresses,
     ingressClasses: inventory.ingressClasses,
     serviceCidrs: network.serviceCidrs.map(({ text }) => text),
@@ -79,6 +90,16 @@ export function deriveCluster(objects: readonly KubeObject[], previous?: Cluster
     clusterDomain: clusterDomainOf(corefile?.text ?? null),
     derived: notes.derived(),
     warnings: notes.warnings,
+  }
+}
+
+/** null without NetworkPolicies. */
+function policiesOf(inventory: Inventory, namespaces: readonly string[]) {
+  if (inventory.networkPolicies.length === 0) return null
+  return {
+    networkPolicies: inventory.networkPolicies,
+    namespaceLabels: namespaceLabelsOf(namespaces, inventory.namespaces),
+    policyPlugin: policyPluginOf(inventory),
   }
 }
 

@@ -16,6 +16,7 @@ import type {
   KubeObject,
   KubeProxyConfiguration,
   Namespace,
+  NetworkPolicy,
   NodeObject,
   Origin,
   Pod,
@@ -42,6 +43,7 @@ export interface Inventory {
   readonly addressPools: IpAddressPool[]
   readonly advertisements: Advertisement[]
   readonly calicoPools: CalicoPool[]
+  readonly networkPolicies: NetworkPolicy[]
   kubeProxy: KubeProxyConfiguration | null
 }
 
@@ -62,6 +64,7 @@ export function takeInventory(objects: readonly KubeObject[]): Inventory {
     addressPools: [],
     advertisements: [],
     calicoPools: [],
+    networkPolicies: [],
     kubeProxy: null,
   }
   for (const object of objects) {
@@ -116,6 +119,9 @@ export function takeInventory(objects: readonly KubeObject[]): Inventory {
         break
       case 'IPPool':
         inventory.calicoPools.push(object)
+        break
+      case 'NetworkPolicy':
+        inventory.networkPolicies.push(object)
         break
       case 'KubeProxyConfiguration':
         inventory.kubeProxy = object

@@ -8,6 +8,7 @@
 import { parseRange } from './announce.ts'
 import { specialRange } from './ip.ts'
 import { containerLifecycle, countOrPercent, updateSettings } from './lifecycle.ts'
+import { networkPolicy } from './network-policy.ts'
 import {
   at,
   boolean,
@@ -512,6 +513,7 @@ const definitions: Readonly<Record<KubeObject['kind'], KindDefinition>> = {
     namespaced: false,
     body: object<Body<ServiceCidr>>({ spec: object({ cidrs: list(cidr) }, ['cidrs']) }, ['spec']),
   },
+  NetworkPolicy: { apiVersions: ['networking.k8s.io/v1'], namespaced: true, body: networkPolicy },
   IPAddressPool: {
     apiVersions: ['metallb.io/v1beta1'],
     namespaced: true,

@@ -285,16 +285,7 @@ class Loader {
       })
     }
     if (definition === undefined) {
-      const metadata = isMap(value['metadata']) ? value['metadata'] : {}
-      const text = (field: unknown): string => (typeof field === 'string' ? field : '')
-      this.#passed.push({
-        apiVersion: text(value['apiVersion']),
-        kind,
-        namespace: text(metadata['namespace']),
-        name: text(metadata['name']),
-        file: place.origin.file,
-        where: formatPlace(place),
-      })
+      this.#pass(kind, value, place)
       return
     }
     this.#kubeProxies.look(kind, value, nameOf(kind, value), place.origin, formatPlace(place))
@@ -308,6 +299,11 @@ class Loader {
       throw fieldError(place, kind, new FieldProblem('nothing', definition.apiVersions[0]!), 'apiVersion')
     }
     if (!definition.apiVersions.includes(apiVersion)) {
+      // Another kind of the same name: Calico's NetworkPolicy.
+      if (shapesTraffic(kind, apiVersion)) {
+        this.#pass(kind, value, place)
+        return
+      }
       const message = `${kind} of ${apiVersion} is left out; dpemu reads ${kind} of ${definition.apiVersions[0]}`
       this.#warn(`${kind} ${apiVersion}`, { code: 'W_API_VERSION', where: formatPlace(place), message })
       return
@@ -327,6 +323,19 @@ class Loader {
     } catch (error) {
       throw error instanceof FieldProblem ? fieldError(place, nameOf(kind, value), error) : error
     }
+  }
+
+  #pass(kind: string, value: Record<string, unknown>, place: Place): void {
+    const metadata = isMap(value['metadata']) ? value['metadata'] : {}
+    const text = (field: unknown): string => (typeof field === 'string' ? field : '')
+    this.#passed.push({
+      apiVersion: text(value['apiVersion']),
+      kind,
+      namespace: text(metadata['namespace']),
+      name: text(metadata['name']),
+      file: place.origin.file,
+      where: formatPlace(place),
+    })
   }
 
   /** Of all ConfigMaps CoreDNS' and those of ingress controllers are kept; of kube-proxy's, the configuration file in it. */

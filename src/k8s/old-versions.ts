@@ -14,8 +14,12 @@ interface Removed {
 
 const APPS: Removed = { since: '1.16', now: 'apps/v1' }
 const INGRESS: Removed = { since: '1.22', now: 'networking.k8s.io/v1' }
+const POLICY: Removed = { since: '1.16', now: 'networking.k8s.io/v1' }
 const REMOVED: Readonly<Record<string, Readonly<Record<string, Removed>>>> = {
-  'extensions/v1beta1': { Deployment: APPS, DaemonSet: APPS, ReplicaSet: APPS, Ingress: INGRESS },
+  'extensions/v1beta1': {
+    ...{ Deployment: APPS, DaemonSet: APPS, ReplicaSet: APPS },
+    ...{ Ingress: INGRESS, NetworkPolicy: POLICY },
+  },
   'apps/v1beta1': { Deployment: APPS, StatefulSet: APPS },
   'apps/v1beta2': { Deployment: APPS, DaemonSet: APPS, ReplicaSet: APPS, StatefulSet: APPS },
   'networking.k8s.io/v1beta1': { Ingress: INGRESS, IngressClass: INGRESS },

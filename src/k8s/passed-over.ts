@@ -8,11 +8,12 @@ import { nearestName } from '../nearest.ts'
 
 /** By kind and the start of its API group: what it would change. */
 const SHAPING: readonly (readonly [kind: string, group: RegExp, what: string])[] = [
-  ['NetworkPolicy', /^networking\.k8s\.io\//, 'what it forbids is delivered here'],
+  ['NetworkPolicy', /^(crd\.)?projectcalico\.org\//, 'what it forbids is delivered here'],
   ['AdminNetworkPolicy', /^policy\.networking\.k8s\.io\//, 'what it forbids is delivered here'],
   ['BaselineAdminNetworkPolicy', /^policy\.networking\.k8s\.io\//, 'what it forbids is delivered here'],
   ['CiliumNetworkPolicy', /^cilium\.io\//, 'what it forbids is delivered here'],
   ['CiliumClusterwideNetworkPolicy', /^cilium\.io\//, 'what it forbids is delivered here'],
+  ['ClusterNetworkPolicy', /^policy\.networking\.k8s\.io\//, 'what it forbids is delivered here'],
   ['GlobalNetworkPolicy', /^(crd\.)?projectcalico\.org\//, 'what it forbids is delivered here'],
   ['Gateway', /^gateway\.networking\.k8s\.io\//, 'its listeners and routes answer nothing here'],
   ['HTTPRoute', /^gateway\.networking\.k8s\.io\//, 'its requests are not routed here'],
@@ -42,16 +43,7 @@ const SHAPING: readonly (readonly [kind: string, group: RegExp, what: string])[]
 /** Of the API versions that dpemu reads kinds of, those it has nothing to do with. */
 const KNOWN: ReadonlySet<string> = new Set([
   ...['Secret', 'ServiceAccount', 'PersistentVolume', 'PersistentVolumeClaim', 'LimitRange', 'ResourceQuota', 'Event'],
-  ...[
-    'PodTemplate',
-    'Binding',
-    'ComponentStatus',
-    'ControllerRevision',
-    'NetworkPolicy',
-    'IPAddress',
-    'Status',
-    'List',
-  ],
+  ...['PodTemplate', 'Binding', 'ComponentStatus', 'ControllerRevision', 'IPAddress', 'Status', 'List'],
   ...[
     'ReplicationController',
     'HorizontalPodAutoscaler',

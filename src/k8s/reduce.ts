@@ -9,6 +9,7 @@
 import { controllerSettings, isControllerConfig } from './controller-config.ts'
 import { withoutLifecycle } from './lifecycle.ts'
 import type { ManifestFile, ParsedManifests } from './load.ts'
+import { POLICY_ARGUMENT } from './policy-plugin.ts'
 import type { KubeObject, PodSpec } from './types.ts'
 
 const ANNOTATION_DOMAIN =
@@ -63,8 +64,11 @@ function reduceSpec(spec: object): object {
   const { containers } = spec as PodSpec
   return {
     ...spec,
-    // Arguments are as private as the environment, and no rule reads them.
-    containers: containers?.map(({ args: _, ...container }) => container),
+    // Arguments are as private as the environment, but for the one that is read.
+    containers: containers?.map(({ args = [], ...container }) => {
+      const kept = args.filter((text) => POLICY_ARGUMENT.test(text))
+      return kept.length === 0 ? container : { ...container, args: kept }
+    }),
   }
 }
 

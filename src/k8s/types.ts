@@ -328,6 +328,39 @@ export interface ServiceCidr extends KubeObjectOf<'ServiceCIDR'> {
   spec: { cidrs: string[] }
 }
 
+export interface NetworkPolicyPort {
+  protocol?: Protocol
+  /** A number, or the name of a port of the destination pod; left out: all of the protocol. */
+  port?: number | string
+  endPort?: number
+}
+
+export interface NetworkPolicyPeer {
+  podSelector?: LabelSelector
+  namespaceSelector?: LabelSelector
+  ipBlock?: { cidr: string; except?: string[] }
+}
+
+/** Of `ingress` with `from`, of `egress` with `to`. */
+export interface NetworkPolicyRule {
+  ports?: NetworkPolicyPort[]
+  from?: NetworkPolicyPeer[]
+  to?: NetworkPolicyPeer[]
+}
+
+export type PolicyType = 'Ingress' | 'Egress'
+
+/** networking.k8s.io/v1 */
+export interface NetworkPolicy extends KubeObjectOf<'NetworkPolicy'> {
+  spec: {
+    /** `{}` and left out: every pod of the namespace. */
+    podSelector?: LabelSelector
+    policyTypes?: PolicyType[]
+    ingress?: NetworkPolicyRule[]
+    egress?: NetworkPolicyRule[]
+  }
+}
+
 export interface ConfigMap extends KubeObjectOf<'ConfigMap'> {
   data?: Record<string, string>
 }
@@ -379,6 +412,7 @@ export type KubeObject =
   | Ingress
   | IngressClass
   | ServiceCidr
+  | NetworkPolicy
   | IpAddressPool
   | CalicoPool
   | Advertisement

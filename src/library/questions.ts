@@ -5,6 +5,7 @@ import { NOTHING_UPSTREAM, parseUpstream, recordType } from '../dns/records.ts'
 import { createDnsServer } from '../dns/zone.ts'
 import { UserError, type Warning } from '../errors.ts'
 import type { LoadedManifests } from '../explain/context.ts'
+import { policedPod } from '../explain/dns-policy.ts'
 import { explainOne, type Question } from '../explain/explain.ts'
 import { renderAnswer } from '../explain/text.ts'
 import type { Explanation } from '../explain/types.ts'
@@ -70,7 +71,7 @@ export function dig({ cluster }: LoadedManifests, lookup: DnsLookup): DigDocumen
   const settings = {
     cluster,
     server: createDnsServer(cluster),
-    pod: lookup.from === undefined ? null : askingPod(cluster, lookup.from, naming),
+    pod: lookup.from === undefined ? null : policedPod(cluster, askingPod(cluster, lookup.from, naming)),
     naming,
     tcp: false,
     ednsSize: null,

@@ -7,7 +7,7 @@
  * Addresses and endpoints get their numbers here, before any rule set is compiled, so that all agree on them.
  * Cost: names × kinds of resolv.conf × search domains × record types questions a stage.
  */
-import { DNS_TCP_PACKETS } from '../../native-free-core/index.ts'
+import { DNS_TCP_PACKETS, SERVER_ASSUMED, SERVER_NONE } from '../../native-free-core/index.ts'
 import type { Answer, NameTables, Question, Walk } from '../compile/dns-columns.ts'
 import type { Registry } from '../compile/registry.ts'
 import { answerOutside, answerPod, blockOf } from '../dns/answer.ts'
@@ -60,7 +60,7 @@ const NO_RECORDS: DnsReply = {
 /** A resolv.conf, and the server that packets go to. */
 interface Resolver {
   readonly conf: ResolvConf
-  /** Address id, -1 where the questions are not sent. */
+  /** Address id, `SERVER_*` where the questions are not sent. */
   readonly server: number
   readonly family: 'IPv4' | 'IPv6'
   /** By name: its addresses in the pods' /etc/hosts; a name that is not there is asked for. */
@@ -216,7 +216,7 @@ class Resolvers {
       this.indexOf.set(key, index)
       this.list.push({
         conf,
-        server: sent ? this.registry.address(parsed.text) : -1,
+        server: sent ? this.registry.address(parsed.text) : asksCluster ? SERVER_ASSUMED : SERVER_NONE,
         family: parsed?.type === 'AAAA' ? 'IPv6' : 'IPv4',
         hosts,
       })

@@ -19,6 +19,7 @@ const DECIDES = 1.2
 
 const SHORT: Readonly<Record<string, string>> = {
   'connections-failed': 'connections fail',
+  'network-policy': 'NetworkPolicies drop more',
   'connections-broken': 'connections break',
   'requests-failed': 'requests fail',
   'requests-refused': 'requests are refused',
@@ -50,6 +51,7 @@ const GAIN: Readonly<Record<string, string>> = {
   imbalance: 'a more even load',
   'request-imbalance': 'requests shared more evenly',
   'connections-failed': 'fewer failures',
+  'network-policy': 'fewer drops by NetworkPolicies',
   'connections-broken': 'fewer broken connections',
   'names-failed': 'fewer names that fail',
   'forwarded-for': 'proxies that know the client',
@@ -68,6 +70,34 @@ export function remedyOf(effect: string, run: RunReport, drawn: boolean = false)
   if (hits === 0) return ''
   const chance = drawn ? '' : 'another seed can give another figure, and '
   return `; ClientIP affinity sends all clients behind one address to one pod: ${chance}cookies at an Ingress or no affinity${drawn ? ' give' : ''} a fair one`
+}
+
+/**
+ * Why NetworkPolicies drop connections of a run, and what lets them through: masquerade decides which address an `ipBlock` meets.
+ *
+ * @param fewer  the run that drops fewer; null where there is none
+ */
+export function policyRemedy({ drops, policy }: RunReport, fewer: RunReport | null): string {
+  const dropped = (reason: string): number => drops[`network-policy-${reason}`] ?? 0
+  const parts: string[] = []
+  if (dropped('ingress') > 0) {
+    const more = fewer === null || dropped('ingress') > (fewer.drops['network-policy-ingress'] ?? 0)
+    parts.push(
+      fewer !== null && more && policy === 'cluster'
+        ? "pods on other nodes see a node's address in place of the client's, which an ipBlock for clients does not match; let the nodes' addresses in as well, or keep Local"
+        : fewer !== null && more && policy === 'local'
+          ? "pods see the clients' own addresses, and their ingress rules let in others; an ipBlock for the clients' ranges mends it"
+          : 'no ingress rule of the pods lets these clients in; dpemu explain names the policies',
+    )
+  }
+  if (dropped('egress') > 0) {
+    parts.push(
+      "no egress rule of the clients lets them out to the endpoints' own addresses and ports, which count, not the Service's",
+    )
+  }
+  if (dropped('dns') > 0)
+    parts.push('clients cannot ask for names; egress to port 53 of the DNS pods, UDP and TCP, mends it')
+  return parts.join('; and ')
 }
 
 /** One sentence; `…`. */
@@ -121,6 +151,7 @@ function adviceOf(pair: Pair, effects: readonly Conclusion[], report: ReplayRepo
 
 function remedies(pair: Pair, worse: readonly Conclusion[]): string {
   const effects = new Set(worse.map(({ effect }) => effect))
+  if (effects.has('network-policy')) return ` ${capital(policyRemedy(pair.other, pair.base))}.`
   if (effects.has('connections-failed') && (pair.other.drops['no-local-endpoint'] ?? 0) > 0) {
     return ' A pod on every node that gets traffic, or a load balancer that asks the health check node port, mends it.'
   }
@@ -189,6 +220,10 @@ function fullestResources({ base, other }: Pair): [string, number, string][] {
       if (pod !== null) found.push([`pod ${pod}`, podUtilization, 'its CPU'])
   }
   return found.sort((a, b) => b[1] - a[1])
+}
+
+function capital(text: string): string {
+  return `${text.slice(0, 1).toUpperCase()}${text.slice(1)}`
 }
 
 function list(parts: readonly string[]): string {

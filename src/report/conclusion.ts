@@ -253,7 +253,8 @@ function directionOf(scene: Scene, base: Figure, after: Figure): Direction | nul
 
 /** Faults that are worth a sentence where both runs have them alike. */
 const ALWAYS_SAID = new Set([
-  ...['connections-failed', 'connections-broken', 'requests-failed', 'requests-refused', 'names-failed'],
+  ...['connections-failed', 'network-policy', 'connections-broken', 'requests-failed', 'requests-refused'],
+  'names-failed',
   ...['imbalance', 'request-imbalance', 'conntrack', 'source-ports', 'cpu', 'pod-cpu'],
 ])
 

@@ -41,6 +41,7 @@ export function figuresOf(run: RunReport, report: Pick<ReplayReport, 'comparedSe
     figures.push({ effect, of, evidence, value, matters, label, format })
   }
   add('connections-failed', 'connections that fail', 'connections.failed', ratio(failed, attempted), 0.0005)
+  add('network-policy', 'connections that NetworkPolicies drop', 'drops', ratio(policyDrops(run), attempted), 0.0005)
   add('connections-broken', 'connections that break', 'connections.broken', ratio(broken, established), 0.0005)
   const { ingress, dns } = run
   if (ingress !== null) {
@@ -146,6 +147,11 @@ export function figuresOf(run: RunReport, report: Pick<ReplayReport, 'comparedSe
     0.5,
   )
   return figures
+}
+
+/** First packets that NetworkPolicies have dropped, questions for names among them. */
+export function policyDrops({ drops }: Pick<RunReport, 'drops'>): number {
+  return Object.entries(drops).reduce((sum, [reason, n]) => sum + (reason.startsWith('network-policy-') ? n : 0), 0)
 }
 
 /** Endpoints above fair by more than chance explains: three standard deviations of a binomial draw. */

@@ -4,7 +4,7 @@
  * Over several draws figures are medians with their least and most; what differs in its cause from draw to draw (which pod is the
  * fullest) is named where all draws agree on it.
  */
-import { remedyOf } from './advice.ts'
+import { policyRemedy, remedyOf } from './advice.ts'
 import type { Drawn, Effect, Scene } from './conclusion.ts'
 import type { Shares, Uneven } from './figures.ts'
 import { reasonSentence } from './reasons.ts'
@@ -31,6 +31,12 @@ export function sentenceOf(effect: Effect): string | null {
       return direction === 'same'
         ? `Either way, ${b} of connections fail${mainReason(pair.other)}.`
         : `${otherName}: ${b} of connections fail (${baseName}: ${a})${mainReason(worse)}${agreement(effect)}.`
+    case 'network-policy': {
+      const how = policyRemedy(worse, direction === 'same' ? null : worse === pair.other ? pair.base : pair.other)
+      return direction === 'same'
+        ? `Either way, NetworkPolicies drop ${b} of connections: ${how}.`
+        : `${otherName}: NetworkPolicies drop ${b} of connections (${baseName}: ${a})${agreement(effect)}; ${direction === 'worse' ? otherName : baseName}: ${how}.`
+    }
     case 'requests-failed':
     case 'requests-refused':
       return direction === 'same'
@@ -89,6 +95,8 @@ export function describedText(
   }
   if (effect === 'requests-failed' || effect === 'requests-refused')
     return `${before}${shown(one)} of requests were answered ${statusesOf(run, effect)}.`
+  if (effect === 'network-policy')
+    return `${before}NetworkPolicies dropped ${shown(one)} of connections: ${policyRemedy(run, null)}.`
   return `${before}${first(label)}${of}: ${shown(one)}.`
 }
 

@@ -90,3 +90,12 @@ export const PHASE_OF: readonly number[] = CAUSES.map((cause) => {
           : 'deletion-to-sync'
   return PHASES.indexOf(phase)
 })
+
+/** What comes of a sender that does not know yet: a preStop that outlasts it prevents it. */
+export const STALE_CAUSES: ReadonlySet<Cause> = new Set<Cause>([
+  'stale-rules',
+  'no-local-endpoint',
+  'lb-stale-target',
+  'stale-dns',
+  'ingress-502',
+])

@@ -8,7 +8,7 @@ import type { DerivedNote } from '../k8s/cluster.ts'
 import type { Subject } from '../report/threshold.ts'
 import type { Emulated } from '../report/types.ts'
 import type { Policy } from './balancer.ts'
-import type { Cause, Phase, Sight } from './causes.ts'
+import { type Cause, type Phase, type Sight, STALE_CAUSES } from './causes.ts'
 import { clockText } from './durations.ts'
 import { narrate } from './narrate.ts'
 import { mean, type PolicyTally, quantile, type Tally, type Work } from './runs.ts'
@@ -71,7 +71,7 @@ export interface RolloutReport {
     readonly mostOverFair: number
   }[]
   readonly rollout: { readonly meanSeconds: number; readonly peakPods: number }
-  /** How long the slowest sender takes to learn of a deletion: a preStop as long covers all that comes of deletions. 0: nothing does; null: one never learns. */
+  /** How long the slowest sender takes to learn of a deletion: a preStop as long keeps all from being sent to a pod that has stopped. 0: nothing was; null: one never learns. */
   readonly neededPreStopSeconds: readonly { readonly policy: Policy; readonly neededSeconds: number | null }[]
   /** null: not asked for. */
   readonly safe:
@@ -184,9 +184,10 @@ export function rolloutReport({
     })),
     longLived: tally.policies.map(({ policy }) => longLivedOf(tally, policy)),
     rollout: { meanSeconds: rounded(mean(tally.rolloutMs) / 1000), peakPods: Math.max(0, ...tally.peakPods) },
-    neededPreStopSeconds: tally.policies.map(({ policy, neededMs }) => {
+    neededPreStopSeconds: tally.policies.map(({ policy, neededMs, losses }) => {
       const slowestMs = slowestSenderMs(fronts, site, timeline, policy)
-      const isNeeded = neededMs.some((ms) => ms > 0)
+      const isStale = [...losses.values()].some(({ key }) => STALE_CAUSES.has(key.cause))
+      const isNeeded = isStale && neededMs.some((ms) => ms > 0)
       return { policy, neededSeconds: isNeeded ? secondsOr(Math.ceil(slowestMs / 1000) * 1000) : 0 }
     }),
     safe: search?.safe.map((one) => ({ ...one, leaves: rounded(one.leaves) })) ?? null,

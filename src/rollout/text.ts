@@ -6,7 +6,7 @@ import type { ThresholdResult } from '../report/threshold.ts'
 import { thresholdLines } from '../report/threshold-lines.ts'
 import { countOf, emulatesText, formatCount, formatPercent, formatSeconds } from '../report/units.ts'
 import type { Policy } from './balancer.ts'
-import { CAUSE_WORDS, PHASE_WORDS } from './causes.ts'
+import { CAUSE_WORDS, type Cause, PHASE_WORDS } from './causes.ts'
 import type { Picture } from './picture.ts'
 import type { RolloutReport, Spread } from './report.ts'
 
@@ -93,14 +93,14 @@ function verdictOf(report: RolloutReport, policy: Policy, name: string): Cell {
   const offered = of(report.offered, policy).count
   const lost = of(report.lost, policy)
   const delayed = of(report.delayed, policy)
-  const [main] = report.losses.filter((one) => one.policy === policy && one.outcome === 'lost')
-  const [late] = report.losses.filter((one) => one.policy === policy && one.outcome === 'delayed')
+  const main = mainLoss(report, policy, 'lost')
+  const late = mainLoss(report, policy, 'delayed')
   const total = countOf(Math.round(offered), 'connection')
   const wait =
-    delayed.count === 0 || late === undefined
+    delayed.count === 0 || late === null
       ? ''
       : ` ${about(delayed)} ${delayed.count === 1 ? 'is' : 'are'} late, since they had to be tried again: ${CAUSE_WORDS[late.cause]}.`
-  if (lost.count === 0 || main === undefined) {
+  if (lost.count === 0 || main === null) {
     return { text: `${name} loses none of ${total}.${wait}`, tone: wait === '' ? 'good' : 'plain' }
   }
   const share = lost.lostFraction
@@ -109,6 +109,25 @@ function verdictOf(report: RolloutReport, policy: Policy, name: string): Cell {
     text: `${name} loses ${about(lost)} of ${total} (${formatPercent(share)}), ${all} ${main.clientSees}: ${CAUSE_WORDS[main.cause]}.${wait}`,
     tone: 'bad',
   }
+}
+
+interface Kind {
+  readonly cause: Cause
+  readonly clientSees: string
+  count: number
+}
+
+/** The most frequent cause and sight of a policy, all Services together. */
+function mainLoss({ losses }: RolloutReport, policy: Policy, outcome: 'lost' | 'delayed'): Kind | null {
+  const kinds = new Map<string, Kind>()
+  for (const { cause, clientSees, count, ...one } of losses) {
+    if (one.policy !== policy || one.outcome !== outcome) continue
+    const key = `${cause} ${clientSees}`
+    const known = kinds.get(key)
+    if (known === undefined) kinds.set(key, { cause, clientSees, count })
+    else known.count += count
+  }
+  return [...kinds.values()].sort((a, b) => b.count - a.count)[0] ?? null
 }
 
 function remedy(report: RolloutReport, bad: readonly Policy[]): Cell {
@@ -126,7 +145,7 @@ function remedy(report: RolloutReport, bad: readonly Policy[]): Cell {
     const most = Math.max(...found.map(({ preStopSeconds }) => preStopSeconds ?? -1))
     const row = report.preStopTable.find(({ preStopSeconds }) => preStopSeconds === most)
     const price =
-      row === undefined || report.rollout.meanSeconds === 0
+      row === undefined || row.rolloutSeconds < report.rollout.meanSeconds * 1.01
         ? ''
         : `; the rollout then takes ${formatSeconds(row.rolloutSeconds)} in place of ${formatSeconds(report.rollout.meanSeconds)}, with ${row.peakPods} pods at its peak`
     return sentence(`${parts.join(', ')}${price}${otherRemedy(causes)}`)
@@ -139,15 +158,17 @@ function remedy(report: RolloutReport, bad: readonly Policy[]): Cell {
     if (seconds === null) return `${where}some sender never learns of a deletion, and no preStop is long enough`
     return `${where}${i === 0 ? 'every sender knows of a deletion ' : ''}after ${seconds} s`
   })
-  if (parts.length === 0) return sentence(`what is lost comes of no deletion: no preStop helps${otherRemedy(causes)}`)
+  if (parts.length === 0) return sentence(`no sender was behind: what is lost has another cause${otherRemedy(causes)}`)
   const isKnown = lags.some(({ seconds }) => seconds !== null)
   const advice = isKnown
-    ? ': a preStop as long covers what comes of deletions (--safe finds the least, and what it costs)'
+    ? ': with a preStop as long none is sent to a pod that has stopped (--safe finds the least, and what it costs)'
     : ''
   return sentence(`${parts.join(', ')}${advice}${otherRemedy(causes)}`)
 }
 
 function otherRemedy(causes: ReadonlySet<string>): string {
+  if (causes.has('no-endpoint') || causes.has('ingress-503') || causes.has('no-target'))
+    return '; for a time there is no pod at all: more replicas, or maxSurge 1 and maxUnavailable 0, keep one'
   if (causes.has('not-listening-yet')) return '; a readinessProbe keeps new pods out until they listen'
   if (causes.has('lb-reset')) return '; the balancer must not end connections of unhealthy targets'
   return ''

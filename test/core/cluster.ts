@@ -1,6 +1,13 @@
 /** Small clusters for tests, written as short as they can be said; everything left out has the API's default. */
 import type { Cluster, ClusterNode, ClusterPod, ClusterService } from '../../src/k8s/cluster.ts'
-import type { EndpointSlice, KubeProxyConfiguration, Origin, Protocol, TrafficPolicy } from '../../src/k8s/types.ts'
+import type {
+  EndpointSlice,
+  KubeProxyConfiguration,
+  NetworkPolicy,
+  Origin,
+  Protocol,
+  TrafficPolicy,
+} from '../../src/k8s/types.ts'
 
 const ORIGIN: Origin = { file: 'test.yaml', document: 1, item: -1 }
 
@@ -46,9 +53,12 @@ export interface ClusterSpec {
   readonly zones?: readonly string[]
   readonly kubeProxy?: Partial<KubeProxyConfiguration> | null
   readonly serviceCidrsWritten?: boolean
+  /** All pods are in namespace default; pod i has the labels of `podLabels[i]`. */
+  readonly policies?: readonly NetworkPolicy['spec'][]
+  readonly podLabels?: readonly Readonly<Record<string, string>>[]
 }
 
-export const NODE_NAMES = ['a', 'b', 'c', 'd', 'e'] as const
+export const NODE_NAMES = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'] as const
 
 export function nodeOf(name: string, changes: Partial<ClusterNode> = {}): ClusterNode {
   const i = NODE_NAMES.indexOf(name as (typeof NODE_NAMES)[number])
@@ -133,7 +143,7 @@ export function clusterOf(spec: ClusterSpec): Cluster {
     ([address, nodeName], i): ClusterPod => ({
       namespace: 'default',
       name: `pod-${i}`,
-      labels: {},
+      labels: spec.podLabels?.[i] ?? {},
       nodeName,
       addresses: [address],
       hostNetwork: false,
@@ -154,6 +164,7 @@ export function clusterOf(spec: ClusterSpec): Cluster {
     services: spec.services.map(serviceOf),
     slices: spec.services.map(sliceOf),
     namespaces: ['default'],
+    ...(spec.policies === undefined ? {} : policiesOf(spec.policies)),
     ingresses: [],
     ingressClasses: [],
     kubernetesMinor: null,
@@ -166,6 +177,21 @@ export function clusterOf(spec: ClusterSpec): Cluster {
     clusterDomain: 'cluster.local',
     derived: [],
     warnings: [],
+  }
+}
+
+function policiesOf(specs: NonNullable<ClusterSpec['policies']>) {
+  return {
+    namespaceLabels: { default: { 'kubernetes.io/metadata.name': 'default' } },
+    networkPolicies: specs.map(
+      (spec, i): NetworkPolicy => ({
+        apiVersion: 'networking.k8s.io/v1',
+        kind: 'NetworkPolicy',
+        metadata: { name: `policy-${i}`, namespace: 'default' },
+        spec,
+        origin: ORIGIN,
+      }),
+    ),
   }
 }
 

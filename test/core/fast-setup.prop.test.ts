@@ -14,7 +14,7 @@ import {
 } from '../../native-free-core/index.ts'
 import { clusterOf, type ServiceSpec } from './cluster.ts'
 import { Lab, type Packet } from './harness.ts'
-import { eightToServices, labOf, SEED, scriptOf, setting, shareable, step } from './random-worlds.ts'
+import { eightToServices, labOf, policedSetting, SEED, scriptOf, shareable, step } from './random-worlds.ts'
 
 /** What is counted of each pair that has anything. */
 function pairsOf({ counts, first, second, size }: PairCounters): string[] {
@@ -65,7 +65,7 @@ describe('either way', () => {
   ])('packets in batches have the same end: %s', (_, entries) => {
     fc.assert(
       fc.property(
-        setting,
+        policedSetting,
         eightToServices,
         fc.array(busyStep, { minLength: 20, maxLength: 120 }),
         fc.constantFrom(1, 3),

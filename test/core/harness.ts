@@ -66,6 +66,8 @@ export interface LabOptions {
   readonly fastSetup?: boolean
   /** Hops are written for the nodes' CPU queues, which nobody runs: `hops` tells them. */
   readonly queued?: boolean
+  /** The cluster as JSON, addresses and dials → the same of another address family. */
+  readonly translate?: ((text: string) => string) | undefined
   /** Addresses outside the cluster that will send, numbered before the rules are compiled as a trace's are. */
   readonly clients?: readonly string[]
 }
@@ -89,15 +91,17 @@ export class Lab {
   private readonly destinations: Destination[] = []
   private readonly destinationIndex = new Map<string, number>()
   private readonly shards: number
+  private readonly translate: (text: string) => string
   private connections = 0
   private readonly shardOfConnection: number[] = []
 
   /** @param dials  every `ip:port/protocol` that will be dialled; `!` before it: not meant for a Service */
   constructor(cluster: Cluster, dials: readonly string[], options: LabOptions = {}) {
     this.options = options
+    this.translate = options.translate ?? ((text) => text)
     this.shards = options.shards ?? 1
     this.nodeNames = cluster.nodes.map(({ name }) => name)
-    for (const text of dials) {
+    for (const text of dials.map(this.translate)) {
       const plain = text.startsWith('!')
       const [, address, port, protocol] = /^!?(.+):(\d+)\/(\w+)$/.exec(text)!
       this.destinationIndex.set(plain ? text.slice(1) : text, this.destinations.length)
@@ -108,7 +112,7 @@ export class Lab {
         isService: !plain,
       })
     }
-    for (const address of options.clients ?? []) this.registry.address(address)
+    for (const address of options.clients ?? []) this.registry.address(this.translate(address))
     this.rules = this.compile(cluster)
     this.columns = options.queued === true ? hopColumns(new SharedArrayBuffer(HOPS * HOP_BYTES), 0, HOPS) : null
     this.dataplane = createDataplane({
@@ -152,13 +156,14 @@ export class Lab {
       clientMap: new Int32Array(0),
       gcIntervalMs: gcIntervalMs ?? 60_000,
     }
-    return compileRules(cluster, this.registry, options)
+    const same = this.options.translate === undefined ? cluster : JSON.parse(this.translate(JSON.stringify(cluster)))
+    return compileRules(same, this.registry, options)
   }
 
   /** Id of an address that the rules know: of a pod, a node, or one of `clients`. */
   client(address: string): number {
     const known = this.registry.addressCount
-    const id = this.registry.address(address)
+    const id = this.registry.address(this.translate(address))
     if (id >= known) throw new Error(`client ${address} is new: name it in the cluster or in the option clients`)
     return id
   }
@@ -167,7 +172,7 @@ export class Lab {
   connect(client: string, to: string, sourcePort: number, shard = 0): number {
     const { connections } = this.dataplane
     const connection = this.connections++
-    const destination = this.destinationIndex.get(to)
+    const destination = this.destinationIndex.get(this.translate(to))
     if (destination === undefined) throw new Error(`${to} is not among the dialled destinations`)
     connections.slot[0] = connection
     connections.client[0] = this.client(client)

@@ -9,6 +9,7 @@ import {
   ACTION_DNAT,
   ACTION_NONE,
   ADDRESS_BALANCER,
+  ADDRESS_IPV6,
   ADDRESS_NODE,
   ADDRESS_POD,
   ADDRESS_POD_RANGE,
@@ -152,6 +153,11 @@ export class Oracle {
     this.rules = rules
     this.options = options
     this.tables = Array.from({ length: options.nodes }, () => new Map())
+  }
+
+  /** 0 for IPv4, 1 for IPv6. */
+  private familyAt(address: number): number {
+    return this.has(address, ADDRESS_IPV6) ? 1 : 0
   }
 
   connect(client: number, clientPort: number, destinationIndex: number): void {
@@ -405,7 +411,7 @@ export class Oracle {
         connection.client = at.destination
         connection.clientPort = 1024 + ((finish(mix(balancing, 7)) >>> 0) % 64_512)
       }
-      connection.destination = rules.nodePrimary[node * 2]
+      connection.destination = rules.nodePrimary[node * 2 + this.familyAt(connection.destination)]
       connection.destinationPort = rules.frontendNodePort[frontend]
       travel.at = this.clientTuple(connection)
     }
@@ -453,7 +459,8 @@ export class Oracle {
       ? marked && (here(at.source) || at.source === connection.destination)
       : marked || (leaves && this.leavesCluster({ ...at, destination: backend }))
     const overBridge = backendNode === node && !here(backend)
-    const egress = overBridge ? rules.nodeLocalEgress[node * 2] : rules.nodeRemoteEgress[node * 2]
+    const column = node * 2 + this.familyAt(backend)
+    const egress = overBridge ? rules.nodeLocalEgress[column] : rules.nodeRemoteEgress[column]
     const made = this.make(
       node,
       travel,
@@ -496,7 +503,8 @@ export class Oracle {
     const met = this.meet(node, travel)
     if (met !== null) return met === 'invalid-state' ? met : 'accept'
     if (this.firstState(travel.connection.protocol, travel.packet) === null) return 'invalid-state'
-    const egress = masquerade ? this.rules.nodeRemoteEgress[node * 2] : null
+    const column = node * 2 + this.familyAt(travel.at.destination)
+    const egress = masquerade ? this.rules.nodeRemoteEgress[column] : null
     return this.make(node, travel, travel.at.destination, travel.at.destinationPort, egress, -1)
   }
 

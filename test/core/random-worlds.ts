@@ -1,5 +1,7 @@
 /** Random small clusters, and random packets of eight connections on them: what the properties of the dataplane run on. */
 import fc from 'fast-check'
+import type { NetworkPolicy } from '../../src/k8s/types.ts'
+import { specs } from '../policy/support.ts'
 import { type ClusterSpec, clusterOf, NODE_NAMES, type ServiceSpec } from './cluster.ts'
 import { Lab, type LabOptions, type Packet } from './harness.ts'
 
@@ -15,6 +17,8 @@ export interface Setting {
   readonly tcpLoose: number
   readonly egressMasquerade: number
   readonly seed: number
+  /** All addresses are of this family: the same world in either. */
+  readonly family: 'IPv4' | 'IPv6'
   /** Of the KubeProxyConfiguration: longer and shorter than conntrack's timers. */
   readonly ipvsUdpSeconds: number
 }
@@ -23,11 +27,14 @@ const policy = fc.constantFrom('Cluster' as const, 'Local' as const)
 
 export const setting: fc.Arbitrary<Setting> = fc
   .record({
-    nodes: fc.integer({ min: 1, max: 3 }),
+    nodes: fc.oneof(
+      { weight: 3, arbitrary: fc.integer({ min: 1, max: 3 }) },
+      { weight: 1, arbitrary: fc.integer({ min: 4, max: 8 }) },
+    ),
     external: policy,
     internal: policy,
     endpoints: fc.array(
-      fc.record({ node: fc.nat(2), host: fc.integer({ min: 5, max: 8 }), ready: fc.boolean(), draining: fc.boolean() }),
+      fc.record({ node: fc.nat(7), host: fc.integer({ min: 5, max: 8 }), ready: fc.boolean(), draining: fc.boolean() }),
       { maxLength: 5 },
     ),
     affinitySeconds: fc.constantFrom(0, 40),
@@ -41,6 +48,10 @@ export const setting: fc.Arbitrary<Setting> = fc
     // Beside node ports, at one of them, and at one address.
     hostPorts: fc.constantFrom([], ['8088/80/TCP', '8053/53/UDP'], ['30080/80/TCP', '192.168.0.1:30053/53/UDP']),
     ipvsUdpSeconds: fc.constantFrom(20, 100, 300),
+    family: fc.constantFrom('IPv4' as const, 'IPv6' as const),
+    detector: fc.constantFrom('ClusterCIDR', 'ClusterCIDR', 'NodeCIDR', 'none'),
+    masqueradeAll: fc.boolean(),
+    zones: fc.constantFrom(['', ''], ['x', 'y']),
   })
   .map((choice): Setting => {
     const endpoints = choice.endpoints.map(({ node, host, ready, draining }) => ({
@@ -70,9 +81,16 @@ export const setting: fc.Arbitrary<Setting> = fc
         sourceRanges: choice.ranges ? ['198.51.100.7/32', '10.0.0.0/8'] : [],
       },
       { ...shared, name: 'dns', clusterIP: '10.96.0.11', protocol: 'UDP', port: 53, nodePort: 30053 },
+      { ...shared, name: 'calls', clusterIP: '10.96.0.12', protocol: 'SCTP', port: 9899, nodePort: 30099 },
     ]
     const nodes = Array.from({ length: choice.nodes }, (_, i) => i)
-    const kubeProxy = { clusterCIDR: '10.1.0.0/16', ipvs: { udpTimeout: `${choice.ipvsUdpSeconds}s` } }
+    const kubeProxy = {
+      detectLocalMode: choice.detector === 'none' ? 'ClusterCIDR' : choice.detector,
+      ...(choice.detector === 'ClusterCIDR' ? { clusterCIDR: '10.1.0.0/16' } : {}),
+      ...(choice.mode === 'ipvs' ? {} : { [choice.mode]: { masqueradeAll: choice.masqueradeAll } }),
+      ipvs: { udpTimeout: `${choice.ipvsUdpSeconds}s` },
+    }
+    const zones = nodes.map((i) => choice.zones[i % 2])
     return {
       cluster: {
         nodes: choice.nodes,
@@ -80,14 +98,21 @@ export const setting: fc.Arbitrary<Setting> = fc
         pods: { '10.1.0.77': 'a' },
         hostPorts: { '10.1.0.77': choice.hostPorts },
         kubeProxy,
+        zones,
       },
+      family: choice.family,
       ipvsUdpSeconds: choice.ipvsUdpSeconds,
       dials: [
         '203.0.113.1:80/tcp',
         '203.0.113.9:80/tcp',
         '10.96.0.10:80/tcp',
         '10.96.0.11:53/udp',
-        ...nodes.flatMap((i) => [`192.168.0.${i + 1}:30080/tcp`, `192.168.0.${i + 1}:30053/udp`]),
+        '10.96.0.12:9899/sctp',
+        ...nodes.flatMap((i) => [
+          `192.168.0.${i + 1}:30080/tcp`,
+          `192.168.0.${i + 1}:30053/udp`,
+          `192.168.0.${i + 1}:30099/sctp`,
+        ]),
         ...nodes.map((i) => `!10.1.${i}.5:8080/tcp`),
         '!192.168.0.1:8088/tcp',
         '!192.168.0.1:8053/udp',
@@ -106,6 +131,26 @@ export const setting: fc.Arbitrary<Setting> = fc
       egressMasquerade: choice.egressMasquerade,
       seed: choice.seed,
     }
+  })
+
+const BLOCKS = [{ cidr: '198.51.100.7/32' }, { cidr: '192.168.0.0/24' }, { cidr: '0.0.0.0/0', except: ['10.0.0.0/8'] }]
+const LABELS = [{ app: 'a' }, { app: 'b' }, { app: 'a', tier: 'c' }, { app: 'c' }, { tier: 'a' }]
+
+/** The same with NetworkPolicies in a third of them; the endpoints are then pods that they may select. */
+export const policedSetting: fc.Arbitrary<Setting> = fc
+  .tuple(
+    setting,
+    fc.oneof(
+      { weight: 2, arbitrary: fc.constant<NetworkPolicy['spec'][]>([]) },
+      { weight: 1, arbitrary: fc.array(specs(BLOCKS), { minLength: 1, maxLength: 2 }) },
+    ),
+  )
+  .map(([world, policies]): Setting => {
+    if (policies.length === 0) return world
+    const { cluster } = world
+    const endpoints = cluster.services[0]!.endpoints.map(({ address, node }) => [address, node ?? ''] as const)
+    const pods = { ...cluster.pods, ...Object.fromEntries(endpoints) }
+    return { ...world, cluster: { ...cluster, pods, policies, podLabels: LABELS } }
   })
 
 /** What happens on a connection: single packets, or the sequences that lead far into the state machine. */
@@ -201,7 +246,9 @@ export function scriptOf(
 }
 
 export function labOf(world: Setting, options: LabOptions = {}): Lab {
+  const translate = world.family === 'IPv6' ? asIPv6 : undefined
   return new Lab(clusterOf(world.cluster), world.dials, {
+    translate,
     mode: world.mode,
     seed: world.seed,
     clients: OUTSIDE,
@@ -211,6 +258,27 @@ export function labOf(world: Setting, options: LabOptions = {}): Lab {
     durationMs: 200_000_000,
     ...options,
   })
+}
+
+/** Every IPv4 address and block of these worlds in a text as the IPv6 one that stands for it, and the families' names. */
+export function asIPv6(text: string): string {
+  return text
+    .replaceAll('"IPv4"', '"IPv6"')
+    .replace(/(\d+)\.(\d+)\.(\d+)\.(\d+)(\/\d+)?(?=(:\d)?)/g, (_all, a, b, c, d, block, port) => {
+      const hex = (part: string): string => Number(part).toString(16)
+      const bits = { '/8': '/16', '/16': a === '10' && b === '96' ? '/108' : '/48', '/24': '/64', '/32': '/128' }
+      const length = block === undefined ? '' : bits[block as keyof typeof bits]
+      const host = d === '0' ? '' : hex(d)
+      const subnet = c === '0' || block === '/16' ? '' : `:${hex(c)}`
+      const nets: Record<string, string> = {
+        '192.168': 'fd00:192:168',
+        '198.51': '2001:db8:198',
+        '203.0': '2001:db8:203',
+      }
+      let made = `${nets[`${a}.${b}`] ?? '2001:db8:192'}::${host}`
+      if (a === '10') made = b === '0' ? 'fd00::' : b === '96' ? `fd00:10:96::${host}` : `fd00:10:1${subnet}::${host}`
+      return port === undefined ? made + length : `[${made}]`
+    })
 }
 
 /**

@@ -4,7 +4,6 @@
  * src/ingress/nginx.ts.
  */
 import { describe, expect, it } from 'vitest'
-import { compileRoutes } from '../../src/ingress/index.ts'
 import type { Ingress } from '../../src/k8s/types.ts'
 import { backendOf, clusterWith, ingress, nginx, service } from './build.ts'
 import { get, verdict, warningCodes } from './support.ts'
@@ -414,20 +413,67 @@ describe('other annotations', () => {
     expect(verdict(get(from, url, line))).toBe(answer)
   })
 
-  it('a canary takes no traffic, and the user hears of it', () => {
+  // reference: ingress-nginx lua/balancer.lua route_to_alternative_balancer.
+  it.each([
+    ['by weight alone the others are told', { 'canary-weight': '30' }, {}, 'a', '30 % of the requests go to canary'],
+    ['all of them', { 'canary-weight': '100' }, {}, 'b', '100 % of the requests'],
+    ['of a total above a hundred', { 'canary-weight': '1', 'canary-weight-total': '1000' }, {}, 'a', '0.1 %'],
+    ['a header that says always', { 'canary-by-header': 'X-Try' }, { 'X-Try': 'always' }, 'b', 'header x-try: always'],
+    [
+      'never, before the weight',
+      { 'canary-by-header': 'X-Try', 'canary-weight': '100' },
+      { 'X-Try': 'never' },
+      'a',
+      'never',
+    ],
+    [
+      'another value leaves it to the weight',
+      { 'canary-by-header': 'X-Try', 'canary-by-header-value': 'eu', 'canary-weight': '100' },
+      { 'X-Try': 'never' },
+      'b',
+      '100 %',
+    ],
+    [
+      'a pattern',
+      { 'canary-by-header': 'X-Try', 'canary-by-header-pattern': 'eu|us' },
+      { 'X-Try': 'us-1' },
+      'b',
+      'us-1',
+    ],
+    ['a cookie', { 'canary-by-cookie': 'try' }, { cookie: 'a=1; try=always' }, 'b', 'cookie try=always'],
+    ['neither', { 'canary-by-cookie': 'try' }, { cookie: 'try=maybe' }, 'a', '0 %'],
+  ])('a canary: %s', (_words, annotations, headers, backend, said) => {
     const canary = cluster(
       ingress('web', ['h / Prefix a']),
-      ingress('canary', ['h / Prefix b'], annotated({ canary: 'true', 'canary-weight': '30' })),
+      ingress('canary', ['h / Prefix b'], annotated({ canary: 'true', ...annotations } as Record<string, string>)),
     )
-    expect(verdict(get(canary, 'http://h/'))).toBe('200 default/a:80')
-    expect(compileRoutes(canary).warnings).toEqual([
-      {
-        code: 'W_NOT_MODELLED',
-        where: `Ingress default/canary, annotation ${PREFIX}canary`,
-        message: 'canary Ingresses are not modelled; all traffic stays with the main Ingress',
-      },
-    ])
+    const result = get(canary, 'http://h/', { headers })
+    expect(verdict(result)).toBe(`200 default/${backend}:80`)
+    expect(result.steps.map(({ detail }) => detail).join('\n')).toContain(said)
   })
+
+  it('a canary whose share is drawn says that a replay does not draw, and one without a main path that it is nothing', () => {
+    const canary = (rule: string, weight: string) =>
+      cluster(
+        ingress('web', ['h / Prefix a']),
+        ingress('canary', [rule], annotated({ canary: 'true', 'canary-weight': weight })),
+      )
+    expect(warningCodes(canary('h / Prefix b', '30'))).toEqual(['W_NOT_MODELLED'])
+    expect(warningCodes(canary('h / Prefix b', '100'))).toEqual([])
+    expect(warningCodes(canary('h / ImplementationSpecific b', '100'))).toEqual(['W_INGRESS_CONFLICT'])
+  })
+
+  it('a password is asked for after the address, or in its place', () => {
+    const guarded = (more: Record<string, string>) =>
+      web({ 'auth-type': 'basic', 'auth-secret': 'users', 'whitelist-source-range': '10.0.0.0/8', ...more })
+    const ask = (more: Record<string, string>, from: string, headers = {}) =>
+      get(guarded(more), 'http://foo.com/', { from, headers }).status
+    const basic = { Authorization: 'Basic eDp5' }
+    expect([ask({}, '10.0.0.1'), ask({}, '11.0.0.1'), ask({}, '10.0.0.1', basic)]).toEqual([401, 403, 200])
+    const any = { satisfy: 'any' }
+    expect([ask(any, '10.0.0.1'), ask(any, '11.0.0.1'), ask(any, '11.0.0.1', basic)]).toEqual([200, 401, 200])
+  })
+
   it.each([
     [{ 'configuration-snippet': 'return 418;' }, ['W_NOT_MODELLED']],
     [{ 'auth-url': 'http://auth' }, ['W_NOT_MODELLED']],

@@ -31,10 +31,15 @@ const workload = (kind: string, spec: object, apiVersion = 'apps/v1') => ({
 describe('kinds that are passed over', () => {
   test.each([
     [
-      'networking.k8s.io/v1',
+      'projectcalico.org/v3',
       'NetworkPolicy',
       /^W_NOT_MODELLED NetworkPolicy a\/x is not modelled: what it forbids is delivered/,
     ],
+    ['crd.projectcalico.org/v1', 'GlobalNetworkPolicy', /what it forbids is delivered/],
+    ['policy.networking.k8s.io/v1alpha1', 'AdminNetworkPolicy', /what it forbids is delivered/],
+    ['policy.networking.k8s.io/v1alpha1', 'BaselineAdminNetworkPolicy', /what it forbids is delivered/],
+    ['policy.networking.k8s.io/v1alpha2', 'ClusterNetworkPolicy', /what it forbids is delivered/],
+    ['cilium.io/v2', 'CiliumClusterwideNetworkPolicy', /what it forbids is delivered/],
     ['gateway.networking.k8s.io/v1', 'HTTPRoute', /^W_NOT_MODELLED HTTPRoute a\/x is not modelled/],
     ['traefik.io/v1alpha1', 'IngressRoute', /^W_NOT_MODELLED/],
     ['cilium.io/v2', 'CiliumNetworkPolicy', /^W_NOT_MODELLED/],
@@ -54,12 +59,12 @@ describe('kinds that are passed over', () => {
   ])('%s %s: not a word', (apiVersion, kind) => expect(messages(object(apiVersion, kind))).toEqual([]))
 
   test('many of a kind are one warning', () => {
-    const policies = ['x', 'y', 'z'].map((name) => object('networking.k8s.io/v1', 'NetworkPolicy', name))
+    const policies = ['x', 'y', 'z'].map((name) => object('cilium.io/v2', 'CiliumNetworkPolicy', name))
     expect(messages(...policies)).toEqual([expect.stringContaining('a/x and 2 more of this kind are not modelled')])
   })
 
   test('a trace warns of them too', () => {
-    const text = JSON.stringify({ ...object('networking.k8s.io/v1', 'NetworkPolicy'), spec: { podSelector: {} } })
+    const text = JSON.stringify({ ...object('cilium.io/v2', 'CiliumNetworkPolicy'), spec: { podSelector: {} } })
     const [kept] = reduce([{ name: 'deny.json', text }])
     expect(kept!.text).not.toContain('podSelector')
     expect(parseManifests([kept!]).warnings.map(({ code }) => code)).toEqual(['W_NOT_MODELLED'])

@@ -6,13 +6,22 @@
  */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { REASON_BACKEND_GONE, REASON_NONE, REASON_REPLY_BYPASSES_NAT, REASONS } from '../../native-free-core/index.ts'
+import {
+  REASON_BACKEND_GONE,
+  REASON_NONE,
+  REASON_POLICY_EGRESS,
+  REASON_POLICY_INGRESS,
+  REASON_REPLY_BYPASSES_NAT,
+  REASONS,
+} from '../../native-free-core/index.ts'
 import type { Destination } from '../../src/compile/compile.ts'
 import { Registry } from '../../src/compile/registry.ts'
 import { Directory, ExplainContext } from '../../src/explain/context.ts'
 import { explainPacket, type Packet } from '../../src/explain/packet.ts'
 import { type Result, Session } from '../../src/explain/stepper.ts'
 import { renderAnswer } from '../../src/explain/text.ts'
+import type { NetworkPolicy } from '../../src/k8s/types.ts'
+import { specs } from '../policy/support.ts'
 import { load, type Manifest, MODES, node, outcome, service, slice } from './support.ts'
 
 const NODES = ['n1', 'n2', 'n3'] as const
@@ -45,6 +54,20 @@ const DESTINATIONS: readonly (readonly [address: string, port: number])[] = [
   ['10.180.1.7', 8080],
 ]
 
+/** Of NetworkPolicies: clients outside, the nodes, the pods. */
+const BLOCKS = [
+  { cidr: '203.0.113.0/25' },
+  { cidr: '192.168.0.0/24', except: ['192.168.0.3/32'] },
+  { cidr: '10.0.0.0/8', except: ['10.180.1.0/24'] },
+  { cidr: '0.0.0.0/0' },
+]
+
+const none: fc.Arbitrary<NetworkPolicy['spec'][]> = fc.constant([])
+/** What masquerade makes of the source decides. */
+const CLIENTS_ONLY: NetworkPolicy['spec'][] = [
+  { podSelector: {}, policyTypes: ['Ingress'], ingress: [{ from: [{ ipBlock: BLOCKS[0]! }, { podSelector: {} }] }] },
+]
+
 const world = fc.record({
   mode: fc.constantFrom(...MODES),
   detector: fc.constantFrom('cluster', 'node', 'none'),
@@ -55,6 +78,13 @@ const world = fc.record({
   ipMode: fc.constantFrom('VIP', 'Proxy'),
   affinity: fc.boolean(),
   notReady: fc.boolean(),
+  policies: fc.oneof(
+    none,
+    fc.constant(CLIENTS_ONLY),
+    fc.constant(CLIENTS_ONLY),
+    fc.array(specs(BLOCKS), { maxLength: 3 }),
+  ),
+  plugin: fc.constantFrom('', 'calico/node:v3', 'cilium/cilium:v1'),
   endpoints: fc.array(
     fc.tuple(fc.integer({ min: 1, max: 3 }), fc.integer({ min: 1, max: 4 }), fc.constantFrom(...STATES)),
     {
@@ -76,6 +106,8 @@ function isRouted([from, to]: readonly [number, number]): boolean {
   return !(SOURCES[from].startsWith('203.') && address === VIP && port === 81)
 }
 
+const POLICY_REASONS = [REASON_POLICY_EGRESS, REASON_POLICY_INGRESS]
+
 type World = typeof world extends fc.Arbitrary<infer T> ? T : never
 
 function manifestsOf(one: World): Manifest[] {
@@ -90,8 +122,19 @@ function manifestsOf(one: World): Manifest[] {
       const conditions = [{ type: 'Ready', status: one.notReady && i === 2 ? 'False' : 'True' }]
       return { ...made, status: { ...(made['status'] as object), conditions } }
     }),
-    pod('one', 'n1', '10.180.1.7'),
-    pod('two', 'n2', '10.180.2.7'),
+    pod('one', 'n1', '10.180.1.7', 'a'),
+    pod('two', 'n2', '10.180.2.7', 'b'),
+    ...[...new Set(one.endpoints.map(([n, i]) => `${n}.${i}`))].map((place) => {
+      const [n] = place.split('.')
+      return pod(`pod-${place}`, `n${n}`, `10.180.${place}`, n === '1' ? 'a' : 'c')
+    }),
+    ...one.policies.map((spec, i) => ({
+      apiVersion: 'networking.k8s.io/v1',
+      kind: 'NetworkPolicy',
+      metadata: { name: `policy-${i}`, namespace: 'ns1' },
+      spec: structuredClone(spec),
+    })),
+    ...(one.plugin === '' ? [] : [agent(one.plugin)]),
     {
       apiVersion: 'kubeproxy.config.k8s.io/v1alpha1',
       kind: 'KubeProxyConfiguration',
@@ -120,12 +163,17 @@ function manifestsOf(one: World): Manifest[] {
   ]
 }
 
-function pod(name: string, nodeName: string, podIP: string): Manifest {
+function agent(image: string): Manifest {
+  const spec = { template: { spec: { hostNetwork: true, containers: [{ name: 'c', image }] } } }
+  return { apiVersion: 'apps/v1', kind: 'DaemonSet', metadata: { name: 'agent', namespace: 'kube-system' }, spec }
+}
+
+function pod(name: string, nodeName: string, podIP: string, app: string): Manifest {
   return {
     apiVersion: 'v1',
     kind: 'Pod',
-    metadata: { name, namespace: 'ns1' },
-    spec: { nodeName },
+    metadata: { name, namespace: 'ns1', labels: { app } },
+    spec: { nodeName, containers: [{ name: 'c', ports: [{ name: 'http', containerPort: 80 }] }] },
     status: { podIP, podIPs: [{ ip: podIP }] },
   }
 }
@@ -194,7 +242,17 @@ describe('explain and the dataplane agree', () => {
           const reason = REASONS[result.reason]
           const message = `${reason.name}, endpoint ${result.endpoint}\n${renderAnswer(answer)}`
           seen.set(explanation.verdict, (seen.get(explanation.verdict) ?? 0) + 1)
+          const stopped = POLICY_REASONS.includes(result.reason)
+          const blocked = explanation.blocked ?? []
+          if (stopped) seen.set(reason.name, (seen.get(reason.name) ?? 0) + 1)
           if (explanation.verdict === 'dnat') {
+            const chosen = context.registry.endpointText(result.endpoint)
+            const told = blocked.find(({ endpoint }) => endpoint === chosen)?.reason ?? 'none'
+            expect(told, message).toBe(stopped ? reason.name : 'none')
+            if (stopped) {
+              seen.set('some of several', (seen.get('some of several') ?? 0) + 1)
+              return
+            }
             expect([REASON_NONE, REASON_REPLY_BYPASSES_NAT], message).toContain(result.reason)
             expect(explanation.endpoints, message).toContain(context.registry.endpointText(result.endpoint))
             const text = explanation.steps.map(({ detail }) => detail).join('\n')
@@ -202,7 +260,8 @@ describe('explain and the dataplane agree', () => {
               expect(text, message).toContain('the connection fails')
               return
             }
-            if (explanation.endpoints.length === 1) expect(text, message).not.toContain('the connection fails')
+            if (explanation.endpoints.length - blocked.length === 1)
+              expect(text, message).not.toContain('the connection fails')
             const source = context.registry.addressText(result.seen)
             const deliver = explanation.steps.find(({ stage }) => stage === 'deliver')
             expect(deliver?.detail, message).toContain(source)
@@ -210,14 +269,26 @@ describe('explain and the dataplane agree', () => {
             expect(result.endpoint, message).toBe(-1)
             expect([REASON_NONE, REASON_BACKEND_GONE], message).toContain(result.reason)
           } else {
-            expect(explanation.reason, message).toBe(reason.name)
-            expect(result.endpoint, message).toBe(-1)
+            // Of several endpoints each may be stopped for another reason.
+            const reasons = blocked.length > 0 ? blocked.map((one) => one.reason) : [explanation.reason]
+            expect(reasons, message).toContain(reason.name)
+            if (!stopped) expect(result.endpoint, message).toBe(-1)
           }
         })
       }),
-      { seed: 20240611, numRuns: 300 },
+      { seed: 20240611, numRuns: 500 },
     )
-    expect([...seen.keys()].sort()).toEqual(['accept', 'dnat', 'drop', 'none', 'reject'])
+    const policies = ['network-policy-egress', 'network-policy-ingress', 'some of several']
+    expect([...seen.keys()].sort()).toEqual([
+      'accept',
+      'dnat',
+      'drop',
+      ...policies.slice(0, 2),
+      'none',
+      'reject',
+      'some of several',
+    ])
+    for (const word of policies) expect(seen.get(word), word).toBeGreaterThan(20)
   })
 
   test('a reply that is lost for every endpoint is warned of', () => {
@@ -231,6 +302,8 @@ describe('explain and the dataplane agree', () => {
       ipMode: 'VIP',
       affinity: false,
       notReady: false,
+      policies: [],
+      plugin: '',
       endpoints: [[2, 1, '']],
       packets: [[6, 4]],
     }

@@ -298,3 +298,37 @@ traffic:
     expect(error.message).toContain('the trace is over; it lasts')
   })
 })
+
+describe('advice that fits', () => {
+  const RECREATED = file(
+    'recreated.yaml',
+    readFileSync(WEB, 'utf8')
+      .replace('kind: DaemonSet', 'kind: Deployment')
+      .replace('spec:\n  selector', 'spec:\n  strategy: { rollingUpdate: { maxUnavailable: 1 } }\n  selector'),
+  )
+
+  test('one replica that may be unavailable: no pod at all for a time, and what keeps one', async () => {
+    const { stdout } = await run({ workload: 'deploy/web', manifests: [RECREATED], loadBalancer: 'gke-l4' })
+    const story = stdout.replace(/\s+/g, ' ')
+    expect(story).toMatch(
+      /Cluster loses [\d,]+ of [\d,]+ connections \([\d.]+ %\), [\d,]+ of them refused: no pod of the Service can be used at all\./,
+    )
+    expect(story).toContain('more replicas, or maxSurge 1 and maxUnavailable 0, keep one')
+  })
+
+  test('clients inside of the cluster: the policy has no part in it', async () => {
+    const inside = file('inside.yaml', readFileSync(WEB, 'utf8').replace('type: LoadBalancer, ', ''))
+    const { stdout } = await run({ workload: 'ds/web', manifests: [inside] })
+    expect(stdout.replace(/\s+/g, ' ')).toMatch(
+      /Cluster, and Local alike, loses .* Every sender knows of a deletion after 2 s/,
+    )
+  })
+
+  test('a node that dies: no preStop is offered', async () => {
+    const { stdout } = await run({
+      timeline: timeline('events: [{ at: 5s, fail: node-1 }]\nduration: 60s\nloadBalancer: gke-l4'),
+    })
+    expect(stdout).not.toContain('with a preStop')
+    expect(stdout.replace(/\s+/g, ' ')).toContain('No sender was behind: what is lost has another cause')
+  })
+})
