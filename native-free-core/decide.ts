@@ -20,6 +20,7 @@ import {
   REASON_NOT_IN_SOURCE_RANGES,
   REASON_UNALLOCATED_CLUSTER_IP,
 } from './drop-reasons.ts'
+import { PROTOCOL_SCTP } from './packet.ts'
 import {
   ADDRESS_CLUSTER_IP,
   ADDRESS_DETECTED,
@@ -41,6 +42,7 @@ import {
   FRONTEND_EXTERNAL_IP,
   FRONTEND_HEALTH_CHECK,
   FRONTEND_LOAD_BALANCER_IP,
+  FRONTEND_NODE_PORT,
   familyOf,
   frontendHash,
   MODE_IPTABLES,
@@ -88,6 +90,8 @@ export const MASQUERADE_NODE = 8
 export const MASQUERADE_HAIRPIN = 16
 /** Leaving the cluster: the network plugin's masquerade of pods' traffic to the outside. */
 export const MASQUERADE_EGRESS = 32
+/** ipvs: the port dialled is some Service's node port, whose masquerade rule looks at nothing but the number. */
+export const MASQUERADE_NODE_PORT = 64
 
 /** `action`: what the rules do with the packet. */
 export const ACTION_NONE = 0
@@ -432,11 +436,31 @@ export function decide(
   }
   out.action = ACTION_DNAT
   out.masquerade = masqueradeOf(rules, kind, flags, out)
+  if (mode === MODE_IPVS && out.masquerade === 0 && hasNumberOfNodePort(rules, kind, destination, port, protocol)) {
+    out.masquerade = MASQUERADE_NODE_PORT
+  }
   // Without a detector ipvs still masquerades what a node dials from a cluster IP: set match "src,dst" of KUBE-CLUSTER-IP.
   if (kind === FRONTEND_CLUSTER_IP && mode === MODE_IPVS && !hasDetector(rules)) {
     const own = findFrontend(rules, source, port, protocol)
     if (own >= 0 && rules.frontendKind[own] === FRONTEND_CLUSTER_IP) out.masquerade |= MASQUERADE_OFF_CLUSTER
   }
+}
+
+/**
+ * ipvs has cluster IPs and load balancers' addresses on the node, so what goes there is for an address of the node (dst-type LOCAL) as node
+ * ports are; and KUBE-NODE-PORT, which comes before such packets are let by, asks for the port's number alone. SCTP's set has addresses.
+ */
+function hasNumberOfNodePort(
+  rules: RuleColumns,
+  kind: number,
+  destination: number,
+  port: number,
+  protocol: number,
+): boolean {
+  if ((kind !== FRONTEND_CLUSTER_IP && kind !== FRONTEND_LOAD_BALANCER_IP) || protocol === PROTOCOL_SCTP) return false
+  const found = findFrontend(rules, nodePortAddress(rules, destination), port, protocol)
+  if (found < 0 || rules.frontendKind[found] !== FRONTEND_NODE_PORT) return false
+  return (rules.serviceFlags[rules.frontendServicePort[found]] & SERVICE_EXTERNAL_LOCAL) === 0
 }
 
 /** Frontend as this node sees it: VIPs anywhere, node ports and health check ports on its own serving addresses. */

@@ -109,11 +109,16 @@ export async function runRollout(options: RolloutOptions, io: Io): Promise<numbe
     runs: runs ?? timeline.runs ?? DEFAULT_RUNS,
   }
 
-  const interruption = interruptionOf(io)
   const progress = startProgress(io, 'rollout', options.quiet)
-  const tally = countRuns(work)
-  const search = options.safe ? searchSafe(work, tally) : null
+  const tally = countRuns(work, (done) => progress.update(done, work.runs))
+  let settings = 0
+  // How many settings the search will need nobody knows; they are some dozen.
+  const search = options.safe
+    ? searchSafe(work, tally, () => progress.update(++settings, Math.max(20, settings)))
+    : null
   progress.clear()
+  // Until here Ctrl-C ends the process at once: nothing has been written.
+  const interruption = interruptionOf(io)
   const report = rolloutReport({
     work,
     tally,

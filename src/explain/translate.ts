@@ -16,6 +16,7 @@ import {
   MASQUERADE_EXTERNAL,
   MASQUERADE_HAIRPIN,
   MASQUERADE_NODE,
+  MASQUERADE_NODE_PORT,
   MASQUERADE_OFF_CLUSTER,
   masqueradeAddress,
   masqueradeTowards,
@@ -237,6 +238,8 @@ function whyMasqueraded(scene: Scene, bits: number): string {
   if ((bits & MASQUERADE_EXTERNAL) !== 0)
     return `externalTrafficPolicy: Cluster of ${port.title}; the answer must come back through this node`
   if ((bits & MASQUERADE_NODE) !== 0) return `${sourceText(scene)}, short-circuited to endpoints on every node`
+  if ((bits & MASQUERADE_NODE_PORT) !== 0)
+    return `${scene.way.port} is also some Service's node port: in ipvs mode KUBE-NODE-PORT masquerades what goes to that number at any address of kube-ipvs0`
   if ((bits & MASQUERADE_EGRESS) !== 0) return egressReason(context)
   return 'hairpin'
 }

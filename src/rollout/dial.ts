@@ -50,6 +50,7 @@ export interface Scene {
   readonly targets: Readonly<Record<Policy, Targets>> | null
   readonly balancerKind: 'nodes' | 'pods' | 'leader' | 'routes' | null
   readonly onUnhealthy: 'reset' | 'keep' | 'move'
+  readonly hashing: 'modulo' | 'resilient'
   readonly proxy: ProxySettings | null
   /** Of each of its workers, the set that it knows. */
   readonly proxyViews: readonly Steps[]
@@ -206,7 +207,7 @@ export class Dialer {
         this.#fail(CAUSE['no-target'], true)
         return
       }
-      const chosen = list[Math.floor(this.#chance.at(PURPOSE_ENTRY, i) * list.length)]!
+      const chosen = list[this.#flowHash(i) % list.length]!
       if (balancerKind === 'pods') {
         this.#pod = chosen
         this.#node = course.pods[chosen]!.node
@@ -239,10 +240,15 @@ export class Dialer {
     this.#answer(atMs, CAUSE['stale-rules'])
   }
 
+  /** Of its addresses and ports: what a balancer takes modulo its targets. */
+  #flowHash(i: number): number {
+    return Math.floor(this.#chance.at(PURPOSE_ENTRY, i) * 4294967296)
+  }
+
   /** The node of a client in the cluster; one that is down has none. */
   #clientNode(i: number, atMs: number): number {
     const { nodes } = this.#scene.course
-    const from = Math.floor(this.#chance.at(PURPOSE_ENTRY, i) * nodes.length)
+    const from = this.#flowHash(i) % nodes.length
     for (let n = 0; n < nodes.length; n++) {
       const node = (from + n) % nodes.length
       if (nodes[node]!.up.at(atMs) === 1) return node
@@ -353,12 +359,14 @@ export class Dialer {
   /** Another node gets its packets from the time on at which the list of nodes, and with it the choice, changes. */
   #move(i: number, openMs: number, endMs: number, fate: Fate): void {
     const { fromMs, lists } = this.#targets!
-    const unit = this.#chance.at(PURPOSE_ENTRY, i)
+    const hash = this.#flowHash(i)
+    const isResilient = this.#scene.hashing === 'resilient'
     for (let n = listIndexAt(fromMs, openMs) + 1; n < fromMs.length; n++) {
       const atMs = fromMs[n]!
       if (atMs >= (fate.brokenMs >= 0 ? fate.brokenMs : endMs)) return
       const list = lists[n]!
-      if (list.length > 0 && list[Math.floor(unit * list.length)] === this.#node) continue
+      const stays = isResilient ? list.includes(this.#node) : list[hash % list.length] === this.#node
+      if (list.length > 0 && stays) continue
       this.#broken(fate, CAUSE['path-moved'], list.length === 0 ? SIGHT.hung : SIGHT.reset, atMs)
       return
     }

@@ -41,6 +41,8 @@ export interface LoadBalancer {
   readonly deadMs: number
   /** What becomes of open connections when their target turns unhealthy. */
   readonly onUnhealthy: 'reset' | 'keep' | 'move'
+  /** Of routes: whether flows to the nodes that stay are hashed anew when their number changes. */
+  readonly hashing: 'modulo' | 'resilient'
   /** All targets unhealthy: it sends to all of them. */
   readonly failOpen: boolean
   /** Of pods as targets: a new pod counts as ready only once it is one. */
@@ -68,6 +70,7 @@ const BASE = {
   registerMs: 0,
   deadMs: 0,
   onUnhealthy: 'keep',
+  hashing: 'modulo',
   failOpen: false,
   readinessGate: false,
 } as const

@@ -17,8 +17,6 @@ import type { Timeline } from './timeline.ts'
 import { type Arrivals, poissonArrivals } from './traffic.ts'
 
 export const POLICIES: readonly Policy[] = ['cluster', 'local']
-/** Seconds that losses over time are counted for; what comes later counts for the last. */
-const MOST_BINS = 3600
 /** Lost connections of one cause that are kept to be told. */
 const SAMPLES = 3
 /** Runs in which long-lived connections are followed. */
@@ -68,8 +66,8 @@ export interface PolicyTally {
   /** By run and kind. */
   readonly losses: Map<string, { readonly key: LossKey; readonly counts: Float64Array }>
   /** Mean a second, over the runs. */
-  readonly lostBySecond: Float64Array
-  readonly delayedBySecond: Float64Array
+  lostBySecond: Float64Array
+  delayedBySecond: Float64Array
   /** How long after a deletion its last loss came: what preStop must outlast. */
   readonly neededMs: Float64Array
   readonly samples: Sample[]
@@ -87,7 +85,8 @@ export interface Tally {
   readonly longLived: readonly LongLived[]
 }
 
-export function countRuns(work: Work): Tally {
+/** @param onRun  is told after each run */
+export function countRuns(work: Work, onRun: (done: number) => void = () => {}): Tally {
   const { site, timeline, fronts, runs, seed } = work
   const tallies = POLICIES.map((policy) => emptyTally(policy, runs))
   const rolloutMs = new Float64Array(runs)
@@ -104,6 +103,7 @@ export function countRuns(work: Work): Tally {
     peakPods[run] = course.peakPods
     const scenes = fronts.map((front) => sceneOf(course, site, timeline, front, chance, endMs))
     first ??= { course, scenes, endMs }
+    for (const tally of tallies) growTo(tally, Math.ceil(endMs / 1000) + 1)
     for (const [s, scene] of scenes.entries()) {
       const arrivals = work.arrivals?.[s] ?? poissonArrivals(chance, work.perSecond / fronts.length, endMs, s)
       for (const tally of tallies) {
@@ -112,6 +112,7 @@ export function countRuns(work: Work): Tally {
           longLived.push(keepOpen(scene, tally.policy, chance, endMs))
       }
     }
+    onRun(run + 1)
   }
   for (const { lostBySecond, delayedBySecond } of tallies) {
     for (let i = 0; i < lostBySecond.length; i++) {
@@ -120,6 +121,18 @@ export function countRuns(work: Work): Tally {
     }
   }
   return { policies: tallies, ...first!, rolloutMs, peakPods, longLived }
+}
+
+/** Runs differ in length. */
+function growTo(tally: PolicyTally, seconds: number): void {
+  if (tally.lostBySecond.length >= seconds) return
+  const grown = (column: Float64Array): Float64Array => {
+    const longer = new Float64Array(seconds)
+    longer.set(column)
+    return longer
+  }
+  tally.lostBySecond = grown(tally.lostBySecond)
+  tally.delayedBySecond = grown(tally.delayedBySecond)
 }
 
 function emptyTally(policy: Policy, runs: number): PolicyTally {
@@ -131,8 +144,8 @@ function emptyTally(policy: Policy, runs: number): PolicyTally {
     delayed: column(),
     gapMs: column(),
     losses: new Map(),
-    lostBySecond: new Float64Array(MOST_BINS),
-    delayedBySecond: new Float64Array(MOST_BINS),
+    lostBySecond: new Float64Array(0),
+    delayedBySecond: new Float64Array(0),
     neededMs: column(),
     samples: [],
   }
@@ -159,7 +172,7 @@ function count(tally: PolicyTally, run: number, scene: Scene, { timesMs }: Arriv
     const phase =
       when < course.firstMs ? 0 : when > course.settledMs + 120_000 ? PHASES.length - 1 : PHASE_OF[fate.cause]!
     note(tally, run, scene, fate, phase)
-    const bin = Math.min(MOST_BINS - 1, Math.floor(when / 1000))
+    const bin = Math.min(tally.lostBySecond.length - 1, Math.floor(when / 1000))
     if (fate.lost) {
       tally.lost[run]!++
       tally.lostBySecond[bin]!++

@@ -193,6 +193,7 @@ export function sceneOf(
           },
     balancerKind: balancer?.targets ?? null,
     onUnhealthy: balancer?.onUnhealthy ?? 'keep',
+    hashing: balancer?.hashing ?? 'modulo',
     proxy: front.proxy,
     proxyViews: front.proxy === null ? [] : proxyViews(sets, timeline.controlPlane, chance),
     way,

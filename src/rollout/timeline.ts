@@ -384,7 +384,7 @@ function refuseOverlaps(events: readonly TimelineEvent[]): void {
 
 const LB_FIELDS = [
   ...['profile', 'targets', 'probe', 'interval', 'unhealthy', 'healthy', 'timeout', 'propagation'],
-  ...['deregister', 'register', 'dead', 'onUnhealthy', 'failOpen', 'readinessGate', 'local', 'cluster'],
+  ...['deregister', 'register', 'dead', 'onUnhealthy', 'hashing', 'failOpen', 'readinessGate', 'local', 'cluster'],
 ]
 const PROBE_FIELDS = ['probe', 'interval', 'unhealthy', 'healthy', 'timeout']
 
@@ -406,6 +406,7 @@ function readLoadBalancer(field: Field): LoadBalancer {
     registerMs: own('register').or((one) => one.duration(), base.registerMs),
     deadMs: own('dead').or((one) => one.duration(), base.deadMs),
     onUnhealthy: own('onUnhealthy').or((one) => one.oneOf('reset', 'keep', 'move'), base.onUnhealthy),
+    hashing: own('hashing').or((one) => one.oneOf('modulo', 'resilient'), base.hashing),
     failOpen: own('failOpen').or((one) => one.boolean(), base.failOpen),
     readinessGate: own('readinessGate').or((one) => one.boolean(), base.readinessGate),
     source: field.where,

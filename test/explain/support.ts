@@ -2,14 +2,14 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll } from 'vitest'
 import { type ExplainOptions, runExplain } from '../../src/commands/explain.ts'
 import type { UserError } from '../../src/errors.ts'
 import type { Explanation } from '../../src/explain/types.ts'
 import { fakeIo } from '../cli/fake-io.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'dpemu-explain-'))
-afterAll(() => rmSync(folder, { recursive: true, force: true }))
+// Files of one process share this module: the folder goes with the process.
+process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
 
 export const SHOP = `
 apiVersion: v1

@@ -32,7 +32,7 @@ class InTurn extends FixedChance {
     this.#nodes = nodes
   }
   override at(purpose: number, index: number): number {
-    return purpose === 0x1001 ? ((index % this.#nodes) + 0.5) / this.#nodes : super.at(purpose, index)
+    return purpose === 0x1001 ? ((index % this.#nodes) + 0.5) / 2 ** 32 : super.at(purpose, index)
   }
 }
 
@@ -520,5 +520,42 @@ describe('behind ingress-nginx', () => {
     const found = behind({ timeline: { events: [{ at: 10, fail: 'a' }] }, arrivals: [0, 30, 60] })
     expect(found.length).toBeGreaterThan(0)
     expect(found.every(({ lost, sees, cause }) => !lost && sees === 'slow' && cause === 'node-gone')).toBe(true)
+  })
+})
+
+describe('routes by BGP', () => {
+  /** 1,200 flows from outside over four nodes that all announce the address, open when the last one stops. */
+  const broken = (hashing: string): number => {
+    const { site, timeline } = worldOf({
+      replicas: 4,
+      nodes: ['a', 'b', 'c', 'd'],
+      on: ['a', 'b', 'c', 'd'],
+      timeline: {
+        loadBalancer: { profile: 'metallb-bgp', hashing, dead: 0 },
+        events: [{ at: 10, fail: 'd' }],
+        workloads: { 'deployment/web': { startup: '8s', requests: { duration: '100s' } } },
+      },
+    })
+    const chance = new FixedChance(STILL, 3)
+    const course = takeCourse(site, timeline, chance)
+    const scene = sceneOf(course, site, timeline, frontOf(site, timeline, site.services[0]!), chance, 60_000)
+    const dialer = new Dialer(scene, 'cluster', chance)
+    const fate = createFate()
+    let moved = 0
+    for (let i = 0; i < 1200; i++) {
+      dialer.dial(i, 1000, fate)
+      const isWay = CAUSES[fate.cause] === 'path-moved' || CAUSES[fate.cause] === 'ingress-node-gone'
+      // Those of the node that died and of pods on it end with it, whatever the hash.
+      if (fate.lost && (isWay || course.nodes[fate.node]!.name === 'd')) moved++
+    }
+    return moved
+  }
+
+  test('modulo hashing moves three quarters of all flows, resilient hashing those of the node alone', () => {
+    const withPods = (ways: number): number => 1200 * ways
+    expect(Math.abs(broken('resilient') - withPods(1 / 4))).toBeLessThan(4 * Math.sqrt((1200 * 3) / 16))
+    // Three quarters change their node; of flows to the pod on the dead node, which end with it, only those that came in there count.
+    const share = (3 / 4) * (3 / 4) + (1 / 4) * (1 / 4)
+    expect(Math.abs(broken('modulo') - withPods(share))).toBeLessThan(4 * Math.sqrt(1200 * share * (1 - share)))
   })
 })
