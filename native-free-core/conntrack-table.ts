@@ -15,6 +15,7 @@
  * A lookup reads one or two cache lines of the index and one entry.
  * Source: measured against bucketised, robin-hood and cuckoo indices; equal within noise, and the simplest.
  */
+import { CHECKED, check } from './checked.ts'
 import { hashTuple } from './hash.ts'
 
 export const ENTRY_WORDS = 16
@@ -247,6 +248,11 @@ export function createConntrackTable(capacity: number, shards: number, nodes: nu
     replyPorts: number,
   ): number {
     if (live >= capacity || (freeHead[shard] === 0 && !takePage(shard))) return 0
+    if (CHECKED) {
+      check(hash === hashTuple(source, destination, ports, nodeProtocol), "an entry's hash is its tuple's")
+      const reply = hashTuple(replySource, replyDestination, replyPorts, nodeProtocol)
+      check(replyHash === reply, "an entry's second hash is its reply tuple's")
+    }
     const entry = freeHead[shard]
     const base = entry << ENTRY_SHIFT
     freeHead[shard] = entries[base + ENTRY_OWNER]

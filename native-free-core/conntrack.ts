@@ -12,6 +12,7 @@
  * Source: linux net/netfilter/nf_conntrack_core.c (early_drop, gc_worker), measured on 6.18.
  */
 
+import { CHECKED, check } from './checked.ts'
 import {
   type ConntrackTable,
   ENTRY_CREATED,
@@ -229,6 +230,7 @@ export class Conntrack {
       this.countFull(node)
       return 0
     }
+    if (CHECKED) check(table.counts[at] <= this.quotas[at], "a node's entries in a shard stay within its quota")
     const base = entry << ENTRY_SHIFT
     const state = initialState(nodeProtocol & 0xff, flagClass, true)
     const pickedUp = state === ESTABLISHED ? STATUS_PICKED_UP : 0

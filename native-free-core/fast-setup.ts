@@ -14,6 +14,7 @@
  * Allocates nothing; holds 270 KiB, of which it touches what the Services dialled need.
  */
 
+import { CHECKED, check } from './checked.ts'
 import { connectionRandom } from './connection-setup.ts'
 import {
   alignedWords,
@@ -101,6 +102,8 @@ import { CLASS_NONE, CLASS_SYN, FLAG_CLASS, initialState } from './tcp-states.ts
 /** Answers of `decide`, by frontend, node and `SOURCE_*`: a direct-mapped cache, the last writer wins. */
 const ANSWERS = 1 << 13
 const ANSWER_SHIFT = 3
+/** Behind the cache: for an answer that is only compared. */
+const SCRATCH: number = ANSWERS << ANSWER_SHIFT
 /** Which answer is there, + 1; 0 for none. */
 const ANSWER_KEY = 0
 /** What a plan of it will be worth: `PLAN_STATE`. */
@@ -212,6 +215,11 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
     if (answers[answer + ANSWER_KEY] !== key) {
       ask(answer, frontend, node, flow)
       answers[answer + ANSWER_KEY] = key
+    } else if (CHECKED && answers[answer + ANSWER_STATE] !== REFUSED) {
+      ask(SCRATCH, frontend, node, flow)
+      for (let i = ANSWER_STATE; i <= ANSWER_SERVICE_PORT; i++) {
+        check(answers[answer + i] === answers[SCRATCH + i], 'decide sees only frontend, node and source class')
+      }
     }
     return answer
   }

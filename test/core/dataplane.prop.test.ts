@@ -1,9 +1,16 @@
 /** Random small clusters and random packets: the dataplane against the slow oracle, in batches, and over several shards. */
+import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { CHECKED } from '../../native-free-core/checked.ts'
 import { mergeResults } from '../../native-free-core/index.ts'
 import { Oracle } from './oracle.ts'
 import { eight, labOf, SEED, scriptOf, setting, shardsOf, shareable, step } from './random-worlds.ts'
+
+test('the core checks its invariants here, and not in the bundle', () => {
+  expect(CHECKED).toBe(true)
+  expect(readFileSync('dist/native-free-core/index.js', 'utf8')).not.toContain('stay within its quota')
+})
 
 describe('against the oracle', () => {
   /** Outcomes that the runs together must have met, or the property looks at too little. */

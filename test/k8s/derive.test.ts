@@ -411,7 +411,7 @@ describe('the rest of the cluster', () => {
       metadata: { name: 'coredns', namespace: 'kube-system' },
       data: { Corefile: corefile },
     })
-    expect(clusterOf(text)).toMatchObject({ corefile, clusterDomain: domain })
+    expect(clusterOf(text)).toMatchObject({ corefile: { text: corefile }, clusterDomain: domain })
   })
 
   it('lists namespaces and reports missing backends', () => {
