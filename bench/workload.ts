@@ -21,8 +21,8 @@ import {
   TCP_RST,
   TCP_SYN,
 } from '../native-free-core/index.ts'
+import { Random } from '../src/random.ts'
 import { type Sampler, zipf } from '../src/trace/distributions.ts'
-import { Random } from '../src/trace/random.ts'
 import type { Driver } from './driver.ts'
 import { SERVICES, type World } from './world.ts'
 

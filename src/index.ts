@@ -5,6 +5,7 @@
  */
 
 export type { CapacityHooks, CapacityOutcome } from './capacity/capacity.ts'
+export { formatInspection } from './commands/inspect-text.ts'
 export { type Compiled, type CompileOptions, compileRules } from './compile/compile.ts'
 export type { ProxyMode } from './compile/kube-proxy.ts'
 export { DEFAULT_MODEL, type Model, parseModel, readModel } from './compile/model.ts'
@@ -25,4 +26,4 @@ export { type ReplayFormat, renderReplay } from './report/render.ts'
 export type { ThresholdResult } from './report/threshold.ts'
 export type { ReplayReport, RunReport } from './report/types.ts'
 export { type GenerateOptions, type GenerateResult, generateTrace } from './trace/generate.ts'
-export { formatInspection, inspectTrace, type TraceInspection } from './trace/inspect.ts'
+export { inspectTrace, type TraceInspection } from './trace/inspect.ts'

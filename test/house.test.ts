@@ -125,7 +125,6 @@ describe('packages are known in one place each', () => {
     ['yargs', /^src\/cli\.ts$/],
     ['js-yaml', /^src\/(k8s\/|trace\/scenario|compile\/model\.ts$|explain\/expectations\.ts$)/],
     ['dns-packet', /^src\/dns\//],
-    ['cli-table3', /^(src\/(report\/|commands\/|trace\/inspect-text\.ts$)|bench\/)/],
     ['benchmark', /^bench\//],
   ])('%s', (name, allowed) => {
     expect(

@@ -11,6 +11,7 @@ import { EMULATES } from '../emulates.ts'
 import { UserError, type Warning } from '../errors.ts'
 import { type ManifestFile, parseManifests, readManifestFiles, requireObjects } from '../k8s/load.ts'
 import { reduceManifests } from '../k8s/reduce.ts'
+import { seedsFrom } from '../random.ts'
 import type { PolicyName } from '../replay/plan.ts'
 import type { CapacityCell, CapacityReport } from '../report/capacity-types.ts'
 import type { Threshold } from '../report/threshold.ts'
@@ -22,6 +23,7 @@ import type { Axis } from './axes.ts'
 import { type CellInputs, type PlannedCell, planCells } from './cells.ts'
 import { type Measurer, processMeasurer } from './children.ts'
 import { crossingsOf } from './crossings.ts'
+import { foldSeeds, SEED_AXIS } from './draws.ts'
 import type { Measurement } from './measure.ts'
 import { type CellOptions, runCell } from './run-cell.ts'
 import { fingerprintOf, State, type StateFile } from './state.ts'
@@ -41,6 +43,8 @@ export interface CapacityOptions {
   /** Of each run; null: in a search as many as the tables need to settle, otherwise the scenario's own. */
   readonly connections: number | null
   readonly seed: number | null
+  /** How many seeds each search or run is made with. */
+  readonly seeds: number
   readonly model: string | null
   /** Threads; the result does not depend on it. */
   readonly workers: number
@@ -69,7 +73,9 @@ export interface CapacityOutcome {
 /** @throws UserError for inputs that cannot be used; the signal's reason when it came */
 export async function measureCapacity(options: CapacityOptions, hooks: CapacityHooks = {}): Promise<CapacityOutcome> {
   const scenario = readScenario(options.scenario)
-  const { inputs, warnings } = readInputs(options, scenario, hooks.stdin?.bind(hooks))
+  const baseSeed = options.seed ?? scenario.seed
+  const seeds = seedsFrom(baseSeed, options.seeds)
+  const { inputs, warnings } = readInputs(options, scenario, seeds, hooks.stdin?.bind(hooks))
   const model = inputs.model === null ? DEFAULT_MODEL : parseModel(inputs.model.text, inputs.model.path)
   const cells = planCells(inputs)
   const fingerprint = fingerprintOf(allOf(options, inputs))
@@ -77,6 +83,8 @@ export async function measureCapacity(options: CapacityOptions, hooks: CapacityH
   hooks.signal?.throwIfAborted()
   const counts = { runs: 0, resumed: 0, packets: 0 }
   const results = await runCells(cells, options, hooks, state, counts)
+  const made = results.map(({ cell }) => cell)
+  const folded = seeds.length === 1 ? made : foldSeeds(made, options.objectives)
   return {
     report: {
       schemaVersion: 1,
@@ -84,17 +92,15 @@ export async function measureCapacity(options: CapacityOptions, hooks: CapacityH
       version: packageVersion(),
       scenario: {
         name: scenario.name,
-        seed: options.seed ?? scenario.seed,
+        seed: baseSeed,
         connectionsPerSecond: connectionsPerSecond(scenario),
       },
       search: options.knee ? { tolerance: options.tolerance, connections: options.connections } : null,
+      seeds,
       objectives: options.objectives.map(({ text }) => text),
       axes: options.axes.map(({ name, values }) => ({ name, values })),
-      cells: results.map(({ cell }) => cell),
-      crossings: crossingsOf(
-        results.map(({ cell }) => cell),
-        options.objectives,
-      ),
+      cells: folded,
+      crossings: crossingsOf(folded, options.objectives),
       model: describeModel(model, options.model),
       warnings: unique([
         ...warnings,
@@ -110,6 +116,7 @@ export async function measureCapacity(options: CapacityOptions, hooks: CapacityH
 function readInputs(
   options: CapacityOptions,
   scenario: Scenario,
+  seeds: readonly number[],
   stdin?: () => string,
 ): { inputs: CellInputs; warnings: readonly Warning[] } {
   const folder = dirname(resolve(options.scenario))
@@ -125,13 +132,17 @@ function readInputs(
     manifests: reduceManifests(files, parsed),
     model:
       options.model === null ? null : { path: options.model, text: readTextFile(options.model, 'model', 'E_MODEL') },
-    axes: options.axes,
+    axes: seeds.length === 1 ? options.axes : [...options.axes, seedAxis(seeds)],
     policies: options.policies,
     proxyModes: options.proxyModes,
     seed: options.seed,
     connections: options.connections,
   }
   return { inputs, warnings: parsed.warnings }
+}
+
+function seedAxis(seeds: readonly number[]): Axis {
+  return { name: SEED_AXIS, values: [...seeds], target: { kind: 'run', name: 'seed' } }
 }
 
 /** Names that do not depend on where the scenario lies, and lead nowhere outside a folder they are written to. */
@@ -155,7 +166,7 @@ function allOf(options: CapacityOptions, inputs: CellInputs): unknown {
     scenario: inputs.scenario,
     manifests: inputs.manifests,
     model: inputs.model?.text ?? null,
-    axes: options.axes.map(({ name, values }) => [name, values]),
+    axes: inputs.axes.map(({ name, values }) => [name, values]),
     knee: options.knee,
     policies: options.policies,
     proxyModes: options.proxyModes,

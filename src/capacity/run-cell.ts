@@ -47,7 +47,7 @@ async function runOnce(cell: PlannedCell, options: CellOptions): Promise<{ cell:
   options.onProgress(1)
   const { run, broke, measurement } = judged
   return {
-    cell: { ...head(cell, measurement), knee: null, run, tried: [], broke: [...broke] },
+    cell: { ...head(cell, measurement), knee: null, run, tried: [], broke: [...broke], draws: null },
     warnings: [...measurement.warnings],
   }
 }
@@ -95,6 +95,7 @@ async function searchKnee(
       run: at(holds)?.run ?? null,
       tried: judged.map(({ run }) => run),
       broke: [...(at(fails)?.broke ?? [])],
+      draws: null,
     },
     warnings: [...shown.measurement.warnings, ...unsettledWarning(cell, at(holds), options)],
   }

@@ -37,6 +37,7 @@ const POLICIES = ['cluster', 'local', 'as-is'] as const
 const PROXY_MODES = ['nftables', 'iptables', 'ipvs'] as const
 const MAX_WORKERS = 256
 const MAX_SEED = 0xffff_ffff
+const MAX_SEEDS = 1000
 const MAX_CONNECTIONS = 100_000_000
 const DEFAULT_TOLERANCE = 0.02
 const NO_STATE = 'none'
@@ -58,6 +59,7 @@ export interface CapacityCommandOptions {
   readonly tolerance?: string | undefined
   readonly connections?: string | undefined
   readonly seed?: string | undefined
+  readonly seeds?: string | undefined
   readonly model?: string | undefined
   readonly workers?: string | undefined
   readonly state?: string | undefined
@@ -165,7 +167,7 @@ function capacityOptions(options: CapacityCommandOptions): CapacityOptions {
   for (const [name, values] of Object.entries({
     ...given,
     connections: list(options.connections),
-    seed: list(options.seed),
+    seed: [...list(options.seed), ...list(options.seeds)],
   })) {
     if (values.length === 0 || axes.every((axis) => axis.name !== name)) continue
     throw usageError(
@@ -189,6 +191,7 @@ function capacityOptions(options: CapacityCommandOptions): CapacityOptions {
         ? null
         : wholeNumber('--connections', options.connections, { min: 1, max: MAX_CONNECTIONS }),
     seed: options.seed === undefined ? null : wholeNumber('--seed', options.seed, { min: 0, max: MAX_SEED }),
+    seeds: options.seeds === undefined ? 1 : wholeNumber('--seeds', options.seeds, { min: 1, max: MAX_SEEDS }),
     model: options.model ?? null,
     workers:
       options.workers === undefined

@@ -48,6 +48,7 @@ export const COMMANDS: readonly Command[] = [
     examples: [
       ['dpemu replay trace.msgpack', 'Local and Cluster side by side, with the manifests in the trace'],
       ['dpemu replay trace.msgpack -f k8s/ -o json=report.json', 'with other manifests; text here, JSON to a file'],
+      ['dpemu replay trace.msgpack --seeds 10', 'ten draws of chance: medians, ranges, and what all of them agree on'],
       ["dpemu replay trace.msgpack --threshold 'runs[policy=local].connections.failed == 0'", 'exit 99 if not, for CI'],
     ],
     run: async (args, io) => {
@@ -63,6 +64,8 @@ export const COMMANDS: readonly Command[] = [
           workers: textOf(args, 'workers'),
           shards: textOf(args, 'shards'),
           seed: textOf(args, 'seed'),
+          seeds: textOf(args, 'seeds'),
+          placements: textOf(args, 'placements'),
           model: textOf(args, 'model'),
           threshold: listOf(args, 'threshold'),
           dumpConntrack: textOf(args, 'dump-conntrack'),
@@ -361,6 +364,7 @@ export const COMMANDS: readonly Command[] = [
           tolerance: textOf(args, 'tolerance'),
           connections: textOf(args, 'connections'),
           seed: textOf(args, 'seed'),
+          seeds: textOf(args, 'seeds'),
           model: textOf(args, 'model'),
           workers: textOf(args, 'workers'),
           state: textOf(args, 'state'),

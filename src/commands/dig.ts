@@ -17,6 +17,7 @@ import { policedPod } from '../explain/dns-policy.ts'
 import { writeOutputNow } from '../files/output.ts'
 import { deriveCluster } from '../k8s/derive.ts'
 import { parseManifests, readManifestFiles, requireObjects } from '../k8s/load.ts'
+import { wrapLines } from '../report/wrap.ts'
 import { usageError, wholeNumber } from './arguments.ts'
 import type { Io } from './io.ts'
 import { type NamingOptions, readNaming } from './naming.ts'
@@ -52,7 +53,10 @@ type Format = (typeof FORMATS)[number]
  * @returns  0: an answer, whatever its rcode
  * @throws UserError  wrong usage, manifests, Corefile or queries that cannot be used
  */
-export function runDig(options: DigOptions, io: Pick<Io, 'stdout' | 'stderr' | 'stdin' | 'disabledWarnings'>): number {
+export function runDig(
+  options: DigOptions,
+  io: Pick<Io, 'stdout' | 'stderr' | 'stdin' | 'disabledWarnings' | 'width'>,
+): number {
   const outputs = parseOutputs(options.output, FORMATS, [
     ...options.manifests,
     ...(options.queries === undefined ? [] : [options.queries]),
@@ -77,13 +81,18 @@ export function runDig(options: DigOptions, io: Pick<Io, 'stdout' | 'stderr' | '
     if (file !== null) writeOutputNow(file, render(outcomes, format, many, settings, options))
   const toStdout = outputs.find((output) => output.file === null)
   if (toStdout !== undefined || outputs.length === 0) {
-    io.stdout(render(outcomes, toStdout?.format ?? (many ? 'ndjson' : 'text'), many, settings, options))
+    const format = toStdout?.format ?? (many ? 'ndjson' : 'text')
+    const text = render(outcomes, format, many, settings, options)
+    // Records are data, and stay on one line as dig has them; what is said about them does not.
+    const isComment = (line: string): boolean => line.startsWith(';; ')
+    io.stdout(format === 'text' ? wrapLines(text, io.width, { wrapped: isComment, hanging: ';;   ' }) : text)
   }
   if (!options.quiet) {
-    if (!many) io.stderr(hint(outcomes[0]!, settings))
+    if (!many) io.stderr(wrapLines(hint(outcomes[0]!, settings), io.width))
     const story = render(outcomes, 'text', many, settings, { ...options, short: false })
     const lines = filledIn(cluster, cluster.derived, story, options.derived === true)
-    if (lines.length > 0) io.stderr(['dpemu: filled in, as a cluster would:', ...lines].join('\n  ').concat('\n'))
+    const filled = ['dpemu: filled in, as a cluster would:', ...lines].join('\n  ').concat('\n')
+    if (lines.length > 0) io.stderr(wrapLines(filled, io.width))
   }
   return 0
 }

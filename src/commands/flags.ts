@@ -68,6 +68,12 @@ export const REPLAY_FLAGS: Flags = {
   workers: value('threads; the result does not depend on it (default: one a CPU, fewer for short traces)'),
   shards: value('slices of the flows, a power of two up to 16 (the default); 1 is the exact sequential run'),
   seed: value("what every random choice is a function of (default: the trace's)"),
+  seeds: value(
+    'draw the trace and every random choice anew so many times: figures become medians with the least and the most, and only what nine in ten seeds agree on is concluded; thresholds hold of the medians',
+  ),
+  placements: value(
+    'replay under so many placements of the pods that kube-scheduler could have made, the derived one first; with --seeds each of them with each seed',
+  ),
   model: value('constants of the path-latency model, a JSON or YAML file'),
   constants: CONSTANTS,
   threshold: value("a condition on the report, such as 'runs[policy=local].connections.failed == 0'; repeatable"),
@@ -142,10 +148,10 @@ export const REACH_FLAGS: Flags = {
   'proxy-mode': PROXY_MODE,
   ...NAMING,
   output: value(
-    'text, json, markdown, dot (Graphviz) or junit (--expect as test cases), or FORMAT=FILE; repeatable (default text)',
+    'text, json, markdown, dot (Graphviz), svg (the matrix as a picture) or junit (--expect as test cases), or FORMAT=FILE; repeatable (default text)',
     {
       alias: 'o',
-      values: ['text', 'json', 'markdown', 'dot', 'junit'],
+      values: ['text', 'json', 'markdown', 'dot', 'svg', 'junit'],
     },
   ),
   'disable-warning': DISABLE_WARNING,
@@ -267,6 +273,9 @@ export const CAPACITY_FLAGS: Flags = {
     'of each run (default: in a search 100,000, and more where tables need longer to settle; else as the scenario has it)',
   ),
   seed: value("overrides the scenario's seed"),
+  seeds: value(
+    'make every search or run with so many seeds: knees and figures become medians with the least and the most, objectives hold of the medians',
+  ),
   model: value('constants of the path-latency model, a JSON or YAML file'),
   constants: CONSTANTS,
   workers: value('threads; the result does not depend on it (default: one a CPU)'),

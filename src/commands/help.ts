@@ -21,7 +21,8 @@ export function metricsHelp(): string {
   return `${[...blocks, NOTES].join('\n\n')}\n`
 }
 
-const NOTES = `[*] is all elements of a list, [0] the first, [key=value] those that have it. A name that a run decides stands as NAME.
+const NOTES = `With --seeds or --placements runs are medians; draws.least and draws.most have every figure of runs as well: draws.most[policy=local].connections.failed.
+[*] is all elements of a list, [0] the first, [key=value] those that have it. A name that a run decides stands as NAME.
 Short forms: local.p99 is runs[policy=local].pathLatencyMicros.packet.p99, and so with cluster, mean, p50, p90, p95, p999 and max.
 The right side may be a number with a unit, or another figure, with a factor if need be: local.p99 < 1.2 * cluster.p99`
 

@@ -13,10 +13,14 @@ export interface InspectCommandOptions {
 /** @returns the exit code: 0 */
 export async function runInspect(options: InspectCommandOptions, io: Io): Promise<number> {
   const outputs = parseOutputs(options.output, FORMATS, [options.trace])
-  const { formatInspection, inspectTrace } = await import('../trace/inspect.ts')
+  const [{ inspectTrace }, { formatInspection }] = await Promise.all([
+    import('../trace/inspect.ts'),
+    import('./inspect-text.ts'),
+  ])
   const inspection = await inspectTrace(options.trace)
   for (const { format, file } of outputs.length > 0 ? outputs : [{ format: 'text', file: null }]) {
-    const text = format === 'json' ? `${JSON.stringify(inspection, null, 2)}\n` : formatInspection(inspection)
+    const width = file === null ? io.width : null
+    const text = format === 'json' ? `${JSON.stringify(inspection, null, 2)}\n` : formatInspection(inspection, width)
     if (file === null) io.stdout(text)
     else writeOutputNow(file, text)
   }

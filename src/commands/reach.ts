@@ -5,9 +5,17 @@ import { checkExpectations, type ExpectationResult, readExpectations } from '../
 import { type Reach, type ReachCell, reachOf } from '../explain/reach.ts'
 import { writeOutputNow } from '../files/output.ts'
 import { parseKubernetesVersion, withVersion } from '../kubernetes-version.ts'
-import { type Cell, listSection, type ReportDocument, type Section, shorten } from '../report/document.ts'
+import {
+  type Cell,
+  cellText as documentText,
+  listSection,
+  type ReportDocument,
+  type Section,
+  shorten,
+} from '../report/document.ts'
 import { renderJunitCases } from '../report/junit.ts'
 import { renderDocumentMarkdown } from '../report/markdown.ts'
+import { matrixSvg } from '../report/matrix-svg.ts'
 import { renderDocumentText } from '../report/text.ts'
 import { countOf } from '../report/units.ts'
 import { EXIT_THRESHOLD } from './exit.ts'
@@ -17,7 +25,7 @@ import { parseOutputs, stdoutFormat } from './outputs.ts'
 import { proxyModeOf } from './proxy-mode.ts'
 import { warningPrinter } from './warnings.ts'
 
-const FORMATS = ['text', 'json', 'markdown', 'dot', 'junit'] as const
+const FORMATS = ['text', 'json', 'markdown', 'dot', 'svg', 'junit'] as const
 type Format = (typeof FORMATS)[number]
 const MAX_REASONS = 20
 
@@ -76,6 +84,8 @@ function render(
       return reachJson(report)
     case 'dot':
       return reachDot(report.reach)
+    case 'svg':
+      return reachSvg(report.reach)
     case 'junit':
       return renderJunitCases('dpemu reach', report.expectations.map(junitCase))
     case 'markdown':
@@ -119,6 +129,26 @@ function reachDot({ sources, targets, cells }: Reach): string {
   ].join('\n')}\n`
 }
 
+/** The matrix of the text, and behind each cell what explain concludes. */
+function reachSvg({ sources, targets, cells }: Reach): string {
+  return matrixSvg({
+    title: 'Who reaches what',
+    rows: targets.map(targetText),
+    columns: sources.map(({ name }) => name),
+    cells: targets.map((_, row) =>
+      sources.map((_, column) => {
+        const cell = cells[column * targets.length + row]!
+        const tone = cell.outcome === 'deliver' ? 'good' : cell.outcome === 'some' ? 'mixed' : 'bad'
+        return { text: documentText(cellText(cell)), tone, title: `${cell.from} → ${cell.to}: ${cell.conclusion}` }
+      }),
+    ),
+  })
+}
+
+function targetText({ name, protocol }: Reach['targets'][number]): string {
+  return protocol === 'TCP' ? name : `${name} ${protocol}`
+}
+
 function reachDocument({ reach, expectations }: ReachReport): ReportDocument {
   const { sources, targets, cells } = reach
   const failed = expectations.filter(({ pass }) => !pass).length
@@ -144,7 +174,7 @@ function expectationLines({ name, pass, failures }: ExpectationResult): Cell[] {
 /** A row a Service port, a column a client. */
 function matrix({ sources, targets, cells }: Reach): Section {
   const rows = targets.map((target, row): Cell[] => [
-    target.protocol === 'TCP' ? target.name : `${target.name} ${target.protocol}`,
+    targetText(target),
     ...sources.map((_, column) => cellText(cells[column * targets.length + row]!)),
   ])
   return {

@@ -8,6 +8,7 @@ import { writeOutput } from '../files/output.ts'
 import { INGRESS_PATHS } from '../ingress-path.ts'
 import { parseKubernetesVersion } from '../kubernetes-version.ts'
 import { DEFAULT_SHARDS, MAX_SHARDS, MAX_WORKERS, workersFor } from '../replay/defaults.ts'
+import type { DrawCounts } from '../replay/draws.ts'
 import type { replay as Replay } from '../replay/replay.ts'
 import type { ReplayFormat } from '../report/render.ts'
 import { evaluateThresholds, parseThreshold } from '../report/threshold.ts'
@@ -25,6 +26,8 @@ const POLICIES = ['cluster', 'local', 'as-is'] as const
 const PROXY_MODES = ['nftables', 'iptables', 'ipvs'] as const
 /** The seed is a uint32. */
 const MAX_SEED = 0xffff_ffff
+/** Seeds times placements: all of them are kept for what they have in common. */
+const MAX_DRAWS = 1000
 
 /** As typed: one field a flag, absent where the flag was. */
 export interface ReplayCommandOptions {
@@ -37,6 +40,8 @@ export interface ReplayCommandOptions {
   readonly workers?: string | undefined
   readonly shards?: string | undefined
   readonly seed?: string | undefined
+  readonly seeds?: string | undefined
+  readonly placements?: string | undefined
   readonly model?: string | undefined
   readonly threshold: readonly string[]
   readonly dumpConntrack?: string | undefined
@@ -57,6 +62,7 @@ export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<
       `write one to a file: --dump-conntrack ${options.dumpConntrack}=FILE`,
     )
   }
+  const draws = drawCounts(options)
   const settings: Settings = { ...replayOptions(options), ...(dump === null ? {} : { dumpConntrack: dump }) }
   // What is no trace is found before any thread is made; then threads load their code while this one loads the rest and plans.
   const { openTrace } = await import('../trace/read.ts')
@@ -65,7 +71,7 @@ export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<
   const workers = settings.workers ?? workersFor(trace.totals.packets * runsOf(settings))
   const { WorkerPool } = await import('../replay/pool.ts')
   const pool = new WorkerPool(workers)
-  const { replay }: { replay: typeof Replay } = await import('../replay/replay.ts')
+  const run = await (draws === null ? oneReplay() : drawnReplay(draws))
 
   // The views are loaded while the workers run.
   const views = import('../report/render.ts')
@@ -75,7 +81,7 @@ export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<
   let report: ReplayReport
   let table = ''
   try {
-    report = await replay(
+    report = await run(
       { ...settings, workers },
       {
         onProgress: (done, total) => progress.update(done, total),
@@ -123,6 +129,38 @@ export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<
   if (format !== 'text' && format !== 'markdown') io.stderr(renderThresholds(results, { color: io.errorColor }))
   if (format !== null) io.stdout(renderReplay(format, report, results, { color: io.color, width: io.width, constants }))
   return results.every((result) => result.pass) ? 0 : EXIT_THRESHOLD
+}
+
+async function oneReplay(): Promise<typeof Replay> {
+  return (await import('../replay/replay.ts')).replay
+}
+
+async function drawnReplay(counts: DrawCounts): Promise<typeof Replay> {
+  const [{ replayDraws }, { mergeDraws }] = await Promise.all([
+    import('../replay/draws.ts'),
+    import('../report/draws.ts'),
+  ])
+  return async (options, hooks) => mergeDraws(await replayDraws(options, counts, hooks))
+}
+
+/** null where there is one of each. */
+function drawCounts({ seeds, placements, dumpConntrack }: ReplayCommandOptions): DrawCounts | null {
+  if (seeds === undefined && placements === undefined) return null
+  const count = (flag: string, text: string | undefined): number =>
+    text === undefined ? 1 : wholeNumber(flag, text, { min: 1, max: MAX_DRAWS })
+  const counts = { seeds: count('--seeds', seeds), placements: count('--placements', placements) }
+  const draws = counts.seeds * counts.placements
+  if (draws > MAX_DRAWS)
+    throw usageError(
+      `${counts.seeds} seeds with ${counts.placements} placements each are ${draws} replays; ${MAX_DRAWS} are the most`,
+    )
+  if (draws === 1) return null
+  if (dumpConntrack !== undefined)
+    throw usageError(
+      '--dump-conntrack is about one replay, --seeds and --placements make several',
+      'leave them out, and choose one with --seed',
+    )
+  return counts
 }
 
 /** `NODE@SECONDS` or `NODE@SECONDS=FILE` */

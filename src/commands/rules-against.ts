@@ -4,6 +4,7 @@ import type { ProxyMode } from '../compile/kube-proxy.ts'
 import { UserError } from '../errors.ts'
 import { loadManifests } from '../explain/context.ts'
 import { writeOutputNow } from '../files/output.ts'
+import { wrapLines } from '../report/wrap.ts'
 import { compareDump } from '../rules/against.ts'
 import { comparisonJson, comparisonText } from '../rules/against-text.ts'
 import { type DumpFile, readDump } from '../rules/read/dump.ts'
@@ -34,7 +35,7 @@ const MODES: readonly string[] = ['nftables', 'iptables', 'ipvs']
  */
 export function runAgainst(
   options: AgainstOptions,
-  io: Pick<Io, 'stdout' | 'stderr' | 'stdin' | 'disabledWarnings'>,
+  io: Pick<Io, 'stdout' | 'stderr' | 'stdin' | 'disabledWarnings' | 'width'>,
 ): number {
   const { against, mode } = options
   const outputs = parseOutputs(
@@ -66,7 +67,7 @@ export function runAgainst(
     format === 'json' ? comparisonJson(comparison) : comparisonText(comparison)
   for (const { format, file } of outputs) if (file !== null) writeOutputNow(file, render(format))
   const shown = stdoutFormat(outputs, options.quiet)
-  if (shown !== null) io.stdout(render(shown))
+  if (shown !== null) io.stdout(shown === 'text' ? wrapLines(render(shown), io.width) : render(shown))
   return comparison.differences.length === 0 ? 0 : EXIT_THRESHOLD
 }
 

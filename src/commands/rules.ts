@@ -36,7 +36,7 @@ const GC_INTERVAL_MS = 60_000
  */
 export function runRules(
   options: RulesOptions,
-  io: Pick<Io, 'stdout' | 'stderr' | 'stdin' | 'disabledWarnings'>,
+  io: Pick<Io, 'stdout' | 'stderr' | 'stdin' | 'disabledWarnings' | 'width'>,
 ): number {
   const against = options.against ?? []
   if (against.length > 0) return runAgainst({ ...options, against }, io)

@@ -24,7 +24,7 @@ import type { ExplainContext } from './context.ts'
 import { protocolText } from './describe.ts'
 import { joinPort } from './dialled-name.ts'
 import type { Approach } from './route-to-node.ts'
-import { arrivingTuple } from './translate.ts'
+import { arrivingTuple, undeclaredBy } from './translate.ts'
 import type { Step } from './types.ts'
 
 /** Whom the one sees who gets it: nobody does where a rule refuses it, or where nobody has the address. */
@@ -112,7 +112,11 @@ function onItsWay(context: ExplainContext, way: Approach, at: string): Step[] {
     const hop = owner < 0 || owner === way.node ? 'on this node, no hop' : `one hop to node ${context.nodeName(owner)}`
     return [
       { at, stage: 'route', detail: `${address} is pod ${pod.namespace}/${pod.name}: ${hop}` },
-      { at: `pod ${pod.namespace}/${pod.name}`, stage: 'deliver', detail: `sees ${arrivingTuple(context, way)}` },
+      {
+        at: `pod ${pod.namespace}/${pod.name}`,
+        stage: 'deliver',
+        detail: `sees ${arrivingTuple(context, way)}${undeclaredBy(pod, way.port, protocolText(way.protocol).toUpperCase())}`,
+      },
     ]
   }
   if (owner >= 0 && (flags & ADDRESS_NODE) !== 0) {

@@ -189,7 +189,7 @@ function inPod(context: ExplainContext, packet: Packet, title: string): Answer {
   const node = context.nodeName(context.rules.addressNode[packet.question.source]!)
   const told = plain('none', REASON_NONE, node === '' ? null : node, [...packet.before, step])
   const explanation = { ...told, seen: [context.registry.addressText(packet.question.destination)] }
-  return { title, explanation, conclusion: 'none: kube-proxy does nothing with it, it stays in the pod' }
+  return { title, explanation, conclusion: 'delivered inside of the pod: kube-proxy has no part in it' }
 }
 
 function neverArrives(way: Approach, steps: readonly Step[], title: string): Answer {
@@ -220,8 +220,8 @@ function plain(verdict: VerdictName, reason: number, node: string | null, steps:
 function plainConclusion({ directory, registry }: ExplainContext, way: Approach, node: string): string {
   if (way.decision.action === ACTION_NONE) {
     const pod = directory.podAt(registry.addressText(way.destination))
-    const then = pod === undefined ? '' : `; it goes to pod ${pod.namespace}/${pod.name} as it is`
-    return `none: kube-proxy on node ${node} does nothing with it${then}`
+    if (pod === undefined) return `none: kube-proxy on node ${node} does nothing with it`
+    return `delivered to pod ${pod.namespace}/${pod.name} as it is: no Service is in its way, and kube-proxy on node ${node} has no part in it`
   }
   const reason = REASONS[way.decision.reason]!
   return `${ACTION_NAMES[way.decision.action]}: ${reason.sentence} [${reason.name}]`

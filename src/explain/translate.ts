@@ -24,6 +24,7 @@ import {
   REASONS,
   SETTING_MASQUERADE_ALL,
 } from '../../native-free-core/index.ts'
+import type { ClusterPod } from '../k8s/cluster.ts'
 import { declaredInstead } from '../k8s/declared.ts'
 import type { ExplainContext } from './context.ts'
 import { count, protocolText, type Scene, sourceText } from './describe.ts'
@@ -329,12 +330,18 @@ function undeclaredText({ context, way }: Scene, endpoints: readonly number[]): 
   const protocol = protocolText(way.protocol).toUpperCase()
   for (const endpoint of endpoints) {
     const pod = context.directory.podAt(registry.addressText(rules.endpointAddress[endpoint]!))
-    const port = rules.endpointPort[endpoint]!
-    const declared = pod === undefined ? null : declaredInstead(pod, port, protocol)
-    if (declared !== null)
-      return `; no container of ${pod!.namespace}/${pod!.name} declares ${port}/${protocol} (${declared}): where nothing listens the pod refuses it`
+    const text = pod === undefined ? '' : undeclaredBy(pod, rules.endpointPort[endpoint]!, protocol)
+    if (text !== '') return text
   }
   return ''
+}
+
+/** `; no container of shop/db-0 declares 3307/TCP …`, or ''. */
+export function undeclaredBy(pod: ClusterPod, port: number, protocol: string): string {
+  const declared = declaredInstead(pod, port, protocol)
+  return declared === null
+    ? ''
+    : `; no container of ${pod.namespace}/${pod.name} declares ${port}/${protocol} (${declared}): where nothing listens the pod refuses it`
 }
 
 /** Endpoints whose answers do not come back translated, and why; '' where all do. */

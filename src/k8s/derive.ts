@@ -29,15 +29,16 @@ const SYSTEM_NAMESPACES = ['default', 'kube-system']
  * @param objects   as load.ts gives them: checked, addresses in canonical text
  * @param previous  the cluster before the objects changed: what it had derived for an object of the same kind,
  *                  namespace and name (node, addresses, ports) is derived again wherever it is still free
+ * @param placement  of the pods without a node, of those that kube-scheduler could have made: 0 is the one that is taken otherwise
  * @throws UserError  E_SERVICE_CIDR_FULL, E_NODE_PORTS_FULL
  */
-export function deriveCluster(objects: readonly KubeObject[], previous?: Cluster): Cluster {
+export function deriveCluster(objects: readonly KubeObject[], previous?: Cluster, placement: number = 0): Cluster {
   const inventory = takeInventory(objects)
   const notes = new Notes(objects)
   const network = surveyNetwork(inventory)
   const plannedNodes = deriveNodes(inventory, network, previous, notes)
   const nodes = plannedNodes.map(({ node }) => node)
-  const plannedPods = derivePods(inventory, plannedNodes, network, previous, notes)
+  const plannedPods = derivePods(inventory, plannedNodes, network, previous, notes, placement)
   warnOfOtherDataplanes(inventory, notes)
   const services = deriveServices(inventory, network, previous, notes, nodes)
   const nodesByName = new Map(nodes.map((node) => [node.name, node]))

@@ -4,6 +4,7 @@
  *
  * Invariants: a pod's nodeName is one of the cluster's nodes or ''; no two pods share an address, host network apart.
  */
+import { Random } from '../random.ts'
 import { AddressPool, type Network, parseAll } from './addresses.ts'
 import type { Cluster, ClusterNode, ClusterPod } from './cluster.ts'
 import { type Inventory, type Notes, titleOf } from './inventory.ts'
@@ -33,14 +34,20 @@ const RESERVED_POD_ADDRESSES = 2
 /** More nodes than this are counted in a note, not named. */
 const MAX_NAMED_NODES = 6
 
+/**
+ * @param placement  0: the one that is the same each time; any other number is another that kube-scheduler could have made: ties
+ *                   by chance, workloads in any order
+ */
 export function derivePods(
   inventory: Inventory,
   nodes: readonly PlannedNode[],
   network: Network,
   previous: Cluster | undefined,
   notes: Notes,
+  placement: number = 0,
 ): PlannedPod[] {
-  const placer = new Placer(nodes, network, previous, notes)
+  const chance = placement === 0 ? null : new Random(placement, 'placement')
+  const placer = new Placer(nodes, network, previous, notes, chance)
   const written = writtenPods(inventory)
   const ofOwner = new Map<string, DesiredPod[]>()
   for (const pod of written) {
@@ -49,14 +56,18 @@ export function derivePods(
     else own.push(pod)
   }
   const planned = placer.placeAll(written)
+  let count = planned.length
   // In order of names: where a pod goes must not depend on the order of the files. Jobs come and go, so they come last.
   const orderOf = (workload: Workload): string => (workload.kind === 'Job' ? '~' : '') + titleOf(workload)
-  for (const workload of podMakers(inventory).sort((a, b) => (orderOf(a) < orderOf(b) ? -1 : 1))) {
+  const workloads = podMakers(inventory).sort((a, b) => (orderOf(a) < orderOf(b) ? -1 : 1))
+  const ofWorkload = new Map<Workload, PlannedPod[]>()
+  // Which workload was there first nobody knows either. The pods are in the same order whichever was.
+  for (const workload of chance === null ? workloads : shuffled(workloads, chance)) {
     const title = titleOf(workload)
     const own = ofOwner.get(title) ?? []
     const isDaemon = workload.kind === 'DaemonSet'
     const replicas = isDaemon ? null : replicasOf(workload, inventory)
-    checkPodCount(planned.length + (replicas?.count ?? 0))
+    checkPodCount(count + (replicas?.count ?? 0))
     const desired =
       replicas === null
         ? daemonPods(workload, own, nodes, placer.scheduler)
@@ -69,7 +80,8 @@ export function derivePods(
       continue
     }
     const placed = placer.placeAll(desired)
-    for (const pod of placed) planned.push(pod)
+    count += placed.length
+    ofWorkload.set(workload, placed)
     if (replicas !== null && replicas.decidedBy !== '')
       notes.derive(title, `${replicas.count} replicas by ${replicas.decidedBy}`)
     notes.derive(title, `${placed.length} ${placed.length === 1 ? 'pod' : 'pods'}: ${describeNodes(placed)}`)
@@ -81,7 +93,18 @@ export function derivePods(
       notes.warn('W_POD_UNPLACED', title, `${pods} on no node and ${address}: ${why}`)
     }
   }
+  for (const workload of workloads) for (const pod of ofWorkload.get(workload) ?? []) planned.push(pod)
   return planned
+}
+
+/** Fisher and Yates. */
+function shuffled<Item>(items: readonly Item[], chance: Random): Item[] {
+  const order = [...items]
+  for (let i = order.length - 1; i > 0; i--) {
+    const other = chance.below(i + 1)
+    ;[order[i], order[other]] = [order[other]!, order[i]!]
+  }
+  return order
 }
 
 function describeNodes(placed: readonly PlannedPod[]): string {
@@ -104,8 +127,14 @@ class Placer {
   /** Addresses of the previous cluster's pods that nothing written claims now: set aside, whoever comes first. */
   readonly #reserved = new Set<string>()
 
-  constructor(nodes: readonly PlannedNode[], network: Network, previous: Cluster | undefined, notes: Notes) {
-    this.scheduler = new Scheduler(nodes)
+  constructor(
+    nodes: readonly PlannedNode[],
+    network: Network,
+    previous: Cluster | undefined,
+    notes: Notes,
+    chance: Random | null,
+  ) {
+    this.scheduler = new Scheduler(nodes, chance)
     this.#nodes = new Map(nodes.map((planned) => [planned.node.name, planned]))
     this.#network = network
     this.#notes = notes

@@ -7,10 +7,12 @@
  * constraints, else the defaults over zone and host name), preferred affinity between pods (2), least allocated (1), balanced
  * allocation (1). Not looked at: images that nodes have, volumes, extended resources, preemption, preferences of pods that are
  * there already, labels of namespaces. A tie, which the scheduler settles by chance, goes to the node with fewest pods, then to
- * the first.
+ * the first; with `chance` to any of the tied nodes, as there, and where no node says what it has to give, how many pods are on
+ * it is no reason: what else is there nobody knows.
  * Source: kubernetes/kubernetes pkg/scheduler/framework/plugins, apis/config/v1/default_plugins.go.
  * Cost:   one pass over the nodes for each pod, two where anything but the default spread has a say.
  */
+import type { Random } from '../random.ts'
 import type { Labels } from './labels.ts'
 import { meansItself, type Neighbour, Neighbours, requiredApart, requiredNear } from './neighbours.ts'
 import { dislikingTaints, forbiddingTaint, isLiked, isSelected, matchesTerm, mayRun } from './node-fit.ts'
@@ -62,9 +64,12 @@ export class Scheduler {
   readonly #zoneWeight: number
   readonly #nodeWeight: number
   readonly #knowsResources: boolean
+  readonly #chance: Random | null
 
-  constructor(nodes: readonly PlannedNode[]) {
+  /** @param chance  what settles ties; null: the first of the emptiest nodes, which is the same each time */
+  constructor(nodes: readonly PlannedNode[], chance: Random | null = null) {
     this.#nodes = nodes
+    this.#chance = chance
     for (const [i, { node }] of nodes.entries()) {
       const load: Load = { pods: 0, asked: NOTHING, weight: NOTHING, hostPorts: new Set() }
       this.#loads.set(node.name, load)
@@ -114,6 +119,12 @@ export class Scheduler {
     if (left.length === 0) return null
     const crowd = left.map((planned) => this.#crowd(planned, pod))
     const scores = this.#isPlain(pod.spec, left) ? null : this.#scores(left, pod, crowd)
+    if (this.#chance !== null) {
+      const values = scores ?? crowd.map((one) => -one)
+      const highest = values.reduce((most, value) => Math.max(most, value), Number.NEGATIVE_INFINITY)
+      const tied = left.filter((_, i) => values[i] === highest)
+      return tied[this.#chance.below(tied.length)]!
+    }
     let best = 0
     for (let i = 1; i < left.length; i++) {
       const better =
@@ -130,14 +141,19 @@ export class Scheduler {
     const spread = this.#ofOwner.get(pod.owner)
     let best = -1
     let [leastCrowd, leastPods] = [0, 0]
+    let tied = 0
     for (const i of spots) {
       const planned = this.#nodes[i]!
       const { pods } = this.#loadAt[i]!
       const { zone } = planned.node
       const inZone = zone === '' || spread === undefined ? 0 : (spread.zones.get(zone) ?? 0)
       const crowd = inZone * this.#zoneWeight + (spread === undefined ? 0 : spread.byIndex[i]!) * this.#nodeWeight
-      if (best >= 0 && (crowd > leastCrowd || (crowd === leastCrowd && pods >= leastPods))) continue
+      const isTied = best >= 0 && crowd === leastCrowd
+      if (best >= 0 && (crowd > leastCrowd || (isTied && this.#chance === null && pods >= leastPods))) continue
       if (pods >= planned.maxPods || !accept(planned)) continue
+      tied = isTied ? tied + 1 : 1
+      // Each of the tied nodes is as likely as the others, in one pass.
+      if (isTied && this.#chance !== null && this.#chance.below(tied) > 0) continue
       best = i
       leastCrowd = crowd
       leastPods = pods

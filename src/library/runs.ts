@@ -8,13 +8,18 @@ import {
 } from '../capacity/capacity.ts'
 import { DEFAULT_OBJECTIVES, parseObjectives } from '../capacity/objectives.ts'
 import { DEFAULT_SHARDS, workersFor } from '../replay/defaults.ts'
+import { type DrawCounts, replayDraws } from '../replay/draws.ts'
 import { type ReplayHooks, type ReplayOptions, replay as replayPlanned } from '../replay/replay.ts'
+import { mergeDraws } from '../report/draws.ts'
 import { evaluateThresholds, parseThreshold, type ThresholdResult } from '../report/threshold.ts'
 import type { ReplayReport } from '../report/types.ts'
 import { openTrace } from '../trace/read.ts'
 
-/** All but `trace` may be left out; each field is described at `ReplayOptions`. */
-export type ReplaySettings = Pick<ReplayOptions, 'trace'> & Partial<ReplayOptions>
+/**
+ * All but `trace` may be left out; each field is described at `ReplayOptions`. `seeds` and `placements`: replay so many draws of the
+ * traffic and of the places of pods, each with each; figures are then medians, and `draws` in the report has their ranges.
+ */
+export type ReplaySettings = Pick<ReplayOptions, 'trace'> & Partial<ReplayOptions & DrawCounts>
 
 /**
  * Puts a trace through every node's dataplane, once for each policy, proxy mode and way in, on a pool of threads.
@@ -28,6 +33,7 @@ export type ReplaySettings = Pick<ReplayOptions, 'trace'> & Partial<ReplayOption
  * for (const { policy, pathLatencyMicros } of runs) console.log(policy, pathLatencyMicros.packet.p99)
  */
 export async function replay(settings: ReplaySettings, hooks: ReplayHooks = {}): Promise<ReplayReport> {
+  const { seeds = 1, placements = 1, ...given } = settings
   const options = {
     manifests: [],
     policies: ['cluster', 'local'] as const,
@@ -35,9 +41,11 @@ export async function replay(settings: ReplaySettings, hooks: ReplayHooks = {}):
     shards: DEFAULT_SHARDS,
     seed: null,
     model: null,
-    ...settings,
+    ...given,
   }
-  return replayPlanned({ ...options, workers: settings.workers ?? workersFor(packetsOf(options)) }, hooks)
+  const planned = { ...options, workers: given.workers ?? workersFor(packetsOf(options)) }
+  if (seeds * placements === 1) return replayPlanned(planned, hooks)
+  return mergeDraws(await replayDraws(planned, { seeds, placements }, hooks))
 }
 
 function packetsOf(options: Omit<ReplayOptions, 'workers'>): number {
@@ -72,6 +80,7 @@ export function capacity(settings: CapacitySettings, hooks: CapacityHooks = {}):
       tolerance: 0.02,
       connections: null,
       seed: null,
+      seeds: 1,
       model: null,
       workers: availableParallelism(),
       ...given,

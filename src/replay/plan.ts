@@ -54,6 +54,8 @@ export interface ReplayOptions {
   /** null: the trace's own. */
   readonly seed: number | null
   readonly model: string | null
+  /** Of the placements of pods that kube-scheduler could have made; left out or 0: the one that is derived. */
+  readonly placement?: number
   /** A node's conntrack table at a time of the trace is wanted; only for a replay of one run. */
   readonly dumpConntrack?: { readonly node: string; readonly seconds: number } | undefined
 }
@@ -94,11 +96,12 @@ export const MAX_HOPS = 3
 
 export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () => string): ReplayPlan {
   const { header, totals } = trace
+  const { placement = 0 } = options
   const files = options.manifests.length > 0 ? readManifestFiles(options.manifests, stdin) : header.manifests
   const parsed = requireObjects(parseManifests(files), options.manifests)
   // Of what a trace holds, only its writer saw what was left out and misspelt.
   const loadWarnings = options.manifests.length > 0 ? parsed.warnings : (header.warnings ?? parsed.warnings)
-  const cluster = withVersion(deriveCluster(parsed.objects), options.kubernetesMinor ?? null)
+  const cluster = withVersion(deriveCluster(parsed.objects, undefined, placement), options.kubernetesMinor ?? null)
   const model = options.model === null ? DEFAULT_MODEL : readModel(options.model)
   const registry = new Registry()
   registry.preload(header.addresses.v4, header.addresses.v6)
@@ -108,7 +111,7 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
   const endMs = Math.ceil(durationSeconds * 1000)
   const gcSeconds = model.gcIntervalSeconds || Math.min(60, Math.max(1, durationSeconds / 1024))
   const modes: readonly (ProxyMode | null)[] = options.proxyModes.length > 0 ? options.proxyModes : [null]
-  const stages = changedClusters(parsed.objects, cluster, trace, warnings)
+  const stages = changedClusters(parsed.objects, cluster, trace, placement, warnings)
   const clusters = [cluster, ...stages.map((stage) => stage.cluster)]
   const names = planNames(header, clusters, binding.clientMap, registry, warnings, trace)
   const asked = options.ingressPaths ?? []
@@ -227,6 +230,7 @@ function changedClusters(
   objects: readonly KubeObject[],
   cluster: Cluster,
   trace: TraceFile,
+  placement: number,
   warnings: Warning[],
 ): { readonly tick: number; readonly cluster: Cluster }[] {
   let current = objects
@@ -234,7 +238,7 @@ function changedClusters(
   return trace.header.changes.map((change, i) => {
     const changed = applyChange(current, change, `${trace.path}, changes[${i}]`)
     current = changed.objects
-    previous = deriveCluster(current, previous)
+    previous = deriveCluster(current, previous, placement)
     warnings.push(...changed.warnings, ...previous.warnings)
     return { tick: Math.round(change.timeSeconds * TICKS_PER_SECOND), cluster: previous }
   })

@@ -10,6 +10,7 @@ import { assumedNetwork } from '../compile/address-columns.ts'
 import { describeModel } from '../compile/model.ts'
 import { emulatedIn } from '../emulates.ts'
 import { UserError, type Warning } from '../errors.ts'
+import type { Cluster } from '../k8s/cluster.ts'
 import type { EngineReport, ReplayReport, RunReport } from '../report/types.ts'
 import { arrivalSeconds } from '../trace/arrivals.ts'
 import { CONNECTIONS_BLOCK, REQUESTS_BLOCK, TICKS_PER_SECOND } from '../trace/format.ts'
@@ -35,6 +36,8 @@ export interface ReplayHooks {
   stdin?(): string
   /** The conntrack table that `dumpConntrack` asks for, in the lines of `conntrack -L`. */
   onTable?(text: string): void
+  /** The cluster that the manifests make, before any change of the trace. */
+  onCluster?(cluster: Cluster): void
   /** Made beforehand for at least as many workers; whoever made it closes it. Left out: one is made, and closed in the end. */
   readonly pool?: WorkerPool
 }
@@ -71,6 +74,7 @@ async function replayOn(
   } finally {
     trace.close()
   }
+  hooks.onCluster?.(plan.cluster)
   for (const warning of plan.warnings) hooks.onWarning?.(warning)
   const total = trace.totals.packets * plan.runs.length
   const results = await pool.run(tasksOf(plan, trace, options.trace, dumpOf(options, plan, trace)), {
@@ -114,6 +118,7 @@ async function replayOn(
     },
     comparedServices: [...plan.comparedServices],
     runs,
+    draws: null,
     model: describeModel(plan.model, options.model),
     derived: [...plan.cluster.derived, assumedNetwork(plan.cluster, plan.model.egressMasquerade)].map(
       ({ object, what }) => ({ object, what }),

@@ -1,9 +1,11 @@
 /** Numbers → names: a merged run as the report has it. Pure. */
 import {
+  bucketMiddle,
   ENDPOINT_BYTES,
   ENDPOINT_CONNECTIONS,
   ENDPOINT_PACKETS,
   ENDPOINT_WORDS,
+  HISTOGRAM_BUCKETS,
   HISTOGRAM_LENGTH,
   HISTOGRAM_MAX,
   HISTOGRAM_SUM,
@@ -44,6 +46,7 @@ import {
 import type {
   EndpointReport,
   ImbalanceReport,
+  LatencyHistogram,
   LatencySummary,
   NodeReport,
   RunReport,
@@ -57,6 +60,8 @@ import { ingressReport } from './summarize-ingress.ts'
 
 const NANOS_PER_MICRO = 1000
 const MAX_HOLDERS = 5
+/** Of a report's histogram, for each doubling. */
+const BINS = 8
 const NO_SERVICE = '(no Service)'
 
 /** Seconds of the whole trace, and of the part in which connections begin: rates of connections are over that. */
@@ -117,6 +122,11 @@ export function summarizeRun(run: PlannedRun, merged: MergedRun, plan: ReplayPla
       connectionSetup: latency(layout.setupHistogram),
     },
     requestLatencyMicros: latency(layout.requestHistogram),
+    histograms: {
+      packet: binned(sumOfSlots(merged, layout.packetHistogram)),
+      connectionSetup: binned(sumOfSlots(merged, layout.setupHistogram)),
+      request: binned(sumOfSlots(merged, layout.requestHistogram)),
+    },
     crossNodeFraction: fraction(TOTAL_CROSS_NODE),
     masqueradedFraction: fraction(TOTAL_MASQUERADED),
     clientIpPreservedFraction: fraction(TOTAL_CLIENT_IP_KEPT),
@@ -141,6 +151,27 @@ export function summarizeLatency(histogram: Float64Array): LatencySummary {
     p99: micros(percentile(histogram, 0.99)),
     p999: micros(percentile(histogram, 0.999)),
     max: micros(histogram[HISTOGRAM_MAX]!),
+  }
+}
+
+/** Of the core's fine buckets sixteen are one of eight for each doubling, and below 8 ns each is one. */
+export function binned(histogram: Float64Array): LatencyHistogram {
+  const counts = new Map<number, { to: number; count: number }>()
+  for (let bucket = 0; bucket < HISTOGRAM_BUCKETS; bucket++) {
+    const count = histogram[bucket]!
+    if (count === 0) continue
+    const nanos = Math.floor(bucketMiddle(bucket))
+    const width = nanos < BINS ? 1 : 2 ** (Math.floor(Math.log2(nanos)) - Math.log2(BINS))
+    const from = Math.floor(nanos / width) * width
+    const bin = counts.get(from)
+    if (bin === undefined) counts.set(from, { to: from + width, count })
+    else bin.count += count
+  }
+  const bins = [...counts]
+  return {
+    fromMicros: bins.map(([from]) => from / NANOS_PER_MICRO),
+    toMicros: bins.map(([, { to }]) => to / NANOS_PER_MICRO),
+    counts: bins.map(([, { count }]) => count),
   }
 }
 

@@ -5,6 +5,7 @@
  * path latency decide where nothing else does.
  */
 import type { Conclusion, Pair } from './conclusion.ts'
+import { drawsText } from './spread.ts'
 import type { ReplayReport, RunReport } from './types.ts'
 import { formatMicros, formatPercent } from './units.ts'
 
@@ -62,13 +63,13 @@ const GAIN: Readonly<Record<string, string>> = {
   'requests-refused': 'fewer refusals',
 }
 
-/** `; …`: what would help, or '' where nothing is known to. */
-export function remedyOf(effect: string, run: RunReport): string {
+/** `; …`: what would help, or '' where nothing is known to. @param drawn  several seeds have been tried */
+export function remedyOf(effect: string, run: RunReport, drawn: boolean = false): string {
   if (effect !== 'affinity') return ''
   const hits = run.nodes.reduce((sum, node) => sum + node.affinityHits, 0)
-  return hits === 0
-    ? ''
-    : '; ClientIP affinity sends all clients behind one address to one pod: another seed can give another figure, and cookies at an Ingress or no affinity a fair one'
+  if (hits === 0) return ''
+  const chance = drawn ? '' : 'another seed can give another figure, and '
+  return `; ClientIP affinity sends all clients behind one address to one pod: ${chance}cookies at an Ingress or no affinity${drawn ? ' give' : ''} a fair one`
 }
 
 /**
@@ -103,11 +104,21 @@ export function policyRemedy({ drops, policy }: RunReport, fewer: RunReport | nu
 export function advise(pair: Pair, effects: readonly Conclusion[], report: ReplayReport): Conclusion {
   const { baseName, otherName } = pair
   const between = otherName === 'Local' ? 'Advice' : `Advice between ${baseName} and ${otherName}`
-  const sentence = `${between}: ${adviceOf(pair, effects, report)}${dependsOn(pair, effects)}`
-  return { effect: 'advice', direction: 'advice', evidence: '', service: '', values: [], sentence }
+  const [answer, words] = adviceOf(pair, effects, report)
+  const sentence = `${between}: ${words}${openQuestions(effects, report)}${dependsOn(pair, effects)}`
+  return { effect: 'advice', direction: 'advice', evidence: '', service: '', values: [], answer, sentence }
 }
 
-function adviceOf(pair: Pair, effects: readonly Conclusion[], report: ReplayReport): string {
+/** What the draws leave open that would weigh against any advice. */
+function openQuestions(effects: readonly Conclusion[], report: ReplayReport): string {
+  const open = effects.filter(({ direction }) => direction === 'undecided')
+  if (open.length === 0 || report.draws === null || effects.length === open.length) return ''
+  const named = list(unique(open.map(({ effect }) => SHORT[effect] ?? effect)))
+  return ` Whether ${named}, ${drawsText(report.draws)} do not decide.`
+}
+
+/** In a word or three, and in a sentence. */
+function adviceOf(pair: Pair, effects: readonly Conclusion[], report: ReplayReport): [answer: string, words: string] {
   const { baseName, otherName } = pair
   const weighty = ({ values }: Conclusion): boolean => {
     const [before = 0, after = 0] = values.map(({ value }) => value)
@@ -117,22 +128,25 @@ function adviceOf(pair: Pair, effects: readonly Conclusion[], report: ReplayRepo
   const better = effects.filter((one) => one.direction === 'better' && weighty(one))
   const losses = unique(worse.map(({ effect }) => SHORT[effect] ?? effect))
   const gains = unique(better.map(({ effect }) => GAIN[effect] ?? effect))
-  if (worse.length === 0 && better.length === 0)
-    return `no difference that matters, because ${becauseSame(pair, report)}.`
+  if (worse.length === 0 && better.length === 0) {
+    if (effects.some(({ direction }) => direction === 'undecided') && report.draws !== null)
+      return ['undecided', `none, since ${drawsText(report.draws)} do not decide what differs.`]
+    return ['no difference', `no difference that matters, because ${becauseSame(pair, report)}.`]
+  }
   const grave = worse.filter(({ effect }) => GRAVE.has(effect))
   const remedy = remedies(pair, worse)
   if (grave.length > 0) {
     const named = list(unique(grave.map(({ effect }) => SHORT[effect] ?? effect)))
     const instead = gains.length > 0 ? ` It would bring ${list(gains)}.` : ''
-    return `not ${otherName} as it stands: ${named}.${remedy}${instead}`
+    return [`not ${otherName}`, `not ${otherName} as it stands: ${named}.${remedy}${instead}`]
   }
   const graveBetter = better.some(({ effect }) => GRAVE.has(effect))
-  if (better.length === 0) return `${baseName}; with ${otherName} ${list(losses)}, and nothing gets better.`
-  if (worse.length === 0) return `${otherName}: ${list(gains)}, and nothing measured gets worse.`
+  if (better.length === 0) return [baseName, `${baseName}; with ${otherName} ${list(losses)}, and nothing gets better.`]
+  if (worse.length === 0) return [otherName, `${otherName}: ${list(gains)}, and nothing measured gets worse.`]
   const only = graveBetter
     ? `${otherName}: ${list(gains)}`
     : `${otherName}, if ${list(gains)} ${gains.length > 1 ? 'are' : 'is'} worth it`
-  return `${only}; but ${list(losses)}.${remedy}`
+  return [`${otherName} at a cost`, `${only}; but ${list(losses)}.${remedy}`]
 }
 
 function remedies(pair: Pair, worse: readonly Conclusion[]): string {

@@ -40,6 +40,7 @@ const SHAPE: CapacityReport = {
   version: '',
   scenario: { name: '', seed: 0, connectionsPerSecond: 0 },
   search: { tolerance: 0, connections: 0 },
+  seeds: [0],
   objectives: [''],
   axes: [{ name: '', values: [''] }],
   cells: [
@@ -70,6 +71,13 @@ const SHAPE: CapacityReport = {
           reason: '',
         },
       ],
+      draws: {
+        least: 0,
+        most: 0,
+        leastFigures: FIGURES,
+        mostFigures: FIGURES,
+        each: [{ seed: 0, holds: true, connectionsPerSecond: 0, brokeFirst: '' }],
+      },
     },
   ],
   crossings: [

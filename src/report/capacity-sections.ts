@@ -10,13 +10,16 @@ import type {
   CapacityCell,
   CapacityReport,
   CapacityRun,
+  CellDraws,
   Crossing,
+  Figures,
   ParameterValue,
 } from './capacity-types.ts'
 import { type Cell, listSection, type ReportDocument, type Section, textSection } from './document.ts'
 import { dimensionOf } from './fields.ts'
 import { renderDocumentMarkdown } from './markdown.ts'
 import { type DocumentOptions, finePrint } from './sections.ts'
+import { withRange } from './spread.ts'
 import { renderDocumentText, type TextOptions } from './text.ts'
 import type { ThresholdResult } from './threshold.ts'
 import { thresholdLines } from './threshold-lines.ts'
@@ -73,13 +76,22 @@ function capacityDocument(
   }
 }
 
-function subtitle({ scenario, search, objectives, cells }: CapacityReport): string[] {
-  const own = `the scenario's own rate is ${rateText(scenario.connectionsPerSecond)}, seed ${scenario.seed}`
+function subtitle({ scenario, search, objectives, cells, seeds }: CapacityReport): string[] {
+  const seed = seeds.length === 1 ? `seed ${scenario.seed}` : `${seeds.length} seeds from ${scenario.seed} on`
+  const own = `the scenario's own rate is ${rateText(scenario.connectionsPerSecond)}, ${seed}`
+  const medians =
+    seeds.length === 1
+      ? []
+      : [
+          search === null
+            ? 'each figure is the median of the seeds by itself; in brackets the least and the most, where they differ'
+            : 'of each search the one of the seed with the median knee; in brackets the lowest and the highest',
+        ]
   const runs =
     search === null
       ? countOf(cells.length, 'run')
       : `searched to ${formatPercent(search.tolerance)}, ${search.connections === null ? 'runs of 100,000 connections and more' : `runs of ${countOf(search.connections, 'connection')}`}`
-  return [`${runs}; ${own}`, `must hold: ${objectives.join(', ')}`]
+  return [`${runs}; ${own}`, ...medians, `must hold: ${objectives.join(', ')}`]
 }
 
 function inShort({ cells, search }: CapacityReport): string {
@@ -105,7 +117,7 @@ function policyText(policy: string): string {
   return policy === 'local' ? 'Local' : 'Cluster'
 }
 
-function kneeSentences({ name, knee, run, broke }: CapacityCell): Cell[] {
+function kneeSentences({ name, knee, run, broke, draws }: CapacityCell): Cell[] {
   if (knee === null) return []
   const { connectionsPerSecond, failsAtConnectionsPerSecond, holdsAgainAtConnectionsPerSecond, timesScenario } = knee
   const lines: Cell[] = []
@@ -115,6 +127,7 @@ function kneeSentences({ name, knee, run, broke }: CapacityCell): Cell[] {
     const times = `${formatRatio(timesScenario!)} times the scenario's rate`
     const end = knee.outcome === 'above' ? ', the highest rate tried' : ''
     lines.push({ text: `${name}: holds up to ${rateText(connectionsPerSecond!)}${end} (${times}).`, tone: 'good' })
+    if (draws !== null) lines.push(`  ${drawsSentence(draws)}`)
     if (run !== null && !run.settled) {
       const span = formatSeconds(run.durationSeconds)
       lines.push({
@@ -131,6 +144,22 @@ function kneeSentences({ name, knee, run, broke }: CapacityCell): Cell[] {
     lines.push({ text: `  Not one knee: it ${again}. The lowest break counts.`, tone: 'bad' })
   }
   return lines
+}
+
+/** How far the seeds go apart, and whether the same breaks first. */
+function drawsSentence({ least, most, each }: CellDraws): string {
+  const causes = new Map<string, number>()
+  for (const { brokeFirst } of each) if (brokeFirst !== null) causes.set(brokeFirst, (causes.get(brokeFirst) ?? 0) + 1)
+  const ranked = [...causes].sort((a, b) => b[1] - a[1])
+  const first =
+    ranked.length < 2
+      ? ''
+      : `; what breaks first differs: ${ranked.map(([objective, times]) => `${objective} with ${times}`).join(', ')}`
+  const range =
+    least === most
+      ? `the same with all ${each.length} seeds`
+      : `${rateText(least)} to ${rateText(most)} over ${each.length} seeds`
+  return `${range}${first}.`
 }
 
 function brokenText({
@@ -188,7 +217,14 @@ const UNSETTLED: Cell = {
 type Column = [head: string, right: boolean, value: (cell: CapacityCell) => Cell]
 
 const KNEE_COLUMNS: Column[] = [
-  ['holds up to', true, ({ knee }) => rateText(knee?.connectionsPerSecond ?? null)],
+  [
+    'holds up to',
+    true,
+    ({ knee, draws }) => {
+      const text = rateText(knee?.connectionsPerSecond ?? null)
+      return draws === null ? text : withRange(text, rateText(draws.least), rateText(draws.most))
+    },
+  ],
   ['fails at', true, ({ knee }) => rateText(knee?.failsAtConnectionsPerSecond ?? null)],
   ['broke first', false, ({ broke }) => broke[0]?.objective ?? ''],
   ['at', true, ({ broke }) => (broke[0] === undefined ? '' : figureText(broke[0].figure, broke[0].value))],
@@ -211,7 +247,12 @@ function figureColumn(figure: string): Column {
   return [
     shortName(figure),
     true,
-    ({ run }) => (run === null ? '' : figureText(figure, figureValue(run.figures, figure))),
+    ({ run, draws }) => {
+      if (run === null) return ''
+      const text = (figures: Figures): string => figureText(figure, figureValue(figures, figure))
+      if (draws?.leastFigures == null || draws.mostFigures === null) return text(run.figures)
+      return withRange(text(run.figures), text(draws.leastFigures), text(draws.mostFigures))
+    },
   ]
 }
 

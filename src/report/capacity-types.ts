@@ -15,6 +15,8 @@ export interface CapacityReport {
   scenario: { name: string; seed: number; connectionsPerSecond: number }
   /** null where every cell is one plain run. `connections`: of each run; null: as many as the tables need to settle. */
   search: { tolerance: number; connections: number | null } | null
+  /** Every search or run was made with each; cells then are those of the median. */
+  seeds: number[]
   objectives: string[]
   axes: CapacityAxis[]
   cells: CapacityCell[]
@@ -50,6 +52,21 @@ export interface CapacityCell {
   tried: CapacityRun[]
   /** What failed, the first to break ahead: just above the knee, or in the plain run. */
   broke: BrokenObjective[]
+  /**
+   * null: one seed. Otherwise the cell of a search is that of the seed with the median knee (the lower of two in the middle), and a
+   * plain run has the median of each figure by itself, on which objectives hold or not.
+   */
+  draws: CellDraws | null
+}
+
+export interface CellDraws {
+  /** Of the knees of a search; null where none held with some seed. */
+  least: number | null
+  most: number | null
+  /** Of every figure of a plain run; null for a search. */
+  leastFigures: Figures | null
+  mostFigures: Figures | null
+  each: { seed: number; holds: boolean; connectionsPerSecond: number | null; brokeFirst: string | null }[]
 }
 
 export interface Crossing {

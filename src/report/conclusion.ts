@@ -5,27 +5,39 @@
  * Runs are compared in pairs: Local with Cluster of the same proxy mode and way in; where the policies do not differ, each further
  * run with the first. A figure that differs by less than 5 % is called equal (the histogram's buckets are about as wide); every figure
  * that gets worse by more than a fifth is said, held by a property test. A single run says what failed and what is uneven.
+ *
+ * Over several draws (seeds, placements) each draw is judged by itself: an effect is said where nine in ten draws have it and the
+ * medians agree, otherwise it is not decided, which is said too.
  */
-import { advise, policyRemedy, remedyOf } from './advice.ts'
-import { type Figure, figuresOf, type Shares, sharesOf, type Uneven } from './figures.ts'
-import { reasonSentence } from './reasons.ts'
+import { advise } from './advice.ts'
+import { type Figure, figuresOf, type Shares, sharesOf } from './figures.ts'
 import { runNames } from './run-names.ts'
-import type { EndpointReport, ReplayReport, RunReport } from './types.ts'
-import { formatCount, formatPercent } from './units.ts'
+import { describedText, fragmentOf, outcomeText, sentenceOf, undecidedText } from './sentences.ts'
+import { drawsText, type Spread } from './spread.ts'
+import type { ReplayReport, RunReport } from './types.ts'
+import { formatCount } from './units.ts'
 
-export type Direction = 'worse' | 'better' | 'same' | 'advice'
+export type Direction = 'worse' | 'undecided' | 'better' | 'same' | 'advice'
 
 export interface Conclusion {
   /** `connections-failed`, `request-p99`, `client-address`, … and `advice`. */
   readonly effect: string
-  /** Of the second run against the first; `same`: a fault of both; `advice`: what to do. */
+  /** Of the second run against the first; `same`: a fault of both; `undecided`: the draws differ; `advice`: what to do. */
   readonly direction: Direction
   /** Path in the report, below `runs[]`; '' for advice. */
   readonly evidence: string
   /** Service port, or '' for the whole run. */
   readonly service: string
-  /** Of each run, named as in the tables, the first of the pair first; of client addresses and hops, connections. */
-  readonly values: readonly { readonly run: string; readonly value: number }[]
+  /**
+   * Of each run, named as in the tables, the first of the pair first; of client addresses and hops, connections. Over draws the median,
+   * with the least and the most.
+   */
+  readonly values: readonly (Partial<Spread> & { readonly run: string; readonly value: number })[]
+  /** Draws that have it; only where there are several. */
+  readonly draws?: number
+  /** Of advice: `Local`, `Local at a cost`, `not Local`, `Cluster`, `no difference`, `undecided`; and of which pair of runs. */
+  readonly answer?: string
+  readonly pair?: string
   readonly sentence: string
 }
 
@@ -43,9 +55,32 @@ export interface Pair {
   readonly otherName: string
 }
 
-interface Scene extends Pair {
+/** A pair as one draw has it. */
+export interface Scene extends Pair {
   readonly baseShares: Shares
   readonly otherShares: Shares
+}
+
+/** A figure of one run over the draws: the median, and what each draw has; `spread` is null where there is one draw. */
+export interface Drawn {
+  readonly figure: Figure
+  readonly value: number
+  readonly spread: Spread | null
+}
+
+/** An effect as sentences need it. */
+export interface Effect {
+  readonly pair: Pair
+  /** By draw. */
+  readonly scenes: readonly Scene[]
+  readonly base: Drawn
+  readonly other: Drawn
+  readonly direction: Direction
+  /** `10 seeds`; '' where there is one draw. */
+  readonly draws: string
+  /** Draws that go the same way. */
+  readonly agreeing: number
+  readonly directions: readonly (Direction | null)[]
 }
 
 /** Below it two figures are called equal. */
@@ -53,6 +88,8 @@ const NOISE = 0.05
 /** Two ratios of fullest to mean nearer than this are told as one finding: both are uneven. */
 const MUCH_MORE = 1.5
 const SENTENCES_OF_AN_EFFECT = 2
+/** Of the draws: fewer decide nothing. */
+const DECISIVE = 0.9
 
 /** The sentences, figures of one Service in one, and of many Services with the same effect the first; never empty. */
 export function conclude(report: ReplayReport): string[] {
@@ -90,9 +127,11 @@ export function conclusionsOf(report: ReplayReport): Conclusion[] {
 function told(report: ReplayReport): Told[] {
   const pairs = pairsOf(report)
   if (pairs.length === 0) return describeRuns(report)
+  // Every draw has the same runs in the same order.
+  const drawn = report.draws?.each?.map((runs) => pairsOf({ ...report, runs: [...runs] }))
   const groups = new Map<string, { names: string[]; conclusions: Told[] }>()
-  for (const pair of pairs) {
-    const conclusions = comparePair(pair, report)
+  for (const [i, pair] of pairs.entries()) {
+    const conclusions = comparePair(pair, drawn?.map((draw) => draw[i]!) ?? [pair], report)
     const text = conclusions.map(({ sentence }) => sentence).join('\n')
     const before = groups.get(text)
     if (before === undefined) groups.set(text, { names: [pairName(pair)], conclusions })
@@ -135,211 +174,147 @@ function pairName({ other, otherName }: Pair): string {
   return otherName === 'Local' ? [other.proxyMode, other.ingressPath ?? ''].filter((part) => part !== '').join(' ') : ''
 }
 
-function comparePair(runs: Pair, report: ReplayReport): Told[] {
-  const pair: Scene = { ...runs, baseShares: sharesOf(runs.base), otherShares: sharesOf(runs.other) }
-  const before = new Map(figuresOf(pair.base, report).map((figure) => [keyOf(figure), figure]))
+function comparePair(pair: Pair, draws: readonly Pair[], report: ReplayReport): Told[] {
+  const scenes = draws.map(
+    (runs): Scene => ({ ...runs, baseShares: sharesOf(runs.base), otherShares: sharesOf(runs.other) }),
+  )
+  const figures = scenes.map(({ base, other }) => [byKey(base, report), byKey(other, report)] as const)
+  const text = report.draws?.each === undefined ? '' : drawsText(report.draws)
   const found: Told[] = []
-  for (const after of figuresOf(pair.other, report)) {
-    const base = before.get(keyOf(after))
-    if (base === undefined) continue
-    const direction = unevenUnderBoth(pair, base, after) ? 'same' : directionOf(base, after)
-    if (direction !== null) found.push(tell(pair, base, after, direction))
+  for (const figure of figuresOf(pair.other, report)) {
+    const key = keyOf(figure)
+    const both = figures.map(([bases, others]) => [bases.get(key), others.get(key)] as const)
+    const [base, other] = [over(both.map(([one]) => one)), over(both.map(([, one]) => one))]
+    if (base === null || other === null) continue
+    const directions = both.map(([a, b], draw) =>
+      a === undefined || b === undefined ? null : directionOf(scenes[draw]!, a, b),
+    )
+    const direction = decided(directions, base.value, other.value)
+    if (direction === null) continue
+    const agreeing = directions.filter((one) => one === direction).length
+    found.push(tell({ pair, scenes, base, other, direction, draws: text, agreeing, directions }))
   }
-  const kept = found.filter(({ sentence }) => sentence !== '')
-  const order: Direction[] = ['worse', 'same', 'better']
-  const sorted = order.flatMap((direction) => kept.filter((one) => one.direction === direction))
-  return [...sorted, advise(pair, sorted, report)]
+  const order: Direction[] = ['worse', 'undecided', 'same', 'better']
+  const sorted = order.flatMap((direction) => found.filter((one) => one.direction === direction))
+  return [...sorted, { ...advise(pair, sorted, report), pair: pairName(pair) || `${pair.baseName}, ${pair.otherName}` }]
+}
+
+function byKey(run: RunReport, report: ReplayReport): ReadonlyMap<string, Figure> {
+  return new Map(figuresOf(run, report).map((figure) => [keyOf(figure), figure]))
 }
 
 function keyOf({ effect, of }: Figure): string {
   return `${effect} ${of}`
 }
 
-/** Whether the second is worse, better, or as bad as the first; null where it is no matter. */
-function directionOf(base: Figure, after: Figure): Direction | null {
+/** Over the draws that have the figure; null where none has. */
+function over(figures: readonly (Figure | undefined)[]): Drawn | null {
+  const there = figures.filter((figure) => figure !== undefined)
+  const [figure] = there
+  if (figure === undefined) return null
+  if (figures.length === 1) return { figure, value: figure.value, spread: null }
+  const values = there.map(({ value }) => value).sort((a, b) => a - b)
+  const value = values[Math.ceil(values.length / 2) - 1]!
+  return { figure, value, spread: { least: values[0]!, most: values.at(-1)! } }
+}
+
+/** What nine in ten draws say and the medians do not contradict; null where it is no matter to nine in ten. */
+function decided(directions: readonly (Direction | null)[], base: number, other: number): Direction | null {
+  if (directions.length === 1) return directions[0]!
+  const enough = Math.ceil(directions.length * DECISIVE)
+  const counts = new Map<Direction | null, number>()
+  for (const direction of directions) counts.set(direction, (counts.get(direction) ?? 0) + 1)
+  const agreed = [...counts].find(([, count]) => count >= enough)
+  if (agreed === undefined) return 'undecided'
+  const [direction] = agreed
+  const isContradicted = (direction === 'worse' && other <= base) || (direction === 'better' && other >= base)
+  return isContradicted ? 'undecided' : direction
+}
+
+/** Whether the second is worse, better, or as bad as the first in one draw; null where it is no matter. */
+function directionOf(scene: Scene, base: Figure, after: Figure): Direction | null {
   const [a, b] = [base.value, after.value]
   if (Math.max(a, b) < after.matters) return null
-  if (Math.abs(a - b) > NOISE * Math.max(a, b)) return b > a ? 'worse' : 'better'
-  return ALWAYS_SAID.has(after.effect) && Math.min(a, b) >= after.matters ? 'same' : null
+  const { baseShares, otherShares } = scene
+  const [before, now] = [baseShares.uneven.has(after.of), otherShares.uneven.has(after.of)]
+  if (after.effect === 'imbalance') {
+    const near = Math.max(a, b) <= MUCH_MORE * Math.min(a, b)
+    if (Math.min(a, b) >= after.matters && near && before && now) return 'same'
+  }
+  if (Math.abs(a - b) > NOISE * Math.max(a, b)) {
+    const direction = b > a ? 'worse' : 'better'
+    // A share that chance explains is no finding.
+    if (after.effect === 'imbalance' && !(direction === 'worse' ? now : before)) return null
+    return direction
+  }
+  if (!ALWAYS_SAID.has(after.effect) || Math.min(a, b) < after.matters) return null
+  return after.effect === 'imbalance' && !(before && now) ? null : 'same'
 }
 
 /** Faults that are worth a sentence where both runs have them alike. */
 const ALWAYS_SAID = new Set([
-  ...[
-    'connections-failed',
-    'network-policy',
-    'connections-broken',
-    'requests-failed',
-    'requests-refused',
-    'names-failed',
-  ],
+  ...['connections-failed', 'network-policy', 'connections-broken', 'requests-failed', 'requests-refused'],
+  'names-failed',
   ...['imbalance', 'request-imbalance', 'conntrack', 'source-ports', 'cpu', 'pod-cpu'],
 ])
 
-function tell(pair: Scene, base: Figure, after: Figure, direction: Direction): Told {
-  const { baseName, otherName } = pair
+function tell(effect: Effect): Told {
+  const { pair, base, other, direction, draws, agreeing } = effect
+  const { effect: name, evidence, of } = other.figure
   const conclusion = {
-    effect: after.effect,
+    effect: name,
     direction,
-    evidence: after.evidence,
-    service: after.of,
+    evidence,
+    service: of,
     values: [
-      { run: baseName, value: base.value },
-      { run: otherName, value: after.value },
+      { run: pair.baseName, value: base.value, ...base.spread },
+      { run: pair.otherName, value: other.value, ...other.spread },
     ],
+    ...(draws === '' ? {} : { draws: agreeing }),
   }
-  const sentence = sentenceOf(pair, base, after, direction)
+  if (direction === 'undecided') return { ...conclusion, sentence: undecidedText(effect) }
+  const sentence = sentenceOf(effect)
   if (sentence !== null) return { ...conclusion, sentence }
-  const subject = after.of === '' ? otherName : `${otherName}, ${after.of}`
-  const [a, b] = [base.format(base.value), after.format(after.value)]
-  const fragment = `${after.label} ${b} instead of ${a}${factor(base.value, after.value)}`
+  const subject = of === '' ? pair.otherName : `${pair.otherName}, ${of}`
+  const fragment = fragmentOf(effect)
   return { ...conclusion, sentence: `${subject}: ${fragment}.`, subject, fragment }
-}
-
-/** A Service whose fullest endpoint is above chance under both, and not much more so under one of them. */
-function unevenUnderBoth(pair: Scene, base: Figure, after: Figure): boolean {
-  if (after.effect !== 'imbalance' || Math.min(base.value, after.value) < after.matters) return false
-  if (Math.max(base.value, after.value) > MUCH_MORE * Math.min(base.value, after.value)) return false
-  return pair.baseShares.uneven.has(after.of) && pair.otherShares.uneven.has(after.of)
-}
-
-/** null: a fragment will do. */
-function sentenceOf(pair: Scene, base: Figure, after: Figure, direction: Direction): string | null {
-  const { baseName, otherName } = pair
-  const [a, b] = [base.format(base.value), after.format(after.value)]
-  const worse = direction === 'worse' ? pair.other : pair.base
-  switch (after.effect) {
-    case 'connections-failed':
-      return direction === 'same'
-        ? `Either way, ${b} of connections fail${mainReason(pair.other)}.`
-        : `${otherName}: ${b} of connections fail (${baseName}: ${a})${mainReason(worse)}.`
-    case 'network-policy': {
-      const how = policyRemedy(worse, direction === 'same' ? null : worse === pair.other ? pair.base : pair.other)
-      return direction === 'same'
-        ? `Either way, NetworkPolicies drop ${b} of connections: ${how}.`
-        : `${otherName}: NetworkPolicies drop ${b} of connections (${baseName}: ${a}); ${direction === 'worse' ? otherName : baseName}: ${how}.`
-    }
-    case 'requests-failed':
-    case 'requests-refused':
-      return direction === 'same'
-        ? `Either way, ${b} of requests are answered ${statusesOf(pair.other, after.effect)}.`
-        : `${otherName}: ${b} of requests are answered ${statusesOf(worse, after.effect)} (${baseName}: ${a}).`
-    case 'client-address':
-      return clientAddress(pair, base.value, after.value)
-    case 'crossings':
-      return crossings(pair, base.value, after.value)
-    case 'imbalance':
-      return imbalance(pair, after.of, direction)
-    default: {
-      const of = after.of === '' ? '' : ` of ${after.of}`
-      return direction === 'same' ? `Either way, ${after.label}${of}: ${b}.` : null
-    }
-  }
-}
-
-/** ` (13 times)` where it is twice and more. */
-function factor(before: number, after: number): string {
-  if (before <= 0 || after <= 0) return ''
-  const times = Math.max(before, after) / Math.min(before, after)
-  return times < 2 ? '' : after > before ? ` (${times.toFixed(times < 10 ? 1 : 0)} times)` : ''
-}
-
-function clientAddress({ baseName, otherName, other, base }: Pair, before: number, after: number): string {
-  const text = (run: RunReport, hidden: number, what: string): string => {
-    const [count, all] = [Math.round(hidden), run.connections.established]
-    if (count === 0) return `keeps ${what} on every connection`
-    return `hides ${what} on ${count === all ? 'every connection' : `${formatCount(count)} of ${formatCount(all)} connections`}`
-  }
-  return `${otherName} ${text(other, after, 'the client address')}; ${baseName} ${text(base, before, 'it')}.`
-}
-
-function crossings({ baseName, otherName, other }: Pair, before: number, after: number): string {
-  const difference = Math.round(Math.abs(before - after))
-  const [more, less] = after > before ? [otherName, baseName] : [baseName, otherName]
-  const share = formatPercent(other.connections.established === 0 ? 0 : difference / other.connections.established)
-  return `${more} takes ${formatCount(difference)} connections (${share} of all) over a second node that ${less} does not.`
-}
-
-function imbalance(pair: Scene, service: string, direction: Direction): string {
-  if (direction === 'same') {
-    const [here, there] = [pair.otherShares.uneven.get(service), pair.baseShares.uneven.get(service)]
-    if (here === undefined || there === undefined) return ''
-    const part = (name: string, { endpoint }: Uneven): string =>
-      `${name} ${endpointName(endpoint)} with ${formatPercent(endpoint.share)}`
-    return `${service} is uneven either way: ${part(pair.otherName, here)}, ${part(pair.baseName, there)} (fair share ${formatPercent(here.fair)})${remedyOf('affinity', pair.other)}.`
-  }
-  const [run, shares, others, name, otherName] =
-    direction === 'better'
-      ? [pair.base, pair.baseShares, pair.otherShares, pair.baseName, pair.otherName]
-      : [pair.other, pair.otherShares, pair.baseShares, pair.otherName, pair.baseName]
-  const uneven = shares.uneven.get(service)
-  if (uneven === undefined) return ''
-  const { endpoint, fair } = uneven
-  const before = others.share(service, endpoint.endpoint)
-  return `${name}: ${endpointName(endpoint)} gets ${formatPercent(endpoint.share)} of the connections to ${service} (fair share ${formatPercent(fair)}, ${otherName} ${formatPercent(before)})${remedyOf('affinity', run)}.`
-}
-
-/** `, mostly REASON (sentence)`, or nothing. */
-function mainReason(run: RunReport): string {
-  const [reason] = Object.entries(run.drops).sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1))[0] ?? ['']
-  if (reason === '') return ''
-  const sentence = reasonSentence(reason)
-  return `, mostly ${reason}${sentence === '' ? '' : ` (${sentence})`}`
-}
-
-function statusesOf({ ingress }: RunReport, effect: string): string {
-  const first = effect === 'requests-failed' ? '5' : '4'
-  return Object.keys(ingress?.byStatus ?? {})
-    .filter((status) => status.startsWith(first))
-    .join(' or ')
 }
 
 /** One run after the other, with their names where they differ; the same once. */
 function describeRuns(report: ReplayReport): Conclusion[] {
-  return report.runs.flatMap((run) => describeRun(run, report))
+  return report.runs.flatMap((run, i) => describeRun(run, report.draws?.each?.map((runs) => runs[i]!) ?? [run], report))
 }
 
-function describeRun(run: RunReport, report: ReplayReport): Conclusion[] {
+/** @param drawn  the run in each draw */
+function describeRun(run: RunReport, drawn: readonly RunReport[], report: ReplayReport): Conclusion[] {
   const name = runNames([run])[0]!
-  const shares = sharesOf(run)
-  const told: Conclusion[] = []
-  const { attempted, failed } = run.connections
-  const say = (figure: Pick<Figure, 'effect' | 'evidence' | 'of' | 'value'>, sentence: string): void => {
-    const { effect, evidence, of, value } = figure
-    told.push({ effect, direction: 'same', evidence, service: of, values: [{ run: name, value }], sentence })
+  const draws = report.draws?.each === undefined ? '' : drawsText(report.draws)
+  const scenes = drawn.map((one) => ({ run: one, shares: sharesOf(one), figures: byKey(one, report) }))
+  const said: Conclusion[] = []
+  const say = (one: Drawn, agreeing: number, direction: 'same' | 'undecided', sentence: string): void => {
+    const { effect, evidence, of } = one.figure
+    const values = [{ run: name, value: one.value, ...one.spread }]
+    const holding = draws === '' ? {} : { draws: agreeing }
+    said.push({ effect, direction, evidence, service: of, values, ...holding, sentence })
   }
-  const outcome =
-    attempted === 0
-      ? 'The trace has no connections.'
-      : failed === 0
-        ? 'Every connection was established.'
-        : `${formatPercent(failed / attempted)} of connections failed${mainReason(run)}.`
-  say({ effect: 'connections-failed', evidence: 'connections.failed', of: '', value: failed }, outcome)
   for (const figure of figuresOf(run, report)) {
-    if (!ALWAYS_SAID.has(figure.effect) || figure.effect === 'connections-failed' || figure.value < figure.matters)
+    if (!ALWAYS_SAID.has(figure.effect)) continue
+    const each = scenes.map(({ figures }) => figures.get(keyOf(figure)))
+    const one = over(each)
+    if (one === null) continue
+    if (figure.effect === 'connections-failed') {
+      const failures = { ...one, figure: { ...figure, evidence: 'connections.failed' } }
+      say(failures, scenes.length, 'same', outcomeText(run, one))
       continue
-    if (figure.value === 0) continue
-    if (figure.effect === 'imbalance') {
-      const uneven = shares.uneven.get(figure.of)
-      if (uneven === undefined) continue
-      const share = `${formatPercent(uneven.endpoint.share)} of the connections to ${figure.of} (fair share ${formatPercent(uneven.fair)})`
-      say(figure, `${capitalised(endpointName(uneven.endpoint))} got ${share}${remedyOf('affinity', run)}.`)
-    } else if (figure.effect === 'requests-failed' || figure.effect === 'requests-refused') {
-      say(figure, `${figure.format(figure.value)} of requests were answered ${statusesOf(run, figure.effect)}.`)
-    } else if (figure.effect === 'network-policy') {
-      say(figure, `NetworkPolicies dropped ${figure.format(figure.value)} of connections: ${policyRemedy(run, null)}.`)
-    } else {
-      const of = figure.of === '' ? '' : ` of ${figure.of}`
-      say(figure, `${capitalised(figure.label)}${of}: ${figure.format(figure.value)}.`)
     }
+    const found = each.filter((other, draw) => other !== undefined && isFault(other, scenes[draw]!.shares)).length
+    if (found === 0) continue
+    const direction = found >= Math.ceil(scenes.length * DECISIVE) ? 'same' : 'undecided'
+    say(one, found, direction, describedText(one, scenes, direction === 'undecided' ? `${found} of ${draws}` : ''))
   }
-  return told
+  return said
 }
 
-function endpointName(endpoint: EndpointReport): string {
-  return endpoint.pod === null ? `endpoint ${endpoint.endpoint}` : `pod ${endpoint.pod.replace(/^default\//, '')}`
-}
-
-function capitalised(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1)
+function isFault({ effect, of, value, matters }: Figure, shares: Shares): boolean {
+  return value >= matters && value > 0 && (effect !== 'imbalance' || shares.uneven.has(of))
 }

@@ -25,7 +25,7 @@ function chosenColumn(path: string): Column {
   return [path, ({ run }) => (run === null ? null : (figureValue(run.figures, path) ?? null))]
 }
 
-function columnsOf({ axes, search }: CapacityReport): Column[] {
+function columnsOf({ axes, search, seeds }: CapacityReport): Column[] {
   const parameters = axes
     .map(({ name }) => name)
     .filter((name) => name !== 'policy' && name !== 'proxyMode')
@@ -47,6 +47,7 @@ function columnsOf({ axes, search }: CapacityReport): Column[] {
     ['policy', ({ policy }) => policy],
     ['proxyMode', ({ proxyMode }) => proxyMode],
     ...(search === null ? [] : knees),
+    ...(search === null || seeds.length === 1 ? [] : KNEE_RANGE),
     ['holds', ({ run }) => run?.holds ?? false],
     ...firstBroken,
     ['connectionsPerSecond', ({ run }) => run?.connectionsPerSecond ?? null],
@@ -57,6 +58,12 @@ function columnsOf({ axes, search }: CapacityReport): Column[] {
     ...FIGURES.map(([name, value]): Column => [name, ({ run }) => (run === null ? null : value(run.figures))]),
   ]
 }
+
+/** Over the seeds. */
+const KNEE_RANGE: readonly Column[] = [
+  ['leastKneeConnectionsPerSecond', ({ draws }) => draws?.least ?? null],
+  ['mostKneeConnectionsPerSecond', ({ draws }) => draws?.most ?? null],
+]
 
 const FIGURES: readonly (readonly [name: string, value: (figures: Figures) => number | null])[] = [
   ['dropFraction', (figures) => figures.dropFraction],

@@ -6,6 +6,7 @@
  */
 import { type Cell, type Section, textSection } from './document.ts'
 import { runNames } from './run-names.ts'
+import { cellsOver } from './spread.ts'
 import type { EndpointReport, ImbalanceReport, ReplayReport, RunReport } from './types.ts'
 import { clipMiddle, countOf, formatBar, formatPercent, formatRatio } from './units.ts'
 
@@ -22,6 +23,7 @@ const NODE_WIDTH = 18
 interface EndpointRow {
   readonly name: string
   readonly node: string
+  readonly endpoint: string
   /** By run; 0 where the run does not list the endpoint. */
   readonly shares: readonly number[]
   /** Between the runs; with one run, from the fair share. */
@@ -31,7 +33,6 @@ interface EndpointRow {
 interface ServiceRows {
   readonly service: string
   readonly rows: readonly EndpointRow[]
-  readonly imbalance: readonly (ImbalanceReport | null)[]
   readonly connections: number
 }
 
@@ -51,7 +52,7 @@ export function endpointSections(report: ReplayReport, width: number | null = nu
   // With one endpoint there is nothing to share out: those Services get a line together.
   const shared = ranked.filter((service) => service.rows.length > 1)
   const single = ranked.filter((service) => service.rows.length === 1)
-  const sections = shared.slice(0, MAX_SERVICES).map((service) => serviceSection(report.runs, service, width))
+  const sections = shared.slice(0, MAX_SERVICES).map((service) => serviceSection(report, service, width))
   const left = [
     ...(single.length > 0 ? [singleLine(single)] : []),
     ...(shared.length > MAX_SERVICES
@@ -80,12 +81,11 @@ function collectServices(runs: readonly RunReport[]): ServiceRows[] {
       entry(endpoints, endpoint.endpoint, (): EndpointReport[] => [])[index] = endpoint
     }
   })
-  const imbalance = runs.map((run) => new Map(run.imbalance.map((row) => [row.service, row])))
   return [...byService].map(([service, endpoints]) => {
     const rows = [...endpoints.values()].map((perRun) => endpointRow(perRun, runs.length, endpoints.size))
     const all = [...endpoints.values()].flat().filter((endpoint) => endpoint !== undefined)
     const connections = all.reduce((sum, endpoint) => sum + endpoint.connections, 0)
-    return { service, rows, connections, imbalance: imbalance.map((map) => map.get(service) ?? null) }
+    return { service, rows, connections }
   })
 }
 
@@ -93,14 +93,15 @@ function endpointRow(perRun: readonly EndpointReport[], runCount: number, endpoi
   const any = perRun.find((endpoint) => endpoint !== undefined)!
   const shares = Array.from({ length: runCount }, (_, index) => perRun[index]?.share ?? 0)
   const difference = runCount > 1 ? Math.max(...shares) - Math.min(...shares) : Math.abs(shares[0]! - 1 / endpointCount)
-  return { name: any.pod ?? any.endpoint, node: any.node ?? '', shares, difference }
+  return { name: any.pod ?? any.endpoint, node: any.node ?? '', endpoint: any.endpoint, shares, difference }
 }
 
-function serviceSection(runs: readonly RunReport[], service: ServiceRows, width: number | null): Section {
+function serviceSection(report: ReplayReport, service: ServiceRows, width: number | null): Section {
+  const { runs, draws } = report
   const shown = mostDifferent(service.rows)
   const left = service.rows.length - shown.length
   const fullest = Math.max(...shown.flatMap((row) => row.shares))
-  const bars = runs.length <= MAX_BARS && (width === null || width >= LEAST_WIDTH_FOR_BARS)
+  const bars = draws === null && runs.length <= MAX_BARS && (width === null || width >= LEAST_WIDTH_FOR_BARS)
   const withNode = shown.some((row) => row.node !== '')
   const share = (value: number): Cell => {
     const percent = formatPercent(value).padStart(7)
@@ -109,11 +110,14 @@ function serviceSection(runs: readonly RunReport[], service: ServiceRows, width:
   const rows: Cell[][] = shown.map((row) => [
     clipMiddle(row.name, NAME_WIDTH),
     ...(withNode ? [clipMiddle(row.node, NODE_WIDTH)] : []),
-    ...row.shares.map(share),
+    ...(draws === null ? row.shares.map(share) : cellsOver(report, shareOf(service.service, row.endpoint))),
   ])
   const blank = withNode ? [''] : []
   const ratio = (value: (row: ImbalanceReport) => number): Cell[] =>
-    service.imbalance.map((row) => (row === null ? 'n/a' : formatRatio(value(row))))
+    cellsOver(report, ({ imbalance }) => {
+      const row = imbalance.find((one) => one.service === service.service)
+      return row === undefined ? 'n/a' : formatRatio(value(row))
+    })
   rows.push(['fullest over mean', ...blank, ...ratio((row) => row.maxOverMean)])
   rows.push(['coefficient of variation', ...blank, ...ratio((row) => row.coefficientOfVariation)])
   const count = service.rows.length
@@ -129,6 +133,11 @@ function serviceSection(runs: readonly RunReport[], service: ServiceRows, width:
       left > 0 ? [{ text: `... and ${left} more endpoints that differ less (-o json has all)`, tone: 'quiet' }] : [],
     list: false,
   }
+}
+
+function shareOf(service: string, endpoint: string): (run: Pick<RunReport, 'endpoints'>) => Cell {
+  return ({ endpoints }) =>
+    formatPercent(endpoints.find((one) => one.service === service && one.endpoint === endpoint)?.share ?? 0)
 }
 
 /** All of a short list in its own order; else those that differ most, largest difference first. */

@@ -13,12 +13,19 @@ export interface ThresholdReport {
   readonly matches: readonly ThresholdMatch[]
 }
 
+/** What the draws are summed up to stays, they themselves do not. */
+function withoutDraws(report: ReplayReport): ReplayReport {
+  if (report.draws === null) return report
+  const { each: _, ...draws } = report.draws
+  return { ...report, draws }
+}
+
 /**
  * With what the runs come to (`conclusion`) and how thresholds came out (`thresholds`). Two-space indent, `schemaVersion`
  * first, a newline at the end.
  */
 export function renderJson(report: ReplayReport | CapacityReport, results: readonly ThresholdResult[] = []): string {
-  const { schemaVersion, kind, ...rest } = report
+  const { schemaVersion, kind, ...rest } = report.kind === 'replay' ? withoutDraws(report) : report
   const conclusion = report.kind === 'replay' ? { conclusion: conclusionsOf(report) } : {}
   const thresholds = results.map(
     ({ threshold, pass, matches }): ThresholdReport => ({ threshold: threshold.text, pass, matches }),

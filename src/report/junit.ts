@@ -7,6 +7,7 @@
 import { cellText } from './document.ts'
 import type { ThresholdResult } from './threshold.ts'
 import { thresholdLines } from './threshold-lines.ts'
+import { xmlText } from './xml.ts'
 
 export interface JunitCase {
   readonly name: string
@@ -33,25 +34,16 @@ export function renderJunitCases(suite: string, cases: readonly JunitCase[]): st
   const failures = cases.filter(({ failure }) => failure !== null).length
   const counts = `tests="${cases.length}" failures="${failures}" errors="0" skipped="0"`
   const lines = cases.map(({ name, failure }) => {
-    const start = `    <testcase classname="${escaped(suite)}" name="${escaped(name)}"`
+    const start = `    <testcase classname="${xmlText(suite)}" name="${xmlText(name)}"`
     if (failure === null) return `${start}/>`
-    return `${start}>\n      <failure type="${failure.type}" message="${escaped(failure.message)}">${escaped(failure.text)}</failure>\n    </testcase>`
+    return `${start}>\n      <failure type="${failure.type}" message="${xmlText(failure.message)}">${xmlText(failure.text)}</failure>\n    </testcase>`
   })
   return `${[
     '<?xml version="1.0" encoding="UTF-8"?>',
     `<testsuites name="dpemu" ${counts}>`,
-    `  <testsuite name="${escaped(suite)}" ${counts}>`,
+    `  <testsuite name="${xmlText(suite)}" ${counts}>`,
     ...lines,
     '  </testsuite>',
     '</testsuites>',
   ].join('\n')}\n`
-}
-
-const ENTITIES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' }
-
-/** Letters that XML 1.0 cannot hold at all become question marks. */
-function escaped(text: string): string {
-  return text
-    .replace(/[^\t\n\r\u{20}-\u{D7FF}\u{E000}-\u{FFFD}\u{10000}-\u{10FFFF}]/gu, '?')
-    .replace(/[&<>"]/g, (letter) => ENTITIES[letter]!)
 }

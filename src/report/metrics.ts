@@ -33,5 +33,7 @@ export function metricsOf({ shape }: Pick<Subject, 'shape'>): Metric[] {
       walk(inner, path === '' ? name : `${path}.${name}`, [...fields, name])
   }
   walk(shape, '', [])
-  return found.filter(({ path }) => path !== 'schemaVersion' && !/\.\w+\[\*\]$/.test(path))
+  return found.filter(
+    ({ path }) => path !== 'schemaVersion' && !/\.\w+\[\*\]$|(^|\.)draws\.(least|most)[^.]*[.[]/.test(path),
+  )
 }

@@ -6,6 +6,7 @@
  * Sections and columns that would hold only zeros are left out; the JSON has every field.
  */
 import { formatWarning } from '../errors.ts'
+import { chanceLines } from './chance.ts'
 import { conclude } from './conclusion.ts'
 import { dnsSections } from './dns-section.ts'
 import {
@@ -22,9 +23,11 @@ import { ingressSections } from './ingress-section.ts'
 import { nodeSection } from './node-section.ts'
 import { reasonSentence } from './reasons.ts'
 import { runNames } from './run-names.ts'
+import { axisOf, sparkline } from './sparkline.ts'
+import { cellsOver, drawsText } from './spread.ts'
 import type { ThresholdResult } from './threshold.ts'
 import { thresholdLines } from './threshold-lines.ts'
-import type { LatencySummary, ModelConstant, ReplayReport, RunReport } from './types.ts'
+import type { LatencyHistogram, LatencySummary, ModelConstant, ReplayReport, RunReport } from './types.ts'
 import {
   clipEnd,
   clipMiddle,
@@ -45,6 +48,9 @@ const MAX_DERIVED = 10
 const MAX_SERVICES = 12
 const SERVICE_WIDTH = 40
 const MAX_WARNINGS = 20
+const SPARKLINE_WIDTH = 12
+/** In a narrower terminal figures are worth more. */
+const LEAST_WIDTH_FOR_SPARKLINES = 80
 
 /** One value of every run as a table row. */
 type RunValue = (run: RunReport) => Cell
@@ -63,12 +69,15 @@ export function replayDocument(
 ): ReportDocument {
   const report = withoutTwins(whole)
   const sections: Section[] = []
-  if (thresholds.length > 0) sections.push(listSection('Thresholds', thresholdLines(thresholds)))
-  sections.push(textSection('In short', conclude(whole)))
+  if (thresholds.length > 0) {
+    const on = whole.draws === null ? '' : `, on the medians of ${drawsText(whole.draws)}`
+    sections.push(listSection(`Thresholds${on}`, thresholdLines(thresholds)))
+  }
+  sections.push(textSection('In short', [...conclude(whole), ...chanceLines(whole)]))
   sections.push(trafficSection(report))
   sections.push(outcomeSection(report))
   sections.push(...dropSection(report))
-  sections.push(latencySection(report))
+  sections.push(latencySection(report, options.width ?? null))
   sections.push(...serviceLatencySection(report))
   sections.push(...endpointSections(report, options.width ?? null))
   sections.push(...nodeSection(report))
@@ -86,7 +95,11 @@ function withoutTwins(report: ReplayReport): ReplayReport {
   const figures = ({ policy: _, proxyMode: __, ingressPath: ___, ...rest }: RunReport): string => JSON.stringify(rest)
   const ofFirst = figures(first)
   if (others.some((run) => figures(run) !== ofFirst)) return report
-  return { ...report, runs: [{ ...first, policy: runNames(report.runs).join(' = ') }] }
+  const draws =
+    report.draws === null
+      ? null
+      : { ...report.draws, least: report.draws.least.slice(0, 1), most: report.draws.most.slice(0, 1) }
+  return { ...report, draws, runs: [{ ...first, policy: runNames(report.runs).join(' = ') }] }
 }
 
 function subtitle(report: ReplayReport): string[] {
@@ -97,7 +110,18 @@ function subtitle(report: ReplayReport): string[] {
   return [
     `${countOf(trace.connections, 'connection')}, ${countOf(trace.packets, 'packet')} (${formatBytes(trace.bytes)}) over ${formatSeconds(trace.durationSeconds)} from ${countOf(trace.clients, 'client')}; proxy mode ${modes}`,
     ...compared,
+    ...drawsLine(report),
     ...changesLine(report),
+  ]
+}
+
+function drawsLine({ draws }: ReplayReport): string[] {
+  if (draws === null) return []
+  const { seeds, placements } = draws
+  const both = seeds.length > 1 && placements.length > 1
+  const of = both ? ` (${countOf(seeds.length, 'seed')} × ${countOf(placements.length, 'placement')})` : ''
+  return [
+    `medians of ${drawsText(draws)}${of}, each figure by itself; in brackets the least and the most, where they differ`,
   ]
 }
 
@@ -110,6 +134,11 @@ function changesLine({ changes }: ReplayReport): string[] {
 }
 
 function row(report: ReplayReport, label: string, value: RunValue): Cell[] {
+  return [label, ...cellsOver(report, value)]
+}
+
+/** Cells of two figures have no room for ranges. */
+function medians(report: ReplayReport, label: string, value: RunValue): Cell[] {
   return [label, ...report.runs.map(value)]
 }
 
@@ -178,7 +207,7 @@ function dropSection(report: ReplayReport): Section[] {
   return [runTable('Packets dropped or rejected, by reason', runNames(report.runs), rows, meanings)]
 }
 
-function latencySection(report: ReplayReport): Section {
+function latencySection(report: ReplayReport, width: number | null): Section {
   const kinds: [string, (run: RunReport) => LatencySummary][] = [
     ['packet', (run) => run.pathLatencyMicros.packet],
     ['first packet', (run) => run.pathLatencyMicros.firstPacket],
@@ -189,6 +218,7 @@ function latencySection(report: ReplayReport): Section {
     ['mean', (summary) => summary.mean],
     ['p50', (summary) => summary.p50],
     ['p90', (summary) => summary.p90],
+    ['p95', (summary) => summary.p95],
     ['p99', (summary) => summary.p99],
     ['p99.9', (summary) => summary.p999],
     ['max', (summary) => summary.max],
@@ -208,8 +238,23 @@ function latencySection(report: ReplayReport): Section {
       )
     }
   }
+  if (width === null || width >= LEAST_WIDTH_FOR_SPARKLINES) rows.push(...sparklineRows(report))
   const note = rows.length === 0 ? 'No packet was delivered, so there is none.' : ''
   return runTable('Path latency (model)', runNames(report.runs), rows, note === '' ? [] : [note])
+}
+
+/** Whole distributions, on one axis for all runs. */
+function sparklineRows({ runs }: ReplayReport): Cell[][] {
+  const kinds: [string, (run: RunReport) => LatencyHistogram][] = [
+    ['packets', ({ histograms }) => histograms.packet],
+    ['requests', ({ histograms }) => histograms.request],
+  ]
+  return kinds.flatMap(([kind, histogramOf]) => {
+    const axis = axisOf(runs.map(histogramOf))
+    if (axis === null) return []
+    const span = `${formatMicros(axis.fromMicros)} to ${formatMicros(axis.toMicros)}`
+    return [[`${kind}, ${span}`, ...runs.map((run) => sparkline(histogramOf(run), axis, SPARKLINE_WIDTH))]]
+  })
 }
 
 /** Service ports side by side, those with the most packets first; with one there is nothing that the totals do not say. */
@@ -221,7 +266,7 @@ function serviceLatencySection(report: ReplayReport): Section[] {
   if (packets.size < 2) return []
   const ranked = [...packets].sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1)).map(([service]) => service)
   const rows = ranked.slice(0, MAX_SERVICES).map((service) =>
-    row(report, clipMiddle(service, SERVICE_WIDTH), (run) => {
+    medians(report, clipMiddle(service, SERVICE_WIDTH), (run) => {
       const latency = run.services.find((one) => one.service === service)?.pathLatencyMicros.packet
       if (latency === undefined) return { text: 'none', tone: 'quiet' }
       return `${formatMicros(latency.p50)} / ${formatMicros(latency.p99)}`

@@ -13,6 +13,7 @@ import type { ThresholdResult } from './threshold.ts'
 import { thresholdLines } from './threshold-lines.ts'
 import type { ReplayReport } from './types.ts'
 import { clipMiddle } from './units.ts'
+import { wrap } from './wrap.ts'
 
 const LINE_WIDTH = 96
 const INDENT = '  '
@@ -83,6 +84,13 @@ function sectionLines(section: Section, shared: readonly number[], style: Style,
   return lines
 }
 
+/** A table by itself, without colour; in `width` columns, or as wide as it is. */
+export function renderTable(table: Table, width: number | null): string {
+  const room = width ?? Number.POSITIVE_INFINITY
+  const lines = foldedLines(table, columnWidths([table]), room, styleFor(false))
+  return lines.map((line) => line.slice(INDENT.length)).join('\n')
+}
+
 /** A table in the room that there is: as it is, with shorter labels, or with its columns in several blocks. */
 function foldedLines(table: Table, own: readonly number[], room: number, style: Style): string[] {
   const all = table.head.map((_, column) => column)
@@ -144,24 +152,4 @@ function printable(text: string): string {
 
 function lengthOf(cell: Cell): number {
   return [...printable(cellText(cell))].length
-}
-
-/** A space, unless it stands before a unit: `33.3 %` is not broken. */
-const BREAK = /\s+(?!(?:%|[nµm]?s|[kMGT]?(?:bit)?\/s|[KMGT]?i?B)(?!\w))/
-
-/** Break at spaces; a leading indent is kept, and a word longer than the width stays whole. */
-function wrap(text: string, width: number): string[] {
-  const indent = /^ */.exec(text)![0]
-  const lines: string[] = []
-  let line = indent
-  for (const word of text.trim().split(BREAK)) {
-    const joined = line === indent ? line + word : `${line} ${word}`
-    if (joined.length > width && line !== indent) {
-      lines.push(line)
-      line = indent + word
-    } else {
-      line = joined
-    }
-  }
-  return [...lines, line]
 }

@@ -12,7 +12,10 @@ export interface ReplayReport {
   trace: TraceSummary
   /** Services whose externalTrafficPolicy the runs differ in: `namespace/name`. */
   comparedServices: string[]
+  /** With several draws the median of each figure by itself, of those that occurred: the lower of two in the middle. */
   runs: RunReport[]
+  /** null: one draw, of which `runs` are the figures. */
+  draws: DrawsReport | null
   /** Constants of the path-latency model that the runs used. */
   model: ModelConstant[]
   /** What the manifests left out and dpemu filled in. */
@@ -22,6 +25,32 @@ export interface ReplayReport {
   changes: number[]
   emulates: Emulated
   engine: EngineReport
+}
+
+/** The same replay over several seeds (traffic, and every random choice on the way), placements of the pods, or both. */
+export interface DrawsReport {
+  /** Seeds times placements. */
+  count: number
+  /** The first is that of the trace (or `--seed`), the others are derived from it. */
+  seeds: number[]
+  placements: PlacementReport[]
+  /** What each draw by itself would be answered: `Local`, `Local at a cost`, `not Local`, `Cluster`, `no difference`, by pair of runs. */
+  advice: { pair: string; answer: string; draws: number }[]
+  /** Of every figure of `runs`, by itself. */
+  least: DrawnRun[]
+  most: DrawnRun[]
+  /** The runs of each draw, seeds slowest. Not in the JSON: they are what it sums up. */
+  each?: readonly (readonly RunReport[])[]
+}
+
+/** Distributions are added up over the draws, in `runs`. */
+export type DrawnRun = Omit<RunReport, 'histograms'>
+
+export interface PlacementReport {
+  /** 0: the one that is derived without --placements. */
+  placement: number
+  /** Owner (`Deployment default/web`) to node to pods, of those that are not the same in every placement. */
+  pods: Record<string, Record<string, number>>
 }
 
 /** Releases whose behaviour is emulated, as text: `1.31 to 1.35`. */
@@ -70,6 +99,16 @@ export interface LatencySummary {
   max: number
 }
 
+/**
+ * A latency's whole distribution: values from `fromMicros[i]` to below `toMicros[i]` were recorded `counts[i]` times. Eight bins for
+ * each doubling; bins without a value are left out.
+ */
+export interface LatencyHistogram {
+  fromMicros: number[]
+  toMicros: number[]
+  counts: number[]
+}
+
 export interface PathLatency {
   packet: LatencySummary
   firstPacket: LatencySummary
@@ -96,6 +135,7 @@ export interface RunReport {
    * Only where pods are modelled as queues (`podRequestNanos`).
    */
   requestLatencyMicros: LatencySummary
+  histograms: { packet: LatencyHistogram; connectionSetup: LatencyHistogram; request: LatencyHistogram }
   /** Fractions of established connections. */
   crossNodeFraction: number
   masqueradedFraction: number

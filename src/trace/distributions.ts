@@ -6,7 +6,7 @@
  * Source of the flow-size profiles: profiles.json, which names the published data behind each.
  */
 import { readFileSync } from 'node:fs'
-import type { Random } from './random.ts'
+import type { Random } from '../random.ts'
 
 export type Distribution =
   | { readonly kind: 'constant'; readonly value: number }

@@ -9,6 +9,8 @@
  * Invariants: packets leave in order of time; a record's next event is later than its last.
  * Cost: a step in the heap and the draws for the next packet. Memory: 56 bytes for each live connection and returning client, and the heap.
  */
+
+import { Random } from '../random.ts'
 import { type Sampler, sampler, weighted } from './distributions.ts'
 import { EventHeap } from './event-heap.ts'
 import {
@@ -23,7 +25,6 @@ import {
   UNKNOWN_BYTES,
 } from './format.ts'
 import type { StreamPlan, TrafficPlan } from './plan.ts'
-import { Random } from './random.ts'
 import type { Close, Scenario } from './scenario.ts'
 import { SourcePorts } from './source-ports.ts'
 import type { TraceWriter } from './write.ts'

@@ -15,7 +15,8 @@ import type { KubeObject } from '../k8s/types.ts'
 import { TrafficGenerator } from './flows.ts'
 import { TICKS_PER_SECOND, type TraceTotals } from './format.ts'
 import { planTraffic } from './plan.ts'
-import { readScenario, type Scenario } from './scenario.ts'
+import type { TraceFile } from './read.ts'
+import { parseScenario, readScenario, type Scenario } from './scenario.ts'
 import { TraceWriter } from './write.ts'
 
 /** Raised whenever the same scenario and seed give other bytes. */
@@ -52,10 +53,43 @@ export interface GenerateResult {
  * reading manifests. No file stays when it fails.
  */
 export async function generateTrace(options: GenerateOptions): Promise<GenerateResult> {
-  const { scenarioPath, output, onProgress, signal } = options
+  const { scenarioPath } = options
   const scenario = readScenario(scenarioPath)
   const seed = options.seed ?? scenario.seed
   const { files, paths } = readManifests(scenario, options)
+  return generateFrom({ ...options, scenario, seed, files, paths })
+}
+
+interface Ingredients extends Pick<GenerateOptions, 'scenarioPath' | 'output' | 'onProgress' | 'signal'> {
+  readonly scenario: Scenario
+  readonly seed: number
+  readonly files: readonly ManifestFile[]
+  /** As they were given, for messages. */
+  readonly paths: readonly string[]
+}
+
+/**
+ * The trace that the scenario in a trace's header makes of another seed, with the manifests that are in there.
+ *
+ * Errors: as of `generateTrace`, with the trace as their place.
+ */
+export async function regenerateTrace(
+  { header, path }: Pick<TraceFile, 'header' | 'path'>,
+  options: Pick<Ingredients, 'output' | 'seed' | 'onProgress' | 'signal'>,
+): Promise<GenerateResult> {
+  const { scenario } = header.provenance
+  if (scenario === null) throw new Error(`${path} has no scenario`)
+  return generateFrom({
+    ...options,
+    scenarioPath: path,
+    scenario: parseScenario(scenario, `${path}, scenario`),
+    files: header.manifests,
+    paths: [],
+  })
+}
+
+async function generateFrom(from: Ingredients): Promise<GenerateResult> {
+  const { scenarioPath, scenario, seed, files, paths, output, onProgress, signal } = from
   const parsed = requireObjects(parseManifests(files), paths)
   const cluster = deriveCluster(parsed.objects)
   // Found wrong now rather than by every replay.

@@ -23,8 +23,6 @@ import { LogHistogram } from './log-histogram.ts'
 import { openTrace, type TraceFile } from './read.ts'
 import { scanTrace } from './verify.ts'
 
-export { formatInspection } from './inspect-text.ts'
-
 /** How many of the busiest clients are named. */
 const TOP_CLIENTS = 5
 /** How many of the most frequent hosts and paths are named. */

@@ -5,7 +5,7 @@
  * A port is free again when its connection's last packet has been sent; TIME_WAIT is not modelled, the turn makes a port
  * rest for 28,231 others. Memory: 2 bytes an address, and an entry for each live connection.
  */
-import type { Random } from './random.ts'
+import type { Random } from '../random.ts'
 
 /** Linux' net.ipv4.ip_local_port_range. */
 export const FIRST_EPHEMERAL_PORT = 32_768

@@ -54,6 +54,7 @@ spec: { type: LoadBalancer, selector: { app: web }, ports: [{ port: 80, targetPo
     tolerance: 0.02,
     connections: null,
     seed: null,
+    seeds: 1,
     model: null,
     workers: 2,
   }

@@ -75,6 +75,7 @@ describe('options', () => {
       tolerance: 0.02,
       connections: null,
       seed: null,
+      seeds: 1,
       model: null,
       workers: expect.any(Number),
     })

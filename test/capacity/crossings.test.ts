@@ -22,6 +22,7 @@ function cell(policy: string, rate: number, mean: number, parameters: CapacityCe
     }),
     tried: [],
     broke: [],
+    draws: null,
   }
 }
 

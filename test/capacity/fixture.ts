@@ -110,6 +110,7 @@ export function kneeCell(change: Partial<CapacityCell> = {}): CapacityCell {
     run: atKnee,
     tried: [capacityRun(), atKnee, above],
     broke: [BROKEN],
+    draws: null,
     ...change,
   }
 }
@@ -124,6 +125,7 @@ export function plainCell(nodes: number, change: Partial<CapacityCell> = {}): Ca
     run: capacityRun(),
     tried: [],
     broke: [],
+    draws: null,
     ...change,
   }
 }
@@ -138,6 +140,7 @@ export function capacityReport(
     version: '0.1.0',
     scenario: { name: 'storefront', seed: 20, connectionsPerSecond: 1000 },
     search: { tolerance: 0.02, connections: null },
+    seeds: [1],
     objectives: ['dropFraction < 0.001', 'conntrackFraction < 80%'],
     axes: [],
     cells,
@@ -182,6 +185,8 @@ export function nodeReport(node: string, change: Partial<NodeReport> = {}): Node
   }
 }
 
+const EMPTY = { fromMicros: [], toMicros: [], counts: [] }
+
 /** As much of a run as figures are made of. */
 export function runReport(nodes: NodeReport[], change: Partial<RunReport> = {}): RunReport {
   const { offered, delivered, pathLatencyMicros } = figures()
@@ -196,6 +201,7 @@ export function runReport(nodes: NodeReport[], change: Partial<RunReport> = {}):
     drops: {},
     pathLatencyMicros,
     requestLatencyMicros: latency(0, 0),
+    histograms: { packet: EMPTY, connectionSetup: EMPTY, request: EMPTY },
     crossNodeFraction: 0.5,
     masqueradedFraction: 1,
     clientIpPreservedFraction: 0,

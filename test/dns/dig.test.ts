@@ -82,6 +82,7 @@ function dig(options: Partial<DigOptions>, stdin = ''): Run {
     stderr: (text: string) => {
       run.stderr += text
     },
+    width: null,
     stdin: () => stdin,
   }
   run.code = runDig({ manifests: [join(folder, 'mysql.yaml')], output: [], ...options }, io)

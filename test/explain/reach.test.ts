@@ -130,6 +130,17 @@ describe('the command', () => {
     expect(text).not.toContain('-> "Service shop/gone:80"')
   })
 
+  test('as a picture: the same answers in the same places', () => {
+    const { text } = run(['svg'])
+    expect(text).toMatch(/^<\?xml version="1\.0" encoding="UTF-8"\?>\n<svg /)
+    const words = [...text.matchAll(/text-anchor="middle">([^<]*)</g)].map(([, word]) => word)
+    const rows = run([])
+      .text.split('\n')
+      .filter((line) => /^ {2}shop\//.test(line))
+    expect(words).toEqual(rows.flatMap((line) => line.trim().split(/ {2,}/).slice(1)))
+    expect(text).toContain('<title>outside → shop/gone:80: none: ')
+  })
+
   test('a suite that holds ends with 0, one that does not with 99 and says what came instead', () => {
     const holds = `
 - { from: outside, to: "web.shop:80" }

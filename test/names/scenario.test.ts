@@ -1,10 +1,10 @@
 /** Names in a scenario and in a trace's header: what may be written, what is refused, what a reader finds. */
 import { describe, expect, it } from 'vitest'
+import { formatInspection } from '../../src/commands/inspect-text.ts'
 import { UserError } from '../../src/errors.ts'
 import { addressText, DEFAULT_DNS } from '../../src/trace/format.ts'
 import { parseHeader } from '../../src/trace/header.ts'
 import { inspectTrace } from '../../src/trace/inspect.ts'
-import { formatInspection } from '../../src/trace/inspect-text.ts'
 import { openTrace } from '../../src/trace/read.ts'
 import { parseScenario } from '../../src/trace/scenario.ts'
 import { temporaryFolder, traceOf } from '../replay/support.ts'

@@ -59,6 +59,8 @@ function latencies(p50: number, p99: number): Pick<RunReport, 'pathLatencyMicros
   return { pathLatencyMicros: { packet: latency(p50, p99), firstPacket: setups, connectionSetup: setups } }
 }
 
+const HISTOGRAM = { fromMicros: [32, 48, 176], toMicros: [36, 52, 192], counts: [12_000, 11_000, 1_000] }
+
 const RATES = { packetsPerSecond: 400, connectionsPerSecond: 100, bitsPerSecond: 1_600_000 }
 
 export function clusterRun(change: Partial<RunReport> = {}): RunReport {
@@ -77,6 +79,11 @@ export function clusterRun(change: Partial<RunReport> = {}): RunReport {
       connectionSetup: latency(104, 380, 6_000),
     },
     requestLatencyMicros: NO_LATENCY,
+    histograms: {
+      packet: HISTOGRAM,
+      connectionSetup: HISTOGRAM,
+      request: { fromMicros: [], toMicros: [], counts: [] },
+    },
     crossNodeFraction: 0.5,
     masqueradedFraction: 1,
     clientIpPreservedFraction: 0,
@@ -210,6 +217,7 @@ export function report(
       bytes: 12_000_000,
     },
     comparedServices: ['default/web'],
+    draws: null,
     runs,
     model: [
       { name: 'linkMicros', value: 45, unit: 'us', source: 'calibration.json rtt_us.sameAz, half of avg', isSet: true },

@@ -53,6 +53,7 @@ test('the report as GitHub Markdown', () => {
     | packet mean | 57.2 µs | 45.1 µs |
     | packet p50 | 52.0 µs | 41.0 µs |
     | packet p90 | 121 µs | 80.5 µs |
+    | packet p95 | 121 µs | 80.5 µs |
     | packet p99 | 190 µs | 120 µs |
     | packet p99.9 | 285 µs | 180 µs |
     | packet max | 380 µs | 240 µs |
@@ -60,6 +61,7 @@ test('the report as GitHub Markdown', () => {
     | first packet p99 | 226 µs | 150 µs |
     | connection setup p50 | 104 µs | 82.0 µs |
     | connection setup p99 | 380 µs | 240 µs |
+    | packets, 32.0 µs to 192 µs | █·▄▄·······▁ | █·▄▄·······▁ |
 
     ## Share of connections: default/web:http (3 endpoints, fair share 33.3 %)
 

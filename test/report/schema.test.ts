@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { Ajv, type ValidateFunction } from 'ajv'
 import { describe, expect, test } from 'vitest'
+import { mergeDraws } from '../../src/report/draws.ts'
 import { SHAPE } from '../../src/report/fields.ts'
 import { renderJson } from '../../src/report/json.ts'
-import type { RunReport } from '../../src/report/types.ts'
+import type { ReplayReport, RunReport } from '../../src/report/types.ts'
 import type { TraceInspection } from '../../src/trace/inspect.ts'
 import { clusterRun, ingressReport, localRun, report } from './fixture.ts'
 
@@ -33,6 +34,11 @@ function* withoutOneField(value: Json, path = ''): Generator<[string, Json]> {
 /** Answers by status are open, like drops by reason. */
 const WITH_REQUESTS: RunReport = localRun({ ingress: ingressReport({ byStatus: {} }) })
 
+function drawn(): ReplayReport {
+  const reports = [1, 2].map(() => report([WITH_REQUESTS, { ...WITH_REQUESTS, proxyMode: 'ipvs' }]))
+  return mergeDraws({ seeds: [1, 2], placements: [{ placement: 0, pods: {} }], reports })
+}
+
 describe('replay -o json', () => {
   const validate = schema('replay')
 
@@ -57,7 +63,13 @@ describe('replay -o json', () => {
         : typeof value === 'object' && value !== null
           ? Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, keys(inner)]))
           : null
-    expect(keys(SHAPE)).toEqual(keys(report([WITH_REQUESTS])))
+    const { conclusion: _, thresholds: __, ...document } = JSON.parse(renderJson(drawn()))
+    expect(keys(SHAPE)).toEqual(keys(document))
+  })
+
+  test('several draws fit', () => {
+    validate(JSON.parse(renderJson(drawn())))
+    expect(validate.errors ?? []).toEqual([])
   })
 
   test.each<[string, Json]>([

@@ -31,36 +31,38 @@ describe('the whole report', () => {
         default/web:http are.
 
       Throughput
-                                   Cluster        Local
-        offered connections         100 /s       100 /s
-        delivered connections       100 /s       100 /s
-        offered packets             400 /s       400 /s
-        delivered packets           400 /s       400 /s
-        offered bandwidth      1.60 Mbit/s  1.60 Mbit/s
-        delivered bandwidth    1.60 Mbit/s  1.60 Mbit/s
+                                         Cluster         Local
+        offered connections               100 /s        100 /s
+        delivered connections             100 /s        100 /s
+        offered packets                   400 /s        400 /s
+        delivered packets                 400 /s        400 /s
+        offered bandwidth            1.60 Mbit/s   1.60 Mbit/s
+        delivered bandwidth          1.60 Mbit/s   1.60 Mbit/s
 
       Connections
-                                   Cluster        Local
-        attempted                    6,000        6,000
-        established                  6,000        6,000
-        failed                           0            0
-        client address kept            0 %        100 %
-        masqueraded                  100 %          0 %
-        crossed nodes               50.0 %          0 %
-        packets accepted            24,000       24,000
+                                         Cluster         Local
+        attempted                          6,000         6,000
+        established                        6,000         6,000
+        failed                                 0             0
+        client address kept                  0 %         100 %
+        masqueraded                        100 %           0 %
+        crossed nodes                     50.0 %           0 %
+        packets accepted                  24,000        24,000
 
       Path latency (model)
-                                   Cluster        Local
-        packet mean                57.2 µs      45.1 µs
-        packet p50                 52.0 µs      41.0 µs
-        packet p90                  121 µs      80.5 µs
-        packet p99                  190 µs       120 µs
-        packet p99.9                285 µs       180 µs
-        packet max                  380 µs       240 µs
-        first packet p50           64.0 µs      50.0 µs
-        first packet p99            226 µs       150 µs
-        connection setup p50        104 µs      82.0 µs
-        connection setup p99        380 µs       240 µs
+                                         Cluster         Local
+        packet mean                      57.2 µs       45.1 µs
+        packet p50                       52.0 µs       41.0 µs
+        packet p90                        121 µs       80.5 µs
+        packet p95                        121 µs       80.5 µs
+        packet p99                        190 µs        120 µs
+        packet p99.9                      285 µs        180 µs
+        packet max                        380 µs        240 µs
+        first packet p50                 64.0 µs       50.0 µs
+        first packet p99                  226 µs        150 µs
+        connection setup p50              104 µs       82.0 µs
+        connection setup p99              380 µs        240 µs
+        packets, 32.0 µs to 192 µs  █·▄▄·······▁  █·▄▄·······▁
 
       Share of connections: default/web:http (3 endpoints, fair share 33.3 %)
         endpoint                  node             Cluster             Local
@@ -268,7 +270,11 @@ describe('sections', () => {
 
   test('a run that delivered nothing has no latency, and says so', () => {
     const none = latency(0, 0, 0)
-    const dead = localRun({ pathLatencyMicros: { packet: none, firstPacket: none, connectionSetup: none } })
+    const nothing = { fromMicros: [], toMicros: [], counts: [] }
+    const dead = localRun({
+      pathLatencyMicros: { packet: none, firstPacket: none, connectionSetup: none },
+      histograms: { packet: nothing, connectionSetup: nothing, request: nothing },
+    })
     expect(section(renderText(report([dead])), 'Path latency')).toEqual([
       '  No packet was delivered, so there is none.',
     ])

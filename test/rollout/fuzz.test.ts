@@ -1,11 +1,11 @@
 /** Whatever a Timeline says: it is refused with its place, or it runs to its end and every connection has one fate. */
 import { expect, test } from 'vitest'
 import { UserError } from '../../src/errors.ts'
+import { Random } from '../../src/random.ts'
 import { countRuns } from '../../src/rollout/runs.ts'
 import { frontOf } from '../../src/rollout/scene.ts'
 import { surveySite } from '../../src/rollout/site.ts'
 import { parseTimeline } from '../../src/rollout/timeline.ts'
-import { Random } from '../../src/trace/random.ts'
 import { objectsOf } from './fixture.ts'
 
 const VERBS = ['rollout', 'scale', 'delete', 'crash', 'unready', 'drain', 'fail', 'taint', 'stop', 'apply']

@@ -3,8 +3,9 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { formatInspection } from '../../src/commands/inspect-text.ts'
 import { generateTrace } from '../../src/trace/generate.ts'
-import { formatInspection, inspectTrace } from '../../src/trace/inspect.ts'
+import { inspectTrace } from '../../src/trace/inspect.ts'
 import { temporaryFolder } from './support.ts'
 
 const folder = temporaryFolder()

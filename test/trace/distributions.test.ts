@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
+import { Random } from '../../src/random.ts'
 import { type Distribution, meanOf, PROFILES, sampler, weighted, zipf } from '../../src/trace/distributions.ts'
 import { EventHeap } from '../../src/trace/event-heap.ts'
 import { LogHistogram } from '../../src/trace/log-histogram.ts'
-import { Random } from '../../src/trace/random.ts'
 
 function samples(distribution: Distribution, count = 200_000): Float64Array {
   const sample = sampler(distribution)

@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
+import { formatInspection } from '../../src/commands/inspect-text.ts'
 import type { UserError } from '../../src/errors.ts'
 import {
   createPacketColumns,
@@ -13,7 +14,6 @@ import {
 } from '../../src/trace/format.ts'
 import { parseHeader } from '../../src/trace/header.ts'
 import { inspectTrace } from '../../src/trace/inspect.ts'
-import { formatInspection } from '../../src/trace/inspect-text.ts'
 import { openTrace } from '../../src/trace/read.ts'
 import { verifyTrace } from '../../src/trace/verify.ts'
 import { contentWith, DESTINATION, type Row, temporaryFolder, writeRows } from './support.ts'

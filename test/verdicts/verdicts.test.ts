@@ -20,6 +20,14 @@ const CASES: readonly [string, string, object][] = [
   ['shop', join(HERE, 'shop/scenario.yaml'), {}],
   ['shop with pods as queues', join(HERE, 'shop/scenario.yaml'), { model: join(HERE, 'shop/model.yaml') }],
   ['affinity behind NAT', join(HERE, 'nat/s.yaml'), {}],
+  ['workloads that do not all fit', join(HERE, 'sched/scenario.yaml'), {}],
+  [
+    'an Ingress by two ways',
+    join(HERE, 'ing/known-host.yaml'),
+    { ingressPaths: ['instance', 'ip'], policies: ['as-is'] },
+  ],
+  ['an Ingress under both policies', join(HERE, 'ing/known-host.yaml'), {}],
+  ['an Ingress that does not know the host', join(HERE, 'ing/unknown-host.yaml'), {}],
   ...readdirSync(traces)
     .filter((name) => existsSync(join(traces, name, 'scenario.yaml')))
     .map((name): [string, string, object] => [

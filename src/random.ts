@@ -1,5 +1,5 @@
 /**
- * Seeded random numbers for the generator: sfc32 (PractRand's small fast counter), 32 bits a step.
+ * Seeded random numbers for all that is drawn before a packet moves (traffic, seeds, placements): sfc32 (PractRand's small fast counter), 32 bits a step.
  *
  * Every purpose (arrivals of a stream, sizes of a stream, …) has a sequence of its own, so that a change in one does not
  * shift the others. The same seed and purpose give the same numbers on every machine.
@@ -48,4 +48,12 @@ function mix(value: number): number {
   hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
   hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
   return hash ^ (hash >>> 16)
+}
+
+/** Seeds for repetitions that have nothing in common, of 32 bits each; the first is the base itself. */
+export function seedsFrom(base: number, count: number): number[] {
+  const random = new Random(base, 'seeds of draws')
+  const seeds = new Set([base])
+  while (seeds.size < count) seeds.add(random.next())
+  return [...seeds]
 }

@@ -1,5 +1,6 @@
 /** The text of `dpemu inspect`: one screen for a trace of a few destinations. */
-import Table from 'cli-table3'
+import type { Table } from '../report/document.ts'
+import { renderTable } from '../report/text.ts'
 import {
   formatBitRate,
   formatBytes,
@@ -9,14 +10,18 @@ import {
   formatRatio,
   formatSeconds,
 } from '../report/units.ts'
-import type { DestinationInspection, Spread, TraceInspection } from './inspect.ts'
+import { wrapLines } from '../report/wrap.ts'
+import type { DestinationInspection, Spread, TraceInspection } from '../trace/inspect.ts'
 
 /** Destinations beyond these are summed up in one line. */
 const LISTED_DESTINATIONS = 40
+/** Of what a fact is called. */
+const LABEL_WIDTH = 12
 /** Of a host or path. */
 const SHOWN_CHARACTERS = 60
 
-export function formatInspection(inspection: TraceInspection): string {
+/** @param width  columns that there are; null: not known */
+export function formatInspection(inspection: TraceInspection, width: number | null = null): string {
   const { file, totals, rates, directions, provenance, lanes } = inspection
   const facts: [string, string][] = [
     ['trace', `${inspection.name} (${file.format} version ${file.version}, ${formatBytes(file.bytes)})`],
@@ -56,15 +61,21 @@ export function formatInspection(inspection: TraceInspection): string {
     ],
   ]
   return [
-    facts.map(([name, value]) => `${name.padEnd(12)} ${value}`).join('\n'),
-    destinationTable(inspection.destinations),
-    ...(inspection.requests.count > 0 ? [requestTable(inspection)] : []),
-    spreadTable(inspection),
-    clientTable(inspection),
+    facts.map(([name, value]) => factLine(name, value, width)).join('\n'),
+    destinationTable(inspection.destinations, width),
+    ...(inspection.requests.count > 0 ? [requestTable(inspection, width)] : []),
+    spreadTable(inspection, width),
+    clientTable(inspection, width),
   ]
     .join('\n\n')
     .replace(/ +$/gm, '')
     .concat('\n')
+}
+
+/** Values begin below each other, on whichever line. */
+function factLine(name: string, value: string, width: number | null): string {
+  const line = `${name.padEnd(LABEL_WIDTH)} ${value}`
+  return wrapLines(line, width, { hanging: ' '.repeat(LABEL_WIDTH + 1) })
 }
 
 /** Nothing of a trace without HTTP. */
@@ -76,12 +87,17 @@ function requestFact({ requests, totals }: TraceInspection): [string, string][] 
   ]
 }
 
-function requestTable({ requests }: TraceInspection): string {
-  const table = plainTable(['HOST', 'PATH', 'REQUESTS', 'SHARE'])
-  for (const { host, path, count, share } of requests.top) {
-    table.push([shown(host), shown(path), formatCount(count), formatPercent(share)])
-  }
-  return table.toString()
+function requestTable({ requests }: TraceInspection, width: number | null): string {
+  return tableText(
+    ['HOST', 'PATH', 'REQUESTS', 'SHARE'],
+    requests.top.map(({ host, path, count, share }) => [
+      shown(host),
+      shown(path),
+      formatCount(count),
+      formatPercent(share),
+    ]),
+    width,
+  )
 }
 
 /** A host or path as one cell: what would break the line or the terminal is escaped, what is very long is cut. */
@@ -91,49 +107,48 @@ function shown(text: string): string {
   return plain.length > SHOWN_CHARACTERS ? `${plain.slice(0, SHOWN_CHARACTERS - 1)}…` : plain
 }
 
-function destinationTable(destinations: readonly DestinationInspection[]): string {
-  const table = plainTable(['DESTINATION', 'VIA', 'SERVICE', 'CONNECTIONS', 'PACKETS', 'BYTES'])
+function destinationTable(destinations: readonly DestinationInspection[], width: number | null): string {
   const byConnections = [...destinations].sort((a, b) => b.connections - a.connections)
-  for (const one of byConnections.slice(0, LISTED_DESTINATIONS)) {
+  const rows = byConnections.slice(0, LISTED_DESTINATIONS).map((one) => {
     const host = one.name ?? (one.address.includes(':') ? `[${one.address}]` : one.address)
-    table.push([
+    return [
       `${host}:${one.port}/${one.protocol}`,
       one.node === null ? one.to : `${one.to} on ${one.node}`,
       one.ingress ?? (one.service === null ? '-' : `${one.service}:${one.servicePort}`),
       ...[formatCount(one.connections), formatCount(one.packets), formatBytes(one.bytes)],
-    ])
-  }
-  const more = destinations.length - LISTED_DESTINATIONS
-  return more > 0 ? `${table.toString()}\nand ${formatCount(more)} more` : table.toString()
-}
-
-function spreadTable(inspection: TraceInspection): string {
-  const table = plainTable(['PER', 'MEAN', 'MIN', 'P50', 'P90', 'P99', 'MAX'])
-  const row = (name: string, { mean, min, p50, p90, p99, max }: Spread, format: (value: number) => string): void => {
-    table.push([name, ...[mean, min, p50, p90, p99, max].map(format)])
-  }
-  row('bytes of a packet', inspection.packetBytes, (bytes) => formatCount(Math.round(bytes)))
-  row('packets of a connection', inspection.connectionPackets, formatCount)
-  row('bytes of a connection', inspection.connectionBytes, formatBytes)
-  return table.toString()
-}
-
-function clientTable(inspection: TraceInspection): string {
-  const table = plainTable(['BUSIEST CLIENTS', 'POD', 'CONNECTIONS'])
-  for (const { address, name, connections } of inspection.topClients) {
-    table.push([address, name ?? '-', formatCount(connections)])
-  }
-  return table.toString()
-}
-
-function plainTable(head: string[]): Table.Table {
-  const none = ['top', 'top-mid', 'top-left', 'top-right', 'bottom', 'bottom-mid', 'bottom-left', 'bottom-right']
-  const inside = ['left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid']
-  return new Table({
-    head,
-    chars: { ...Object.fromEntries([...none, ...inside].map((part) => [part, ''])), middle: '  ' },
-    style: { 'padding-left': 0, 'padding-right': 0, head: [], border: [] },
+    ]
   })
+  const table = tableText(['DESTINATION', 'VIA', 'SERVICE', 'CONNECTIONS', 'PACKETS', 'BYTES'], rows, width)
+  const more = destinations.length - LISTED_DESTINATIONS
+  return more > 0 ? `${table}\nand ${formatCount(more)} more` : table
+}
+
+function spreadTable(inspection: TraceInspection, width: number | null): string {
+  const row = (
+    name: string,
+    { mean, min, p50, p90, p99, max }: Spread,
+    format: (value: number) => string,
+  ): string[] => [name, ...[mean, min, p50, p90, p99, max].map(format)]
+  const rows = [
+    row('bytes of a packet', inspection.packetBytes, (bytes) => formatCount(Math.round(bytes))),
+    row('packets of a connection', inspection.connectionPackets, formatCount),
+    row('bytes of a connection', inspection.connectionBytes, formatBytes),
+  ]
+  return tableText(['PER', 'MEAN', 'MIN', 'P50', 'P90', 'P99', 'MAX'], rows, width)
+}
+
+function clientTable(inspection: TraceInspection, width: number | null): string {
+  const rows = inspection.topClients.map(({ address, name, connections }) => [
+    address,
+    name ?? '-',
+    formatCount(connections),
+  ])
+  return tableText(['BUSIEST CLIENTS', 'POD', 'CONNECTIONS'], rows, width)
+}
+
+function tableText(head: readonly string[], rows: readonly (readonly string[])[], width: number | null): string {
+  const table: Table = { head, align: head.map(() => 'left' as const), rows, runTable: false }
+  return renderTable(table, width)
 }
 
 function share(part: number, whole: number): number {
