@@ -41,7 +41,7 @@ test.runIf(hasBash).each<[string[], string[]]>([
   ],
   [
     ['replay', '--p'],
-    ['--policy', '--proxy-mode'],
+    ['--policy', '--proxy-mode', '--placements'],
   ],
 ])('bash completes dpemu %j', (words, offered) => expect(completed(...words)).toEqual(offered))
 
