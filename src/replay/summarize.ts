@@ -154,7 +154,7 @@ export function summarizeLatency(histogram: Float64Array): LatencySummary {
   }
 }
 
-/** Of the core's fine buckets sixteen are one of eight for each doubling, and below 8 ns each is one. */
+/** Of the core's fine buckets sixteen are one of eight for each doubling, and the first eight are one each. */
 export function binned(histogram: Float64Array): LatencyHistogram {
   const counts = new Map<number, { to: number; count: number }>()
   for (let bucket = 0; bucket < HISTOGRAM_BUCKETS; bucket++) {

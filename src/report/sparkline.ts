@@ -19,7 +19,7 @@ export interface Axis {
 export function axisOf(histograms: readonly LatencyHistogram[]): Axis | null {
   const from = Math.min(...histograms.flatMap(({ fromMicros }) => fromMicros[0] ?? Number.POSITIVE_INFINITY))
   const to = Math.max(...histograms.flatMap(({ toMicros }) => toMicros.at(-1) ?? 0))
-  // Below 1 ns there is nothing, and a logarithm has no 0.
+  // Nothing is below one nanosecond, and a logarithm has no 0.
   const least = Math.max(from, 0.001)
   return to === 0 ? null : { fromMicros: least, toMicros: Math.max(to, least * 1.125) }
 }

@@ -41,6 +41,9 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'dpemu-replay-'))
   replay.mockReset()
   WorkerPool.mockReset()
+  WorkerPool.mockImplementation(function (this: object) {
+    return Object.assign(this, { close: async () => undefined })
+  })
   replay.mockImplementation(async () => report())
 })
 afterEach(() => rmSync(folder, { recursive: true }))
