@@ -442,7 +442,8 @@ describe('what an annotation asks for and a replay does not do is a warning', ()
     [`${NGINX}load-balance`, 'ewma', 'nginx', true],
     [`${NGINX}upstream-hash-by`, '$request_uri', 'nginx', true],
     [`${NGINX}affinity`, 'cookie', 'nginx', true],
-    [`${NGINX}canary`, 'true', 'nginx', true],
+    // No share of requests is given to it, so none goes there.
+    [`${NGINX}canary`, 'true', 'nginx', false],
     [`${NGINX}limit-rps`, '5', 'nginx', true],
     [`${NGINX}proxy-buffering`, 'off', 'nginx', false],
     [`${ALB}target-group-attributes`, 'stickiness.enabled=true,stickiness.lb_cookie.duration_seconds=60', 'alb', true],
@@ -453,7 +454,8 @@ describe('what an annotation asks for and a replay does not do is a warning', ()
       'alb',
       false,
     ],
-    [`${ALB}actions.redirect`, '{"Type":"redirect"}', 'alb', true],
+    [`${ALB}actions.redirect`, '{"Type":"redirect"}', 'alb', false],
+    [`${ALB}actions.split`, '{"Type":"forward","ForwardConfig":{"TargetGroups":[]}}', 'alb', true],
     [`${ALB}scheme`, 'internet-facing', 'alb', false],
   ])('%s: %s', async (key, value, ingressClass, warned) => {
     const file = await trace(site({ ingressClass, annotations: { [key]: value } }), {}, 5)
