@@ -455,7 +455,6 @@ describe('what an annotation asks for and a replay does not do is a warning', ()
       false,
     ],
     [`${ALB}actions.redirect`, '{"Type":"redirect"}', 'alb', false],
-    [`${ALB}actions.split`, '{"Type":"forward","ForwardConfig":{"TargetGroups":[]}}', 'alb', true],
     [`${ALB}scheme`, 'internet-facing', 'alb', false],
   ])('%s: %s', async (key, value, ingressClass, warned) => {
     const file = await trace(site({ ingressClass, annotations: { [key]: value } }), {}, 5)
