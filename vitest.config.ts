@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
 import { SOAK } from './vitest.soak.config.ts'
 
@@ -9,6 +10,8 @@ export default defineConfig({
     // End-to-end tests replay whole traces, on machines of two shared cores too: a limit is there to end what hangs.
     testTimeout: 120_000,
     hookTimeout: 120_000,
+    // Left to itself vitest keeps one of two cores free.
+    maxWorkers: availableParallelism(),
     projects: [
       {
         extends: true,

@@ -1,4 +1,5 @@
 /** What is drawn at random for minutes: properties against oracles, fuzzed parsers, runs long enough for queueing theory. */
+import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
 
 export const SOAK: string[] = [
@@ -23,5 +24,11 @@ const checked = {
 
 export default defineConfig({
   plugins: [checked],
-  test: { include: SOAK, isolate: false, testTimeout: 300_000, hookTimeout: 300_000 },
+  test: {
+    include: SOAK,
+    isolate: false,
+    maxWorkers: availableParallelism(),
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
+  },
 })

@@ -188,7 +188,7 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
   const { conntrack, selector, path } = slowPath
   const { table } = conntrack
   const { entries, counts } = table
-  const answers = alignedWords(ANSWERS << ANSWER_SHIFT)
+  const answers = alignedWords((ANSWERS + 1) << ANSWER_SHIFT)
   const plans = alignedWords(batchFlows.length << PLAN_SHIFT)
   /** Places of the batch's new connections. */
   const fresh = new Int32Array(batchFlows.length)

@@ -264,6 +264,7 @@ export function labOf(world: Setting, options: LabOptions = {}): Lab {
 export function asIPv6(text: string): string {
   return text
     .replaceAll('"IPv4"', '"IPv6"')
+    .replaceAll('0.0.0.0/0', '::/0')
     .replace(/(\d+)\.(\d+)\.(\d+)\.(\d+)(\/\d+)?(?=(:\d)?)/g, (_all, a, b, c, d, block, port) => {
       const hex = (part: string): string => Number(part).toString(16)
       const bits = { '/8': '/16', '/16': a === '10' && b === '96' ? '/108' : '/48', '/24': '/64', '/32': '/128' }

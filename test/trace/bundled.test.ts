@@ -10,9 +10,7 @@ import { temporaryFolder } from './support.ts'
 
 const folder = temporaryFolder()
 const traces = join(import.meta.dirname, '..', '..', 'traces')
-const scenarios = readdirSync(traces, { withFileTypes: true })
-  .filter((entry) => entry.isDirectory())
-  .map((entry) => entry.name)
+const scenarios = readdirSync(traces).filter((name) => existsSync(join(traces, name, 'scenario.yaml')))
 const python = spawnSync('python3', ['--version']).status === 0 ? 'python3' : null
 if (python === null) console.log('read_trace.py is not tested: there is no python3')
 
