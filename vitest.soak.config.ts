@@ -1,4 +1,7 @@
-/** What is drawn at random for minutes: properties against oracles, fuzzed parsers, runs long enough for queueing theory. */
+/**
+ * What takes minutes: properties against oracles, fuzzed parsers, runs long enough for queueing theory, the packed package, the
+ * documents' examples.
+ */
 import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
 
@@ -11,6 +14,8 @@ export const SOAK: string[] = [
   'test/replay/determinism.test.ts',
   'test/trace/corrupt.test.ts',
   'test/library/package.test.ts',
+  'test/docs/examples.test.ts',
+  'test/replay/draws.test.ts',
 ]
 
 /** The core with its invariants checked (native-free-core/checked.ts), for what runs from source. */
@@ -18,7 +23,7 @@ const checked = {
   name: 'checked',
   transform: (code: string, id: string): string | undefined =>
     id.endsWith('native-free-core/checked.ts')
-      ? code.replace('CHECKED = false', 'CHECKED = true').replace('CHECKED: boolean = false', 'CHECKED: boolean = true')
+      ? code.replace(/CHECKED(: boolean)? = false/, 'CHECKED$1 = true')
       : undefined,
 }
 
