@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import type { ReplayOptions } from '../../src/replay/plan.ts'
-import type { LatencySummary, RunReport } from '../../src/report/types.ts'
+import type { LatencyHistogram, LatencySummary, RunReport } from '../../src/report/types.ts'
 import { bundledTrace, replayed, resultText, runOf, temporaryFolder } from './support.ts'
 
 const folder = temporaryFolder()
@@ -44,6 +44,10 @@ describe.each(scenarios)('%s', (name) => {
     expect(sixteen.runs.map(withoutPorts)).toEqual(one.runs.map(withoutPorts))
     one.runs.forEach((run, i) => {
       const other = sixteen.runs[i]
+      for (const kind of ['packet', 'connectionSetup', 'request'] as const) {
+        const sum = ({ counts }: LatencyHistogram): number => counts.reduce((all, count) => all + count, 0)
+        expect(sum(other.histograms[kind])).toBe(sum(run.histograms[kind]))
+      }
       const measured = [run, ...run.services]
       const again = [other, ...other.services]
       measured.forEach(({ pathLatencyMicros }, part) => {
@@ -67,7 +71,7 @@ describe.each(scenarios)('%s', (name) => {
  * residue class of its own, so its search meets other entries (`found`), finds expired ones at other moments, and peaks
  * move by an entry or two. Packets that reach a node in the same 100 ns wait for each other in the order of their shards.
  */
-function withoutPorts({ pathLatencyMicros, ...run }: RunReport): unknown {
+function withoutPorts({ pathLatencyMicros, histograms, ...run }: RunReport): unknown {
   const nodes = run.nodes.map(({ conntrackPeak, snatPortsPeak, conntrackHolders, conntrack, ...node }) => {
     const { found, ...counters } = conntrack
     return { ...node, ...counters, serviceEntries: conntrackHolders.map(({ service }) => service) }
