@@ -19,7 +19,7 @@ const USAGE = `usage: npm run bench -- [--rows PATTERN] [--sizes 1k,64k,1M,4M] [
        npm run bench:check -- [--rows PATTERN]
        npm run bench -- compare BASE.json NEW.json [--tolerance 0.15]`
 const ROUNDS = 7
-const QUICK_ROUNDS = 3
+const QUICK_ROUNDS = 2
 /** One size, so that a gate takes a minute or two. */
 const QUICK_SIZES: readonly SizeName[] = ['64k']
 const REPLAY_PACKETS = 10_000_000
