@@ -37,7 +37,7 @@ export function tableText(report: TableReport): string {
   lines.push('', 'By state')
   for (const [state, number] of Object.entries(byState)) lines.push(row(state, number, entries, ''))
   if (closedPerSecond > 0) {
-    lines.push(`  TIME_WAIT says that some ${closedPerSecond.toPrecision(2)} TCP connections a second are closed`)
+    lines.push(`  TIME_WAIT says that some ${count(Number(closedPerSecond.toPrecision(2)))} TCP connections a second are closed`)
   }
   lines.push('', 'Entries whose endpoint is gone')
   if (gone.length === 0) lines.push(`  none of the ${count(ofServices)} entries of Services`)
@@ -81,5 +81,6 @@ function count(number: number): string {
 function percent(part: number, whole: number): string {
   if (whole === 0) return ''
   const share = (part / whole) * 100
+  if (share > 0 && share < 0.1) return '<0.1 %'
   return `${share >= 99.95 || share === 0 ? share.toFixed(0) : share.toPrecision(share < 1 ? 1 : 3)} %`
 }
