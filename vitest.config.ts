@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config'
 import { SOAK } from './vitest.soak.config.ts'
 
 /** Files that put doubles in the place of modules: each in a process of its own. */
-const APART = ['test/cli/replay.test.ts', 'test/capacity/command.test.ts']
+export const APART: string[] = ['test/cli/replay.test.ts', 'test/capacity/command.test.ts']
 
 export default defineConfig({
   test: {

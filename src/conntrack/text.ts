@@ -37,7 +37,9 @@ export function tableText(report: TableReport): string {
   lines.push('', 'By state')
   for (const [state, number] of Object.entries(byState)) lines.push(row(state, number, entries, ''))
   if (closedPerSecond > 0) {
-    lines.push(`  TIME_WAIT says that some ${count(Number(closedPerSecond.toPrecision(2)))} TCP connections a second are closed`)
+    lines.push(
+      `  TIME_WAIT says that some ${count(Number(closedPerSecond.toPrecision(2)))} TCP connections a second are closed`,
+    )
   }
   lines.push('', 'Entries whose endpoint is gone')
   if (gone.length === 0) lines.push(`  none of the ${count(ofServices)} entries of Services`)
