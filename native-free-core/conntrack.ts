@@ -1,7 +1,7 @@
 /**
  * What conntrack does around its table: make room, insert, advance, expire, find a source port, and count all of it.
  *
- * One tracker serves all shards and nodes of a worker; the shard and the time of the packet at hand are fields, so that
+ * One object serves all shards and nodes of a worker; the shard and the time of the packet at hand are fields, so that
  * nothing is allocated per packet. A node's limit is enforced by quotas, one a shard, which the caller settles.
  *
  * A full table: early drop looks through 8 buckets from the new tuple's own and deletes every un-ASSURED entry of the node in

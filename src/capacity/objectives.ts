@@ -8,6 +8,9 @@ import type { BrokenObjective, Figures } from '../report/capacity-types.ts'
 import { evaluateThresholds, parseExpression, type Threshold } from '../report/threshold.ts'
 import type { Culprit, Culprits } from './figures.ts'
 
+/** How close to the knee a search stops: a fraction of the rate. */
+export const DEFAULT_TOLERANCE = 0.02
+
 /**
  * Traffic gets through, soon, and nothing that a run can use up is used up: conntrack tables, source ports, CPUs of nodes
  * and of pods (where they are queues). Ports stop at 95 %: beyond, the kernel's bounded search fails now and then.

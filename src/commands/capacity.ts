@@ -8,7 +8,7 @@ import { readFileSync, rmSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { parseAxes } from '../capacity/axes.ts'
 import type { CapacityOptions, CapacityOutcome, measureCapacity as MeasureCapacity } from '../capacity/capacity.ts'
-import { DEFAULT_OBJECTIVES, parseObjectives } from '../capacity/objectives.ts'
+import { DEFAULT_OBJECTIVES, DEFAULT_TOLERANCE, parseObjectives } from '../capacity/objectives.ts'
 import type { StateFile } from '../capacity/state.ts'
 import { type ConstantName, DEFAULT_MODEL, describeModel } from '../compile/model.ts'
 import { writeOutputNow } from '../files/output.ts'
@@ -39,7 +39,6 @@ const MAX_WORKERS = 256
 const MAX_SEED = 0xffff_ffff
 const MAX_SEEDS = 1000
 const MAX_CONNECTIONS = 100_000_000
-const DEFAULT_TOLERANCE = 0.02
 const NO_STATE = 'none'
 /** Of the fingerprint, in the name of a state of our own. */
 const KEY_DIGITS = 12

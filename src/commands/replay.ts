@@ -7,7 +7,7 @@
 import { writeOutput } from '../files/output.ts'
 import { INGRESS_PATHS } from '../ingress-path.ts'
 import { parseKubernetesVersion } from '../kubernetes-version.ts'
-import { DEFAULT_SHARDS, MAX_SHARDS, MAX_WORKERS, workersFor } from '../replay/defaults.ts'
+import { DEFAULT_SHARDS, MAX_SHARDS, MAX_WORKERS, runsOf, workersFor } from '../replay/defaults.ts'
 import type { DrawCounts } from '../replay/draws.ts'
 import type { replay as Replay } from '../replay/replay.ts'
 import type { ReplayFormat } from '../report/render.ts'
@@ -184,11 +184,6 @@ function inputsOf({ trace, manifests, model }: ReplayCommandOptions): string[] {
 
 /** As the command line says; how many workers is left open where it does not. */
 type Settings = Omit<Parameters<typeof Replay>[0], 'workers'> & { readonly workers: number | null }
-
-/** Policies × proxy modes × ways in. */
-function runsOf({ policies, proxyModes, ingressPaths = [] }: Settings): number {
-  return policies.length * Math.max(1, proxyModes.length) * Math.max(1, ingressPaths.length)
-}
 
 function replayOptions(options: ReplayCommandOptions): Settings {
   const policies = commaList('--policy', options.policy, POLICIES)

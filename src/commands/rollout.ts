@@ -58,8 +58,8 @@ type Format = (typeof FORMATS)[number]
 
 const DEFAULT_RATE = 100
 const DEFAULT_RUNS = 100
-const MOST_RUNS = 100_000
-const MOST_SEED = Number.MAX_SAFE_INTEGER
+const MAX_RUNS = 100_000
+const MAX_SEED = Number.MAX_SAFE_INTEGER
 /** When the workload is restarted, and nothing else is said. */
 const RESTART_MS = 10_000
 const OLDEST_MINOR = 22
@@ -73,8 +73,8 @@ export async function runRollout(options: RolloutOptions, io: Io): Promise<numbe
   const inputs = [...options.manifests, ...[options.timeline, options.trace].filter((path) => path !== undefined)]
   const outputs = parseOutputs(options.output, FORMATS, inputs)
   const rate = options.rate === undefined ? null : rateOf(options.rate)
-  const runs = options.runs === undefined ? null : wholeNumber('--runs', options.runs, { min: 1, max: MOST_RUNS })
-  const seed = options.seed === undefined ? 1 : wholeNumber('--seed', options.seed, { min: 0, max: MOST_SEED })
+  const runs = options.runs === undefined ? null : wholeNumber('--runs', options.runs, { min: 1, max: MAX_RUNS })
+  const seed = options.seed === undefined ? 1 : wholeNumber('--seed', options.seed, { min: 0, max: MAX_SEED })
   const minor = options.kubeVersion === undefined ? null : minorOf(options.kubeVersion)
 
   const files = readManifestFiles(options.manifests, () => io.stdin())

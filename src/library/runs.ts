@@ -6,8 +6,8 @@ import {
   type CapacityOutcome,
   measureCapacity,
 } from '../capacity/capacity.ts'
-import { DEFAULT_OBJECTIVES, parseObjectives } from '../capacity/objectives.ts'
-import { DEFAULT_SHARDS, workersFor } from '../replay/defaults.ts'
+import { DEFAULT_OBJECTIVES, DEFAULT_TOLERANCE, parseObjectives } from '../capacity/objectives.ts'
+import { DEFAULT_SHARDS, runsOf, workersFor } from '../replay/defaults.ts'
 import { type DrawCounts, replayDraws } from '../replay/draws.ts'
 import { type ReplayHooks, type ReplayOptions, replay as replayPlanned } from '../replay/replay.ts'
 import { mergeDraws } from '../report/draws.ts'
@@ -51,8 +51,7 @@ export async function replay(settings: ReplaySettings, hooks: ReplayHooks = {}):
 function packetsOf(options: Omit<ReplayOptions, 'workers'>): number {
   const trace = openTrace(options.trace)
   trace.close()
-  const { policies, proxyModes, ingressPaths = [] } = options
-  return trace.totals.packets * policies.length * Math.max(1, proxyModes.length) * Math.max(1, ingressPaths.length)
+  return trace.totals.packets * runsOf(options)
 }
 
 /** All but `scenario` may be left out; `objectives` are texts such as `p99 < 2ms`. */
@@ -77,7 +76,7 @@ export function capacity(settings: CapacitySettings, hooks: CapacityHooks = {}):
       knee: axes.length === 0,
       policies: ['cluster', 'local'],
       proxyModes: [],
-      tolerance: 0.02,
+      tolerance: DEFAULT_TOLERANCE,
       connections: null,
       seed: null,
       seeds: 1,

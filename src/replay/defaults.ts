@@ -1,5 +1,6 @@
 /** What a replay is run with where nobody says otherwise: the command's defaults and the library's. */
 import { availableParallelism } from 'node:os'
+import type { ReplayOptions } from './plan.ts'
 
 export const MAX_WORKERS = 256
 export const MAX_SHARDS = 16
@@ -9,6 +10,12 @@ export const DEFAULT_SHARDS = 16
  * takes for so many packets. On two cores one thread is as fast as two at two million packets (`time dpemu replay --workers`).
  */
 const PACKETS_A_WORKER = 2_000_000
+
+/** Runs of a replay: policies × proxy modes × ways in. */
+export function runsOf(options: Pick<ReplayOptions, 'policies' | 'proxyModes' | 'ingressPaths'>): number {
+  const { policies, proxyModes, ingressPaths = [] } = options
+  return policies.length * Math.max(1, proxyModes.length) * Math.max(1, ingressPaths.length)
+}
 
 /** @param packets  over all runs. @returns threads that are worth starting, at least 1; the report does not depend on it */
 export function workersFor(packets: number): number {

@@ -14,7 +14,7 @@ const CONNECTIONS = 400
 const RETRY_MS = 1000
 /** Numbers of connections that arrivals do not have. */
 const FIRST = 0x4000_0000
-const MOST_OPENINGS = 200
+const MAX_OPENINGS = 200
 
 export interface LongLived {
   readonly policy: Policy
@@ -33,8 +33,8 @@ export function keepOpen(scene: Scene, policy: Policy, chance: Chance, endMs: nu
   let breaks = 0
   for (let c = 0; c < CONNECTIONS; c++) {
     let atMs = 0
-    for (let opening = 0; opening < MOST_OPENINGS; opening++) {
-      const endedMs = dialer.keep(FIRST + c * MOST_OPENINGS + opening, atMs, fate)
+    for (let opening = 0; opening < MAX_OPENINGS; opening++) {
+      const endedMs = dialer.keep(FIRST + c * MAX_OPENINGS + opening, atMs, fate)
       if (endedMs < 0) {
         atMs += RETRY_MS
         if (atMs >= endMs) break

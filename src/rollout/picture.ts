@@ -9,7 +9,7 @@ import { ENDPOINT_READY, ENDPOINT_TERMINATING, type Pod } from './pod.ts'
 import type { Tally } from './runs.ts'
 
 const COLUMNS = 60
-const MOST_PODS = 24
+const MAX_PODS = 24
 const LEVELS = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'] as const
 
 export interface Picture {
@@ -26,7 +26,7 @@ export function pictureOf(tally: Tally): Picture {
   const changing = course.pods.filter(({ createdMs, deletedMs, endpoint }) => {
     return createdMs >= 0 || Number.isFinite(deletedMs) || endpoint.times.length > 1
   })
-  const shown = changing.slice(0, MOST_PODS)
+  const shown = changing.slice(0, MAX_PODS)
   const rows: [string, string][] = shown.map((pod) => [
     `${pod.name}${pod.node < 0 ? '' : ` on ${course.nodes[pod.node]!.name}`}`,
     line((ms) => podLetter(pod, ms)),

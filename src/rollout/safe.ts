@@ -36,7 +36,7 @@ export interface Search {
 }
 
 /** Longer hooks than this are not tried. */
-const MOST_SECONDS = 600
+const MAX_SECONDS = 600
 /** What stands in the table beside what the search needs. */
 const ROWS = [0, 1, 5, 10, 15, 20, 30, 60]
 const MARGIN_SECONDS = 3
@@ -59,7 +59,7 @@ export function searchSafe(work: Work, asIs: Tally, onStep: () => void = () => {
   }
   const safe = asIs.policies.map(({ policy, neededMs }) => {
     const slowestMs = slowestSenderMs(work.fronts, work.site, work.timeline, policy)
-    const needed = neededMs.some((ms) => ms > 0) ? Math.min(slowestMs / 1000, MOST_SECONDS / 2) : 0
+    const needed = neededMs.some((ms) => ms > 0) ? Math.min(slowestMs / 1000, MAX_SECONDS / 2) : 0
     return smallest(policy, lossAt, needed, work.site)
   })
   const most = safe.some(({ preStopSeconds }) => preStopSeconds !== null) ? Math.max(...tried.keys(), 10) : 0
@@ -88,7 +88,7 @@ function smallest(policy: Policy, lossAt: LossAt, neededSeconds: number, site: S
   let high = Math.max(1, Math.ceil(neededSeconds))
   let low = 0
   let floor = lossAt(policy, high)
-  while (floor > 0 && high * 2 <= MOST_SECONDS) {
+  while (floor > 0 && high * 2 <= MAX_SECONDS) {
     const next = lossAt(policy, high * 2)
     if (next > floor * SAME) break
     low = high

@@ -133,19 +133,6 @@ export function rulesOf(
   return rules
 }
 
-/** How much later than the endpoint's change each node's rules had it, at most. */
-export function worstLagMs(sets: readonly EndpointSets[], rules: readonly Steps[]): number {
-  let worst = 0
-  for (const steps of rules) {
-    for (let i = 1, known = 0; i < steps.times.length; i++) {
-      const to = steps.values[i]!
-      if (to > known) worst = Math.max(worst, steps.times[i]! - sets[known + 1]!.fromMs)
-      known = Math.max(known, to)
-    }
-  }
-  return worst
-}
-
 /** What CoreDNS answers: ready endpoints, as soon as it has heard of them. A step function of set indices. */
 export function namesOf(sets: readonly EndpointSets[], control: ControlPlane): Steps {
   const steps = new Steps(0)
