@@ -4,6 +4,7 @@
  * `SHAPE` is a report with one element in every list. The compiler holds it against the contract in `types.ts`, so a
  * field that is added there without being added here is a build error.
  */
+import { TIMELINE_SHAPE } from './timeline-types.ts'
 import type { LatencyHistogram, LatencySummary, PathLatency, Rates, ReplayReport, RunReport } from './types.ts'
 
 export const LATENCY_SHAPE: LatencySummary = { count: 0, mean: 0, p50: 0, p90: 0, p95: 0, p99: 0, p999: 0, max: 0 }
@@ -133,6 +134,7 @@ export const SHAPE: Required<ReplayReport> = {
   warnings: [{ code: '', where: '', message: '' }],
   changes: [0],
   emulates: { kubernetes: '', kernel: '', coredns: '', ingressNginx: '' },
+  timeline: TIMELINE_SHAPE,
   engine: {
     version: '',
     node: '',
