@@ -132,6 +132,7 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
           trace,
           minor: options.kubernetesMinor ?? null,
           seed: options.seed ?? header.provenance.seed,
+          fromTrace: options.manifests.length === 0,
           runs: options.policies.length * modes.length,
           warnings,
         })

@@ -48,8 +48,9 @@ export function timelineOf(
 ): Timeline | null {
   let found: Timeline | null
   if (path === null) {
-    const inTrace = header.timeline === undefined ? null : parseTimeline(header.timeline, `${tracePath}, timeline`)
-    found = findTimeline(files) ?? inTrace
+    found = findTimeline(files)
+    if (found === null && header.timeline !== undefined)
+      found = parseTimeline(header.timeline, `${tracePath}, timeline`)
   } else {
     found = findTimeline([{ name: path, text: readTextFile(path, 'timeline', 'E_TIMELINE') }])
     if (found === null)
@@ -68,6 +69,8 @@ export interface TimelineParts {
   readonly trace: TraceFile
   readonly minor: number | null
   readonly seed: number
+  /** The manifests are those in the trace. */
+  readonly fromTrace: boolean
   /** How many runs there will be, for how much room moments may take. */
   readonly runs: number
   readonly warnings: Warning[]
@@ -81,6 +84,14 @@ export function planTimeline(parts: TimelineParts): TimelinePlan {
   if (late !== undefined) {
     throw new UserError('E_TIMELINE', `at ${late.atMs / 1000} s the trace is over; it lasts ${endMs / 1000} s`, {
       where: late.where,
+    })
+  }
+  if (parts.fromTrace && trace.header.timeline === undefined) {
+    warnings.push({
+      code: 'W_NO_LIFECYCLE',
+      where: trace.path,
+      message:
+        'its manifests were written without probes, preStop hooks, update strategies and PodDisruptionBudgets, as no Timeline was there: what they say about a rollout takes -f MANIFESTS',
     })
   }
   const site = surveySite(objects, timeline, null, minor)

@@ -6,6 +6,7 @@
  */
 import type { Cluster, ClusterNode, ClusterPod } from '../k8s/cluster.ts'
 import { deriveCluster } from '../k8s/derive.ts'
+import { titleOf } from '../k8s/inventory.ts'
 import { ipFamily, ipFromBigInt, ipToBigInt, parseCidr } from '../k8s/ip.ts'
 import type { KubeObject } from '../k8s/types.ts'
 import type { Course } from './happenings.ts'
@@ -38,14 +39,12 @@ export function podsOfCourse(course: Course, site: Site, base: Cluster): (Cluste
 /** The cluster with at least one pod of each workload that the site follows, so that there is one to go by. */
 export function withModels(objects: readonly KubeObject[], site: Site, base: Cluster): Cluster {
   const empty = new Set(
-    site.workloads
-      .filter(({ title }) => base.pods.every(({ owner }) => owner !== title))
-      .map(({ object }) => object as KubeObject),
+    site.workloads.map(({ title }) => title).filter((title) => base.pods.every(({ owner }) => owner !== title)),
   )
   if (empty.size === 0) return base
   const filled = objects.map(
     (object): KubeObject =>
-      empty.has(object) && 'spec' in object
+      empty.has(titleOf(object)) && 'spec' in object
         ? ({ ...object, spec: { ...(object.spec as object), replicas: 1 } } as KubeObject)
         : object,
   )

@@ -14,13 +14,14 @@
  * stand among manifests or in a file of its own; one a run. Names are looked up when the cluster is known (`site.ts`).
  * Errors: E_TIMELINE (exit 3) with file, document and field, and the nearest known name.
  */
-import { dirname, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { UserError } from '../errors.ts'
 import type { ManifestFile } from '../k8s/files.ts'
 import { isMap } from '../k8s/schema.ts'
 import { parseDocuments } from '../k8s/yaml.ts'
 import { suggestion } from '../nearest.ts'
 import { readTextFile } from '../text-file.ts'
+import { findDocument } from './document.ts'
 import { Field } from './fields.ts'
 import {
   CONTROL_PLANES,
@@ -184,19 +185,8 @@ const DEFAULT_TOLERATION_MS = 300_000
  * @throws UserError E_TIMELINE: what is wrong with it, or that there are two
  */
 export function findTimeline(files: readonly ManifestFile[]): Timeline | null {
-  let found: Timeline | null = null
-  for (const file of files) {
-    if (!/\bTimeline\b/.test(file.text)) continue
-    for (const { value, number, problem } of parseDocuments(file)) {
-      if (problem !== null || !isMap(value) || value['kind'] !== 'Timeline') continue
-      if (!String(value['apiVersion']).startsWith('dpemu/')) continue
-      const where = `${file.name}, document ${number}`
-      if (found !== null)
-        throw new UserError('E_TIMELINE', `a second Timeline; the first is at ${found.where}`, { where })
-      found = parseTimeline(value, where, dirname(file.name))
-    }
-  }
-  return found
+  const found = findDocument(files)
+  return found === null ? null : parseTimeline(found.value, found.where, found.folder)
 }
 
 /**

@@ -61,6 +61,7 @@ describe('options', () => {
       shards: 16,
       seed: null,
       model: null,
+      timeline: null,
       kubernetesMinor: null,
     })
   })
@@ -80,6 +81,7 @@ describe('options', () => {
     await runReplay({ ...NOTHING, ...given }, fakeIo())
     expect(replay.mock.calls[0]![0]).toEqual({
       trace: 'trace.msgpack',
+      timeline: null,
       manifests: ['a', 'b'],
       policies: ['as-is'],
       proxyModes: ['ipvs', 'iptables'],
