@@ -352,6 +352,14 @@ export {
 } from './rule-columns.ts'
 export { pickUniform } from './schedulers.ts'
 export {
+  SERIES_BUCKETS,
+  type SeriesCounts,
+  type SeriesLayout,
+  seriesBucketMiddle,
+  seriesLayout,
+  ticksPerSample,
+} from './series.ts'
+export {
   CLOSE_BY_CLIENT,
   CLOSE_BY_SERVER,
   CLOSE_WAIT,

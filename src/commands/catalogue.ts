@@ -68,6 +68,7 @@ export const COMMANDS: readonly Command[] = [
           placements: textOf(args, 'placements'),
           model: textOf(args, 'model'),
           threshold: listOf(args, 'threshold'),
+          series: !isSet(args, 'no-series'),
           dumpConntrack: textOf(args, 'dump-conntrack'),
           output: listOf(args, 'output'),
           constants: isSet(args, 'constants'),

@@ -44,6 +44,8 @@ export interface ReplayCommandOptions {
   readonly placements?: string | undefined
   readonly model?: string | undefined
   readonly threshold: readonly string[]
+  /** False: without `series` in the report. */
+  readonly series?: boolean | undefined
   readonly dumpConntrack?: string | undefined
   readonly output: readonly string[]
   /** List all constants of the model. */
@@ -199,6 +201,7 @@ function replayOptions(options: ReplayCommandOptions): Settings {
     shards: options.shards === undefined ? DEFAULT_SHARDS : shardCount(options.shards),
     seed: options.seed === undefined ? null : wholeNumber('--seed', options.seed, { min: 0, max: MAX_SEED }),
     model: options.model ?? null,
+    series: options.series ?? true,
   }
 }
 

@@ -61,6 +61,7 @@ describe('options', () => {
       shards: 16,
       seed: null,
       model: null,
+      series: true,
       kubernetesMinor: null,
     })
   })
@@ -75,6 +76,7 @@ describe('options', () => {
       shards: '1',
       seed: '42',
       model: 'm.json',
+      series: false,
       kubeVersion: '1.37',
     }
     await runReplay({ ...NOTHING, ...given }, fakeIo())
@@ -88,6 +90,7 @@ describe('options', () => {
       shards: 1,
       seed: 42,
       model: 'm.json',
+      series: false,
       kubernetesMinor: 37,
     })
   })
