@@ -72,9 +72,9 @@ import {
   createRequestColumns,
   FLAG_REPLY,
   HEADER_ONLY_BYTES,
+  isRequest,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
-  TCP_PSH,
   TICKS_PER_MS,
 } from './packet.ts'
 import { Proxies } from './proxy.ts'
@@ -95,6 +95,7 @@ import {
 } from './result.ts'
 import { ADDRESS_LIVE, openRules, type RuleColumns, SETTING_NODES, SETTING_UNACKNOWLEDGED_MS } from './rule-columns.ts'
 import { Sampler } from './sampler.ts'
+import { Series } from './series.ts'
 import { SlowPath } from './slow-path.ts'
 import { ESTABLISHED, STEADY } from './tcp-states.ts'
 
@@ -111,11 +112,6 @@ const CACHED_BYTES = 1 << 19
 const MS_PER_TICK = 1 / TICKS_PER_MS
 /** A core's bits in a hop's place. */
 const CORE_BITS = 0xff00
-
-/** The last packet of a message from the client: a TCP segment that is pushed, or any datagram. */
-function isRequest(flags: number, protocol: number): boolean {
-  return (flags & (FLAG_REPLY | TCP_PSH)) === (protocol === PROTOCOL_TCP ? TCP_PSH : 0)
-}
 /** Second half of the timeout table: of packets with data, for whose ACK ESTABLISHED waits less long. */
 const WITH_DATA = 16
 
@@ -149,6 +145,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   const queued = limits.hops !== undefined
   const sampler = new Sampler({ shards, nodes, slowPath, result, layout })
   const due = sampler.nextTick
+  const series = new Series(result, layout, limits.series?.endpoints ?? null)
   const log = new QueueEvents({
     nodes,
     flows,
@@ -158,6 +155,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     layout,
     endpoints: limits.endpoints,
     columns: limits.hops ?? null,
+    series,
   })
   const { hopTime, hopServer, hopCost, hopFlow, hopNanos, hopMeta, slotOf, flowCosts, zones } = log
   let rules: RuleColumns
@@ -190,6 +188,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     if (run.latencySlots !== undefined) log.slotOf.set(run.latencySlots, 1)
     slowPath.begin(run.seed)
     sampler.begin(rules, run.durationTicks)
+    series.begin(run.durationTicks)
     proxies.begin(run.seed)
   }
 
@@ -593,6 +592,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     hopCount: () => log.count,
     beginStep: (baseTick) => log.beginStep(baseTick),
     applyWaits: () => log.settle(),
+    series: () => series.take(),
     end: (shard) => sampler.end(shard),
     portSeries: () => sampler.portSeries(),
     serviceEntrySeries: () => sampler.serviceEntrySeries(),

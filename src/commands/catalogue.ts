@@ -69,6 +69,7 @@ export const COMMANDS: readonly Command[] = [
           placements: textOf(args, 'placements'),
           model: textOf(args, 'model'),
           threshold: listOf(args, 'threshold'),
+          series: !isSet(args, 'no-series'),
           dumpConntrack: textOf(args, 'dump-conntrack'),
           timeline: textOf(args, 'timeline'),
           output: listOf(args, 'output'),

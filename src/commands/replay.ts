@@ -45,6 +45,8 @@ export interface ReplayCommandOptions {
   readonly placements?: string | undefined
   readonly model?: string | undefined
   readonly threshold: readonly string[]
+  /** False: without `series` in the report. */
+  readonly series?: boolean | undefined
   readonly dumpConntrack?: string | undefined
   readonly timeline?: string | undefined
   readonly output: readonly string[]
@@ -214,6 +216,7 @@ function replayOptions(options: ReplayCommandOptions): Settings {
     seed: options.seed === undefined ? null : wholeNumber('--seed', options.seed, { min: 0, max: MAX_SEED }),
     model: options.model ?? null,
     timeline: options.timeline ?? null,
+    series: options.series ?? true,
   }
 }
 

@@ -328,15 +328,11 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
   const policies = policyTables(cluster, registry)
   const ingress = ingressColumns(options.ingress ?? null, cluster, registry, nodePorts)
   const table = frontendTable(entries)
-  const settingWords = settingColumn(
-    cluster,
-    registry,
-    settings,
-    options,
-    services.length,
-    table.length / 4 - 1,
-    nodes.zones,
-  )
+  const settingWords = settingColumn(cluster, registry, settings, options, {
+    rules: services.length,
+    frontendMask: table.length / 4 - 1,
+    zones: nodes.zones,
+  })
   for (const [setting, value] of policies.settings) settingWords[setting] = value
   const bridged = pairsByBridge(cluster) ? HOST_PORTS_BRIDGE : HOST_PORTS_ROUTED
   if (hostPorts.length > 0) settingWords[SETTING_HOST_PORTS] = bridged
@@ -486,9 +482,7 @@ function settingColumn(
   registry: Registry,
   settings: ProxySettings,
   options: CompileOptions,
-  ruleCount: number,
-  frontendMask: number,
-  zones: number,
+  sizes: { readonly rules: number; readonly frontendMask: number; readonly zones: number },
 ): Int32Array {
   const { model } = options
   const words = new Int32Array(SETTING_COUNT)
@@ -497,14 +491,14 @@ function settingColumn(
   words[SETTING_SCHEDULER] = SCHEDULERS[settings.scheduler]
   words[SETTING_DETECTOR] = DETECTORS[settings.detector]
   words[SETTING_MASQUERADE_ALL] = settings.masqueradeAll ? 1 : 0
-  words[SETTING_FRONTEND_MASK] = frontendMask
+  words[SETTING_FRONTEND_MASK] = sizes.frontendMask
   words[SETTING_DROP_UNALLOCATED] = cluster.serviceCidrsWritten ? 1 : 0
   words[SETTING_EGRESS_MASQUERADE] = model.egressMasquerade
   words[SETTING_TCP_LOOSE] = model.tcpLoose
   words[SETTING_RANDOM_FULLY] = model.snatRandomFully
   words[SETTING_UNACKNOWLEDGED_MS] = cutTimeout(model.tcpUnacknowledgedSeconds * 1000, options.endMs ?? OPEN_END_MS)
   words[SETTING_GC_INTERVAL_MS] = options.gcIntervalMs
-  words[SETTING_ZONES] = zones
+  words[SETTING_ZONES] = sizes.zones
   words[SETTING_COST_ESTABLISHED] = model.establishedNanos
   words[SETTING_COST_MASQUERADED] = model.masqueradeNanos
   words[SETTING_COST_FIRST_P50] = model.firstPacketP50Nanos
@@ -517,7 +511,7 @@ function settingColumn(
   words[SETTING_CLIENT_NANOS] = model.externalNanos
   words[SETTING_BALANCER_NANOS] = model.loadBalancerNanos
   words[SETTING_LOCAL_DELIVERY_NANOS] = model.podDeliveryNanos
-  words[SETTING_RULE_COUNT] = ruleCount
+  words[SETTING_RULE_COUNT] = sizes.rules
   words[SETTING_SERVICE_EXPONENTIAL] = model.podRequestExponential
   const ipvsUdpSeconds = settings.mode === 'ipvs' ? settings.ipvsUdpSeconds : 0
   words[SETTING_IPVS_UDP_MS] = cutTimeout(ipvsUdpSeconds * 1000, options.endMs ?? OPEN_END_MS)

@@ -30,6 +30,7 @@ import { TICKS_PER_SECOND } from '../trace/format.ts'
 import type { TraceFile } from '../trace/read.ts'
 import { bindTrace } from './bind.ts'
 import { planNames } from './dns-questions.ts'
+import { followedEndpoints } from './followed-endpoints.ts'
 import { type IngressPlan, planIngress } from './ingress.ts'
 import { type LatencySlots, latencySlots } from './latency-slots.ts'
 import { ENTRIES_ON_A_NODE } from './quotas.ts'
@@ -54,6 +55,8 @@ export interface ReplayOptions {
   /** null: the trace's own. */
   readonly seed: number | null
   readonly model: string | null
+  /** False: without `series` in the report. */
+  readonly series?: boolean
   /** Of the placements of pods that kube-scheduler could have made; left out or 0: the one that is derived. */
   readonly placement?: number
   /** A file with a Timeline; left out: that of the manifests or the trace, if there is one. */
@@ -90,6 +93,8 @@ export interface ReplayPlan {
   /** Most hops that the questions for one name leave. */
   readonly hopsOfNames: number
   readonly latencies: LatencySlots
+  /** Endpoints whose connections are followed over time, those of the compared Services first; null: no series is wanted. */
+  readonly seriesEndpoints: Int32Array | null
   readonly warnings: readonly Warning[]
   /** What a Timeline does to the cluster; null without one. */
   readonly timeline: TimelinePlan | null
@@ -199,15 +204,16 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
   const smallest = Math.min(
     ...planned.map(({ compiled }) => compiled.columns.nodeConntrackMax.reduce(least, 0x7fffffff)),
   )
+  const compared = cluster.services
+    .filter(isExternallyReachable)
+    .map((service) => `${service.namespace}/${service.name}`)
   return {
     cluster,
     clusters,
     registry,
     model,
     runs: planned,
-    comparedServices: cluster.services
-      .filter(isExternallyReachable)
-      .map((service) => `${service.namespace}/${service.name}`),
+    comparedServices: compared,
     seed: options.seed ?? header.provenance.seed,
     shards,
     workers: Math.max(1, Math.min(options.workers, shards)),
@@ -216,6 +222,7 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
     flowsPerConnection,
     hopsOfNames: mostQueryPackets(names) * MAX_HOPS,
     latencies,
+    seriesEndpoints: options.series === false ? null : followedEndpoints(registry, compared),
     warnings: unique(warnings),
     timeline: timed,
   }

@@ -101,7 +101,7 @@ async function replayOn(
         results.map((result) => result.runs[i]!),
       ),
       plan,
-      { durationSeconds, arrivalSeconds: arrivals },
+      { durationSeconds, arrivalSeconds: arrivals, durationTicks: trace.totals.durationTicks },
     ),
   )
   const late = lateWarnings(runs)
@@ -214,6 +214,7 @@ export function tasksOf(plan: ReplayPlan, trace: TraceFile, path: string, dump: 
     },
     extent: extentOf(plan),
     latencySlots: plan.latencies.slotOf,
+    seriesEndpoints: plan.seriesEndpoints,
     requests: requestRoom(plan, trace, worker),
     hops,
     segments,

@@ -62,6 +62,7 @@ describe('options', () => {
       seed: null,
       model: null,
       timeline: null,
+      series: true,
       kubernetesMinor: null,
     })
   })
@@ -76,6 +77,7 @@ describe('options', () => {
       shards: '1',
       seed: '42',
       model: 'm.json',
+      series: false,
       kubeVersion: '1.37',
     }
     await runReplay({ ...NOTHING, ...given }, fakeIo())
@@ -90,6 +92,7 @@ describe('options', () => {
       shards: 1,
       seed: 42,
       model: 'm.json',
+      series: false,
       kubernetesMinor: 37,
     })
   })
