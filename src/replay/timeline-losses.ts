@@ -5,7 +5,7 @@
  * it is decided as in `dpemu rollout`. Policies meet the same arrivals with the same choices.
  * Cost: one pass over the trace, and about a microsecond a connection, policy and run.
  */
-import type { TimelineReport } from '../report/timeline-types.ts'
+import type { TimelineReport } from '../report/types.ts'
 import { lossFigures } from '../rollout/figures.ts'
 import { narrate } from '../rollout/narrate.ts'
 import { proxyOf } from '../rollout/proxy.ts'

@@ -7,6 +7,8 @@
 import type { Warning } from '../errors.ts'
 import type { TimelineReport } from './timeline-types.ts'
 
+export type { TimelineReport } from './timeline-types.ts'
+
 export interface ReplayReport {
   schemaVersion: 1
   kind: 'replay'

@@ -112,7 +112,7 @@ export function countRuns(work: Work, onRun: (done: number) => void = () => {}):
       const arrivals = work.arrivals?.[s] ?? poissonArrivals(chance, work.perSecond / fronts.length, endMs, s)
       for (const tally of tallies) {
         const policy = work.asWritten === true ? writtenPolicy(scene) : tally.policy
-        count(tally, run, s, scene, arrivals, chance, fate, policy)
+        count(tally, { run, index: s, scene, arrivals, chance, policy }, fate)
         if (run < LONG_LIVED_RUNS && work.longLived !== false)
           longLived.push(keepOpen(scene, tally.policy, chance, endMs))
       }
@@ -160,16 +160,19 @@ export function writtenPolicy({ service: { service } }: Scene): Policy {
   return service.externalTrafficPolicy === 'Local' ? 'local' : 'cluster'
 }
 
-function count(
-  tally: PolicyTally,
-  run: number,
-  index: number,
-  scene: Scene,
-  { timesMs, who }: Arrivals,
-  chance: Chance,
-  fate: Fate,
-  policy: Policy,
-): void {
+/** Arrivals of one run by one way. */
+interface Counted {
+  readonly run: number
+  /** Of the scene. */
+  readonly index: number
+  readonly scene: Scene
+  readonly arrivals: Arrivals
+  readonly chance: Chance
+  readonly policy: Policy
+}
+
+function count(tally: PolicyTally, { run, index, scene, arrivals, chance, policy }: Counted, fate: Fate): void {
+  const { timesMs, who } = arrivals
   const dialer = new Dialer(scene, policy, chance, who)
   const { course } = scene
   const deletions = deletionsByNode(course)

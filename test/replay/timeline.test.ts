@@ -117,7 +117,7 @@ describe('a restart of a DaemonSet', () => {
   test('every pod of the rollout is in the table of endpoints, under its own name', () => {
     const pods = report.runs[0]!.endpoints.map(({ pod }) => pod)
     expect(new Set(pods).size).toBe(6)
-    expect(pods.every((pod) => pod.startsWith('default/web-'))).toBe(true)
+    expect(pods.every((pod) => pod?.startsWith('default/web-'))).toBe(true)
   })
 
   test('the JSON fits its schema, the text says what was lost', () => {

@@ -28,6 +28,10 @@ function played(fixture: Fixture): { moments: Moment[]; pods: (readonly string[]
   }
 }
 
+function momentAt(moments: readonly Moment[], seconds: number): Moment {
+  return moments.filter(({ atMs }) => atMs <= seconds * 1000).at(-1)!
+}
+
 /** `a=p1,p2 b=p1`: pods whose endpoints a node's rules hold, as ready (or ending: with a dagger). */
 function rulesAt(
   moments: readonly Moment[],
@@ -35,7 +39,7 @@ function rulesAt(
   names: readonly string[],
   pods: ReturnType<typeof played>['pods'],
 ): string {
-  const moment = moments.findLast(({ atMs }) => atMs <= seconds * 1000)!
+  const moment = momentAt(moments, seconds)
   const views = moment.views('cluster', { addresses: null })
   const nameOf = (address: string): string => names[pods.findIndex((own) => own?.includes(address))]!
   return [...views.slices.get('default/web')!]
@@ -78,7 +82,7 @@ describe('a pod that is deleted', () => {
       container: { lifecycle: { preStop: { sleep: { seconds: 2 } } } },
     })
     const stateAt = (seconds: number): string => {
-      const moment = moments.findLast(({ atMs }) => atMs <= seconds * 1000)!
+      const moment = momentAt(moments, seconds)
       const state = moment.views('cluster', { addresses: null }).pods.get(pods[0]![0]!)
       return state === undefined ? 'accepts' : `${state.accepts}${state.isLive ? '' : ', not live'}`
     }
@@ -100,10 +104,7 @@ test('a balancer goes on sending to a node without a pod until it has noticed, u
     timeline: { events: [{ at: '10s', scale: 'deployment/web', to: 0 }], loadBalancer: 'gke-l4' },
   })
   const targetsAt = (policy: 'cluster' | 'local', seconds: number): readonly string[] =>
-    moments
-      .findLast(({ atMs }) => atMs <= seconds * 1000)!
-      .views(policy, { addresses: null })
-      .balanced.get('default/web')!
+    momentAt(moments, seconds).views(policy, { addresses: null }).balanced.get('default/web')!
   expect(targetsAt('local', 9)).toEqual(['a'])
   expect(targetsAt('local', 12)).toEqual(['a'])
   expect(targetsAt('cluster', 60)).toEqual(['a', 'b', 'c'])
