@@ -131,7 +131,6 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   const readsAhead = table.bytes + flows.byteLength > CACHED_BYTES
   const batchFlows = new Int32Array(BATCH)
   const sink = new Int32Array(1)
-  const affinityCounts = new Int32Array(nodes)
   const slowPath = new SlowPath({ table, flows, thirdEntries, shards, nodes, lanes: limits.lanes ?? null })
   const { conntrack } = slowPath
   slowPath.result = result
@@ -183,7 +182,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     table.clear()
     flows.fill(0)
     result.fill(0)
-    takeRules(run.rules)
+    takeRules(run.rules, null)
     log.begin(run.seed)
     log.slotOf.fill(0)
     if (run.latencySlots !== undefined) log.slotOf.set(run.latencySlots, 1)
@@ -193,8 +192,8 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     proxies.begin(run.seed)
   }
 
-  function takeRules(words: Int32Array): void {
-    rules = openRules(words)
+  function takeRules(words: Int32Array, rulesBefore: RuleColumns | null): void {
+    rules = openRules(words, rulesBefore)
     if (rules.settings[SETTING_NODES] > nodes) throw new Error('rule set: more nodes than the core was made for')
     slowPath.take(rules)
     fastSetup.take(rules)
@@ -209,13 +208,13 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
 
   function adopt(words: Int32Array, nowMs: number): void {
     const before = rules.addressFlags
-    takeRules(words)
+    takeRules(words, rules)
     conntrack.clockMs[0] = nowMs
     conntrack.nowMs = nowMs | 0
     slowPath.names.adopt(rules, nowMs)
     orphanFlows(before, rules.addressFlags)
     for (let shard = 0; shard < shards; shard++) {
-      slowPath.selector.sweep(shard, nowMs, affinityCounts)
+      slowPath.selector.sweep(shard, nowMs, new Int32Array(nodes))
       conntrack.cleanStaleUdp(shard)
       slowPath.selector.keepServed(shard)
     }
@@ -223,6 +222,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
 
   /** Connections whose pod was there before and is not now. */
   function orphanFlows(before: Int32Array, after: Int32Array): void {
+    if (!before.some((flags, id) => (flags & ~after[id] & ADDRESS_LIVE) !== 0)) return
     for (let flow = 0; flow < flows.length; flow += FLOW_WORDS) {
       const status = flows[flow + FLOW_STATUS] & 0xff
       if (status !== FLOW_OPEN && status !== FLOW_OPEN2 && status !== FLOW_CHAIN) continue

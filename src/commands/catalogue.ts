@@ -48,6 +48,7 @@ export const COMMANDS: readonly Command[] = [
     examples: [
       ['dpemu replay trace.msgpack', 'Local and Cluster side by side, with the manifests in the trace'],
       ['dpemu replay trace.msgpack -f k8s/ -o json=report.json', 'with other manifests; text here, JSON to a file'],
+      ['dpemu replay trace.msgpack --timeline friday.yaml', 'with a day of rollouts, drains and failing nodes'],
       ['dpemu replay trace.msgpack --seeds 10', 'ten draws of chance: medians, ranges, and what all of them agree on'],
       ["dpemu replay trace.msgpack --threshold 'runs[policy=local].connections.failed == 0'", 'exit 99 if not, for CI'],
     ],
@@ -70,6 +71,7 @@ export const COMMANDS: readonly Command[] = [
           threshold: listOf(args, 'threshold'),
           series: !isSet(args, 'no-series'),
           dumpConntrack: textOf(args, 'dump-conntrack'),
+          timeline: textOf(args, 'timeline'),
           output: listOf(args, 'output'),
           constants: isSet(args, 'constants'),
           quiet: isSet(args, 'quiet'),

@@ -4,6 +4,7 @@
  * `SHAPE` is a report with one element in every list. The compiler holds it against the contract in `types.ts`, so a
  * field that is added there without being added here is a build error.
  */
+import { TIMELINE_SHAPE } from './timeline-types.ts'
 import type {
   LatencyHistogram,
   LatencySummary,
@@ -166,6 +167,7 @@ export const SHAPE: Required<ReplayReport> = {
   warnings: [{ code: '', where: '', message: '' }],
   changes: [0],
   emulates: { kubernetes: '', kernel: '', coredns: '', ingressNginx: '' },
+  timeline: TIMELINE_SHAPE,
   engine: {
     version: '',
     node: '',

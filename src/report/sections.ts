@@ -28,6 +28,7 @@ import { axisOf, sparkline } from './sparkline.ts'
 import { cellsOver, drawsText } from './spread.ts'
 import type { ThresholdResult } from './threshold.ts'
 import { thresholdLines } from './threshold-lines.ts'
+import { timelineSections } from './timeline-section.ts'
 import type { LatencyHistogram, LatencySummary, ModelConstant, ReplayReport, RunReport } from './types.ts'
 import {
   clipEnd,
@@ -77,6 +78,7 @@ export function replayDocument(
   }
   sections.push(textSection('In short', [...conclude(whole), ...chanceLines(whole)]))
   sections.push(trafficSection(report))
+  sections.push(...timelineSections(report))
   sections.push(outcomeSection(report))
   sections.push(...dropSection(report))
   sections.push(latencySection(report, width))

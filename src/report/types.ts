@@ -5,6 +5,9 @@
  * Everything but `engine` is a function of trace, manifests, options, seed and version; `engine` is measured.
  */
 import type { Warning } from '../errors.ts'
+import type { TimelineReport } from './timeline-types.ts'
+
+export type { TimelineReport } from './timeline-types.ts'
 
 export interface ReplayReport {
   schemaVersion: 1
@@ -24,6 +27,8 @@ export interface ReplayReport {
   /** Seconds from the start at which the trace changes the cluster, in order. */
   changes: number[]
   emulates: Emulated
+  /** Of a replay with a Timeline only. */
+  timeline?: TimelineReport
   engine: EngineReport
 }
 

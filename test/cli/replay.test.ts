@@ -61,6 +61,7 @@ describe('options', () => {
       shards: 16,
       seed: null,
       model: null,
+      timeline: null,
       series: true,
       kubernetesMinor: null,
     })
@@ -82,6 +83,7 @@ describe('options', () => {
     await runReplay({ ...NOTHING, ...given }, fakeIo())
     expect(replay.mock.calls[0]![0]).toEqual({
       trace: 'trace.msgpack',
+      timeline: null,
       manifests: ['a', 'b'],
       policies: ['as-is'],
       proxyModes: ['ipvs', 'iptables'],
