@@ -179,6 +179,10 @@ export const COMMANDS: readonly Command[] = [
         'dpemu explain -f k8s/ --from 203.0.113.7 --to db.shop:5432 --expect drop,none',
         'a gate: exit 99 if it arrives',
       ],
+      [
+        'dpemu explain -f k8s/ --from 203.0.113.7 --to 198.51.100.10:80 --timeline friday.yaml --at 12.3s',
+        'in the middle of a rollout: who knows what by then, and which lag is to blame',
+      ],
       ['dpemu explain -f k8s/ --packets packets.ndjson -o ndjson', 'one packet a line in, one verdict a line out'],
     ],
     run: async (args, io) => {
@@ -194,6 +198,9 @@ export const COMMANDS: readonly Command[] = [
           naming: namingOf(args),
           packets: textOf(args, 'packets'),
           stateful: isSet(args, 'stateful'),
+          timeline: textOf(args, 'timeline'),
+          at: textOf(args, 'at'),
+          seed: textOf(args, 'seed'),
           proxyMode: textOf(args, 'proxy-mode'),
           derived: isSet(args, 'derived'),
           expect: textOf(args, 'expect'),

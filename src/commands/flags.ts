@@ -131,6 +131,9 @@ export const EXPLAIN_FLAGS: Flags = {
   ...NAMING,
   packets: value('one packet a line as JSON: a file or -'),
   stateful: toggle('keep the dataplane between the lines of --packets'),
+  timeline: value('a Timeline, for --at (default: the one among the manifests)'),
+  at: value('a time of the Timeline, such as 12.3s: the cluster as each node, load balancer and pod has it then'),
+  seed: value("of the Timeline's course, as in rollout (default 1)"),
   'proxy-mode': PROXY_MODE,
   derived: DERIVED,
   expect: value(
