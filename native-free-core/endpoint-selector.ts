@@ -18,7 +18,7 @@ import {
   ENTRY_SOURCE,
   ENTRY_STATE,
 } from './conntrack-table.ts'
-import { createDecision, type Decision, decide } from './decide.ts'
+import { createDecision, type Decision, decide, type PacketHeader } from './decide.ts'
 import { IpvsConnections } from './ipvs-connections.ts'
 import { PROTOCOL_UDP } from './packet.ts'
 import {
@@ -161,6 +161,7 @@ export class EndpointSelector {
   /** After a change: and those whose endpoint has left the virtual server. */
   keepServed(shard: number): void {
     const { rules, decision } = this
+    const asked: PacketHeader = { source: 0, destination: 0, port: 0, protocol: 0 }
     const isServed = (
       source: number,
       destination: number,
@@ -169,7 +170,11 @@ export class EndpointSelector {
       node: number,
       endpoint: number,
     ): boolean => {
-      decide(rules, node, source, destination, port, protocol, decision)
+      asked.source = source
+      asked.destination = destination
+      asked.port = port
+      asked.protocol = protocol
+      decide(rules, node, asked, decision)
       return this.isMember(decision, endpoint)
     }
     this.ipvs[shard].keepServed(isServed, (node, frontend, endpoint) => this.uncount(shard, node, frontend, endpoint))

@@ -40,6 +40,7 @@ import {
   hairpinMark,
   masqueradeAddress,
   masqueradeTowards,
+  type PacketHeader,
 } from './decide.ts'
 import { REASON_NONE } from './drop-reasons.ts'
 import {
@@ -193,6 +194,7 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
   /** Places of the batch's new connections. */
   const fresh = new Int32Array(batchFlows.length)
   const decision = createDecision()
+  const asked: PacketHeader = { source: 0, destination: 0, port: 0, protocol: 0 }
   let rules: RuleColumns
   let serves = false
   /** There are NetworkPolicies. */
@@ -225,9 +227,11 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
   }
 
   function ask(answer: number, frontend: number, node: number, flow: number): void {
-    const port = flows[flow + FLOW_PORTS] & 0xffff
-    const protocol = flows[flow + FLOW_STATUS] >> 8
-    decide(rules, node, flows[flow + FLOW_CLIENT], flows[flow + FLOW_DESTINATION], port, protocol, decision, frontend)
+    asked.source = flows[flow + FLOW_CLIENT]
+    asked.destination = flows[flow + FLOW_DESTINATION]
+    asked.port = flows[flow + FLOW_PORTS] & 0xffff
+    asked.protocol = flows[flow + FLOW_STATUS] >> 8
+    decide(rules, node, asked, decision, frontend)
     const affinityMs = decision.servicePort < 0 ? 0 : rules.serviceAffinityMs[decision.servicePort]
     // Not cacheable by (frontend, node, source class), so punted: source ranges read the address itself, a proxying balancer dials
     // from another one, and iptables' affinity is kept in `recent` lists.

@@ -36,6 +36,7 @@ import {
   MASQUERADE_EGRESS,
   masqueradeAddress,
   masqueradeTowards,
+  type PacketHeader,
 } from './decide.ts'
 import { type Forwarder, isUnreachable, NO_WIRE, type PacketSink } from './dns-client.ts'
 import {
@@ -128,6 +129,7 @@ export class FlowSetup implements Forwarder {
   entryOverride = -1
   /** What the rules said last: for `explain`. */
   readonly decision: Decision = createDecision()
+  private readonly asked: PacketHeader = { source: 0, destination: 0, port: 0, protocol: 0 }
 
   protected readonly entries: Int32Array
   protected readonly flows: Int32Array
@@ -362,7 +364,12 @@ export class FlowSetup implements Forwarder {
     }
     const port = this.packetPorts & 0xffff
     const exact = this.frontend !== UNKNOWN ? this.frontend : findFrontend(rules, this.destination, port, this.protocol)
-    decideAtNode(rules, node, this.source, this.destination, port, this.protocol, decision, exact)
+    const { asked } = this
+    asked.source = this.source
+    asked.destination = this.destination
+    asked.port = port
+    asked.protocol = this.protocol
+    decideAtNode(rules, node, asked, decision, exact)
     if (decision.action === ACTION_NONE) return -1
     if (decision.reason !== REASON_NONE) return decision.reason
     if (decision.action !== ACTION_DNAT) return this.forwardUntranslated(node, false)

@@ -61,6 +61,7 @@ export {
   MASQUERADE_OFF_CLUSTER,
   masqueradeAddress,
   masqueradeTowards,
+  type PacketHeader,
   SOURCE_NODE,
   SOURCE_POD,
   USED_CLUSTER,

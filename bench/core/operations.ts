@@ -267,13 +267,18 @@ const endpointChoice: OperationPair = {
     const world = createWorld()
     const rules = openRules(world.rules)
     const decision = createDecision()
+    const packet = { source: 0, destination: 0, port: 0, protocol: 0 }
     const next = orderOf(1 << 30)
     return {
       call: () => {
         const word = next()
         const destination = world.destinations[SERVICES + (word % SERVICES)]
         const client = world.clientsOutside[word % CLIENTS_OUTSIDE]
-        decide(rules, 0, client, destination.address, destination.port, destination.protocol, decision)
+        packet.source = client
+        packet.destination = destination.address
+        packet.port = destination.port
+        packet.protocol = destination.protocol
+        decide(rules, 0, packet, decision)
         return rules.endpointAddress[rules.members[decision.setStart + pickUniform(word << 2, decision.setCount)]]
       },
     }

@@ -101,7 +101,7 @@ export function approach(context: ExplainContext, question: PacketQuestion): App
     // Other nodes have the address too, and keep answers to it.
     clientNode = -1
   }
-  decideAtNode(rules, node, packet.source, packet.destination, packet.port, packet.protocol, decision)
+  decideAtNode(rules, node, packet, decision)
   const owner = rules.addressNode[packet.destination]!
   const goesOn =
     !question.stays &&
@@ -116,7 +116,7 @@ export function approach(context: ExplainContext, question: PacketQuestion): App
   if (stopped?.reason === REASON_NONE) stopped = null
   if (stopped !== null) return end(node)
   steps.push(onward(context, packet, node, owner))
-  decideAtNode(rules, owner, packet.source, packet.destination, packet.port, packet.protocol, decision)
+  decideAtNode(rules, owner, packet, decision)
   return end(owner)
 }
 
