@@ -427,12 +427,12 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
   function isBarred(node: number, source: number, natSource: number, endpoint: number, protocol: number): boolean {
     const backend = rules.endpointAddress[endpoint]
     const port = rules.endpointPort[endpoint]
-    if (policyFate(rules, node, source, natSource, backend, port, protocol) !== REASON_NONE) return true
+    if (policyFate(rules, (node << 8) | protocol, source, natSource, backend, port) !== REASON_NONE) return true
     const there = rules.addressNode[backend]
     return (
       there >= 0 &&
       there !== node &&
-      policyFate(rules, there, natSource, natSource, backend, port, protocol) !== REASON_NONE
+      policyFate(rules, (there << 8) | protocol, natSource, natSource, backend, port) !== REASON_NONE
     )
   }
 

@@ -398,7 +398,7 @@ export class FlowSetup implements Forwarder {
     const masked = masquerade !== 0
     const egress = masked ? masqueradeAddress(rules, node, endpoint, familyOf(rules, this.destination)) : this.source
     const to = rules.endpointPort[endpoint]
-    const barred = policyFate(rules, node, this.source, egress, backend, to, this.protocol)
+    const barred = policyFate(rules, nodeProtocol, this.source, egress, backend, to)
     if (barred !== REASON_NONE) {
       this.endpoint = endpoint
       return barred
@@ -504,7 +504,7 @@ export class FlowSetup implements Forwarder {
       return this.invalid(node)
     }
     const to = this.packetPorts & 0xffff
-    const barred = policyFate(rules, node, this.source, this.source, this.destination, to, this.protocol)
+    const barred = policyFate(rules, nodeProtocol, this.source, this.source, this.destination, to)
     if (barred !== REASON_NONE) return barred
     const egress = masquerade ? rules.nodeRemoteEgress[node * 2 + familyOf(rules, this.destination)] : this.source
     const port = this.findSourcePort(this.destination, to, egress, this.packetPorts >>> 16, nodeProtocol, masquerade)

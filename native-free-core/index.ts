@@ -134,6 +134,20 @@ export {
   record,
 } from './histogram.ts'
 export { decideAtNode } from './host-port.ts'
+export {
+  type AddressId,
+  type EndpointId,
+  type FrontendId,
+  type NodeId,
+  type NodeProtocol,
+  nodeProtocolOf,
+  type Port,
+  type PortPair,
+  type Protocol,
+  portPair,
+  type ServicePortId,
+  type Tick,
+} from './kinds.ts'
 export { findPort } from './nat-ports.ts'
 export {
   type ConnectionColumns,
