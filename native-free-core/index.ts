@@ -258,6 +258,9 @@ export {
   ADDRESS_ON_EVERY_NODE,
   ADDRESS_POD,
   ADDRESS_POD_RANGE,
+  ADDRESS_SILENT,
+  ADDRESS_STOPPED,
+  BALANCER_NODE_DOWN,
   DESTINATION_NAME,
   DESTINATION_PLAIN,
   DESTINATION_SERVICE,
@@ -297,6 +300,7 @@ export {
   openRules,
   PROXY_WAYS,
   packRules,
+  RULE_COLUMNS,
   type RuleColumns,
   SCHEDULER_DH,
   SCHEDULER_LC,
@@ -309,6 +313,7 @@ export {
   SERVICE_INTERNAL_LOCAL,
   SERVICE_USES_CLUSTER,
   SERVICE_USES_LOCAL,
+  SET_NOWHERE,
   SETTING_BALANCER_NANOS,
   SETTING_CLEANS_EMPTY,
   SETTING_CLIENT_NANOS,
@@ -351,6 +356,14 @@ export {
   WAY_PROXY,
 } from './rule-columns.ts'
 export { pickUniform } from './schedulers.ts'
+export {
+  SERIES_BUCKETS,
+  type SeriesCounts,
+  type SeriesLayout,
+  seriesBucketMiddle,
+  seriesLayout,
+  ticksPerSample,
+} from './series.ts'
 export {
   CLOSE_BY_CLIENT,
   CLOSE_BY_SERVER,

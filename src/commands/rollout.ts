@@ -145,7 +145,7 @@ function workOf(options: RolloutOptions, io: Io): Planned {
       hint: 'apiVersion: dpemu/v1, kind: Timeline',
     })
   const warnings: Warning[] = parsed.warnings.filter(({ message }) => !message.startsWith('Timeline '))
-  const timeline = withFlags(given ?? EMPTY_TIMELINE, options, warnings)
+  const timeline = withFlags(withoutApply(given ?? EMPTY_TIMELINE, warnings), options, warnings)
   const site = surveySite(parsed.objects, timeline, options.workload ?? null, minor)
   const fronts = site.services.map((service) => frontOf(site, timeline, service))
   if (fronts.length === 0) {
@@ -177,7 +177,7 @@ function workOf(options: RolloutOptions, io: Io): Planned {
     inputs: {
       manifests: files.map(({ name, text }) => [name, text]),
       timeline: options.timeline === undefined ? null : own[0],
-      trace: recorded?.arrivals.map(({ timesMs }) => timesMs.join()) ?? null,
+      trace: recorded?.arrivals ?? null,
       options: [workload, startup, loadBalancer, controlPlane, kubeVersion, work.perSecond],
       runs: work.runs,
       seed,
@@ -256,6 +256,20 @@ function renderJson(report: RolloutReport, results: readonly ThresholdResult[]):
   const { schemaVersion, kind, ...rest } = report
   const thresholds = results.map(({ threshold, pass, matches }) => ({ threshold: threshold.text, pass, matches }))
   return `${JSON.stringify({ schemaVersion, kind, thresholds, ...rest }, null, 2)}\n`
+}
+
+/** A rollout takes the manifests as they are. */
+function withoutApply(timeline: Timeline, warnings: Warning[]): Timeline {
+  const events = timeline.events.filter(({ verb, where }) => {
+    if (verb === 'apply')
+      warnings.push({
+        code: 'W_NOT_MODELLED',
+        where,
+        message: 'apply: a rollout takes the manifests as they are; `dpemu replay --timeline` applies it',
+      })
+    return verb !== 'apply'
+  })
+  return { ...timeline, events }
 }
 
 /** The Timeline with what flags say in its place, and the restart where no event is left. */

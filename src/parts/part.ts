@@ -44,10 +44,16 @@ export function digestsOf(inputs: Readonly<Record<string, unknown>>): Record<str
   return Object.fromEntries(Object.entries(inputs).map(([name, value]) => [name, digestOf(value)]))
 }
 
+/** Columns count by their bytes. */
 function digestOf(value: unknown): string {
-  return createHash('sha256')
-    .update(JSON.stringify(value) ?? '')
-    .digest('hex')
+  const text = JSON.stringify(value, (_name, one: unknown) =>
+    ArrayBuffer.isView(one) ? sha256(new Uint8Array(one.buffer as ArrayBuffer, one.byteOffset, one.byteLength)) : one,
+  )
+  return sha256(text ?? '')
+}
+
+function sha256(data: string | Uint8Array): string {
+  return createHash('sha256').update(data).digest('hex')
 }
 
 export function partText(head: PartHead, body: unknown): string {
