@@ -18,6 +18,7 @@ import { CHECKED, check } from './checked.ts'
 import { connectionRandom } from './connection-setup.ts'
 import {
   alignedWords,
+  createTuples,
   ENTRY_CREATED,
   ENTRY_ENDPOINT,
   ENTRY_EXPIRES,
@@ -194,6 +195,7 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
   /** Places of the batch's new connections. */
   const fresh = new Int32Array(batchFlows.length)
   const decision = createDecision()
+  const tuples = createTuples()
   const asked: PacketHeader = { source: 0, destination: 0, port: 0, protocol: 0 }
   let rules: RuleColumns
   let serves = false
@@ -500,18 +502,16 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
       const word = plans[p + PLAN_BOUND] >= 0 ? NODE_AFFINITY_HITS : NODE_AFFINITY_MISSES
       count(layout.nodes + node * NODE_WORDS + word)
     }
-    const entry = table.insert(
-      shard,
-      hash,
-      source,
-      destination,
-      ports,
-      nodeProtocol,
-      replyHash,
-      backend,
-      natSource,
-      replyPorts,
-    )
+    tuples.source = source
+    tuples.destination = destination
+    tuples.ports = ports
+    tuples.nodeProtocol = nodeProtocol
+    tuples.hash = hash
+    tuples.replySource = backend
+    tuples.replyDestination = natSource
+    tuples.replyPorts = replyPorts
+    tuples.replyHash = replyHash
+    const entry = table.insert(shard, tuples)
     const serviceCounter = plans[p + PLAN_SERVICE_COUNTER]
     const holding = conntrack.serviceEntries[shard].counts
     holding[serviceCounter] = holding[serviceCounter] + 1
@@ -534,18 +534,12 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
     path.cost0 = cost + extra
     path.masqueraded = masquerade
     if (away) {
-      const entry2 = table.insert(
-        shard,
-        hash2,
-        natSource,
-        backend,
-        delivered,
-        nodeProtocol2,
-        replyHash,
-        backend,
-        natSource,
-        replyPorts,
-      )
+      tuples.source = natSource
+      tuples.destination = backend
+      tuples.ports = delivered
+      tuples.nodeProtocol = nodeProtocol2
+      tuples.hash = hash2
+      const entry2 = table.insert(shard, tuples)
       fill(entry2, state, 0, nowMs, state, conntrack.hold(backendNode, servicePort))
       const cost2 = establishedCost(rules, false)
       const extra2 = firstPacketCost(rules, -1, false, draw(slowPath.seed, word, backendNode, PURPOSE_COST))

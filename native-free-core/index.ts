@@ -7,6 +7,7 @@ export {
   alignedWords,
   type ConntrackTable,
   createConntrackTable,
+  createTuples,
   ENTRY_DESTINATION,
   ENTRY_EXPIRES,
   ENTRY_NODE_PROTOCOL,
@@ -61,7 +62,6 @@ export {
   MASQUERADE_OFF_CLUSTER,
   masqueradeAddress,
   masqueradeTowards,
-  type PacketHeader,
   SOURCE_NODE,
   SOURCE_POD,
   USED_CLUSTER,
@@ -134,20 +134,7 @@ export {
   record,
 } from './histogram.ts'
 export { decideAtNode } from './host-port.ts'
-export {
-  type AddressId,
-  type EndpointId,
-  type FrontendId,
-  type NodeId,
-  type NodeProtocol,
-  nodeProtocolOf,
-  type Port,
-  type PortPair,
-  type Protocol,
-  portPair,
-  type ServicePortId,
-  type Tick,
-} from './kinds.ts'
+export { nodeProtocolOf } from './kinds.ts'
 export { findPort } from './nat-ports.ts'
 export {
   type ConnectionColumns,

@@ -44,7 +44,7 @@ export type TupleHash = Kind<'TupleHash'>
 /** 32 bits that stand for chance: `draw`. */
 export type RandomWord = Kind<'RandomWord'>
 
-/** Virtual time since the start of the run, whole, in ticks of 100 ns and in ms; and the low 32 bits of either, which wrap. */
+/** Virtual time since the start of the run, whole, in ticks (`TICKS_PER_MS`) and in ms; and the low 32 bits of either, which wrap. */
 export type Tick = Kind<'Tick'>
 export type Millis = Kind<'Millis'>
 export type Tick32 = Kind<'Tick32'>
