@@ -18,6 +18,7 @@ import { renderCapacityMarkdown, renderCapacityText } from '../report/capacity-s
 import type { CapacityReport } from '../report/capacity-types.ts'
 import { renderCapacityCsv } from '../report/csv.ts'
 import { renderCapacityGha } from '../report/gha.ts'
+import { renderCapacityHtml } from '../report/html/capacity.ts'
 import { renderJson } from '../report/json.ts'
 import { renderJunit } from '../report/junit.ts'
 import { renderThresholds, type TextOptions } from '../report/text.ts'
@@ -25,6 +26,7 @@ import { evaluateThresholds, parseExpression, type ThresholdResult } from '../re
 import { countOf, formatSeconds } from '../report/units.ts'
 import { readScenario } from '../trace/scenario.ts'
 import { commaList, usageError, wholeNumber } from './arguments.ts'
+import { commandLineOf } from './command-line.ts'
 import { withoutDisabled } from './disabled-warnings.ts'
 import { EXIT_THRESHOLD } from './exit.ts'
 import { type Io, interruptionOf } from './io.ts'
@@ -32,7 +34,7 @@ import { parseOutputs, stdoutFormat, writeOutputs } from './outputs.ts'
 import { startProgress } from './progress.ts'
 import { warningPrinter } from './warnings.ts'
 
-const FORMATS = ['text', 'json', 'csv', 'markdown', 'junit', 'gha', 'gha-bigger'] as const
+const FORMATS = ['text', 'json', 'csv', 'markdown', 'junit', 'gha', 'gha-bigger', 'html'] as const
 const POLICIES = ['cluster', 'local', 'as-is'] as const
 const PROXY_MODES = ['nftables', 'iptables', 'ipvs'] as const
 const MAX_WORKERS = 256
@@ -115,9 +117,10 @@ export async function runCapacity(options: CapacityCommandOptions, io: Io): Prom
 
   const results = evaluateThresholds(thresholds, report)
   const { constants } = options
+  const command = commandLineOf(io.commandLine)
   await writeOutputs(
     outputs,
-    (format) => render(format, report, results, { color: false, constants, columns }),
+    (format) => render(format, report, results, { color: false, constants, columns, command }),
     interruption,
   )
   if (interruption.signal.aborted) return interruption.exitCode
@@ -126,7 +129,7 @@ export async function runCapacity(options: CapacityCommandOptions, io: Io): Prom
   const format = stdoutFormat(outputs, options.quiet)
   if (format !== 'text' && format !== 'markdown') io.stderr(renderThresholds(results, { color: io.errorColor }))
   if (format !== null)
-    io.stdout(render(format, report, results, { color: io.color, width: io.width, constants, columns }))
+    io.stdout(render(format, report, results, { color: io.color, width: io.width, constants, columns, command }))
   return results.every((result) => result.pass) ? 0 : EXIT_THRESHOLD
 }
 
@@ -138,7 +141,7 @@ function render(
   format: Format,
   report: CapacityReport,
   results: readonly ThresholdResult[],
-  options: TextOptions & { readonly columns: readonly string[] },
+  options: TextOptions & { readonly columns: readonly string[]; readonly command: string },
 ): string {
   switch (format) {
     case 'json':
@@ -153,6 +156,8 @@ function render(
       return renderCapacityGha(report, 'smaller')
     case 'gha-bigger':
       return renderCapacityGha(report, 'bigger')
+    case 'html':
+      return renderCapacityHtml(report, results, options.command)
     case 'text':
       return renderCapacityText(report, results, options)
   }

@@ -81,8 +81,8 @@ export const REPLAY_FLAGS: Flags = {
     'NODE@SECONDS: the conntrack table of a node at that time of the trace, as conntrack -L prints it; =FILE writes it there',
   ),
   output: value(
-    'text, json, markdown, junit (thresholds as test cases), gha or gha-bigger (github-action-benchmark), or FORMAT=FILE; repeatable (default text)',
-    { alias: 'o', values: ['text', 'json', 'markdown', 'junit', 'gha', 'gha-bigger'] },
+    'text, json, markdown, junit (thresholds as test cases), gha or gha-bigger (github-action-benchmark), html (one page with charts), or FORMAT=FILE; repeatable (default text)',
+    { alias: 'o', values: ['text', 'json', 'markdown', 'junit', 'gha', 'gha-bigger', 'html'] },
   ),
   'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
@@ -224,9 +224,9 @@ export const ROLLOUT_FLAGS: Flags = {
     "the release of Kubernetes, where answers differ: 1.22 to 1.37 (default: the nodes' kubelets', else 1.35)",
   ),
   threshold: value("a condition on the report, such as 'lost[policy=local].count == 0'; repeatable"),
-  output: value('text, json or markdown, or FORMAT=FILE; repeatable (default text)', {
+  output: value('text, json, markdown or html (one page with charts), or FORMAT=FILE; repeatable (default text)', {
     alias: 'o',
-    values: ['text', 'json', 'markdown'],
+    values: ['text', 'json', 'markdown', 'html'],
   }),
   'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
@@ -283,10 +283,13 @@ export const CAPACITY_FLAGS: Flags = {
     'where finished runs are kept until all are done, to go on from after an interruption; none keeps nothing (default capacity.SCENARIO.KEY.state.json, a KEY of its own for each scenario and set of options)',
   ),
   threshold: value("a condition on the report, such as 'knee.connectionsPerSecond > 2000'; repeatable"),
-  output: value('text, json, csv, markdown, junit, gha or gha-bigger, or FORMAT=FILE; repeatable (default text)', {
-    alias: 'o',
-    values: ['text', 'json', 'csv', 'markdown', 'junit', 'gha', 'gha-bigger'],
-  }),
+  output: value(
+    'text, json, csv, markdown, junit, gha, gha-bigger or html (one page with charts), or FORMAT=FILE; repeatable (default text)',
+    {
+      alias: 'o',
+      values: ['text', 'json', 'csv', 'markdown', 'junit', 'gha', 'gha-bigger', 'html'],
+    },
+  ),
   'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
 }

@@ -9,23 +9,25 @@ import { UserError, type Warning } from '../errors.ts'
 import { parseManifests, readManifestFiles, requireObjects } from '../k8s/load.ts'
 import { suggestion } from '../nearest.ts'
 import { renderThresholds } from '../report/text.ts'
-import { evaluateThresholds, parseExpression, type ThresholdResult } from '../report/threshold.ts'
+import { evaluateThresholds, parseExpression } from '../report/threshold.ts'
 import { countOf } from '../report/units.ts'
 import { durationMs } from '../rollout/durations.ts'
+import { renderRolloutHtml } from '../rollout/html.ts'
 import { pictureOf } from '../rollout/picture.ts'
 import { CONTROL_PLANES, LOAD_BALANCERS } from '../rollout/profiles.ts'
-import { ROLLOUT_SUBJECT, type RolloutReport, rolloutReport } from '../rollout/report.ts'
+import { ROLLOUT_SUBJECT, rolloutReport } from '../rollout/report.ts'
 import { countRuns, type Work } from '../rollout/runs.ts'
 import { searchSafe } from '../rollout/safe.ts'
 import { frontOf } from '../rollout/scene.ts'
 import { type Site, surveySite } from '../rollout/site.ts'
-import { renderRolloutMarkdown, renderRolloutText } from '../rollout/text.ts'
+import { renderRolloutJson, renderRolloutMarkdown, renderRolloutText } from '../rollout/text.ts'
 import { EMPTY_TIMELINE, findTimeline, perSecond, type Timeline } from '../rollout/timeline.ts'
 import { traceArrivals } from '../rollout/trace-arrivals.ts'
 import type { Arrivals } from '../rollout/traffic.ts'
 import { readTextFile } from '../text-file.ts'
 import { packageVersion } from '../version.ts'
 import { usageError, wholeNumber } from './arguments.ts'
+import { commandLineOf } from './command-line.ts'
 import { EXIT_THRESHOLD } from './exit.ts'
 import { type Io, interruptionOf } from './io.ts'
 import { parseOutputs, stdoutFormat, writeOutputs } from './outputs.ts'
@@ -53,12 +55,14 @@ export interface RolloutOptions {
   readonly quiet: boolean
 }
 
-const FORMATS = ['text', 'json', 'markdown'] as const
+const FORMATS = ['text', 'json', 'markdown', 'html'] as const
 type Format = (typeof FORMATS)[number]
 
 const DEFAULT_RATE = 100
 const DEFAULT_RUNS = 100
 const MAX_RUNS = 100_000
+/** Of the timeline in a page: finer than text has room for. */
+const PAGE_COLUMNS = 480
 const MAX_SEED = Number.MAX_SAFE_INTEGER
 /** When the workload is restarted, and nothing else is said. */
 const RESTART_MS = 10_000
@@ -137,7 +141,9 @@ export async function runRollout(options: RolloutOptions, io: Io): Promise<numbe
   const results = evaluateThresholds(thresholds, report)
   const picture = pictureOf(tally)
   const render = (format: Format, color: boolean, width: number | null): string => {
-    if (format === 'json') return renderJson(report, results)
+    if (format === 'json') return renderRolloutJson(report, results)
+    if (format === 'html')
+      return renderRolloutHtml(report, pictureOf(tally, PAGE_COLUMNS), results, commandLineOf(io.commandLine))
     if (format === 'markdown') return renderRolloutMarkdown(report, picture, results)
     return renderRolloutText(report, picture, results, { color, width })
   }
@@ -171,12 +177,6 @@ function arrivalsOf(
     warnings.push({ code: 'W_OTHER_CONNECTIONS', where: path, message })
   }
   return { arrivals, perSecond: Number(((count * 1000) / Math.max(1, durationMs)).toFixed(3)) }
-}
-
-function renderJson(report: RolloutReport, results: readonly ThresholdResult[]): string {
-  const { schemaVersion, kind, ...rest } = report
-  const thresholds = results.map(({ threshold, pass, matches }) => ({ threshold: threshold.text, pass, matches }))
-  return `${JSON.stringify({ schemaVersion, kind, thresholds, ...rest }, null, 2)}\n`
 }
 
 /** The Timeline with what flags say in its place, and the restart where no event is left. */

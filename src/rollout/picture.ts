@@ -18,11 +18,12 @@ export interface Picture {
   readonly leftOut: number
 }
 
-export function pictureOf(tally: Tally): Picture {
+/** @param columns  letters of a row */
+export function pictureOf(tally: Tally, columns: number = COLUMNS): Picture {
   const { course, endMs, scenes } = tally
-  const column = (i: number): number => ((i + 0.5) * endMs) / COLUMNS
+  const column = (i: number): number => ((i + 0.5) * endMs) / columns
   const line = (letter: (ms: number) => string): string =>
-    Array.from({ length: COLUMNS }, (_, i) => letter(column(i))).join('')
+    Array.from({ length: columns }, (_, i) => letter(column(i))).join('')
   const changing = course.pods.filter(({ createdMs, deletedMs, endpoint }) => {
     return createdMs >= 0 || Number.isFinite(deletedMs) || endpoint.times.length > 1
   })
@@ -37,9 +38,9 @@ export function pictureOf(tally: Tally): Picture {
       rows.push([`balancer → ${name} (Local)`, line((ms) => nodeLetter(scene, index, ms))])
   }
   for (const { policy, lostBySecond, delayedBySecond } of tally.policies) {
-    const counts = new Float64Array(COLUMNS)
+    const counts = new Float64Array(columns)
     for (let second = 0; second < Math.ceil(endMs / 1000); second++) {
-      const at = Math.min(COLUMNS - 1, Math.floor(((second + 0.5) * 1000 * COLUMNS) / endMs))
+      const at = Math.min(columns - 1, Math.floor(((second + 0.5) * 1000 * columns) / endMs))
       counts[at]! += lostBySecond[second]! + delayedBySecond[second]!
     }
     const most = Math.max(...counts)
