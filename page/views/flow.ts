@@ -9,6 +9,7 @@ import { grid, type Part, part, titled } from './section.ts'
 const MOST_NODES = 12
 const MOST_PODS = 14
 const OTHERS = 'others'
+const HEADS = ['clients', '', 'enter by', '', 'node of the pod', 'pods'] as const
 
 type Entering = EnteringReport
 
@@ -115,12 +116,15 @@ function runChart(run: RunJson, name: string): HTMLElement | null {
     return { id, name: node === OTHERS && !own.has(OTHERS) ? others : node, column: id.startsWith('in ') ? 2 : 4 }
   }
   const ids = [...new Set([...links.values()].flatMap(({ source, target }) => [source, target]))]
+  // A column that nothing goes through is none.
+  const used = ids.map(label)
+  const columns = [...new Set(used.map(({ column }) => column))].sort((a, b) => a - b)
   const chart = flowChart({
     label: `The way of connections, ${name}`,
-    nodes: ids.map(label),
+    nodes: used.map((node) => ({ ...node, column: columns.indexOf(node.column) })),
     links: [...links.values()],
     format: (value) => `${formatCount(value)} connections`,
-    heads: ['clients', '', 'enter by', '', 'node of the pod', 'pods'],
+    heads: columns.map((column) => HEADS[column]!),
   })
   return titled(name, chart)
 }

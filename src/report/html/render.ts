@@ -26,10 +26,10 @@ export function renderPage(data: PageData): string {
   return template.replace(/<!--(TITLE|STATIC|DATA)-->/g, (_, name: string) => parts[name]!)
 }
 
-/** Escaped so that no text in it can end the element. */
+/** Escaped so that no text in it can end the element, or turn the file around for who reads it; `shown` writes as JSON escapes do. */
 function dataPart(json: string): string {
   if (json.length <= PLAIN_LETTERS)
-    return `<script id="data" type="application/json">${json.replace(/</g, '\\u003c')}</script>`
+    return `<script id="data" type="application/json">${shown(json.replace(/</g, '\\u003c'))}</script>`
   return `<script id="data" type="application/octet-stream">${deflateRawSync(json, { level: 9 }).toString('base64')}</script>`
 }
 
