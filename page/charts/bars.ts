@@ -29,7 +29,8 @@ export interface BarChart {
   readonly noun: string
 }
 
-const MOST_ROWS = 40
+/** More are drawn as a line over ranks. */
+export const MOST_ROWS = 40
 const BAR = 13
 const GAP = 9
 const NARROW = 560

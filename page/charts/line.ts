@@ -48,7 +48,7 @@ export interface LineChart {
 }
 
 const DEFAULT_HEIGHT = 240
-const MARGIN = { top: 20, right: 14, bottom: 34 }
+const MARGIN = { top: 26, right: 14, bottom: 40 }
 /** A limit so many times what there is needs no line. */
 const FAR = 4
 const CURSOR_STEPS = 100
@@ -185,10 +185,11 @@ function drawInto(
     .domain([...span])
     .range([margin.left, width - margin.right])
   const room = Math.max(2, Math.floor((width - margin.left) / 80))
-  const xTicks =
+  const candidates =
     chart.x.log === true
       ? logTicks(span[0], span[1], room)
       : x.ticks(room).filter((tick) => tick >= span[0] && tick <= span[1])
+  const xTicks = withRoom(candidates, (tick) => x(tick), chart.x.format)
   const svg = svgOf(width, height, chart.label)
   drawAxes(svg, {
     x,
@@ -237,7 +238,11 @@ function drawInto(
     }
     body.append(
       s('line', { class: 'limit', x1: margin.left, x2: width - margin.right, y1: y(value), y2: y(value) }),
-      s('text', { class: 'limit-text', x: margin.left + 4, y: y(value) - 4 }, shown(text)),
+      s(
+        'text',
+        { class: 'limit-text', x: margin.left + 4, y: y(value) < margin.top + 14 ? y(value) + 12 : y(value) - 4 },
+        shown(text),
+      ),
     )
   }
   for (const line of chart.lines) drawLine(body, line, x, y, chart)
@@ -268,6 +273,17 @@ function drawLine(body: SVGGElement, { x: xs, y: ys, index }: Line, x: Scale, y:
     if (chart.dots === true ? isDrawn(i) : lone(i))
       body.append(s('circle', { class: `dot ${runClass(index)}`, cx: x(xs[i]!), cy: y(ys[i]!), r: 3 }))
   }
+}
+
+/** Those whose labels do not run into the one before. */
+function withRoom(ticks: readonly number[], x: (tick: number) => number, format: (tick: number) => string): number[] {
+  let end = Number.NEGATIVE_INFINITY
+  return ticks.filter((tick) => {
+    const half = (format(tick).length * LETTER) / 2
+    if (x(tick) - half < end + LETTER) return false
+    end = x(tick) + half
+    return true
+  })
 }
 
 /** The cursor follows the pointer; drawing over a part shows that part, a double click all of it. */

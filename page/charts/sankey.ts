@@ -71,8 +71,8 @@ function draw({ label, nodes, links, format, heads }: FlowChart, width: number):
   const last = heads.length - 1
   const longest = (column: number): number =>
     Math.max(...nodes.filter((node) => node.column === column).map(({ name }) => shown(name).length), 1)
-  const room = Math.floor((width / heads.length) * 0.9)
-  const right = Math.min(room, longest(last) * LETTER + 14)
+  const right = Math.min(Math.floor(width * 0.28), longest(last) * LETTER + 14)
+  const room = Math.floor((width - right) / last)
   type Node = FlowNode
   type Link = FlowLink
   const layout = sankey<Node, Link>()

@@ -2,8 +2,9 @@
 import type { EnteringReport, ReplayPage, RunJson } from '../../src/report/html/page-data.ts'
 import { formatCount } from '../../src/report/units.ts'
 import { type FlowLink, type FlowNode, flowChart } from '../charts/sankey.ts'
+import { h } from '../dom.ts'
 import { numbers } from '../table.ts'
-import { grid, type Part, part, titled } from './section.ts'
+import { type Part, part, titled } from './section.ts'
 
 /** Nodes and pods that have a band of their own; the others share one. */
 const MOST_NODES = 12
@@ -29,7 +30,7 @@ export function flowPart({ report: { runs }, runNames }: ReplayPage): Part | nul
     'flow',
     'The way of connections',
     'Established connections to Services. A band that leaves its node is a hop; a hatched one is masqueraded, so that the pod sees a node in place of the client.',
-    grid(...charts),
+    h('div', {}, ...charts),
     numbers(
       'ways by node',
       [

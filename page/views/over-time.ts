@@ -1,12 +1,12 @@
 /** Series over virtual time under one cursor and one zoom: what was offered and what became of it, latency, and the nodes. */
 import type { ReplayPage, SeriesReport } from '../../src/report/html/page-data.ts'
-import { formatCount, formatMicros, formatPercent, formatRate } from '../../src/report/units.ts'
+import { formatCount, formatMicros, formatPercent } from '../../src/report/units.ts'
 import { newGroup, zoomTo } from '../charts/group.ts'
 import { type Line, lineChart } from '../charts/line.ts'
 import { chooser, h } from '../dom.ts'
 import { numbers } from '../table.ts'
 import { SOURCE_PORTS } from './nodes.ts'
-import { changing, grid, type Part, part, timeText, titled } from './section.ts'
+import { changing, grid, type Part, part, rateText, timeText, titled } from './section.ts'
 
 type Values = readonly (number | null)[]
 type Series = SeriesReport
@@ -33,7 +33,9 @@ export function overTimePart({ report, runNames }: ReplayPage): Part | null {
     from: 0,
     to: binSeconds * known[0]!.series.offered.packets.length,
   }
-  const edges = (values: Values, seconds: number): number[] => values.map((_, bin) => bin * seconds)
+  /** Starts of bins, and the end of the last. */
+  const edges = (values: Values, seconds: number): number[] =>
+    [...values.keys(), values.length].map((bin) => bin * seconds)
   /** One line a run and part; a bin holds until the next. */
   const chart = (
     title: string,
@@ -117,31 +119,31 @@ export function overTimePart({ report, runNames }: ReplayPage): Part | null {
   const services = [...new Set(known.flatMap(({ series }) => series.endpoints.map(({ service }) => service)))]
   const content = [
     grid(
-      chart('Connections established', [['established', ({ delivered }) => delivered.connections]], formatRate, {
+      chart('Connections established', [['established', ({ delivered }) => delivered.connections]], rateText, {
         rate: true,
       }),
-      chart('Connections attempted', [['attempted', ({ offered }) => offered.connections]], formatRate, { rate: true }),
+      chart('Connections attempted', [['attempted', ({ offered }) => offered.connections]], rateText, { rate: true }),
       chart(
         'Connections failed or broken',
         [
           ['failed', ({ failedConnections }) => failedConnections],
           ['broken', ({ brokenConnections }) => brokenConnections],
         ],
-        formatRate,
+        rateText,
         { rate: true },
       ),
-      chart('Packets delivered', [['delivered', ({ delivered }) => delivered.packets]], formatRate, { rate: true }),
+      chart('Packets delivered', [['delivered', ({ delivered }) => delivered.packets]], rateText, { rate: true }),
       chart('Path latency p50', [['p50', ({ pathLatencyMicros }) => pathLatencyMicros.p50]], formatMicros),
       chart('Path latency p99', [['p99', ({ pathLatencyMicros }) => pathLatencyMicros.p99]], formatMicros),
       ...keysOf(({ dropsByReason }) => dropsByReason).map((reason) =>
-        chart(`Dropped: ${reason}`, [['', ({ dropsByReason }) => dropsByReason[reason]]], formatRate, { rate: true }),
+        chart(`Dropped: ${reason}`, [['', ({ dropsByReason }) => dropsByReason[reason]]], rateText, { rate: true }),
       ),
       ...keysOf(({ requestsByStatus }) => requestsByStatus).map((status) =>
-        chart(`Requests answered ${status}`, [['', ({ requestsByStatus }) => requestsByStatus[status]]], formatRate, {
+        chart(`Requests answered ${status}`, [['', ({ requestsByStatus }) => requestsByStatus[status]]], rateText, {
           rate: true,
         }),
       ),
-      chart('DNS queries', [['', ({ dnsQueries }) => dnsQueries]], formatRate, { rate: true }),
+      chart('DNS queries', [['', ({ dnsQueries }) => dnsQueries]], rateText, { rate: true }),
     ),
     nodeNames.length === 0
       ? null
@@ -226,8 +228,8 @@ function endpointsOverTime(
         const lines = own.slice(0, MOST_LINES).map(({ endpoint, connections }, index) => ({
           name: endpoint,
           index,
-          x: connections.map((_, bin) => bin * series.binSeconds),
-          y: connections.map((count) => count / series.binSeconds),
+          x: [...connections.keys(), connections.length].map((bin) => bin * series.binSeconds),
+          y: [...connections, connections.at(-1) ?? 0].map((count) => count / series.binSeconds),
         }))
         const more = own.length > MOST_LINES ? ` (the ${MOST_LINES} with most of ${formatCount(own.length)})` : ''
         return titled(
@@ -236,7 +238,7 @@ function endpointsOverTime(
             label: `Connections by endpoint over time, ${name}`,
             lines,
             x,
-            y: { title: '', format: formatRate },
+            y: { title: '', format: rateText },
             steps: true,
             group,
             height: 190,

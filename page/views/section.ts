@@ -1,5 +1,5 @@
 /** Parts of the page: a heading that the contents name, what it means in a sentence, and what is in it. */
-import { formatCount, formatSeconds } from '../../src/report/units.ts'
+import { formatCount, formatRate, formatSeconds } from '../../src/report/units.ts'
 import { h } from '../dom.ts'
 
 export interface Part {
@@ -60,6 +60,11 @@ export function changing(draw: () => readonly (HTMLElement | null)[]): {
 /** A point of virtual time on an axis; seconds as long as they are few. */
 export function timeText(seconds: number): string {
   return seconds < 1000 ? `${Number(seconds.toPrecision(4))} s` : formatSeconds(seconds)
+}
+
+/** A rate of a chart, likewise. */
+export function rateText(perSecond: number): string {
+  return Math.abs(perSecond) < 1000 ? `${Number(perSecond.toPrecision(3))} /s` : formatRate(perSecond)
 }
 
 /** A number of an axis, without digits that say nothing. */

@@ -3,7 +3,7 @@
 import type { ReplayPage } from '../../src/report/html/page-data.ts'
 import type { EndpointReport } from '../../src/report/types.ts'
 import { formatBytes, formatCount, formatPercent, formatRatio } from '../../src/report/units.ts'
-import { barChart } from '../charts/bars.ts'
+import { barChart, MOST_ROWS } from '../charts/bars.ts'
 import { chooser, h, shown } from '../dom.ts'
 import { table } from '../table.ts'
 import { changing, type Part, part } from './section.ts'
@@ -27,6 +27,8 @@ export function sharesPart({ report: { runs, comparedServices }, runNames }: Rep
     const all = new Map<string, EndpointReport>()
     for (const map of byRun) for (const [endpoint, one] of map) if (!all.has(endpoint)) all.set(endpoint, one)
     const fair = all.size === 0 ? 0 : 1 / all.size
+    // Of very many a share is next to nothing: then it is told in fair shares.
+    const unit = all.size > MOST_ROWS ? fair : 1
     const unevenness = runs.map((run, i) => {
       const found = run.imbalance.find((one) => one.service === service)
       return found === undefined
@@ -35,8 +37,8 @@ export function sharesPart({ report: { runs, comparedServices }, runNames }: Rep
     })
     const rows = [...all.values()].map((one) => ({
       name: `${one.pod ?? one.endpoint}${one.node === null ? '' : ` on ${one.node}`}`,
-      values: byRun.map((map) => map.get(one.endpoint)?.share ?? null),
-      limit: fair,
+      values: byRun.map((map) => inUnits(map.get(one.endpoint)?.share, unit)),
+      limit: fair / unit,
     }))
     return [
       h('p', { class: 'note' }, shown(unevenness.filter((text) => text !== '').join('; '))),
@@ -44,7 +46,7 @@ export function sharesPart({ report: { runs, comparedServices }, runNames }: Rep
         label: `Shares of the endpoints of ${shown(service)}`,
         rows,
         runs: runNames,
-        format: formatPercent,
+        format: unit === 1 ? formatPercent : (times: number) => `${formatRatio(times)} ×`,
         limitText: `fair share, ${formatPercent(fair)}`,
         noun: 'endpoints',
       }),
@@ -101,4 +103,8 @@ export function sharesPart({ report: { runs, comparedServices }, runNames }: Rep
       rows,
     ),
   )
+}
+
+function inUnits(share: number | undefined, unit: number): number | null {
+  return share === undefined ? null : share / unit
 }

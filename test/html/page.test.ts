@@ -6,7 +6,7 @@ import type { Page } from 'playwright-core'
 import { afterAll, afterEach, describe, expect, test } from 'vitest'
 import { runRollout } from '../../src/commands/rollout.ts'
 import { renderCapacityHtml } from '../../src/report/html/capacity.ts'
-import { formatCount, formatMicros, formatPercent, formatRate } from '../../src/report/units.ts'
+import { formatCount, formatMicros, formatPercent } from '../../src/report/units.ts'
 import { capacityReport, capacityRun, figures, kneeCell, plainCell } from '../capacity/fixture.ts'
 import { fakeIo } from '../cli/fake-io.ts'
 import { chromiumPath, Pages, seriousFaults } from './browser.ts'
@@ -89,7 +89,7 @@ describe.skipIf(chromiumPath === null)('the page of a replay report', () => {
     expect(Number.parseFloat(at)).toBeGreaterThan(20)
     expect(readings.every((text) => text.startsWith(`at ${at}: `))).toBe(true)
     const bin = Math.floor(Number.parseFloat(at) / 1.5)
-    expect(readings[0]).toContain(`Cluster ${formatRate(bin / 1.5)}`)
+    expect(readings[0]).toContain(`Cluster ${Number((bin / 1.5).toPrecision(3))} /s`)
     await page.mouse.down()
     await page.mouse.move(box.x + box.width * 0.7, box.y + box.height / 2, { steps: 4 })
     await page.mouse.up()
