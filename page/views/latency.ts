@@ -11,7 +11,7 @@ import { changing, type Part, part } from './section.ts'
 type Kind = keyof RunReport['histograms']
 const KINDS: readonly (readonly [Kind, string])[] = [
   ['packet', 'packets'],
-  ['firstPacket' as Kind, 'first packets'],
+  ['firstPacket', 'first packets'],
   ['connectionSetup', 'connection setup'],
   ['request', 'requests, served'],
 ]

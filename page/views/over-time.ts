@@ -1,5 +1,6 @@
 /** Series over virtual time under one cursor and one zoom: what was offered and what became of it, latency, and the nodes. */
-import type { ReplayPage, SeriesReport } from '../../src/report/html/page-data.ts'
+import type { ReplayPage } from '../../src/report/html/page-data.ts'
+import type { SeriesReport } from '../../src/report/types.ts'
 import { formatCount, formatMicros, formatPercent } from '../../src/report/units.ts'
 import { newGroup, zoomTo } from '../charts/group.ts'
 import { type Line, lineChart } from '../charts/line.ts'

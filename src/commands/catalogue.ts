@@ -48,6 +48,7 @@ export const COMMANDS: readonly Command[] = [
     examples: [
       ['dpemu replay trace.msgpack', 'Local and Cluster side by side, with the manifests in the trace'],
       ['dpemu replay trace.msgpack -f k8s/ -o json=report.json', 'with other manifests; text here, JSON to a file'],
+      ['dpemu replay trace.msgpack --timeline friday.yaml', 'with a day of rollouts, drains and failing nodes'],
       ['dpemu replay trace.msgpack --seeds 10', 'ten draws of chance: medians, ranges, and what all of them agree on'],
       ["dpemu replay trace.msgpack --threshold 'runs[policy=local].connections.failed == 0'", 'exit 99 if not, for CI'],
     ],
@@ -68,7 +69,9 @@ export const COMMANDS: readonly Command[] = [
           placements: textOf(args, 'placements'),
           model: textOf(args, 'model'),
           threshold: listOf(args, 'threshold'),
+          series: !isSet(args, 'no-series'),
           dumpConntrack: textOf(args, 'dump-conntrack'),
+          timeline: textOf(args, 'timeline'),
           output: listOf(args, 'output'),
           constants: isSet(args, 'constants'),
           quiet: isSet(args, 'quiet'),
@@ -176,6 +179,10 @@ export const COMMANDS: readonly Command[] = [
         'dpemu explain -f k8s/ --from 203.0.113.7 --to db.shop:5432 --expect drop,none',
         'a gate: exit 99 if it arrives',
       ],
+      [
+        'dpemu explain -f k8s/ --from 203.0.113.7 --to 198.51.100.10:80 --timeline friday.yaml --at 12.3s',
+        'in the middle of a rollout: who knows what by then, and which lag is to blame',
+      ],
       ['dpemu explain -f k8s/ --packets packets.ndjson -o ndjson', 'one packet a line in, one verdict a line out'],
     ],
     run: async (args, io) => {
@@ -191,6 +198,9 @@ export const COMMANDS: readonly Command[] = [
           naming: namingOf(args),
           packets: textOf(args, 'packets'),
           stateful: isSet(args, 'stateful'),
+          timeline: textOf(args, 'timeline'),
+          at: textOf(args, 'at'),
+          seed: textOf(args, 'seed'),
           proxyMode: textOf(args, 'proxy-mode'),
           derived: isSet(args, 'derived'),
           expect: textOf(args, 'expect'),

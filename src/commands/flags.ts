@@ -77,6 +77,10 @@ export const REPLAY_FLAGS: Flags = {
   model: value('constants of the path-latency model, a JSON or YAML file'),
   constants: CONSTANTS,
   threshold: value("a condition on the report, such as 'runs[policy=local].connections.failed == 0'; repeatable"),
+  timeline: value(
+    'a Timeline whose events take place during the replay: rollouts, drains, crashes (default: that of the manifests, or of the trace)',
+  ),
+  'no-series': toggle('leave the course of the runs over time out of the report (`series` of the JSON)'),
   'dump-conntrack': value(
     'NODE@SECONDS: the conntrack table of a node at that time of the trace, as conntrack -L prints it; =FILE writes it there',
   ),
@@ -127,6 +131,9 @@ export const EXPLAIN_FLAGS: Flags = {
   ...NAMING,
   packets: value('one packet a line as JSON: a file or -'),
   stateful: toggle('keep the dataplane between the lines of --packets'),
+  timeline: value('a Timeline, for --at (default: the one among the manifests)'),
+  at: value('a time of the Timeline, such as 12.3s: the cluster as each node, load balancer and pod has it then'),
+  seed: value("of the Timeline's course, as in rollout (default 1)"),
   'proxy-mode': PROXY_MODE,
   derived: DERIVED,
   expect: value(

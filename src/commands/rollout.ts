@@ -93,7 +93,7 @@ export async function runRollout(options: RolloutOptions, io: Io): Promise<numbe
       hint: 'apiVersion: dpemu/v1, kind: Timeline',
     })
   const warnings: Warning[] = parsed.warnings.filter(({ message }) => !message.startsWith('Timeline '))
-  const timeline = withFlags(given ?? EMPTY_TIMELINE, options, warnings)
+  const timeline = withFlags(withoutApply(given ?? EMPTY_TIMELINE, warnings), options, warnings)
   const site = surveySite(parsed.objects, timeline, options.workload ?? null, minor)
   const fronts = site.services.map((service) => frontOf(site, timeline, service))
   if (fronts.length === 0) {
@@ -177,6 +177,20 @@ function arrivalsOf(
     warnings.push({ code: 'W_OTHER_CONNECTIONS', where: path, message })
   }
   return { arrivals, perSecond: Number(((count * 1000) / Math.max(1, durationMs)).toFixed(3)) }
+}
+
+/** A rollout takes the manifests as they are. */
+function withoutApply(timeline: Timeline, warnings: Warning[]): Timeline {
+  const events = timeline.events.filter(({ verb, where }) => {
+    if (verb === 'apply')
+      warnings.push({
+        code: 'W_NOT_MODELLED',
+        where,
+        message: 'apply: a rollout takes the manifests as they are; `dpemu replay --timeline` applies it',
+      })
+    return verb !== 'apply'
+  })
+  return { ...timeline, events }
 }
 
 /** The Timeline with what flags say in its place, and the restart where no event is left. */

@@ -10,19 +10,13 @@ import type { Emulated } from '../report/types.ts'
 import type { Policy } from './balancer.ts'
 import { type Cause, type Phase, type Sight, STALE_CAUSES } from './causes.ts'
 import { clockText } from './durations.ts'
+import { lossFigures, rounded, type Spread } from './figures.ts'
 import { narrate } from './narrate.ts'
-import { mean, type PolicyTally, quantile, type Tally, type Work } from './runs.ts'
+import { mean, type Tally, type Work } from './runs.ts'
 import type { Search } from './safe.ts'
 import { slowestSenderMs } from './scene.ts'
 
-/** Over the runs. */
-export interface Spread {
-  /** The mean. */
-  readonly count: number
-  readonly p50: number
-  readonly p95: number
-  readonly most: number
-}
+export type { Spread } from './figures.ts'
 
 export interface RolloutReport {
   readonly schemaVersion: 1
@@ -137,7 +131,7 @@ export function rolloutReport({
 }: ReportParts): RolloutReport {
   const { site, timeline, fronts } = work
   const { course, endMs } = tally
-  const lengthSeconds = Math.ceil(endMs / 1000)
+  const tallies = tally.policies.map((one) => ({ name: one.policy, tally: one }))
   return {
     schemaVersion: 1,
     kind: 'rollout',
@@ -155,33 +149,7 @@ export function rolloutReport({
       loadBalancer: balancer?.name ?? '',
       source: balancer?.source ?? '',
     })),
-    offered: tally.policies.map(({ policy, offered }) => ({ policy, count: rounded(mean(offered)) })),
-    lost: tally.policies.map(({ policy, lost, offered }) => ({
-      policy,
-      ...spread(lost),
-      lostFraction: mean(offered) === 0 ? 0 : mean(lost) / mean(offered),
-    })),
-    delayed: tally.policies.map(({ policy, delayed }) => ({ policy, ...spread(delayed) })),
-    gaps: tally.policies.map(({ policy, gapMs }) => ({
-      policy,
-      p50Seconds: quantile(gapMs, 0.5) / 1000,
-      p95Seconds: quantile(gapMs, 0.95) / 1000,
-    })),
-    losses: tally.policies.flatMap(({ policy, losses }) =>
-      [...losses.values()]
-        .map(({ key: { lost, ...key }, counts }) => ({
-          policy,
-          ...key,
-          outcome: lost ? ('lost' as const) : ('delayed' as const),
-          ...spread(counts),
-        }))
-        .sort((a, b) => b.count - a.count),
-    ),
-    overTime: tally.policies.map(({ policy, lostBySecond, delayedBySecond }) => ({
-      policy,
-      lost: [...lostBySecond.subarray(0, lengthSeconds)].map(rounded),
-      delayed: [...delayedBySecond.subarray(0, lengthSeconds)].map(rounded),
-    })),
+    ...lossFigures(tallies, Math.ceil(endMs / 1000)),
     longLived: tally.policies.map(({ policy }) => longLivedOf(tally, policy)),
     rollout: { meanSeconds: rounded(mean(tally.rolloutMs) / 1000), peakPods: Math.max(0, ...tally.peakPods) },
     neededPreStopSeconds: tally.policies.map(({ policy, neededMs, losses }) => {
@@ -215,7 +183,7 @@ export function rolloutReport({
           atSeconds: sample.atMs / 1000,
           cause: sample.cause,
           clientSees: sample.clientSees,
-          story: narrate(sample, policy, tally.scenes.find(({ service }) => service.name === sample.service)!),
+          story: narrate(sample, policy, tally.scenes[sample.scene]!),
         })),
       ),
     },
@@ -281,23 +249,8 @@ function courseWarnings({ course }: Tally): Warning[] {
   ]
 }
 
-function spread(column: PolicyTally['lost']): Spread {
-  return {
-    count: rounded(mean(column)),
-    p50: quantile(column, 0.5),
-    p95: quantile(column, 0.95),
-    most: column.length === 0 ? 0 : Math.max(...column),
-  }
-}
-
 function secondsOr(ms: number): number | null {
   return Number.isFinite(ms) ? ms / 1000 : null
-}
-
-/** Three digits behind the point, and never 0 for what is more. */
-function rounded(value: number): number {
-  const short = Number(value.toFixed(3))
-  return short === 0 && value > 0 ? 0.001 : short
 }
 
 const SPREAD = { count: 0, p50: 0, p95: 0, most: 0 }

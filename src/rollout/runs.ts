@@ -33,6 +33,8 @@ export interface Work {
   readonly longLived?: boolean
   /** In place of a rate: one for each front. */
   readonly arrivals?: readonly Arrivals[]
+  /** Each Service under the policy that it is written with: there is one tally then, the first. */
+  readonly asWritten?: boolean
   /** In place of hashed chance, for tests. */
   readonly chance?: (run: number) => Chance
 }
@@ -47,6 +49,8 @@ export interface LossKey {
 
 /** A lost connection of the first run, to be told. */
 export interface Sample {
+  /** Index of the scene that it was met in. */
+  readonly scene: number
   readonly service: string
   readonly atMs: number
   readonly cause: Cause
@@ -88,7 +92,7 @@ export interface Tally {
 /** @param onRun  is told after each run */
 export function countRuns(work: Work, onRun: (done: number) => void = () => {}): Tally {
   const { site, timeline, fronts, runs, seed } = work
-  const tallies = POLICIES.map((policy) => emptyTally(policy, runs))
+  const tallies = POLICIES.slice(0, work.asWritten === true ? 1 : 2).map((policy) => emptyTally(policy, runs))
   const rolloutMs = new Float64Array(runs)
   const peakPods = new Float64Array(runs)
   let first: { course: Course; scenes: Scene[]; endMs: number } | null = null
@@ -107,7 +111,8 @@ export function countRuns(work: Work, onRun: (done: number) => void = () => {}):
     for (const [s, scene] of scenes.entries()) {
       const arrivals = work.arrivals?.[s] ?? poissonArrivals(chance, work.perSecond / fronts.length, endMs, s)
       for (const tally of tallies) {
-        count(tally, run, scene, arrivals, chance, fate)
+        const policy = work.asWritten === true ? writtenPolicy(scene) : tally.policy
+        count(tally, { run, index: s, scene, arrivals, chance, policy }, fate)
         if (run < LONG_LIVED_RUNS && work.longLived !== false)
           longLived.push(keepOpen(scene, tally.policy, chance, endMs))
       }
@@ -151,8 +156,24 @@ function emptyTally(policy: Policy, runs: number): PolicyTally {
   }
 }
 
-function count(tally: PolicyTally, run: number, scene: Scene, { timesMs }: Arrivals, chance: Chance, fate: Fate): void {
-  const dialer = new Dialer(scene, tally.policy, chance)
+export function writtenPolicy({ service: { service } }: Scene): Policy {
+  return service.externalTrafficPolicy === 'Local' ? 'local' : 'cluster'
+}
+
+/** Arrivals of one run by one way. */
+interface Counted {
+  readonly run: number
+  /** Of the scene. */
+  readonly index: number
+  readonly scene: Scene
+  readonly arrivals: Arrivals
+  readonly chance: Chance
+  readonly policy: Policy
+}
+
+function count(tally: PolicyTally, { run, index, scene, arrivals, chance, policy }: Counted, fate: Fate): void {
+  const { timesMs, who } = arrivals
+  const dialer = new Dialer(scene, policy, chance, who)
   const { course } = scene
   const deletions = deletionsByNode(course)
   // Whether a connection was good at last, and when: a gap is the time between two that were, with lost ones in between.
@@ -184,7 +205,7 @@ function count(tally: PolicyTally, run: number, scene: Scene, { timesMs }: Arriv
       const deletedMs = deletionBefore(deletions, fate, course, atMs)
       if (deletedMs >= 0) tally.neededMs[run] = Math.max(tally.neededMs[run]!, atMs - deletedMs)
     }
-    if (run === 0) keep(tally, scene, fate, atMs)
+    if (run === 0) keep(tally, index, scene, fate, atMs)
   }
   if (inGap && timesMs.length > 0)
     tally.gapMs[run] = Math.max(tally.gapMs[run]!, timesMs[timesMs.length - 1]! - lastGoodMs)
@@ -207,13 +228,22 @@ function note(tally: PolicyTally, run: number, scene: Scene, fate: Fate, phase: 
   entry.counts[run]!++
 }
 
-function keep(tally: PolicyTally, scene: Scene, fate: Fate, atMs: number): void {
+function keep(tally: PolicyTally, index: number, scene: Scene, fate: Fate, atMs: number): void {
   const cause = CAUSES[fate.cause]!
   let known = 0
   for (const one of tally.samples) if (one.cause === cause) known++
   if (known >= SAMPLES) return
   const { node, pod, brokenMs } = fate
-  tally.samples.push({ service: scene.service.name, atMs, cause, clientSees: SIGHTS[fate.sight]!, node, pod, brokenMs })
+  tally.samples.push({
+    scene: index,
+    service: scene.service.name,
+    atMs,
+    cause,
+    clientSees: SIGHTS[fate.sight]!,
+    node,
+    pod,
+    brokenMs,
+  })
 }
 
 /** Times of deletions by node, ascending. */

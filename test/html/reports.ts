@@ -1,7 +1,7 @@
 /** Reports as pages: the hand-made ones of other tests, with series over time, hostile names, or very many endpoints. */
-import type { EnteringReport, RunJson, SeriesReport } from '../../src/report/html/page-data.ts'
+import type { EnteringReport, RunJson } from '../../src/report/html/page-data.ts'
 import { renderReplayHtml } from '../../src/report/html/replay.ts'
-import type { ReplayReport } from '../../src/report/types.ts'
+import type { ReplayReport, SeriesReport } from '../../src/report/types.ts'
 import { clusterRun, dnsReport, endpoint, ingressReport, localRun, nodeReport, report } from '../report/fixture.ts'
 
 export const BINS = 40

@@ -14,44 +14,12 @@ export interface EnteringReport {
   readonly arrivedMasqueraded: number
 }
 
-type Bins = readonly number[]
-type Traffic = { readonly packets: Bins; readonly connections: Bins; readonly bytes: Bins }
-
-export interface SeriesReport {
-  readonly binSeconds: number
-  readonly offered: Traffic
-  readonly delivered: Traffic
-  readonly failedConnections: Bins
-  readonly brokenConnections: Bins
-  readonly notSent: Bins
-  readonly dropsByReason: Readonly<Record<string, Bins>>
-  readonly pathLatencyMicros: {
-    readonly count: Bins
-    readonly p50: readonly (number | null)[]
-    readonly p99: readonly (number | null)[]
-  }
-  readonly nodes: readonly {
-    readonly node: string
-    readonly conntrackEntries: Bins
-    readonly sourcePorts: Bins
-    readonly affinityEntries: Bins
-    readonly cpuUtilization: Bins
-  }[]
-  readonly nodesLeftOut: number
-  readonly endpoints: readonly { readonly service: string; readonly endpoint: string; readonly connections: Bins }[]
-  readonly endpointsLeftOut: number
-  readonly requestsByStatus: Readonly<Record<string, Bins>>
-  readonly dnsQueries: Bins
-}
-
 export interface NodeJson extends NodeReport {
   readonly entering?: EnteringReport | null
 }
 
-/** Of reports of an older version, or with --no-series, there are none. */
 export interface RunJson extends RunReport {
   readonly nodes: NodeJson[]
-  readonly series?: SeriesReport | null
 }
 
 interface Common {
