@@ -158,9 +158,7 @@ const KINDS: readonly (readonly [letter: string, kind: string, text: string])[] 
 ]
 
 function timelinePart({ report: { firstRun }, picture }: RolloutPage): Part | null {
-  const rows = picture.rows
-    .filter(([name]) => !name.startsWith('lost or late'))
-    .map(([name, line]) => ({ name, parts: partsOf([...line], firstRun.endSeconds) }))
+  const rows = picture.rows.map(([name, line]) => ({ name, parts: partsOf([...line], firstRun.endSeconds) }))
   const kinds = KINDS.filter(([, kind]) => rows.some(({ parts }) => parts.some((one) => one.kind === kind))).map(
     ([, kind, text]) => ({ kind, text }),
   )

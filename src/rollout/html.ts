@@ -23,7 +23,7 @@ export function renderRolloutHtml(
     inShort: inShortOf(document),
     command,
     words: { ...CAUSE_WORDS, ...PHASE_WORDS },
-    picture: { rows: picture.rows, leftOut: picture.leftOut },
+    picture: { rows: picture.fine, leftOut: picture.leftOut },
     report: JSON.parse(renderRolloutJson(report, results)) as RolloutJson,
   })
 }
