@@ -17,6 +17,7 @@ import {
   isSet,
   LINT_FLAGS,
   listOf,
+  MERGE_FLAGS,
   namingOf,
   REACH_FLAGS,
   REPLAY_FLAGS,
@@ -109,6 +110,7 @@ export const COMMANDS: readonly Command[] = [
           loadBalancer: textOf(args, 'load-balancer'),
           controlPlane: textOf(args, 'control-plane'),
           kubeVersion: textOf(args, 'kube-version'),
+          shard: textOf(args, 'shard'),
           threshold: listOf(args, 'threshold'),
           output: listOf(args, 'output'),
           quiet: isSet(args, 'quiet'),
@@ -378,10 +380,38 @@ export const COMMANDS: readonly Command[] = [
           model: textOf(args, 'model'),
           workers: textOf(args, 'workers'),
           state: textOf(args, 'state'),
+          shard: textOf(args, 'shard'),
           columns: listOf(args, 'columns'),
           threshold: listOf(args, 'threshold'),
           output: listOf(args, 'output'),
           constants: isSet(args, 'constants'),
+          quiet: isSet(args, 'quiet'),
+        },
+        io,
+      )
+    },
+  },
+  {
+    name: 'merge',
+    positionals: [['<parts..>', 'what runs with --shard wrote, all of one run']],
+    describe: 'Put the parts of a run on many machines together: the same report as from one',
+    flags: MERGE_FLAGS,
+    examples: [
+      ['dpemu capacity scenario.yaml --shard 3/16', 'on one machine of 16: its cells, to part-3-of-16.json'],
+      [
+        'dpemu merge part-*-of-16.json -o json=capacity.json',
+        'and then: the bytes that one machine would have written',
+      ],
+    ],
+    run: async (args, io) => {
+      const { runMerge } = await import('./merge.ts')
+      return runMerge(
+        {
+          parts: listOf(args, 'parts'),
+          columns: listOf(args, 'columns'),
+          constants: isSet(args, 'constants'),
+          threshold: listOf(args, 'threshold'),
+          output: listOf(args, 'output'),
           quiet: isSet(args, 'quiet'),
         },
         io,
