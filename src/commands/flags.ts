@@ -158,6 +158,22 @@ export const REACH_FLAGS: Flags = {
   quiet: QUIET,
 }
 
+export const DIFF_FLAGS: Flags = {
+  old: value('more manifests of the old side; repeatable'),
+  new: value('more manifests of the new side; repeatable'),
+  manifests: { ...MANIFESTS, describe: 'manifests that both sides have: a file, a folder or -; repeatable' },
+  'exit-code': toggle('exit 1 where something differs, as git diff has it'),
+  'kube-version': KUBE_VERSION,
+  'proxy-mode': PROXY_MODE,
+  ...NAMING,
+  output: value('text, json or markdown (for a pull request), or FORMAT=FILE; repeatable (default text)', {
+    alias: 'o',
+    values: ['text', 'json', 'markdown'],
+  }),
+  'disable-warning': DISABLE_WARNING,
+  quiet: QUIET,
+}
+
 export const LINT_FLAGS: Flags = {
   manifests: { ...MANIFESTS, demandOption: 'lint needs -f MANIFESTS' },
   strict: toggle('exit 3 for every warning, not only for what is wrong with the manifests'),
