@@ -367,6 +367,7 @@ export class Conntrack {
    */
   cleanStaleUdp(shard: number): void {
     const { entries, rules } = this
+    if (!hasUdp(rules)) return
     this.table.forEachOfShard(shard, (entry) => {
       const base = entry << ENTRY_SHIFT
       if ((entries[base + ENTRY_NODE_PROTOCOL] & 0xff) !== PROTOCOL_UDP) return
@@ -517,4 +518,12 @@ function isClosing(state: number): boolean {
 /** Frontend id + 1 that an entry was made through, or 0. */
 export function entryFrontend(stateWord: number): number {
   return stateWord >>> ENTRY_FRONTEND_SHIFT
+}
+
+/** Whether any Service may be dialled over UDP. */
+function hasUdp({ frontendTable }: RuleColumns): boolean {
+  for (let at = 0; at < frontendTable.length; at += 4) {
+    if (frontendTable[at + 3] !== 0 && frontendTable[at + 2] === PROTOCOL_UDP) return true
+  }
+  return false
 }

@@ -5,6 +5,7 @@ import type { HopColumns } from './cpu-queues.ts'
 import type { Lanes } from './flow-record.ts'
 import type { ConnectionColumns, PacketColumns, RequestColumns } from './packet.ts'
 import type { PairSeries, ResultExtent, ResultLayout } from './result.ts'
+import type { SeriesCounts } from './series.ts'
 import type { SlowPath } from './slow-path.ts'
 
 export interface DataplaneLimits {
@@ -30,6 +31,11 @@ export interface DataplaneLimits {
    * `applyWaits`. Left out: nothing waits, latencies are recorded at once.
    */
   readonly hops?: HopColumns
+  /** How counters grow over the run is kept as well; only with `hops`. Left out: it is not. */
+  readonly series?: {
+    /** Ids of the endpoints whose connections are followed. */
+    readonly endpoints: Int32Array
+  }
   /**
    * False: all first packets go the general way, which leaves behind how it went, for `explain`; and for tests, which hold the
    * short one (`fast-setup.ts`) against it.
@@ -76,6 +82,8 @@ export interface Dataplane {
   applyWaits(): void
   /** Take the remaining samples of a shard: once, after its last packet. */
   end(shard: number): void
+  /** Counters over time, of all shards of this instance: a copy; null where the limits ask for none. */
+  series(): SeriesCounts | null
   /** Source ports in use by node and endpoint id over time, of all shards of this instance. */
   portSeries(): PairSeries[]
   /** Conntrack entries by node and service port id + 1 (0 for none) over time. */

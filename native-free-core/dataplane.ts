@@ -72,9 +72,9 @@ import {
   createRequestColumns,
   FLAG_REPLY,
   HEADER_ONLY_BYTES,
+  isRequest,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
-  TCP_PSH,
   TICKS_PER_MS,
 } from './packet.ts'
 import { Proxies } from './proxy.ts'
@@ -95,6 +95,7 @@ import {
 } from './result.ts'
 import { ADDRESS_LIVE, openRules, type RuleColumns, SETTING_NODES, SETTING_UNACKNOWLEDGED_MS } from './rule-columns.ts'
 import { Sampler } from './sampler.ts'
+import { Series } from './series.ts'
 import { SlowPath } from './slow-path.ts'
 import { ESTABLISHED, STEADY } from './tcp-states.ts'
 
@@ -111,11 +112,6 @@ const CACHED_BYTES = 1 << 19
 const MS_PER_TICK = 1 / TICKS_PER_MS
 /** A core's bits in a hop's place. */
 const CORE_BITS = 0xff00
-
-/** The last packet of a message from the client: a TCP segment that is pushed, or any datagram. */
-function isRequest(flags: number, protocol: number): boolean {
-  return (flags & (FLAG_REPLY | TCP_PSH)) === (protocol === PROTOCOL_TCP ? TCP_PSH : 0)
-}
 /** Second half of the timeout table: of packets with data, for whose ACK ESTABLISHED waits less long. */
 const WITH_DATA = 16
 
@@ -135,7 +131,6 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   const readsAhead = table.bytes + flows.byteLength > CACHED_BYTES
   const batchFlows = new Int32Array(BATCH)
   const sink = new Int32Array(1)
-  const affinityCounts = new Int32Array(nodes)
   const slowPath = new SlowPath({ table, flows, thirdEntries, shards, nodes, lanes: limits.lanes ?? null })
   const { conntrack } = slowPath
   slowPath.result = result
@@ -150,6 +145,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   const queued = limits.hops !== undefined
   const sampler = new Sampler({ shards, nodes, slowPath, result, layout })
   const due = sampler.nextTick
+  const series = new Series(result, layout, limits.series?.endpoints ?? null)
   const log = new QueueEvents({
     nodes,
     flows,
@@ -159,6 +155,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     layout,
     endpoints: limits.endpoints,
     columns: limits.hops ?? null,
+    series,
   })
   const { hopTime, hopServer, hopCost, hopFlow, hopNanos, hopMeta, slotOf, flowCosts, zones } = log
   let rules: RuleColumns
@@ -185,17 +182,18 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     table.clear()
     flows.fill(0)
     result.fill(0)
-    takeRules(run.rules)
+    takeRules(run.rules, null)
     log.begin(run.seed)
     log.slotOf.fill(0)
     if (run.latencySlots !== undefined) log.slotOf.set(run.latencySlots, 1)
     slowPath.begin(run.seed)
     sampler.begin(rules, run.durationTicks)
+    series.begin(run.durationTicks)
     proxies.begin(run.seed)
   }
 
-  function takeRules(words: Int32Array): void {
-    rules = openRules(words)
+  function takeRules(words: Int32Array, rulesBefore: RuleColumns | null): void {
+    rules = openRules(words, rulesBefore)
     if (rules.settings[SETTING_NODES] > nodes) throw new Error('rule set: more nodes than the core was made for')
     slowPath.take(rules)
     fastSetup.take(rules)
@@ -210,13 +208,13 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
 
   function adopt(words: Int32Array, nowMs: number): void {
     const before = rules.addressFlags
-    takeRules(words)
+    takeRules(words, rules)
     conntrack.clockMs[0] = nowMs
     conntrack.nowMs = nowMs | 0
     slowPath.names.adopt(rules, nowMs)
     orphanFlows(before, rules.addressFlags)
     for (let shard = 0; shard < shards; shard++) {
-      slowPath.selector.sweep(shard, nowMs, affinityCounts)
+      slowPath.selector.sweep(shard, nowMs, new Int32Array(nodes))
       conntrack.cleanStaleUdp(shard)
       slowPath.selector.keepServed(shard)
     }
@@ -224,6 +222,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
 
   /** Connections whose pod was there before and is not now. */
   function orphanFlows(before: Int32Array, after: Int32Array): void {
+    if (!before.some((flags, id) => (flags & ~after[id] & ADDRESS_LIVE) !== 0)) return
     for (let flow = 0; flow < flows.length; flow += FLOW_WORDS) {
       const status = flows[flow + FLOW_STATUS] & 0xff
       if (status !== FLOW_OPEN && status !== FLOW_OPEN2 && status !== FLOW_CHAIN) continue
@@ -593,6 +592,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     hopCount: () => log.count,
     beginStep: (baseTick) => log.beginStep(baseTick),
     applyWaits: () => log.settle(),
+    series: () => series.take(),
     end: (shard) => sampler.end(shard),
     portSeries: () => sampler.portSeries(),
     serviceEntrySeries: () => sampler.serviceEntrySeries(),

@@ -10,6 +10,7 @@
  */
 
 import {
+  REASON_BACKEND_GONE,
   REASON_ENDPOINT_IS_SERVICE,
   REASON_ENDPOINT_NOT_ROUTED,
   REASON_NO_ENDPOINT,
@@ -18,6 +19,7 @@ import {
   REASON_NODE_IP_NOT_IN_RANGES,
   REASON_NONE,
   REASON_NOT_IN_SOURCE_RANGES,
+  REASON_POD_STOPPED,
   REASON_UNALLOCATED_CLUSTER_IP,
 } from './drop-reasons.ts'
 import { PROTOCOL_SCTP } from './packet.ts'
@@ -33,6 +35,8 @@ import {
   ADDRESS_ON_EVERY_NODE,
   ADDRESS_POD,
   ADDRESS_POD_RANGE,
+  ADDRESS_SILENT,
+  ADDRESS_STOPPED,
   DETECTOR_CLUSTER_CIDR,
   DETECTOR_LOCAL_PODS,
   DETECTOR_NODE_CIDR,
@@ -54,6 +58,7 @@ import {
   SERVICE_HAS_ANY,
   SERVICE_INTERNAL_LOCAL,
   SERVICE_USES_CLUSTER,
+  SET_NOWHERE,
   SETTING_DETECTOR,
   SETTING_DROP_UNALLOCATED,
   SETTING_EGRESS_MASQUERADE,
@@ -267,7 +272,12 @@ export function masqueradeAddress(rules: RuleColumns, node: number, endpoint: nu
 
 /** An endpoint at such an address may not be reached: `endpointFate` tells. */
 export const ADDRESS_DOUBTFUL: number =
-  ADDRESS_CLUSTER_IP | ADDRESS_IN_SERVICE_CIDR | ADDRESS_EXTERNAL_FRONTEND | ADDRESS_NODE
+  ADDRESS_CLUSTER_IP |
+  ADDRESS_IN_SERVICE_CIDR |
+  ADDRESS_EXTERNAL_FRONTEND |
+  ADDRESS_NODE |
+  ADDRESS_STOPPED |
+  ADDRESS_SILENT
 
 /**
  * What becomes of a packet on the node that has translated it to an endpoint that is an address of a Service itself: NAT rules
@@ -284,6 +294,8 @@ export function endpointFate(rules: RuleColumns, node: number, endpoint: number,
   const port = rules.endpointPort[endpoint]
   const flags = rules.addressFlags[address]
   const mode = rules.settings[SETTING_MODE]
+  if ((flags & ADDRESS_STOPPED) !== 0) return REASON_POD_STOPPED
+  if ((flags & ADDRESS_SILENT) !== 0) return REASON_BACKEND_GONE
   if ((flags & ADDRESS_CLUSTER_IP) !== 0) {
     if (mode !== MODE_IPTABLES) return REASON_ENDPOINT_IS_SERVICE
     const frontend = findFrontend(rules, address, port, protocol)
@@ -425,7 +437,7 @@ export function decide(
       out.action = ACTION_NONE
       return
     }
-    if (hasAny && mode !== MODE_IPVS) {
+    if (hasAny && out.setStart !== SET_NOWHERE && mode !== MODE_IPVS) {
       out.action = ACTION_DROP
       out.reason = REASON_NO_LOCAL_ENDPOINT
     } else {

@@ -61,6 +61,8 @@ import {
   ADDRESS_IN_SERVICE_CIDR,
   ADDRESS_LIVE,
   ADDRESS_POD_RANGE,
+  ADDRESS_SILENT,
+  ADDRESS_STOPPED,
   familyOf,
   LIBC_GO,
   LIBC_MUSL,
@@ -147,6 +149,7 @@ export const NO_WIRE: PacketSink = { packet: () => {} }
 export function isUnreachable(rules: RuleColumns, address: number, endpoint: number): boolean {
   const flags = rules.addressFlags[address]
   if ((flags & ADDRESS_IN_SERVICE_CIDR) !== 0) return (flags & ADDRESS_CLUSTER_IP) === 0
+  if ((flags & (ADDRESS_STOPPED | ADDRESS_SILENT)) !== 0) return true
   return (flags & ADDRESS_LIVE) === 0 && (endpoint >= 0 || (flags & ADDRESS_POD_RANGE) !== 0)
 }
 

@@ -43,6 +43,8 @@ export const REASON_ENDPOINT_NOT_ROUTED = 24
 export const REASON_POLICY_EGRESS = 25
 export const REASON_POLICY_INGRESS = 26
 export const REASON_POLICY_DNS = 27
+export const REASON_POD_STOPPED = 28
+export const REASON_NODE_DOWN = 29
 
 export interface Reason {
   readonly code: number
@@ -217,6 +219,18 @@ export const REASONS: readonly Reason[] = [
     name: 'network-policy-dns',
     verdict: DROP,
     sentence: 'NetworkPolicies do not let the question for the name reach the DNS server, so nothing was dialled',
+  },
+  {
+    code: REASON_POD_STOPPED,
+    name: 'pod-stopped',
+    verdict: REJECT,
+    sentence: 'the rules still name a pod that has stopped listening, or already name one that does not listen yet',
+  },
+  {
+    code: REASON_NODE_DOWN,
+    name: 'node-down',
+    verdict: DROP,
+    sentence: 'the load balancer still sends to a node that is down; the client hears nothing',
   },
 ]
 

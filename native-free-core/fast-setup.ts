@@ -309,6 +309,7 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
       if (rules.frontendKind[frontend] !== FRONTEND_LOAD_BALANCER_IP || count === 0) return
       const choice = below(draw(slowPath.seed, word, 0, PURPOSE_LOAD_BALANCER), count)
       node = rules.balancerNodes[rules.frontendNodeStart[frontend] + choice]
+      if (node < 0) return
     }
     plans[p + PLAN_STATE] = PLANNED
     plans[p + PLAN_FLOW] = flow

@@ -48,7 +48,9 @@ import {
   REASON_NO_IPVS_CONNECTION,
   REASON_NO_ROUTE,
   REASON_NO_SERVICE,
+  REASON_NODE_DOWN,
   REASON_NONE,
+  REASON_POD_STOPPED,
   REASON_REPLY_BYPASSES_NAT,
   REASON_SNAT_PORTS_EXHAUSTED,
 } from './drop-reasons.ts'
@@ -84,6 +86,7 @@ import {
   ADDRESS_IN_SERVICE_CIDR,
   ADDRESS_NODE,
   ADDRESS_POD_RANGE,
+  BALANCER_NODE_DOWN,
   DESTINATION_NAME,
   DESTINATION_SERVICE,
   FRONTEND_BALANCER_PROXY,
@@ -224,6 +227,7 @@ export class FlowSetup implements Forwarder {
       node = this.entryNode(flow)
       if (node < 0) {
         if (node === -2) return REASON_NO_HEALTHY_NODE
+        if (node === BALANCER_NODE_DOWN) return REASON_NODE_DOWN
         return wantsService ? REASON_NO_SERVICE : REASON_NO_ROUTE
       }
     }
@@ -293,7 +297,7 @@ export class FlowSetup implements Forwarder {
     return (this.rules.addressFlags[this.source] & (ADDRESS_POD_RANGE | ADDRESS_DETECTED)) !== 0 ? home : -1
   }
 
-  /** Where a packet from outside comes in: -1 nowhere, -2 when the load balancer has no healthy node. Twin: fast-setup.ts `aim`. */
+  /** Where a packet from outside comes in: -1 nowhere, -2 when the load balancer has no healthy node, or one that is down. Twin: fast-setup.ts `aim`. */
   private entryNode(flow: number): number {
     const { rules } = this
     const frontend = findFrontend(rules, this.destination, this.packetPorts & 0xffff, this.protocol)
@@ -312,7 +316,7 @@ export class FlowSetup implements Forwarder {
       const chosen = rules.balancerNodes[rules.frontendNodeStart[frontend] + below(word, count)]
       const node = this.staysOn >= 0 ? this.staysOn : chosen
       this.path.forwardNanos += rules.settings[SETTING_BALANCER_NANOS]
-      if (kind === FRONTEND_BALANCER_PROXY) this.proxyByBalancer(flow, node, frontend, word)
+      if (kind === FRONTEND_BALANCER_PROXY && node >= 0) this.proxyByBalancer(flow, node, frontend, word)
       return node
     }
     // An external IP that is a node's own comes in there; other addresses are routed to some node.
@@ -383,7 +387,7 @@ export class FlowSetup implements Forwarder {
     const doubtful = (rules.addressFlags[backend] & ADDRESS_DOUBTFUL) !== 0
     const fate = doubtful ? endpointFate(rules, node, endpoint, this.protocol) : REASON_NONE
     // What is refused leaves no entry behind; what is sent into the void does.
-    if (fate === REASON_ENDPOINT_IS_SERVICE) return fate
+    if (fate === REASON_ENDPOINT_IS_SERVICE || fate === REASON_POD_STOPPED) return fate
     const masked = masquerade !== 0
     const egress = masked ? masqueradeAddress(rules, node, endpoint, familyOf(rules, this.destination)) : this.source
     const to = rules.endpointPort[endpoint]

@@ -21,6 +21,11 @@ export const PROTOCOL_SCTP = 132
 export const TICKS_PER_MS = 10_000
 export const NANOS_PER_TICK = 100
 
+/** The last packet of a message from the client: a TCP segment that is pushed, or any datagram. */
+export function isRequest(flags: number, protocol: number): boolean {
+  return (flags & (FLAG_REPLY | TCP_PSH)) === (protocol === PROTOCOL_TCP ? TCP_PSH : 0)
+}
+
 /** The millisecond that a tick lies in, whole: conntrack's own times are its low 32 bits. */
 export function wholeMs(tick: number): number {
   return Math.floor(tick / TICKS_PER_MS)

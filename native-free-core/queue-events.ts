@@ -60,6 +60,7 @@ import {
   TOTAL_BROKEN,
 } from './result.ts'
 import { type RuleColumns, SETTING_COST_FIRST_P50, SETTING_SERVICE_EXPONENTIAL, SETTING_ZONES } from './rule-columns.ts'
+import { SERIES_SHIFT, type Series } from './series.ts'
 import type { SlowPath } from './slow-path.ts'
 
 const CHUNK = 512
@@ -78,6 +79,7 @@ export interface QueueEventsParts {
   readonly endpoints: number
   /** null: record at once. */
   readonly columns: HopColumns | null
+  readonly series: Series
 }
 
 export class QueueEvents implements PacketSink {
@@ -109,6 +111,7 @@ export class QueueEvents implements PacketSink {
   private readonly result: Float64Array
   private readonly layout: ResultLayout
   private readonly nodes: number
+  private readonly series: Series
   private lostCost = 0
   private seed = 0
   private rules!: RuleColumns
@@ -136,6 +139,7 @@ export class QueueEvents implements PacketSink {
     this.hopMeta = new Uint32Array(capacity)
     this.slotOf = new Uint16Array(parts.endpoints + 1)
     this.nodes = parts.nodes
+    this.series = parts.series
     this.zones = new Int32Array(parts.nodes)
     this.flows = parts.flows
     this.third = parts.thirdEntries
@@ -161,6 +165,7 @@ export class QueueEvents implements PacketSink {
   beginStep(baseTick: number): void {
     this.stepBase = baseTick
     this.count = 0
+    this.series.beginStep(baseTick)
   }
 
   /**
@@ -204,7 +209,7 @@ export class QueueEvents implements PacketSink {
     if (!this.queued || path.hops === 0) {
       const slot = this.latencyOf(flow)
       this.record(this.layout.firstHistogram + slot, nanos)
-      this.record(this.layout.packetHistogram + slot, nanos)
+      this.recordPacket(slot, nanos)
       this.flows[flow + FLOW_FIRST_NANOS] = nanos + names.nanos
       return
     }
@@ -225,7 +230,7 @@ export class QueueEvents implements PacketSink {
       return
     }
     const slot = this.latencyOf(flow)
-    this.record(this.layout.packetHistogram + slot, nanos)
+    this.recordPacket(slot, nanos)
     this.record(this.layout.setupHistogram + slot, this.flows[flow + FLOW_FIRST_NANOS] + nanos)
   }
 
@@ -316,7 +321,7 @@ export class QueueEvents implements PacketSink {
       }
       if (behind >= 0) hop = this.legs(hop, behind, tick)
     }
-    if (hop === this.count) this.record(this.layout.packetHistogram + this.latencyOf(last), nanos + cost)
+    if (hop === this.count) this.recordPacket(this.latencyOf(last), nanos + cost)
     else this.close(hop - 1, 0, last, nanos + cost, length)
   }
 
@@ -360,12 +365,14 @@ export class QueueEvents implements PacketSink {
     this.before = -1
     for (let from = 0; from < this.count; from += CHUNK) this.applyWaits(from, Math.min(this.count, from + CHUNK))
     this.count = 0
+    this.series.endStep()
   }
 
   /** Some hops of the step, in calls short enough to be optimised for good (see CHUNK in cpu-queues.ts). */
   private applyWaits(from: number, to: number): void {
     const { hopWait, hopServer, hopNanos, hopMeta, result } = this
     const firstSlot = this.layout.packetHistogram
+    const { latencies, latencyAt } = this.series
     let waited = this.waited
     let dropped = this.dropped
     let before = this.before
@@ -382,8 +389,11 @@ export class QueueEvents implements PacketSink {
       before = dropped ? -1 : nanos
       if (!dropped && (bits & (HOP_LOST | HOP_QUERY | HOP_REQUEST)) === 0) {
         const packetHistogram = firstSlot + (hopMeta[hop] >>> 16) * LATENCY_LENGTH
-        const bucket = packetHistogram + bucketOf(Math.min(nanos, 0x7fffffff))
+        const place = bucketOf(Math.min(nanos, 0x7fffffff))
+        const bucket = packetHistogram + place
         result[bucket] = result[bucket] + 1
+        const timed = latencyAt + (place >> SERIES_SHIFT)
+        latencies[timed] = latencies[timed] + 1
         result[packetHistogram + HISTOGRAM_SUM] = result[packetHistogram + HISTOGRAM_SUM] + nanos
         if (nanos > result[packetHistogram + HISTOGRAM_MAX]) result[packetHistogram + HISTOGRAM_MAX] = nanos
       }
@@ -430,6 +440,13 @@ export class QueueEvents implements PacketSink {
   /** Offset of the latencies of a flow record's Service port from those of slot 0. */
   latencyOf(flow: number): number {
     return this.slotOf[this.flows[flow + FLOW_ENDPOINT] + 1] * LATENCY_LENGTH
+  }
+
+  /** A delivered packet whose latency no queue adds to. @param slot  offset of its Service port's latencies */
+  private recordPacket(slot: number, nanos: number): void {
+    this.record(this.layout.packetHistogram + slot, nanos)
+    const { latencies, latencyAt } = this.series
+    latencies[latencyAt + (bucketOf(Math.min(nanos, 0x7fffffff)) >> SERIES_SHIFT)]++
   }
 
   record(histogram: number, nanos: number): void {

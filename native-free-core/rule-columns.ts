@@ -171,6 +171,16 @@ export const ADDRESS_LIVE = 2048
 export const ADDRESS_ON_EVERY_NODE = 4096
 /** Of a pod: the network plugin leaves its packets to the outside as they are. */
 export const ADDRESS_KEEPS_SOURCE = 8192
+/** Of a pod that refuses new connections: it has stopped listening, or does not listen yet. */
+export const ADDRESS_STOPPED = 16384
+/** Of a pod that nothing comes back from: its node is down, or nobody has its address any more. */
+export const ADDRESS_SILENT = 32768
+
+/** Start of the empty set of a node that knows of no endpoint anywhere, where other nodes still know of one. */
+export const SET_NOWHERE = -1
+
+/** In `balancerNodes`, in place of a node: a target that is down. */
+export const BALANCER_NODE_DOWN = -3
 
 /** Stand for "any address of this node that serves node ports" in the frontend table; each family has rules of its own. */
 export const NODE_PORT_ADDRESS = -2
@@ -326,13 +336,21 @@ export function familyOf(rules: RuleColumns, address: number): number {
   return (rules.addressFlags[address] & ADDRESS_IPV6) === 0 ? 0 : 1
 }
 
-/** Lays the columns out in one buffer. @throws Error naming a missing column: a bug of the compiler */
-export function packRules(columns: RuleColumns): Int32Array {
+/** Stands for the length of a column that is as in the rule set before. */
+const AS_BEFORE = -1
+
+/**
+ * Lays the columns out in one buffer.
+ *
+ * @param before  of the rule set that this one follows: columns that are the same arrays are left out
+ * @throws Error naming a missing column: a bug of the compiler
+ */
+export function packRules(columns: RuleColumns, before: RuleColumns | null = null): Int32Array {
   const directory = 3 + RULE_COLUMNS.length * 2
   let length = directory
   for (const name of RULE_COLUMNS) {
     if (columns[name] === undefined) throw new Error(`rule set: column ${name} is missing`)
-    length += columns[name].length
+    if (columns[name] !== before?.[name]) length += columns[name].length
   }
   const words = new Int32Array(new SharedArrayBuffer(length * 4))
   words[0] = MAGIC
@@ -342,6 +360,10 @@ export function packRules(columns: RuleColumns): Int32Array {
   RULE_COLUMNS.forEach((name, i) => {
     const column = columns[name]
     words[3 + i * 2] = offset
+    if (column === before?.[name]) {
+      words[4 + i * 2] = AS_BEFORE
+      return
+    }
     words[4 + i * 2] = column.length
     words.set(column, offset)
     offset += column.length
@@ -349,8 +371,13 @@ export function packRules(columns: RuleColumns): Int32Array {
   return words
 }
 
-/** Views over packed rules. @throws Error naming what was found and what was expected */
-export function openRules(words: Int32Array): RuleColumns {
+/**
+ * Views over packed rules.
+ *
+ * @param before  the rule set that these follow, for columns that they leave out
+ * @throws Error naming what was found and what was expected
+ */
+export function openRules(words: Int32Array, before: RuleColumns | null = null): RuleColumns {
   if (words[0] !== MAGIC) throw new Error(`rule set: magic ${words[0]}, expected ${MAGIC}`)
   if (words[1] !== VERSION) throw new Error(`rule set: version ${words[1]}, expected ${VERSION}`)
   if (words[2] !== RULE_COLUMNS.length) {
@@ -358,6 +385,10 @@ export function openRules(words: Int32Array): RuleColumns {
   }
   const column = (name: RuleColumn): Int32Array => {
     const at = 3 + RULE_COLUMNS.indexOf(name) * 2
+    if (words[at + 1] === AS_BEFORE) {
+      if (before === null) throw new Error(`rule set: column ${name} is left out, and nothing came before`)
+      return before[name]
+    }
     return words.subarray(words[at], words[at] + words[at + 1])
   }
   // A literal: an object that gets its fields one by one turns into a dictionary, and each look into it on the slow path

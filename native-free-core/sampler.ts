@@ -10,6 +10,7 @@ import { TICKS_PER_MS } from './packet.ts'
 import type { PairCounters } from './pair-counters.ts'
 import { type PairSeries, type ResultLayout, SAMPLES } from './result.ts'
 import { type RuleColumns, SETTING_GC_INTERVAL_MS } from './rule-columns.ts'
+import { ticksPerSample } from './series.ts'
 import type { SlowPath } from './slow-path.ts'
 
 /** Node × this + the other number is the key of a pair: endpoint and service port ids stay below it. */
@@ -52,7 +53,7 @@ export class Sampler {
     this.rules = rules
     this.ports = new PairLog(this.parts.shards)
     this.serviceEntries = new PairLog(this.parts.shards)
-    this.sampleTicks = Math.max(1, Math.ceil(durationTicks / SAMPLES))
+    this.sampleTicks = ticksPerSample(durationTicks)
     this.nextSample.fill(0)
     this.nextSampleTick.fill(this.sampleTicks)
     this.nextGcMs.fill(rules.settings[SETTING_GC_INTERVAL_MS])

@@ -157,7 +157,7 @@ function commandLine(
           )
           .epilogue(EXITS)
         for (const [notation, what] of command.positionals) {
-          builder.positional(notation.slice(1, -1), { type: 'string', describe: what })
+          builder.positional(notation.slice(1, -1).replace('..', ''), { type: 'string', describe: what })
         }
         if (!hidden) for (const [line, what] of command.examples) builder.example(line, what)
         return builder

@@ -116,6 +116,28 @@ describe('the core', () => {
       ),
     ).toEqual([])
   })
+
+  test('lists by name what its door lets out, and every name is asked for', () => {
+    const door = read('native-free-core/index.ts')
+    expect(door).not.toMatch(/export (type )?\*/)
+    const names = [...door.matchAll(/\{([^}]*)\}/g)].flatMap(([, list]) =>
+      list!.split(',').flatMap((name) => name.replace(/^\s*type\s/, '').trim() || []),
+    )
+    expect(names.length).toBeGreaterThan(100)
+    const asked = new Set(
+      [...src, ...bench].flatMap((file) =>
+        [...read(file).matchAll(/\{([^}]*)\}\s+from\s+'[^']*native-free-core\/index\.ts'/g)].flatMap(([, list]) =>
+          list!.split(',').map((name) =>
+            name
+              .replace(/^\s*type\s/, '')
+              .replace(/ as .*/, '')
+              .trim(),
+          ),
+        ),
+      ),
+    )
+    expect(names.filter((name) => !asked.has(name))).toEqual([])
+  })
 })
 
 describe('packages are known in one place each', () => {

@@ -80,6 +80,7 @@ export async function measure(job: Job, { folder, workers, onProgress }: Measure
         shards: SHARDS,
         seed: null,
         model: job.model === null ? null : place('model.yaml', job.model),
+        series: false,
       },
       { onProgress: (done, total) => onProgress?.(GENERATING + (done / total) * (1 - GENERATING)) },
     )

@@ -4,6 +4,7 @@
  * Everything that can be wrong with the command line is found before the replay starts. Nothing is written before the
  * replay is complete, and files before standard output.
  */
+import type { UserError } from '../errors.ts'
 import { writeOutput } from '../files/output.ts'
 import { INGRESS_PATHS } from '../ingress-path.ts'
 import { parseKubernetesVersion } from '../kubernetes-version.ts'
@@ -44,7 +45,10 @@ export interface ReplayCommandOptions {
   readonly placements?: string | undefined
   readonly model?: string | undefined
   readonly threshold: readonly string[]
+  /** False: without `series` in the report. */
+  readonly series?: boolean | undefined
   readonly dumpConntrack?: string | undefined
+  readonly timeline?: string | undefined
   readonly output: readonly string[]
   /** List all constants of the model. */
   readonly constants?: boolean | undefined
@@ -68,6 +72,7 @@ export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<
   const { openTrace } = await import('../trace/read.ts')
   const trace = openTrace(settings.trace)
   trace.close()
+  if (draws !== null && (options.timeline !== undefined || trace.header.timeline !== undefined)) throw drawnTimeline()
   const workers = settings.workers ?? workersFor(trace.totals.packets * runsOf(settings))
   const { WorkerPool } = await import('../replay/pool.ts')
   const pool = new WorkerPool(workers)
@@ -140,7 +145,18 @@ async function drawnReplay(counts: DrawCounts): Promise<typeof Replay> {
     import('../replay/draws.ts'),
     import('../report/draws.ts'),
   ])
-  return async (options, hooks) => mergeDraws(await replayDraws(options, counts, hooks))
+  return async (options, hooks) => {
+    const drawn = await replayDraws(options, counts, hooks)
+    if (drawn.reports.some(({ timeline }) => timeline !== undefined)) throw drawnTimeline()
+    return mergeDraws(drawn)
+  }
+}
+
+function drawnTimeline(): UserError {
+  return usageError(
+    '--seeds and --placements do not go with a Timeline',
+    'its own `runs` draws what it costs so many times',
+  )
 }
 
 /** null where there is one of each. */
@@ -178,8 +194,8 @@ function parseDump(
   return { node: found[1]!, seconds: Number(found[2]), file }
 }
 
-function inputsOf({ trace, manifests, model }: ReplayCommandOptions): string[] {
-  return [trace, ...manifests, ...(model === undefined ? [] : [model])]
+function inputsOf({ trace, manifests, model, timeline }: ReplayCommandOptions): string[] {
+  return [trace, ...manifests, ...[model, timeline].filter((path) => path !== undefined)]
 }
 
 /** As the command line says; how many workers is left open where it does not. */
@@ -199,6 +215,8 @@ function replayOptions(options: ReplayCommandOptions): Settings {
     shards: options.shards === undefined ? DEFAULT_SHARDS : shardCount(options.shards),
     seed: options.seed === undefined ? null : wholeNumber('--seed', options.seed, { min: 0, max: MAX_SEED }),
     model: options.model ?? null,
+    timeline: options.timeline ?? null,
+    series: options.series ?? true,
   }
 }
 

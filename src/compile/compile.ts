@@ -64,13 +64,14 @@ import {
   SETTING_ZONES,
 } from '../../native-free-core/index.ts'
 import type { Warning } from '../errors.ts'
-import type { Cluster, ClusterNode } from '../k8s/cluster.ts'
+import type { Cluster } from '../k8s/cluster.ts'
 import { ipFamily, parseCidr } from '../k8s/ip.ts'
 import type { EndpointSlice, TrafficPolicy } from '../k8s/types.ts'
 import { cleansEmptyServices, emulatedMinor } from '../kubernetes-version.ts'
 import { type PolicyTables, policyTables } from '../policy/compile.ts'
 import { addressColumns, gatewayText, maskWords } from './address-columns.ts'
 import { announcingNodes } from './announcing.ts'
+import { balancedNodes, clusterByNode, eligibleNodes, localByNode } from './by-node.ts'
 import { Column, Sets } from './columns.ts'
 import { destinationMeaning, type NameTables, nameColumns } from './dns-columns.ts'
 import { type Frontend, type ProxyService, proxyServices } from './frontends.ts'
@@ -83,16 +84,8 @@ import { stationColumns } from './pod-queues.ts'
 import { propagationColumn } from './propagation.ts'
 import type { Registry } from './registry.ts'
 import { timeoutColumn } from './timeouts.ts'
-import {
-  clusterEndpoints,
-  endpointsOfPort,
-  isFallback,
-  localEndpoints,
-  type ProxyEndpoint,
-  topologyEndpoints,
-  topologyHints,
-  topologyMode,
-} from './usable.ts'
+import { clusterEndpoints, endpointsOfPort, isFallback, type ProxyEndpoint } from './usable.ts'
+import { balancedBy, type ClusterViews, endpointsByNode, takenOver, unionOf, viewedAddresses } from './views.ts'
 
 /** What a trace dials, bound to this cluster's addresses. */
 export interface Destination {
@@ -121,6 +114,10 @@ export interface CompileOptions {
   readonly names?: NameTables | null
   /** Of a trace with HTTP requests through proxies: how they are routed in this cluster. */
   readonly ingress?: IngressTables | null
+  /** Of a moment of a timeline: who knows what. */
+  readonly views?: ClusterViews | null
+  /** The rule set that this one follows: what is equal is left out of `rules`. */
+  readonly before?: RuleColumns | null
 }
 
 export interface Compiled {
@@ -151,8 +148,6 @@ const ANY_SERVICE: Destination = { ...ANY_MACHINE, isService: true }
 
 /** Receive queues that one byte of flow hash can be spread over. */
 const MAX_CORES = 256
-
-const EXCLUDE_LABEL = 'node.kubernetes.io/exclude-from-external-load-balancers'
 
 export function compileRules(cluster: Cluster, registry: Registry, options: CompileOptions): Compiled {
   const warnings: Warning[] = []
@@ -207,10 +202,11 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
       family: proxied.family,
     })
     const own = slices.get(`${proxied.service.namespace}/${proxied.service.name}`) ?? []
-    const written = endpointsOfPort(proxied.port, proxied.family, own)
+    const byNode = endpointsByNode(options.views, proxied)
+    const written = byNode === null ? endpointsOfPort(proxied.port, proxied.family, own) : unionOf(byNode)
     const known = settings.isMisnamed ? written.map((one) => ({ ...one, nodeName: '' })) : written
     const ids = new Map<ProxyEndpoint, number>()
-    for (const one of known) {
+    for (const one of [...known, ...[...(byNode?.values() ?? [])].flat()]) {
       const id = registry.endpoint(servicePort, registry.address(one.address), one.port)
       ids.set(one, id)
       endpoint.node.set(id, nodeIndex.get(one.nodeName) ?? -1)
@@ -224,17 +220,17 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
 
     service.clusterSet.set(servicePort, usesCluster ? setOf(clusterEndpoints(known)) : 0)
     service.servingSet.set(servicePort, sets.add(known.filter((one) => one.serving).map((one) => ids.get(one)!)))
-    const topology = usesCluster
-      ? topologyOverrides(known, settings, cluster.nodes, nodeIndex).map(([node, list]) => [node, setOf(list)] as const)
-      : []
+    const topology = usesCluster ? clusterByNode(known, byNode, settings, cluster.nodes, nodeIndex) : []
     service.clusterStart.set(servicePort, overrides.length / 2)
     service.clusterCount.set(servicePort, topology.length)
-    overrides.push(...topology.flat())
+    overrides.push(...topology.flatMap(([node, list]) => [node, list === null ? sets.nowhere() : setOf(list)]))
 
     // Local sets are compiled for every Service, so that a Local load balancer's health check can ask for them.
     const local = usesLocal
-      ? [...localEndpoints(known)]
-          .flatMap(([name, list]) => (nodeIndex.has(name) ? [[nodeIndex.get(name)!, setOf(list)] as const] : []))
+      ? localByNode(known, byNode)
+          .flatMap(([name, list]) =>
+            nodeIndex.has(name) ? [[nodeIndex.get(name)!, list === null ? sets.nowhere() : setOf(list)] as const] : [],
+          )
           .sort((a, b) => a[0] - b[0])
       : []
     service.localStart.set(servicePort, overrides.length / 2)
@@ -284,14 +280,17 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
         // A node's own address (bare metal, ServiceLB of k3s) is answered for by that node, whatever it has.
         const owner = one.kind === 'loadBalancerIP' ? ownerOf.get(one.address!) : undefined
         const ready = (): string[] => eligibleNodes(cluster.nodes).map(({ name }) => name)
+        const viewed = balancedBy(options.views, `${proxied.service.namespace}/${proxied.service.name}`, nodeIndex)
         const nodes =
           owner !== undefined
             ? [owner]
-            : one.announced !== undefined
-              ? announcingNodes(one.announced, one.address!, proxied.externalLocal, written, ready()).map(
-                  (name) => nodeIndex.get(name)!,
-                )
-              : balancedNodes(proxied, known, cluster.nodes, nodeIndex)
+            : viewed !== null
+              ? viewed
+              : one.announced !== undefined
+                ? announcingNodes(one.announced, one.address!, proxied.externalLocal, written, ready()).map(
+                    (name) => nodeIndex.get(name)!,
+                  )
+                : balancedNodes(proxied, known, cluster.nodes, nodeIndex)
         // Without a node port there is nothing for it to connect to.
         if (one.kind === 'loadBalancerProxy' && proxied.port.nodePort === 0) nodes.length = 0
         frontend.nodeStart.set(id, balancerNodes.length)
@@ -331,22 +330,20 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
   const policies = policyTables(cluster, registry)
   const ingress = ingressColumns(options.ingress ?? null, cluster, registry, nodePorts)
   const table = frontendTable(entries)
-  const settingWords = settingColumn(
-    cluster,
-    registry,
-    settings,
-    options,
-    services.length,
-    table.length / 4 - 1,
-    nodes.zones,
-  )
+  const settingWords = settingColumn(cluster, registry, settings, options, {
+    rules: services.length,
+    frontendMask: table.length / 4 - 1,
+    zones: nodes.zones,
+  })
   for (const [setting, value] of policies.settings) settingWords[setting] = value
   const bridged = pairsByBridge(cluster) ? HOST_PORTS_BRIDGE : HOST_PORTS_ROUTED
   if (hostPorts.length > 0) settingWords[SETTING_HOST_PORTS] = bridged
   const servicePorts = registry.servicePorts.length
   const frontends = registry.frontends.length
   const endpoints = registry.endpoints
-  const addresses = addressColumns(cluster, settings, registry, services)
+  const addresses = viewedAddresses(options.views, registry, () =>
+    addressColumns(cluster, settings, registry, services),
+  )
   const names = options.names ?? null
   // Proxies' own connections are to any machine or to any Service: two destinations more, whose addresses nobody reads.
   const { ingress: routed = null } = options
@@ -358,7 +355,7 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
     endpoint.node.set(id, addresses.node[endpoints[id]!.address]!)
     endpoint.alive.set(id, 1)
   }
-  const columns: RuleColumns = {
+  const columns = takenOver(options.before ?? null, {
     settings: settingWords,
     addressWords: registry.addressWords(),
     addressFlags: addresses.flags,
@@ -409,8 +406,8 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
     clientMap: options.clientMap,
     timeouts: timeoutColumn(settings, options.model, endMs),
     propagation: propagationColumn(nodes.zones, options.model),
-  }
-  return { rules: packRules(columns), columns, settings, services, policies, warnings }
+  })
+  return { rules: packRules(columns, options.before ?? null), columns, settings, services, policies, warnings }
 }
 
 /** kube-proxy sorts by namespace/name:port; IPv4 and IPv6 have rules of their own. */
@@ -431,39 +428,6 @@ function slicesByService(slices: readonly EndpointSlice[]): Map<string, Endpoint
     else list.push(slice)
   }
   return byService
-}
-
-/** Nodes on which hints narrow the cluster set, with what is left there. */
-function topologyOverrides(
-  known: readonly ProxyEndpoint[],
-  settings: ProxySettings,
-  nodes: readonly ClusterNode[],
-  nodeIndex: ReadonlyMap<string, number>,
-): [number, ProxyEndpoint[]][] {
-  const hints = topologyHints(known, settings.sameNodeTopology)
-  if (settings.isMisnamed || (!hints.node && !hints.zone)) return []
-  const narrowed = nodes.flatMap((node): [number, ProxyEndpoint[]][] => {
-    const mode = topologyMode(known, hints, node.name, node.zone)
-    return mode === '' ? [] : [[nodeIndex.get(node.name)!, topologyEndpoints(known, mode, node.name, node.zone)]]
-  })
-  return narrowed.sort((a, b) => a[0] - b[0])
-}
-
-function eligibleNodes(nodes: readonly ClusterNode[]): ClusterNode[] {
-  return nodes.filter((node) => node.ready && !(EXCLUDE_LABEL in node.labels))
-}
-
-/** Nodes that pass a load balancer's health check: Local asks for a ready local endpoint, Cluster only for the node. */
-function balancedNodes(
-  proxied: ProxyService,
-  known: readonly ProxyEndpoint[],
-  nodes: readonly ClusterNode[],
-  nodeIndex: ReadonlyMap<string, number>,
-): number[] {
-  const eligible = eligibleNodes(nodes).map(({ name }) => nodeIndex.get(name)!)
-  if (!proxied.externalLocal) return eligible
-  const withEndpoint = new Set(known.filter((one) => one.ready).map((one) => nodeIndex.get(one.nodeName)))
-  return eligible.filter((i) => withEndpoint.has(i))
 }
 
 function frontendTable(
@@ -520,9 +484,7 @@ function settingColumn(
   registry: Registry,
   settings: ProxySettings,
   options: CompileOptions,
-  ruleCount: number,
-  frontendMask: number,
-  zones: number,
+  sizes: { readonly rules: number; readonly frontendMask: number; readonly zones: number },
 ): Int32Array {
   const { model } = options
   const words = new Int32Array(SETTING_COUNT)
@@ -531,14 +493,14 @@ function settingColumn(
   words[SETTING_SCHEDULER] = SCHEDULERS[settings.scheduler]
   words[SETTING_DETECTOR] = DETECTORS[settings.detector]
   words[SETTING_MASQUERADE_ALL] = settings.masqueradeAll ? 1 : 0
-  words[SETTING_FRONTEND_MASK] = frontendMask
+  words[SETTING_FRONTEND_MASK] = sizes.frontendMask
   words[SETTING_DROP_UNALLOCATED] = cluster.serviceCidrsWritten ? 1 : 0
   words[SETTING_EGRESS_MASQUERADE] = model.egressMasquerade
   words[SETTING_TCP_LOOSE] = model.tcpLoose
   words[SETTING_RANDOM_FULLY] = model.snatRandomFully
   words[SETTING_UNACKNOWLEDGED_MS] = cutTimeout(model.tcpUnacknowledgedSeconds * 1000, options.endMs ?? OPEN_END_MS)
   words[SETTING_GC_INTERVAL_MS] = options.gcIntervalMs
-  words[SETTING_ZONES] = zones
+  words[SETTING_ZONES] = sizes.zones
   words[SETTING_COST_ESTABLISHED] = model.establishedNanos
   words[SETTING_COST_MASQUERADED] = model.masqueradeNanos
   words[SETTING_COST_FIRST_P50] = model.firstPacketP50Nanos
@@ -551,7 +513,7 @@ function settingColumn(
   words[SETTING_CLIENT_NANOS] = model.externalNanos
   words[SETTING_BALANCER_NANOS] = model.loadBalancerNanos
   words[SETTING_LOCAL_DELIVERY_NANOS] = model.podDeliveryNanos
-  words[SETTING_RULE_COUNT] = ruleCount
+  words[SETTING_RULE_COUNT] = sizes.rules
   words[SETTING_SERVICE_EXPONENTIAL] = model.podRequestExponential
   const ipvsUdpSeconds = settings.mode === 'ipvs' ? settings.ipvsUdpSeconds : 0
   words[SETTING_IPVS_UDP_MS] = cutTimeout(ipvsUdpSeconds * 1000, options.endMs ?? OPEN_END_MS)

@@ -41,6 +41,7 @@ export class Registry {
   readonly nodes: string[] = []
   /** Four big-endian words an address, IPv4 mapped into IPv6. */
   private words: Int32Array = new Int32Array(256)
+  private wordsOut: Int32Array = new Int32Array(0)
   private addresses = 0
   /** By signed integer: those need no box on the heap, unlike half of the unsigned ones. */
   private readonly v4 = new Map<number, number>()
@@ -91,9 +92,10 @@ export class Registry {
     return id
   }
 
-  /** The four words of every address, by id. */
+  /** The four words of every address, by id; the same array until there are more of them. */
   addressWords(): Int32Array {
-    return this.words.slice(0, this.addresses * 4)
+    if (this.wordsOut.length !== this.addresses * 4) this.wordsOut = this.words.slice(0, this.addresses * 4)
+    return this.wordsOut
   }
 
   isIpv4(id: number): boolean {

@@ -112,7 +112,7 @@ export function resolveTarget(
     const pod = podOf(host, directory, fail)
     return { ...plain, addresses: pod.addresses, port: podPort(pod, portText, text, fail) }
   }
-  return nameTarget(text, host, portText, source, protocol, directory, fail, stopper)
+  return nameTarget({ text, host, portText, protocol }, source, directory, fail, stopper)
 }
 
 function podName(pod: ClusterPod): string {
@@ -306,13 +306,19 @@ function serviceTarget(
   }
 }
 
+/** `host:port/protocol` as it was written, and its parts. */
+interface Dialled {
+  readonly text: string
+  readonly host: string
+  /** '' where none is written. */
+  readonly portText: string
+  readonly protocol: Protocol | null
+}
+
 /** A name as it is dialled: DNS decides. */
 function nameTarget(
-  text: string,
-  host: string,
-  portText: string,
+  { text, host, portText, protocol }: Dialled,
   source: Source,
-  protocol: Protocol | null,
   directory: Directory,
   fail: Fail,
   stopper: Stopper,

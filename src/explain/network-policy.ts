@@ -76,7 +76,9 @@ export function judgeEgress(context: ExplainContext, passage: Passage): Judged |
   const { rules } = context
   const { node, source, destination } = passage
   const profile = hasPolicies(context) ? egressProfile(rules, node, source, destination) : -1
-  return profile < 0 ? null : judge(context, 'egress', profile, node, source, destination, passage)
+  return profile < 0
+    ? null
+    : judge(context, { direction: 'egress', profile, node, pod: source, peer: destination }, passage)
 }
 
 /** What those of the pod that the packet is for say; null where none is asked. */
@@ -87,19 +89,25 @@ export function judgeIngress(context: ExplainContext, passage: Passage): Judged 
   if (!hasPolicies(context) || there < 0 || source === destination) return null
   const from = there === node ? ingressSource(rules, source, seen) : seen
   const profile = ingressProfile(rules, there, from, destination)
-  return profile < 0 ? null : judge(context, 'ingress', profile, there, destination, from, passage)
+  return profile < 0
+    ? null
+    : judge(context, { direction: 'ingress', profile, node: there, pod: destination, peer: from }, passage)
 }
 
-/** @param pod  whose policies they are; @param peer the address at the other end, as its rules see it */
-function judge(
-  context: ExplainContext,
-  direction: Direction,
-  profile: number,
-  node: number,
-  pod: number,
-  peer: number,
-  passage: Passage,
-): Judged {
+/** One pod's question to its policies. */
+interface Question {
+  readonly direction: Direction
+  readonly profile: number
+  /** Where the pod is. */
+  readonly node: number
+  /** Whose policies they are. */
+  readonly pod: number
+  /** The address at the other end, as the rules see it. */
+  readonly peer: number
+}
+
+function judge(context: ExplainContext, question: Question, passage: Passage): Judged {
+  const { direction, profile, node, pod, peer } = question
   const { rules, compiled } = context
   const { destination, port, protocol } = passage
   const { policies } = compiled

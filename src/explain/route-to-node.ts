@@ -16,6 +16,7 @@ import {
   ADDRESS_LOOPBACK,
   ADDRESS_NODE,
   ADDRESS_POD_RANGE,
+  BALANCER_NODE_DOWN,
   createDecision,
   type Decision,
   decideAtNode,
@@ -267,10 +268,16 @@ function throughBalancer(
 ): number {
   const { rules } = context
   const start = rules.frontendNodeStart[frontend]!
-  const count = rules.frontendNodeCount[frontend]!
+  const targets = Array.from(rules.balancerNodes.subarray(start, start + rules.frontendNodeCount[frontend]!))
+  const nodes = targets.filter((one) => one !== BALANCER_NODE_DOWN)
   const hasNoPort = rules.frontendKind[frontend] === FRONTEND_BALANCER_PROXY && rules.frontendNodePort[frontend] === 0
-  const node = hasNoPort || count === 0 ? -1 : entered >= 0 ? entered : rules.balancerNodes[start]!
-  tell(() => balancerStep(context, frontend, destination, node, hasNoPort))
+  const node = hasNoPort || nodes.length === 0 ? -1 : entered >= 0 ? entered : nodes[0]!
+  const down = targets.length - nodes.length
+  if (node >= 0 && down > 0) {
+    const detail = `${down === 1 ? 'one of its targets is a node that is' : `${down} of its targets are nodes that are`} down: what goes there is lost`
+    tell(() => ({ at: 'load balancer', stage: 'route', detail }))
+  }
+  tell(() => balancerStep(context, frontend, destination, node, nodes, hasNoPort))
   return node
 }
 
@@ -279,12 +286,10 @@ function balancerStep(
   frontend: number,
   destination: number,
   node: number,
+  nodes: readonly number[],
   hasNoPort: boolean,
 ): Step {
-  const { rules } = context
-  const start = rules.frontendNodeStart[frontend]!
-  const nodes = Array.from(rules.balancerNodes.subarray(start, start + rules.frontendNodeCount[frontend]!))
-  const { proxied, title } = context.port(rules.frontendServicePort[frontend]!)
+  const { proxied, title } = context.port(context.rules.frontendServicePort[frontend]!)
   const announced = announcedAt(context, frontend, destination)
   const check = announced
     ? announcement(announced, proxied.externalLocal, title)
@@ -300,6 +305,9 @@ function balancerStep(
   }
   const names = listed(nodes.map((one) => context.nodeName(one)))
   const followed = nodes.length === 1 ? '' : `; ${context.nodeName(node)} is followed here`
+  if (context.directory.views?.balanced.has(title.replace('Service ', '')) === true) {
+    return { at: 'load balancer', stage: 'route', detail: `at that time it sends to ${names}${followed}` }
+  }
   const verb = announced ? 'answer' : 'pass'
   const passing = nodes.length === 1 ? `${names} ${verb}${announced ? 's' : 'es'}` : `${names} ${verb}`
   return { at: 'load balancer', stage: 'route', detail: `${check}; ${passing}${followed}` }

@@ -79,7 +79,7 @@ export function nginxListener(
     for (const rule of ingress.rules) {
       const instead = standIn(ingress, annotations, firstPort)
       for (const path of rule.paths)
-        addLocation(servers.get(rule.host)!, ingress, annotations, path, instead, config.strictPaths, warn)
+        addLocation(servers.get(rule.host)!, { ingress, annotations, path, instead }, config.strictPaths, warn)
     }
   }
   putCanaries(servers, read, warn)
@@ -169,15 +169,17 @@ function toBackend(ref: BackendRef, annotations: NginxAnnotations, instead: Back
   return { kind: 'backend', backend: { ...ref, byClusterIp: annotations.byClusterIp }, instead }
 }
 
-function addLocation(
-  server: Server,
-  ingress: ReadIngress,
-  annotations: NginxAnnotations,
-  path: ReadPath,
-  instead: BackendRef | null,
-  strict: boolean,
-  warn: Warn,
-): void {
+/** A path of an Ingress, and what is said where it stands. */
+interface Written {
+  readonly ingress: ReadIngress
+  readonly annotations: NginxAnnotations
+  readonly path: ReadPath
+  /** Backend of requests whose own backend has no endpoint. */
+  readonly instead: BackendRef | null
+}
+
+function addLocation(server: Server, written: Written, strict: boolean, warn: Warn): void {
+  const { ingress, annotations, path, instead } = written
   // A resource backend has its warning already; nginx goes on as if the path were not there.
   if (path.backend.ref === null) return
   const pathType = path.pathType === 'Exact' ? 'Exact' : 'Prefix'

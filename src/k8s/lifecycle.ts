@@ -1,7 +1,7 @@
 /**
  * What manifests say about the coming and going of pods: update strategies, probes, hooks and grace periods.
  *
- * Only `rollout` reads these fields. Traces do not hold them: a replay has no use for them (`withoutLifecycle`).
+ * Only a Timeline asks for these fields. Traces without one do not hold them: a replay has no use for them (`withoutLifecycle`).
  * Source: the API reference of apps/v1, v1 and policy/v1.
  */
 import { boolean, integer, isMap, list, object, oneOfOrEmpty, type Reader, string, wrong } from './schema.ts'
@@ -108,7 +108,7 @@ const POD_FIELDS: ReadonlySet<string> = new Set(['terminationGracePeriodSeconds'
 const PROXY_FIELDS: ReadonlySet<string> = new Set(['minSyncPeriod', 'syncPeriod'])
 const PROXY_MODES = ['iptables', 'ipvs', 'nftables'] as const
 
-/** An object without the fields that only `rollout` reads. */
+/** An object without the fields that only a Timeline asks for. */
 export function withoutLifecycle<T extends object>(object: T): T {
   const copy = { ...object } as Record<string, unknown>
   for (const mode of PROXY_MODES) if (isMap(copy[mode])) copy[mode] = without(copy[mode], PROXY_FIELDS)

@@ -50,7 +50,7 @@ export function notePolicies(policies: readonly NetworkPolicy[], around: Surroun
       if (!isolates(policy, direction)) continue
       for (const [i, rule] of rulesOf(policy, direction).entries()) {
         const field = `spec.${direction}[${i}]`
-        for (const peer of peersOf(rule)) notePeer(policy, direction, field, peer, around, wanted, notes)
+        for (const peer of peersOf(rule)) notePeer({ policy, direction, field }, peer, around, wanted, notes)
         if (direction === 'egress') continue
         for (const { port, protocol = 'TCP' } of rule.ports ?? []) {
           if (typeof port !== 'string') continue
@@ -123,10 +123,16 @@ function noteIgnored(policy: NetworkPolicy, direction: 'ingress' | 'egress', not
   notes.warn('W_POLICY_RULES_IGNORED', titleOf(policy), why)
 }
 
+/** Where a peer stands. */
+interface PeerPlace {
+  readonly policy: NetworkPolicy
+  readonly direction: 'ingress' | 'egress'
+  /** `spec.ingress[0].from[1]` */
+  readonly field: string
+}
+
 function notePeer(
-  policy: NetworkPolicy,
-  direction: 'ingress' | 'egress',
-  field: string,
+  { policy, direction, field }: PeerPlace,
   { namespaceSelector, ipBlock }: NetworkPolicyPeer,
   { namespaceLabels, serviceCidrs }: Surroundings,
   wanted: Set<string>,

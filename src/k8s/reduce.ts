@@ -21,15 +21,23 @@ const ANNOTATION_PRIVATE = /^kubectl\.kubernetes\.io\/|snippet|secret/i
  *
  * @param files   what was read, in its order
  * @param parsed  what parseManifests made of them
+ * @param keepsLifecycle  whether there is a Timeline, which asks how pods come and go
  */
-export function reduceManifests(files: readonly ManifestFile[], parsed: ParsedManifests): ManifestFile[] {
+export function reduceManifests(
+  files: readonly ManifestFile[],
+  parsed: ParsedManifests,
+  keepsLifecycle = false,
+): ManifestFile[] {
   const items = new Map<string, object[]>(files.map(({ name }) => [name, []]))
   for (const object of parsed.objects) {
-    // Nothing of a replay hangs on disruption budgets.
-    if (object.kind !== 'PodDisruptionBudget')
-      items.get(object.origin.file)?.push(withoutLifecycle(reduceObject(object)))
+    const reduced = reduceObject(object)
+    if (keepsLifecycle) items.get(object.origin.file)?.push(reduced)
+    // Without a Timeline nothing of a replay hangs on disruption budgets, probes and hooks.
+    else if (object.kind !== 'PodDisruptionBudget') items.get(object.origin.file)?.push(withoutLifecycle(reduced))
   }
   for (const { apiVersion, kind, namespace, name, file } of parsed.passedOver) {
+    // It is in the trace by itself.
+    if (kind === 'Timeline') continue
     const metadata = { name, ...(namespace === '' ? {} : { namespace }) }
     items.get(file)?.push({ apiVersion, kind, metadata })
   }

@@ -21,14 +21,7 @@ import { createDnsServer, type DnsServer, dnsServices, isPublished } from '../dn
 import type { Warning } from '../errors.ts'
 import type { Cluster, ClusterPod, ClusterService } from '../k8s/cluster.ts'
 import type { Libc } from '../libc.ts'
-import {
-  ADDRESS_TYPES,
-  type AddressType,
-  addressCount,
-  DEFAULT_DNS,
-  TICKS_PER_SECOND,
-  type TraceHeader,
-} from '../trace/format.ts'
+import { ADDRESS_TYPES, type AddressType, addressCount, DEFAULT_DNS, type TraceHeader } from '../trace/format.ts'
 import type { TraceFile } from '../trace/read.ts'
 import { type Dialling, firstDials } from './first-dials.ts'
 
@@ -79,6 +72,7 @@ interface DialledName {
  * @param registry   has been preloaded with the trace's addresses
  * @param trace      tells when names are asked first; null: nobody knows
  * @returns          by stage; null for a trace that dials no name
+ * @param lastTick  of the last change of the cluster; null for none
  * Errors: UserError E_COREFILE, E_UPSTREAM.
  */
 export function planNames(
@@ -88,6 +82,7 @@ export function planNames(
   registry: Registry,
   warnings: Warning[],
   trace: TraceFile | null = null,
+  lastTick: number | null = null,
 ): NameTables[] | null {
   const { names, nameOfDestination } = dialledNames(header)
   if (names.length === 0) return null
@@ -115,8 +110,7 @@ export function planNames(
       firstMs: new Map<number, number>(),
     }
   })
-  const lastChange = header.changes.at(-1)
-  if (trace !== null && lastChange !== undefined) {
+  if (trace !== null && lastTick !== null) {
     const own = (client: number): number => (clientMap.length > 0 ? clientMap[client]! : client)
     const dialling: Dialling = {
       names: names.length,
@@ -124,7 +118,7 @@ export function planNames(
       nameOf: (destination) => nameOfDestination[destination]!,
       resolverOf: (client) => resolvers.ofAddress.get(own(client)) ?? -1,
     }
-    const dials = firstDials(trace, dialling, lastChange.timeSeconds * TICKS_PER_SECOND)
+    const dials = firstDials(trace, dialling, lastTick)
     for (const { firstMs } of tables) putFirst(firstMs, tables[0]!.walks.flat(), dials)
   }
   return tables

@@ -76,7 +76,14 @@ export async function replayDraws(
       for (let placement = 0; placement < counts.placements; placement++) {
         const done = before + placement
         const report = await replay(
-          { ...options, trace: path, seed: i === 0 ? options.seed : seed, placement },
+          // The course over time is that of the first draw.
+          {
+            ...options,
+            trace: path,
+            seed: i === 0 ? options.seed : seed,
+            placement,
+            series: options.series !== false && done === 0,
+          },
           {
             ...hooks,
             pool,

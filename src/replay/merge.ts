@@ -1,5 +1,11 @@
 /** Adds the workers' results up. The order of the results does not matter: everything is a sum or a maximum. */
-import { mergeResults, type PairSeries, type ResultLayout, resultLayout } from '../../native-free-core/index.ts'
+import {
+  mergeResults,
+  type PairSeries,
+  type ResultLayout,
+  resultLayout,
+  type SeriesCounts,
+} from '../../native-free-core/index.ts'
 import type { WorkerRunResult } from './messages.ts'
 import { extentOf, type ReplayPlan } from './plan.ts'
 
@@ -10,6 +16,8 @@ export interface MergedRun {
   readonly ports: readonly PairSeries[]
   /** Conntrack entries by node and service port id + 1. */
   readonly serviceEntries: readonly PairSeries[]
+  /** Counters over time; null where they were not asked for. */
+  readonly series: SeriesCounts | null
 }
 
 export function mergeRuns(plan: ReplayPlan, parts: readonly WorkerRunResult[]): MergedRun {
@@ -21,7 +29,20 @@ export function mergeRuns(plan: ReplayPlan, parts: readonly WorkerRunResult[]): 
     result,
     ports: mergeSeries(parts.map((part) => part.ports)),
     serviceEntries: mergeSeries(parts.map((part) => part.serviceEntries)),
+    series: mergeCounts(parts.flatMap(({ series }) => series ?? [])),
   }
+}
+
+function mergeCounts([first, ...others]: readonly SeriesCounts[]): SeriesCounts | null {
+  if (first === undefined) return null
+  for (const other of others) {
+    for (const column of ['counts', 'endpoints', 'latencies'] as const) {
+      const into = first[column]
+      const from = other[column]
+      for (let i = 0; i < into.length; i++) into[i]! += from[i]!
+    }
+  }
+  return first
 }
 
 function mergeSeries(parts: readonly (readonly PairSeries[])[]): PairSeries[] {

@@ -1,6 +1,6 @@
 /** What crosses between the main thread and the workers: plain data, rule sets as shared memory, results as transfers. */
 
-import type { PairSeries, PodQueues, ResultExtent } from '../../native-free-core/index.ts'
+import type { PairSeries, PodQueues, ResultExtent, SeriesCounts } from '../../native-free-core/index.ts'
 import type { UserError } from '../errors.ts'
 
 /** One policy × proxy mode. */
@@ -46,6 +46,8 @@ export interface WorkerTask {
   readonly extent: ResultExtent
   /** By endpoint id: its latency slot. */
   readonly latencySlots: Uint16Array
+  /** Endpoints whose connections are followed over time; null: no series is wanted. */
+  readonly seriesEndpoints: Int32Array | null
   /** Where requests go through HTTP proxies: the most connections to backends at once, and the proxies' workers. */
   readonly requests: { readonly upstreams: number; readonly workers: number } | null
   /** By worker: its hops (`hopColumns`), and how many fit. */
@@ -69,6 +71,7 @@ export interface WorkerRunResult {
   /** Source ports by endpoint, entries by service port + 1. */
   readonly ports: readonly PairSeries[]
   readonly serviceEntries: readonly PairSeries[]
+  readonly series: SeriesCounts | null
   /** Rows of table-dump.ts; empty where no table was asked for. */
   readonly table: Int32Array
   /** Processing time of each block: nanoseconds a packet, and its packets. */

@@ -22,19 +22,20 @@ import { Registry } from '../compile/registry.ts'
 import { isExternallyReachable } from '../compile/usable.ts'
 import { UserError, type Warning } from '../errors.ts'
 import type { IngressPath } from '../ingress/index.ts'
-import { applyChange } from '../k8s/change.ts'
 import type { Cluster } from '../k8s/cluster.ts'
 import { deriveCluster } from '../k8s/derive.ts'
 import { parseManifests, readManifestFiles, requireObjects } from '../k8s/load.ts'
-import type { KubeObject } from '../k8s/types.ts'
 import { withVersion } from '../kubernetes-version.ts'
 import { TICKS_PER_SECOND } from '../trace/format.ts'
 import type { TraceFile } from '../trace/read.ts'
 import { bindTrace } from './bind.ts'
 import { planNames } from './dns-questions.ts'
+import { followedEndpoints } from './followed-endpoints.ts'
 import { type IngressPlan, planIngress } from './ingress.ts'
 import { type LatencySlots, latencySlots } from './latency-slots.ts'
 import { ENTRIES_ON_A_NODE } from './quotas.ts'
+import { changedClusters, changesOf, type Stage, sharedByStage, stagesOf } from './stages.ts'
+import { planTimeline, type TimelinePlan, timelineOf } from './timeline.ts'
 
 export type PolicyName = 'cluster' | 'local' | 'as-is'
 
@@ -54,8 +55,12 @@ export interface ReplayOptions {
   /** null: the trace's own. */
   readonly seed: number | null
   readonly model: string | null
+  /** False: without `series` in the report. */
+  readonly series?: boolean
   /** Of the placements of pods that kube-scheduler could have made; left out or 0: the one that is derived. */
   readonly placement?: number
+  /** A file with a Timeline; left out: that of the manifests or the trace, if there is one. */
+  readonly timeline?: string | null
   /** A node's conntrack table at a time of the trace is wanted; only for a replay of one run. */
   readonly dumpConntrack?: { readonly node: string; readonly seconds: number } | undefined
 }
@@ -88,7 +93,11 @@ export interface ReplayPlan {
   /** Most hops that the questions for one name leave. */
   readonly hopsOfNames: number
   readonly latencies: LatencySlots
+  /** Endpoints whose connections are followed over time, those of the compared Services first; null: no series is wanted. */
+  readonly seriesEndpoints: Int32Array | null
   readonly warnings: readonly Warning[]
+  /** What a Timeline does to the cluster; null without one. */
+  readonly timeline: TimelinePlan | null
 }
 
 /** Nodes that a connection can cross, and so the entries it can cost: through another node's node port. */
@@ -101,19 +110,41 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
   const parsed = requireObjects(parseManifests(files), options.manifests)
   // Of what a trace holds, only its writer saw what was left out and misspelt.
   const loadWarnings = options.manifests.length > 0 ? parsed.warnings : (header.warnings ?? parsed.warnings)
+  const timeline = timelineOf(options.timeline ?? null, files, header, trace.path)
   const cluster = withVersion(deriveCluster(parsed.objects, undefined, placement), options.kubernetesMinor ?? null)
   const model = options.model === null ? DEFAULT_MODEL : readModel(options.model)
   const registry = new Registry()
   registry.preload(header.addresses.v4, header.addresses.v6)
   const binding = bindTrace(header, cluster, registry)
-  const warnings: Warning[] = [...loadWarnings, ...cluster.warnings, ...binding.warnings]
+  const isPlayed = ({ message }: Warning): boolean => timeline !== null && message.startsWith('Timeline ')
+  const warnings: Warning[] = [
+    ...loadWarnings.filter((one) => !isPlayed(one)),
+    ...cluster.warnings,
+    ...binding.warnings,
+  ]
   const durationSeconds = totals.durationTicks / TICKS_PER_SECOND
   const endMs = Math.ceil(durationSeconds * 1000)
   const gcSeconds = model.gcIntervalSeconds || Math.min(60, Math.max(1, durationSeconds / 1024))
   const modes: readonly (ProxyMode | null)[] = options.proxyModes.length > 0 ? options.proxyModes : [null]
-  const stages = changedClusters(parsed.objects, cluster, trace, placement, warnings)
-  const clusters = [cluster, ...stages.map((stage) => stage.cluster)]
-  const names = planNames(header, clusters, binding.clientMap, registry, warnings, trace)
+  const changed = changedClusters(parsed.objects, cluster, changesOf(trace, timeline), placement, warnings)
+  const timed =
+    timeline === null
+      ? null
+      : planTimeline({
+          timeline,
+          objects: parsed.objects,
+          cluster,
+          trace,
+          minor: options.kubernetesMinor ?? null,
+          seed: options.seed ?? header.provenance.seed,
+          fromTrace: options.manifests.length === 0,
+          runs: options.policies.length * modes.length,
+          warnings,
+        })
+  const [first, ...stages] = stagesOf(cluster, changed, timed)
+  const clusters = [first!.cluster, ...stages.map((stage) => stage.cluster)]
+  const lastTick = stages.at(-1)?.tick ?? null
+  const names = planNames(header, clusters, binding.clientMap, registry, warnings, trace, lastTick)
   const asked = options.ingressPaths ?? []
   const ingressPlans = (asked.length > 0 ? asked : [null]).map((path) =>
     planIngress(header, clusters, binding.destinations, path, registry, warnings),
@@ -124,8 +155,8 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
     modes.flatMap((mode) => ways.map((ingress) => ({ policy, mode, ingress }))),
   )
   const planned = combinations.map(({ policy, mode, ingress }) => {
-    const compile = (stage: Cluster, at: number): Compiled =>
-      compileRules(stage, registry, {
+    const compile = (stage: Stage, at: number, before: Compiled | null): Compiled =>
+      compileRules(stage.cluster, registry, {
         policy: policy === 'as-is' ? null : policy === 'local' ? 'Local' : 'Cluster',
         mode,
         model,
@@ -135,13 +166,17 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
         endMs,
         names: names?.[at] ?? null,
         ingress: ingress?.tables[at] ?? null,
+        views: stage.moment?.views(policy === 'as-is' ? null : policy, shared(stage)) ?? null,
+        before: before?.columns ?? null,
       })
-    const compiled = compile(cluster, 0)
+    const shared = sharedByStage()
+    const compiled = compile(first!, 0, null)
     warnings.push(...compiled.warnings)
-    const changes = stages.map((stage, i) => ({
-      tick: stage.tick,
-      compiled: compile(stage.cluster, i + 1),
-    }))
+    let before = compiled
+    const changes = stages.map((stage, i) => {
+      before = compile(stage, i + 1, timed === null ? null : before)
+      return { tick: stage.tick, compiled: before }
+    })
     return { policy, mode: compiled.settings.mode, ingress, compiled, changes }
   })
   checkHorizon(endMs, planned, trace.path)
@@ -169,15 +204,16 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
   const smallest = Math.min(
     ...planned.map(({ compiled }) => compiled.columns.nodeConntrackMax.reduce(least, 0x7fffffff)),
   )
+  const compared = cluster.services
+    .filter(isExternallyReachable)
+    .map((service) => `${service.namespace}/${service.name}`)
   return {
     cluster,
     clusters,
     registry,
     model,
     runs: planned,
-    comparedServices: cluster.services
-      .filter(isExternallyReachable)
-      .map((service) => `${service.namespace}/${service.name}`),
+    comparedServices: compared,
     seed: options.seed ?? header.provenance.seed,
     shards,
     workers: Math.max(1, Math.min(options.workers, shards)),
@@ -186,7 +222,9 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
     flowsPerConnection,
     hopsOfNames: mostQueryPackets(names) * MAX_HOPS,
     latencies,
+    seriesEndpoints: options.series === false ? null : followedEndpoints(registry, compared),
     warnings: unique(warnings),
+    timeline: timed,
   }
 }
 
@@ -223,25 +261,6 @@ export function extentOf({ latencies, registry, runs }: ReplayPlan): ResultExten
     routes: most(runs.map(({ ingress }) => ingress?.routes.length ?? 0)),
     proxies: most(runs.map(({ ingress }) => ingress?.proxies.length ?? 0)),
   }
-}
-
-/** The cluster after each change that the trace carries. */
-function changedClusters(
-  objects: readonly KubeObject[],
-  cluster: Cluster,
-  trace: TraceFile,
-  placement: number,
-  warnings: Warning[],
-): { readonly tick: number; readonly cluster: Cluster }[] {
-  let current = objects
-  let previous = cluster
-  return trace.header.changes.map((change, i) => {
-    const changed = applyChange(current, change, `${trace.path}, changes[${i}]`)
-    current = changed.objects
-    previous = deriveCluster(current, previous, placement)
-    warnings.push(...changed.warnings, ...previous.warnings)
-    return { tick: Math.round(change.timeSeconds * TICKS_PER_SECOND), cluster: previous }
-  })
 }
 
 /**

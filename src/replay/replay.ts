@@ -11,7 +11,7 @@ import { describeModel } from '../compile/model.ts'
 import { emulatedIn } from '../emulates.ts'
 import { UserError, type Warning } from '../errors.ts'
 import type { Cluster } from '../k8s/cluster.ts'
-import type { EngineReport, ReplayReport, RunReport } from '../report/types.ts'
+import type { EngineReport, ReplayReport, RunReport, TimelineReport } from '../report/types.ts'
 import { arrivalSeconds } from '../trace/arrivals.ts'
 import { CONNECTIONS_BLOCK, REQUESTS_BLOCK, TICKS_PER_SECOND } from '../trace/format.ts'
 import { openTrace, type TraceFile } from '../trace/read.ts'
@@ -77,10 +77,11 @@ async function replayOn(
   hooks.onCluster?.(plan.cluster)
   for (const warning of plan.warnings) hooks.onWarning?.(warning)
   const total = trace.totals.packets * plan.runs.length
-  const results = await pool.run(tasksOf(plan, trace, options.trace, dumpOf(options, plan, trace)), {
+  const running = pool.run(tasksOf(plan, trace, options.trace, dumpOf(options, plan, trace)), {
     onProgress: (done) => hooks.onProgress?.(Math.min(done, total), total),
     signal: hooks.signal,
   })
+  const [results, timeline] = await Promise.all([running, lossesOf(plan, options)])
   hooks.onProgress?.(total, total)
   if (options.dumpConntrack !== undefined) {
     hooks.onTable?.(
@@ -99,7 +100,7 @@ async function replayOn(
         results.map((result) => result.runs[i]!),
       ),
       plan,
-      { durationSeconds, arrivalSeconds: arrivals },
+      { durationSeconds, arrivalSeconds: arrivals, durationTicks: trace.totals.durationTicks },
     ),
   )
   const late = lateWarnings(runs)
@@ -126,7 +127,23 @@ async function replayOn(
     warnings: [...plan.warnings, ...late],
     changes: trace.header.changes.map(({ timeSeconds }) => timeSeconds),
     emulates: emulatedIn(plan.cluster.kubernetesMinor),
+    ...(timeline === null ? {} : { timeline }),
     engine: engineReport(plan, results, total, (performance.now() - began) / 1000),
+  }
+}
+
+/** What the Timeline costs clients, worked out while the workers run. */
+async function lossesOf(
+  { timeline }: ReplayPlan,
+  { policies, trace: path }: ReplayOptions,
+): Promise<TimelineReport | null> {
+  if (timeline === null) return null
+  const { dialsOf, timelineReport } = await import('./timeline-losses.ts')
+  const trace = openTrace(path)
+  try {
+    return timelineReport(timeline, dialsOf(trace, timeline), policies)
+  } finally {
+    trace.close()
   }
 }
 
@@ -196,6 +213,7 @@ export function tasksOf(plan: ReplayPlan, trace: TraceFile, path: string, dump: 
     },
     extent: extentOf(plan),
     latencySlots: plan.latencies.slotOf,
+    seriesEndpoints: plan.seriesEndpoints,
     requests: requestRoom(plan, trace, worker),
     hops,
     segments,

@@ -41,7 +41,6 @@ export function ingressReport(
   const connections = word(INGRESS_CONNECTIONS)
   const opened = word(INGRESS_OPENED)
   const reused = word(INGRESS_REUSED)
-  const unavailable = word(INGRESS_UNAVAILABLE)
   const refused = word(INGRESS_REFUSED)
   const timedOut = word(INGRESS_TIMED_OUT)
   const rules = ingress.routes
@@ -55,17 +54,7 @@ export function ingressReport(
     }))
     .filter((row) => row.requests > 0)
     .sort((a, b) => b.requests - a.requests || compare(a.rule ?? '', b.rule ?? ''))
-  const byStatus: Record<string, number> = {}
-  const add = (status: number, count: number): void => {
-    if (count !== 0) byStatus[status] = (byStatus[status] ?? 0) + count
-  }
-  for (const row of rules) add(row.status, row.requests)
-  // Routed, and then answered by the proxy after all.
-  add(200, -(unavailable + refused + timedOut))
-  add(502, refused)
-  add(503, unavailable)
-  add(504, timedOut)
-  if (byStatus['200'] === 0) delete byStatus['200']
+  const byStatus = requestsByStatus(ingress, (route) => result[layout.routes + route]!, word)
   const answered = registry.endpoints.reduce((sum, _, endpoint) => sum + result[layout.endpointRequests + endpoint]!, 0)
   return {
     connections,
@@ -116,6 +105,35 @@ export function ingressReport(
     }),
     xForwardedForClientFraction: part(word(INGRESS_CLIENT_SEEN), connections),
   }
+}
+
+/**
+ * What clients were answered, by status.
+ * @param routed  requests by route
+ * @param word    counters of `INGRESS_*`
+ */
+export function requestsByStatus(
+  { routes }: IngressPlan,
+  routed: (route: number) => number,
+  word: (at: number) => number,
+): Record<string, number> {
+  const byStatus: Record<string, number> = {}
+  const add = (status: number, count: number): void => {
+    if (count !== 0) byStatus[status] = (byStatus[status] ?? 0) + count
+  }
+  routes.forEach(({ status }, route) => {
+    add(status, routed(route))
+  })
+  // Routed, and then answered by the proxy after all.
+  const unavailable = word(INGRESS_UNAVAILABLE)
+  const refused = word(INGRESS_REFUSED)
+  const timedOut = word(INGRESS_TIMED_OUT)
+  add(200, -(unavailable + refused + timedOut))
+  add(502, refused)
+  add(503, unavailable)
+  add(504, timedOut)
+  if (byStatus['200'] === 0) delete byStatus['200']
+  return byStatus
 }
 
 /** Service ports that routes lead to: a pod without a request is a finding. */

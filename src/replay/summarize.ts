@@ -57,6 +57,7 @@ import { Places } from './places.ts'
 import type { PlannedRun, ReplayPlan } from './plan.ts'
 import { dnsReport } from './summarize-dns.ts'
 import { ingressReport } from './summarize-ingress.ts'
+import { seriesReport } from './summarize-series.ts'
 
 const NANOS_PER_MICRO = 1000
 const MAX_HOLDERS = 5
@@ -64,10 +65,11 @@ const MAX_HOLDERS = 5
 const BINS = 8
 const NO_SERVICE = '(no Service)'
 
-/** Seconds of the whole trace, and of the part in which connections begin: rates of connections are over that. */
+/** Seconds of the whole trace (and its ticks), and of the part in which connections begin: rates of connections are over that. */
 export interface Spans {
   readonly durationSeconds: number
   readonly arrivalSeconds: number
+  readonly durationTicks: number
 }
 
 export function summarizeRun(run: PlannedRun, merged: MergedRun, plan: ReplayPlan, spans: Spans): RunReport {
@@ -89,6 +91,7 @@ export function summarizeRun(run: PlannedRun, merged: MergedRun, plan: ReplayPla
   const latency = (at: number): LatencySummary => summarizeLatency(sumOfSlots(merged, at))
   const places = new Places(run, plan)
   const endpoints = endpointReports(run, merged, plan, places, seconds)
+  const nodes = nodeReports(run, merged, plan, seconds)
   return {
     policy: run.policy,
     proxyMode: run.mode,
@@ -124,6 +127,7 @@ export function summarizeRun(run: PlannedRun, merged: MergedRun, plan: ReplayPla
     requestLatencyMicros: latency(layout.requestHistogram),
     histograms: {
       packet: binned(sumOfSlots(merged, layout.packetHistogram)),
+      firstPacket: binned(sumOfSlots(merged, layout.firstHistogram)),
       connectionSetup: binned(sumOfSlots(merged, layout.setupHistogram)),
       request: binned(sumOfSlots(merged, layout.requestHistogram)),
     },
@@ -133,9 +137,10 @@ export function summarizeRun(run: PlannedRun, merged: MergedRun, plan: ReplayPla
     endpoints,
     imbalance: imbalanceOf(endpoints),
     services: serviceReports(merged, plan),
-    nodes: nodeReports(run, merged, plan, seconds),
+    nodes,
     dns: dnsReport(merged, plan, places),
     ingress: ingressReport(merged, run.ingress, plan, places),
+    series: seriesReport(run, merged, plan, endpoints, nodes, spans.durationTicks),
   }
 }
 

@@ -22,6 +22,7 @@ import {
   SAMPLES,
   TICKS_PER_MS,
   TOTAL_ATTEMPTED,
+  ticksPerSample,
 } from '../../native-free-core/index.ts'
 import { UserError } from '../errors.ts'
 import { CONNECTIONS_BLOCK, REQUESTS_BLOCK } from '../trace/format.ts'
@@ -111,6 +112,7 @@ function runOn(trace: TraceFile, task: WorkerTask): WorkerResult {
     extent: task.extent,
     ...(task.requests === null ? {} : { requests: { ...task.requests, rows: reader.maxRequestRows } }),
     hops: hops[task.worker]!,
+    ...(task.seriesEndpoints === null ? {} : { series: { endpoints: task.seriesEndpoints } }),
   })
   // The queues of a node or pod belong to one worker, whichever shards its packets come from.
   const mostHops = task.hops.reduce((sum, { capacity }) => sum + capacity, 0)
@@ -167,6 +169,8 @@ class RunInWorker {
   /** Whether limits are settled within the window. */
   private settling = false
   private readonly stepTicks: number
+  /** Settling steps of a step. */
+  private readonly parts: number
   private readonly busy: Float64Array
   private readonly drops: Float64Array
   private readonly dump: TableDump | null
@@ -195,7 +199,8 @@ class RunInWorker {
     this.hops = hops
     this.apart = apart
     this.mostOpened = mostOpened
-    this.stepTicks = Math.max(1, Math.ceil(run.durationTicks / SAMPLES))
+    this.stepTicks = ticksPerSample(run.durationTicks)
+    this.parts = task.settles && this.stepTicks >= SETTLING_STEPS ? SETTLING_STEPS : 1
     this.busy = new Float64Array(task.nodes + task.pods.workers.length)
     this.drops = new Float64Array(this.busy.length)
     this.control = new Int32Array(task.control, 0, CONTROL_WORDS)
@@ -210,8 +215,7 @@ class RunInWorker {
     // Where windows begin comes from the index, so that workers without a packet in one stop at the same times.
     const starts = reader.windowStarts()
     // Where a limit may be reached soon the shares are settled more often: the shorter the step, the nearer to one shard.
-    const steps = task.settles ? SETTLING_STEPS : 1
-    const stops = new Stops(Math.max(1, Math.ceil(this.stepTicks / steps)), run.changes)
+    const stops = new Stops(this.stepTicks, this.parts, run.changes)
     for (let window = 0; window < reader.windows; window++) {
       if (Atomics.load(this.control, CONTROL_ABORT) !== 0) throw new AbortedError('the run was called off')
       const { packets, connections, requests } = dataplane
@@ -235,6 +239,7 @@ class RunInWorker {
       result: dataplane.result.slice(),
       ports: dataplane.portSeries(),
       serviceEntries: dataplane.serviceEntrySeries(),
+      series: dataplane.series(),
       table: joined([...this.tables.values()]),
       blockNanos: Float64Array.from(this.blockNanos),
       blockRows: Float64Array.from(this.blockRows),
@@ -250,9 +255,9 @@ class RunInWorker {
     for (let shard = 0; shard < task.shards; shard++) dataplane.quotas.set(run.conntrackMax, shard * task.nodes)
   }
 
-  /** How many settling steps are taken in one. */
+  /** How many parts of a step are taken in one. */
   private get stride(): number {
-    return this.task.settles && !(this.settling && this.settlement.near) ? SETTLING_STEPS : 1
+    return this.settling && this.settlement.near ? 1 : this.parts
   }
 
   private change(stops: Stops): void {
@@ -382,7 +387,10 @@ function joined(parts: readonly Int32Array[]): Int32Array {
   return all
 }
 
-/** The moments of a run at which every worker stops: the ends of steps, and changes of the cluster. */
+/**
+ * The moments of a run at which every worker stops: the ends of steps or of their equal parts, and changes of the cluster. No step
+ * reaches over the end of a sample interval.
+ */
 class Stops {
   tick: number
   private isStep = false
@@ -390,16 +398,18 @@ class Stops {
   private step = 1
   private change = 0
   private readonly stepTicks: number
+  private readonly parts: number
   private readonly changes: WorkerRun['changes']
 
-  constructor(stepTicks: number, changes: WorkerRun['changes']) {
+  constructor(stepTicks: number, parts: number, changes: WorkerRun['changes']) {
     this.stepTicks = stepTicks
+    this.parts = parts
     this.changes = changes
     this.tick = 0
     this.take()
   }
 
-  /** On to the next moment. @param stride  steps that are taken in one: it ends where a multiple of them does */
+  /** On to the next moment. @param stride  parts that are taken in one: it ends where a multiple of them does */
   advance(stride: number): void {
     if (this.isStep) this.step += stride - (this.step % stride)
     this.change += this.rules.length
@@ -407,7 +417,8 @@ class Stops {
   }
 
   private take(): void {
-    const nextStep = this.step * this.stepTicks
+    const { parts, step, stepTicks } = this
+    const nextStep = Math.floor(step / parts) * stepTicks + Math.floor(((step % parts) * stepTicks) / parts)
     const nextChange = this.changes[this.change]?.tick ?? Number.POSITIVE_INFINITY
     this.tick = Math.min(nextStep, nextChange)
     this.isStep = nextStep === this.tick

@@ -26,21 +26,22 @@ export function mergeDraws({ seeds, placements, reports }: DrawnReports): Replay
   const first = reports[0]!
   if (reports.length === 1) return first
   const each = reports.map(({ runs }) => runs)
-  const median = picked(reports, middle)
+  const median = picked(reports.map(figuresAlone), middle)
   return {
     ...first,
     trace: { ...(median('trace') as ReplayReport['trace']) },
     runs: (median('runs') as RunReport[]).map((run, i) => ({
       ...run,
       histograms: summed(each.map((runs) => runs[i]!)),
+      series: first.runs[i]!.series,
     })),
     draws: {
       count: reports.length,
       seeds: [...seeds],
       placements: placements.map(({ placement, pods }) => ({ placement, pods })),
       advice: answersOf(reports),
-      least: (picked(reports, (values) => values[0]!)('runs') as RunReport[]).map(withoutHistograms),
-      most: (picked(reports, (values) => values.at(-1)!)('runs') as RunReport[]).map(withoutHistograms),
+      least: picked(reports.map(figuresAlone), (values) => values[0]!)('runs') as DrawnRun[],
+      most: picked(reports.map(figuresAlone), (values) => values.at(-1)!)('runs') as DrawnRun[],
       each,
     },
     derived: [...first.derived, ...placements.slice(1).flatMap(placementNotes)],
@@ -49,7 +50,7 @@ export function mergeDraws({ seeds, placements, reports }: DrawnReports): Replay
   }
 }
 
-function picked(reports: readonly ReplayReport[], pick: Pick): (field: 'trace' | 'runs') => Json {
+function picked(reports: readonly Figures[], pick: Pick): (field: 'trace' | 'runs') => Json {
   return (field) =>
     merged(
       reports.map((report) => report[field]),
@@ -66,8 +67,14 @@ export function overDraws<Value extends object>(
   return { median: all(middle), least: all((sorted) => sorted[0]!), most: all((sorted) => sorted.at(-1)!) }
 }
 
-function withoutHistograms({ histograms: _, ...run }: RunReport): DrawnRun {
-  return run
+interface Figures {
+  readonly trace: ReplayReport['trace']
+  readonly runs: readonly DrawnRun[]
+}
+
+/** Distributions and the course of a run are nothing that a median is taken of. */
+function figuresAlone({ trace, runs }: ReplayReport): Figures {
+  return { trace, runs: runs.map(({ histograms: _, series: __, ...run }) => run) }
 }
 
 function middle(values: readonly (number | null)[]): number | null {
@@ -152,6 +159,7 @@ function summed(runs: readonly RunReport[]): RunReport['histograms'] {
   }
   return {
     packet: sum(({ histograms }) => histograms.packet),
+    firstPacket: sum(({ histograms }) => histograms.firstPacket),
     connectionSetup: sum(({ histograms }) => histograms.connectionSetup),
     request: sum(({ histograms }) => histograms.request),
   }

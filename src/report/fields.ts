@@ -4,7 +4,17 @@
  * `SHAPE` is a report with one element in every list. The compiler holds it against the contract in `types.ts`, so a
  * field that is added there without being added here is a build error.
  */
-import type { LatencyHistogram, LatencySummary, PathLatency, Rates, ReplayReport, RunReport } from './types.ts'
+import { TIMELINE_SHAPE } from './timeline-types.ts'
+import type {
+  LatencyHistogram,
+  LatencySummary,
+  PathLatency,
+  Rates,
+  ReplayReport,
+  RunReport,
+  SeriesCounts,
+  SeriesReport,
+} from './types.ts'
 
 export const LATENCY_SHAPE: LatencySummary = { count: 0, mean: 0, p50: 0, p90: 0, p95: 0, p99: 0, p999: 0, max: 0 }
 export const PATH_LATENCY_SHAPE: PathLatency = {
@@ -15,6 +25,24 @@ export const PATH_LATENCY_SHAPE: PathLatency = {
 export const RATES_SHAPE: Rates = { packetsPerSecond: 0, connectionsPerSecond: 0, bitsPerSecond: 0 }
 
 const HISTOGRAM_SHAPE: LatencyHistogram = { fromMicros: [0], toMicros: [0], counts: [0] }
+
+const SERIES_COUNTS_SHAPE: SeriesCounts = { packets: [0], connections: [0], bytes: [0] }
+const SERIES_SHAPE: SeriesReport = {
+  binSeconds: 0,
+  offered: SERIES_COUNTS_SHAPE,
+  delivered: SERIES_COUNTS_SHAPE,
+  failedConnections: [0],
+  brokenConnections: [0],
+  notSent: [0],
+  dropsByReason: {},
+  pathLatencyMicros: { count: [0], p50: [0], p99: [0] },
+  nodes: [{ node: '', conntrackEntries: [0], sourcePorts: [0], affinityEntries: [0], cpuUtilization: [0] }],
+  nodesLeftOut: 0,
+  endpoints: [{ service: '', endpoint: '', connections: [0] }],
+  endpointsLeftOut: 0,
+  requestsByStatus: {},
+  dnsQueries: [0],
+}
 
 const RUN_SHAPE: RunReport = {
   policy: '',
@@ -27,7 +55,12 @@ const RUN_SHAPE: RunReport = {
   drops: {},
   pathLatencyMicros: PATH_LATENCY_SHAPE,
   requestLatencyMicros: LATENCY_SHAPE,
-  histograms: { packet: HISTOGRAM_SHAPE, connectionSetup: HISTOGRAM_SHAPE, request: HISTOGRAM_SHAPE },
+  histograms: {
+    packet: HISTOGRAM_SHAPE,
+    firstPacket: HISTOGRAM_SHAPE,
+    connectionSetup: HISTOGRAM_SHAPE,
+    request: HISTOGRAM_SHAPE,
+  },
   crossNodeFraction: 0,
   masqueradedFraction: 0,
   clientIpPreservedFraction: 0,
@@ -111,8 +144,9 @@ const RUN_SHAPE: RunReport = {
     proxies: [{ pod: '', address: '', node: '', workers: 0, connections: 0, requests: 0, share: 0 }],
     xForwardedForClientFraction: 0,
   },
+  series: SERIES_SHAPE,
 }
-const { histograms: _, ...DRAWN_SHAPE } = RUN_SHAPE
+const { histograms: _, series: __, ...DRAWN_SHAPE } = RUN_SHAPE
 
 export const SHAPE: Required<ReplayReport> = {
   schemaVersion: 1,
@@ -133,6 +167,7 @@ export const SHAPE: Required<ReplayReport> = {
   warnings: [{ code: '', where: '', message: '' }],
   changes: [0],
   emulates: { kubernetes: '', kernel: '', coredns: '', ingressNginx: '' },
+  timeline: TIMELINE_SHAPE,
   engine: {
     version: '',
     node: '',

@@ -29,123 +29,177 @@ export interface Figure {
 export function figuresOf(run: RunReport, report: Pick<ReplayReport, 'comparedServices'>): Figure[] {
   const { attempted, established, failed, broken } = run.connections
   const figures: Figure[] = []
-  const add = (
-    effect: string,
-    label: string,
-    evidence: string,
-    value: number,
-    matters: number,
-    format = formatPercent,
-    of = '',
-  ): void => {
-    figures.push({ effect, of, evidence, value, matters, label, format })
+  const add = (figure: Omit<Figure, 'of' | 'format'> & Partial<Pick<Figure, 'of' | 'format'>>): void => {
+    figures.push({ of: '', format: formatPercent, ...figure })
   }
-  add('connections-failed', 'connections that fail', 'connections.failed', ratio(failed, attempted), 0.0005)
-  add('network-policy', 'connections that NetworkPolicies drop', 'drops', ratio(policyDrops(run), attempted), 0.0005)
-  add('connections-broken', 'connections that break', 'connections.broken', ratio(broken, established), 0.0005)
+  add({
+    effect: 'connections-failed',
+    label: 'connections that fail',
+    evidence: 'connections.failed',
+    value: ratio(failed, attempted),
+    matters: 0.0005,
+  })
+  add({
+    effect: 'network-policy',
+    label: 'connections that NetworkPolicies drop',
+    evidence: 'drops',
+    value: ratio(policyDrops(run), attempted),
+    matters: 0.0005,
+  })
+  add({
+    effect: 'connections-broken',
+    label: 'connections that break',
+    evidence: 'connections.broken',
+    value: ratio(broken, established),
+    matters: 0.0005,
+  })
   const { ingress, dns } = run
   if (ingress !== null) {
-    add('requests-failed', 'requests answered 5xx', 'ingress.byStatus', statuses(run, '5'), 0.0005)
-    add('requests-refused', 'requests answered 4xx', 'ingress.byStatus', statuses(run, '4'), 0.0005)
-    add(
-      'forwarded-for',
-      'client connections whose proxy does not know the client',
-      'ingress.xForwardedForClientFraction',
-      1 - ingress.xForwardedForClientFraction,
-      0.0005,
-    )
+    add({
+      effect: 'requests-failed',
+      label: 'requests answered 5xx',
+      evidence: 'ingress.byStatus',
+      value: statuses(run, '5'),
+      matters: 0.0005,
+    })
+    add({
+      effect: 'requests-refused',
+      label: 'requests answered 4xx',
+      evidence: 'ingress.byStatus',
+      value: statuses(run, '4'),
+      matters: 0.0005,
+    })
+    add({
+      effect: 'forwarded-for',
+      label: 'client connections whose proxy does not know the client',
+      evidence: 'ingress.xForwardedForClientFraction',
+      value: 1 - ingress.xForwardedForClientFraction,
+      matters: 0.0005,
+    })
     const busiest = busiestPod(run)
     if (busiest > 0)
-      add(
-        'request-imbalance',
-        'requests of the busiest pod over the mean of its Service',
-        'ingress.pods[].requests',
-        busiest,
-        1.1,
-        formatRatio,
-      )
+      add({
+        effect: 'request-imbalance',
+        label: 'requests of the busiest pod over the mean of its Service',
+        evidence: 'ingress.pods[].requests',
+        value: busiest,
+        matters: 1.1,
+        format: formatRatio,
+      })
   }
   if (dns.connections > 0)
-    add(
-      'names-failed',
-      'connections whose name is not resolved',
-      'dns.failed',
-      ratio(dns.failed + dns.lost, dns.connections),
-      0.0005,
-    )
+    add({
+      effect: 'names-failed',
+      label: 'connections whose name is not resolved',
+      evidence: 'dns.failed',
+      value: ratio(dns.failed + dns.lost, dns.connections),
+      matters: 0.0005,
+    })
   for (const { of, path, latency, request } of latenciesOf(run, report)) {
-    add('request-p50', 'request latency p50', `${path}requestLatencyMicros.p50`, request.p50, 0, formatMicros, of)
-    add('request-p99', 'request latency p99', `${path}requestLatencyMicros.p99`, request.p99, 0, formatMicros, of)
-    add('path-p50', 'path latency p50', `${path}pathLatencyMicros.packet.p50`, latency.packet.p50, 0, formatMicros, of)
-    add('path-p99', 'path latency p99', `${path}pathLatencyMicros.packet.p99`, latency.packet.p99, 0, formatMicros, of)
-    add(
-      'setup-p99',
-      'connection setup p99',
-      `${path}pathLatencyMicros.connectionSetup.p99`,
-      latency.connectionSetup.p99,
-      0,
-      formatMicros,
+    add({
+      effect: 'request-p50',
+      label: 'request latency p50',
+      evidence: `${path}requestLatencyMicros.p50`,
+      value: request.p50,
+      matters: 0,
+      format: formatMicros,
       of,
-    )
+    })
+    add({
+      effect: 'request-p99',
+      label: 'request latency p99',
+      evidence: `${path}requestLatencyMicros.p99`,
+      value: request.p99,
+      matters: 0,
+      format: formatMicros,
+      of,
+    })
+    add({
+      effect: 'path-p50',
+      label: 'path latency p50',
+      evidence: `${path}pathLatencyMicros.packet.p50`,
+      value: latency.packet.p50,
+      matters: 0,
+      format: formatMicros,
+      of,
+    })
+    add({
+      effect: 'path-p99',
+      label: 'path latency p99',
+      evidence: `${path}pathLatencyMicros.packet.p99`,
+      value: latency.packet.p99,
+      matters: 0,
+      format: formatMicros,
+      of,
+    })
+    add({
+      effect: 'setup-p99',
+      label: 'connection setup p99',
+      evidence: `${path}pathLatencyMicros.connectionSetup.p99`,
+      value: latency.connectionSetup.p99,
+      matters: 0,
+      format: formatMicros,
+      of,
+    })
   }
-  add(
-    'client-address',
-    'connections without the client address',
-    'clientIpPreservedFraction',
-    established * (1 - run.clientIpPreservedFraction),
-    0.5,
-    formatRounded,
-  )
-  add(
-    'crossings',
-    'connections that cross nodes',
-    'crossNodeFraction',
-    established * run.crossNodeFraction,
-    0.5,
-    formatRounded,
-  )
+  add({
+    effect: 'client-address',
+    label: 'connections without the client address',
+    evidence: 'clientIpPreservedFraction',
+    value: established * (1 - run.clientIpPreservedFraction),
+    matters: 0.5,
+    format: formatRounded,
+  })
+  add({
+    effect: 'crossings',
+    label: 'connections that cross nodes',
+    evidence: 'crossNodeFraction',
+    value: established * run.crossNodeFraction,
+    matters: 0.5,
+    format: formatRounded,
+  })
   const compared = comparedPorts(run, report)
   const worstFirst = [...run.imbalance].sort((x, y) => y.maxOverMean - x.maxOverMean)
   for (const { service, endpoints, maxOverMean } of worstFirst) {
     if (compared.has(service) && endpoints > 1)
-      add(
-        'imbalance',
-        'fullest endpoint over the mean',
-        'imbalance[].maxOverMean',
-        maxOverMean,
-        1.1,
-        formatRatio,
-        service,
-      )
+      add({
+        effect: 'imbalance',
+        label: 'fullest endpoint over the mean',
+        evidence: 'imbalance[].maxOverMean',
+        value: maxOverMean,
+        matters: 1.1,
+        format: formatRatio,
+        of: service,
+      })
   }
-  add(
-    'conntrack',
-    'fill of the fullest conntrack table',
-    'nodes[].conntrackPeak',
-    most(run.nodes.map((node) => ratio(node.conntrackPeak, node.conntrackMax))),
-    0.5,
-  )
-  add(
-    'source-ports',
-    'source ports in use on the fullest node',
-    'nodes[].snatPortsPeak',
-    most(run.nodes.map((node) => node.snatPortsPeak / SOURCE_PORTS)),
-    0.5,
-  )
-  add(
-    'cpu',
-    'CPU of the busiest node at its peak',
-    'nodes[].cpuUtilizationPeak',
-    most(run.nodes.map((node) => node.cpuUtilizationPeak)),
-    0.5,
-  )
-  add(
-    'pod-cpu',
-    'CPU of the busiest pod',
-    'endpoints[].podUtilization',
-    most(run.endpoints.map((endpoint) => endpoint.podUtilization)),
-    0.5,
-  )
+  add({
+    effect: 'conntrack',
+    label: 'fill of the fullest conntrack table',
+    evidence: 'nodes[].conntrackPeak',
+    value: most(run.nodes.map((node) => ratio(node.conntrackPeak, node.conntrackMax))),
+    matters: 0.5,
+  })
+  add({
+    effect: 'source-ports',
+    label: 'source ports in use on the fullest node',
+    evidence: 'nodes[].snatPortsPeak',
+    value: most(run.nodes.map((node) => node.snatPortsPeak / SOURCE_PORTS)),
+    matters: 0.5,
+  })
+  add({
+    effect: 'cpu',
+    label: 'CPU of the busiest node at its peak',
+    evidence: 'nodes[].cpuUtilizationPeak',
+    value: most(run.nodes.map((node) => node.cpuUtilizationPeak)),
+    matters: 0.5,
+  })
+  add({
+    effect: 'pod-cpu',
+    label: 'CPU of the busiest pod',
+    evidence: 'endpoints[].podUtilization',
+    value: most(run.endpoints.map((endpoint) => endpoint.podUtilization)),
+    matters: 0.5,
+  })
   return figures
 }
 

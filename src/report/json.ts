@@ -22,7 +22,7 @@ function withoutDraws(report: ReplayReport): ReplayReport {
 
 /**
  * With what the runs come to (`conclusion`) and how thresholds came out (`thresholds`). Two-space indent, `schemaVersion`
- * first, a newline at the end.
+ * first, lists of numbers on one line each, a newline at the end.
  */
 export function renderJson(report: ReplayReport | CapacityReport, results: readonly ThresholdResult[] = []): string {
   const { schemaVersion, kind, ...rest } = report.kind === 'replay' ? withoutDraws(report) : report
@@ -30,5 +30,9 @@ export function renderJson(report: ReplayReport | CapacityReport, results: reado
   const thresholds = results.map(
     ({ threshold, pass, matches }): ThresholdReport => ({ threshold: threshold.text, pass, matches }),
   )
-  return `${JSON.stringify({ schemaVersion, kind, ...conclusion, thresholds, ...rest }, null, 2)}\n`
+  const text = JSON.stringify({ schemaVersion, kind, ...conclusion, thresholds, ...rest }, null, 2)
+  return `${text.replace(NUMBER_LIST, (list) => list.replace(/\s+/g, ' '))}\n`
 }
+
+/** A list of numbers (and null), each on a line of its own. Within a string there is no line break. */
+const NUMBER_LIST = /\[\n(?:\s+(?:-?\d[\d.e+-]*|null),?\n)+\s+\]/g

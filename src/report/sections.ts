@@ -8,6 +8,7 @@
 import { formatWarning } from '../errors.ts'
 import { chanceLines } from './chance.ts'
 import { conclude } from './conclusion.ts'
+import { courseSection } from './course-section.ts'
 import { dnsSections } from './dns-section.ts'
 import {
   type Cell,
@@ -27,6 +28,7 @@ import { axisOf, sparkline } from './sparkline.ts'
 import { cellsOver, drawsText } from './spread.ts'
 import type { ThresholdResult } from './threshold.ts'
 import { thresholdLines } from './threshold-lines.ts'
+import { timelineSections } from './timeline-section.ts'
 import type { LatencyHistogram, LatencySummary, ModelConstant, ReplayReport, RunReport } from './types.ts'
 import {
   clipEnd,
@@ -68,6 +70,7 @@ export function replayDocument(
   options: DocumentOptions = {},
 ): ReportDocument {
   const report = withoutTwins(whole)
+  const { width = null } = options
   const sections: Section[] = []
   if (thresholds.length > 0) {
     const on = whole.draws === null ? '' : `, on the medians of ${drawsText(whole.draws)}`
@@ -75,12 +78,14 @@ export function replayDocument(
   }
   sections.push(textSection('In short', [...conclude(whole), ...chanceLines(whole)]))
   sections.push(trafficSection(report))
+  sections.push(...timelineSections(report))
   sections.push(outcomeSection(report))
   sections.push(...dropSection(report))
-  sections.push(latencySection(report, options.width ?? null))
+  sections.push(latencySection(report, width))
   sections.push(...serviceLatencySection(report))
-  sections.push(...endpointSections(report, options.width ?? null))
+  sections.push(...endpointSections(report, width))
   sections.push(...nodeSection(report))
+  sections.push(...courseSection(report, width === null || width >= LEAST_WIDTH_FOR_SPARKLINES))
   sections.push(...dnsSections(report))
   sections.push(...ingressSections(report))
   sections.push(...finePrint(report, options.constants))

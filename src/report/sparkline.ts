@@ -1,7 +1,9 @@
 /**
- * A latency's distribution in a row of a table: one letter a slice of a logarithmic axis, as high as the part of the values in it.
+ * Small pictures in a row of a table, one letter a slice.
  *
- * The axis is that of all runs, so that columns can be held against each other. A slice with any value at all is not empty.
+ * A latency's distribution: slices of a logarithmic axis, as high as the part of the values in them; the axis is that of all runs, so
+ * that columns can be held against each other. A figure over time: as high as it is beside the highest of all runs. A slice
+ * with any value at all is not empty.
  */
 import type { LatencyHistogram } from './types.ts'
 
@@ -43,7 +45,16 @@ export function sparkline({ fromMicros, toMicros, counts }: LatencyHistogram, ax
     }
   })
   const most = slices.reduce((highest, value) => Math.max(highest, value), 0)
-  return Array.from(slices, (value) =>
-    value === 0 ? EMPTY : LEVELS[Math.max(0, Math.ceil((value / most) * LEVELS.length) - 1)]!,
-  ).join('')
+  return Array.from(slices, (value) => letter(value, most)).join('')
+}
+
+/** `···▂▇█`: a letter a value, null and 0 empty. @param most  the height of a full letter */
+export function courseLine(values: readonly (number | null)[], most: number): string {
+  return values.map((value) => letter(value ?? 0, most)).join('')
+}
+
+function letter(value: number, most: number): string {
+  return value === 0
+    ? EMPTY
+    : LEVELS[Math.min(LEVELS.length, Math.max(1, Math.ceil((value / most) * LEVELS.length))) - 1]!
 }

@@ -20,8 +20,8 @@ export function cellsOver({ runs, draws }: ReplayReport, value: (run: RunReport)
     const [least, most] = [draws?.least[i], draws?.most[i]]
     if (least === undefined || most === undefined) return cell
     // Distributions are added up: no cell that has a range is made of them.
-    const { histograms } = run
-    const [from, to] = [value({ ...least, histograms }), value({ ...most, histograms })]
+    const { histograms, series } = run
+    const [from, to] = [value({ ...least, histograms, series }), value({ ...most, histograms, series })]
     const text = withRange(cellText(cell), cellText(from), cellText(to))
     return { text, tone: cellTone(cell) === 'plain' ? cellTone(to) : cellTone(cell) }
   })

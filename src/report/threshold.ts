@@ -117,10 +117,17 @@ function checkedPath(written: readonly Segment[], subject: Subject, refuse: Refu
 
 const POLICIES: ReadonlySet<string> = new Set(['local', 'cluster', 'as-is'])
 
+/** Lists of the Timeline's part that may be named without it. */
+const OF_TIMELINE: ReadonlySet<string> = new Set(['lost', 'delayed', 'gaps', 'losses'])
+
 /** `local.p99` → `runs[policy=local].pathLatencyMicros.packet.p99`; what the subject has no place for stays as it is. */
 function withShortForms(written: readonly Segment[], { shape, list }: Subject): readonly Segment[] {
   const element = elementOf(shape, list)
   let path = written
+  // Of a replay with a Timeline, as in a rollout: `lost[policy=local].count`.
+  if (OF_TIMELINE.has(path[0]!.name) && Object.hasOwn(shape, 'timeline')) {
+    path = [{ name: 'timeline', selector: null }, ...path]
+  }
   const [head] = path
   if (list !== null && head!.selector === null && POLICIES.has(head!.name) && Object.hasOwn(element, 'policy')) {
     const filters = [{ key: 'policy', value: head!.name }]
@@ -181,6 +188,9 @@ interface Found {
 /** Never empty. */
 function valuesAt(document: object, path: readonly Segment[], threshold: Threshold): Found[] {
   const found: Found[] = []
+  if (path[0]!.name === 'timeline' && !Object.hasOwn(document, 'timeline')) {
+    throw refuser(threshold.subject, threshold.text)('this replay has no Timeline', 'give one with --timeline')
+  }
   walk({ path, threshold, found }, document, 0, '')
   return found
 }
@@ -339,6 +349,11 @@ const IDENTITY: Readonly<Record<string, readonly string[]>> = {
   cells: ['name'],
   tried: ['connectionsPerSecond'],
   broke: ['objective'],
+  offered: ['policy'],
+  lost: ['policy'],
+  delayed: ['policy'],
+  gaps: ['policy'],
+  losses: ['policy', 'service', 'cause', 'phase', 'clientSees', 'outcome'],
 }
 
 function labelOf(list: string, element: Json, index: number): string {

@@ -5,6 +5,9 @@
  * Everything but `engine` is a function of trace, manifests, options, seed and version; `engine` is measured.
  */
 import type { Warning } from '../errors.ts'
+import type { TimelineReport } from './timeline-types.ts'
+
+export type { TimelineReport } from './timeline-types.ts'
 
 export interface ReplayReport {
   schemaVersion: 1
@@ -24,6 +27,8 @@ export interface ReplayReport {
   /** Seconds from the start at which the trace changes the cluster, in order. */
   changes: number[]
   emulates: Emulated
+  /** Of a replay with a Timeline only. */
+  timeline?: TimelineReport
   engine: EngineReport
 }
 
@@ -43,8 +48,8 @@ export interface DrawsReport {
   each?: readonly (readonly RunReport[])[]
 }
 
-/** Distributions are added up over the draws, in `runs`. */
-export type DrawnRun = Omit<RunReport, 'histograms'>
+/** Distributions are added up over the draws, in `runs`; the course of a run is that of the first draw. */
+export type DrawnRun = Omit<RunReport, 'histograms' | 'series'>
 
 export interface PlacementReport {
   /** 0: the one that is derived without --placements. */
@@ -135,7 +140,12 @@ export interface RunReport {
    * Only where pods are modelled as queues (`podRequestNanos`).
    */
   requestLatencyMicros: LatencySummary
-  histograms: { packet: LatencyHistogram; connectionSetup: LatencyHistogram; request: LatencyHistogram }
+  histograms: {
+    packet: LatencyHistogram
+    firstPacket: LatencyHistogram
+    connectionSetup: LatencyHistogram
+    request: LatencyHistogram
+  }
   /** Fractions of established connections. */
   crossNodeFraction: number
   masqueradedFraction: number
@@ -147,6 +157,65 @@ export interface RunReport {
   dns: DnsReport
   /** null where no HTTP request goes through a proxy. */
   ingress: IngressReport | null
+  /** null: it was left out (`--no-series`). */
+  series: SeriesReport | null
+}
+
+/**
+ * A run over virtual time, in at most 256 bins of `binSeconds`: bin k is from k × binSeconds to before (k + 1) × binSeconds, the last
+ * one has the end as well. Lists are by bin. Counts add up to the figures of the run. Levels are those at the end of a bin,
+ * over all shards at the same moment, so the highest of a level is the run's peak. With several draws: the first one's.
+ */
+export interface SeriesReport {
+  binSeconds: number
+  /** `connections`: attempted. */
+  offered: SeriesCounts
+  /** `connections`: established. */
+  delivered: SeriesCounts
+  failedConnections: number[]
+  brokenConnections: number[]
+  /** Packets of connections that had failed. */
+  notSent: number[]
+  /** Drop and reject reason to packets; those that occurred. */
+  dropsByReason: Record<string, number[]>
+  /** Of delivered packets, within 1.6 %; null in a bin without one. */
+  pathLatencyMicros: { count: number[]; p50: (number | null)[]; p99: (number | null)[] }
+  /** In the order of the run's `nodes`; at most 256, those that came nearest to a limit. */
+  nodes: NodeSeries[]
+  nodesLeftOut: number
+  /** In the order of the run's `endpoints`; at most 256: those of compared Services first, then those with the most connections. */
+  endpoints: EndpointSeries[]
+  endpointsLeftOut: number
+  /** Status to HTTP requests; those that occurred. */
+  requestsByStatus: Record<string, number[]>
+  dnsQueries: number[]
+}
+
+export interface SeriesCounts {
+  packets: number[]
+  connections: number[]
+  bytes: number[]
+}
+
+export interface NodeSeries {
+  node: string
+  /** At the end of the bin; the limit is the node's `conntrackMax`. */
+  conntrackEntries: number[]
+  /** At the end of the bin, towards the destination with the most of them. */
+  sourcePorts: number[]
+  /** At the end of the bin. */
+  affinityEntries: number[]
+  /** CPU time of packets over what the cores have in the bin. */
+  cpuUtilization: number[]
+}
+
+export interface EndpointSeries {
+  /** `namespace/name:port`. */
+  service: string
+  /** `ip:port`. */
+  endpoint: string
+  /** Begun in the bin. */
+  connections: number[]
 }
 
 /** What HTTP requests came to that reached the proxies of Ingresses. */

@@ -24,7 +24,7 @@ import type { ProxySettings } from './proxy.ts'
 import type { Site, SiteService } from './site.ts'
 import type { Steps } from './steps.ts'
 import type { Timeline } from './timeline.ts'
-import type { Way } from './traffic.ts'
+import type { Arrivals, Way } from './traffic.ts'
 import type { EndpointSets } from './views.ts'
 
 const PURPOSE_ENTRY = 0x1001
@@ -87,6 +87,8 @@ export class Dialer {
   readonly #pinned: Int32Array | null
   readonly #isIpvs: boolean
   readonly #nodeCount: number
+  readonly #who: Arrivals['who'] | null
+  readonly #clientCount: number
   /** Of the last attempt. */
   #node = -1
   #pod = -1
@@ -96,7 +98,9 @@ export class Dialer {
   /** Its entry is in conntrack: the next SYN goes the same way. */
   #isBound = false
 
-  constructor(scene: Scene, policy: Policy, chance: Chance) {
+  /** @param who  the clients, by number of the connection; left out: chance says */
+  constructor(scene: Scene, policy: Policy, chance: Chance, who: Arrivals['who'] | null = null) {
+    this.#who = who
     this.#scene = scene
     this.#policy = policy
     this.#chance = chance
@@ -105,8 +109,9 @@ export class Dialer {
     this.#isLocal =
       scene.way === 'outside' ? policy === 'local' : service.internalTrafficPolicy === 'Local' && scene.way === 'inside'
     this.#nodeCount = scene.course.nodes.length
-    const { clients } = scene.timeline.traffic
-    this.#pinned = service.affinityTimeoutSeconds > 0 ? new Int32Array(clients * this.#nodeCount).fill(-1) : null
+    this.#clientCount = who?.clientCount ?? scene.timeline.traffic.clients
+    this.#pinned =
+      service.affinityTimeoutSeconds > 0 ? new Int32Array(this.#clientCount * this.#nodeCount).fill(-1) : null
     this.#isIpvs = scene.site.proxyMode === 'ipvs'
   }
 
@@ -248,7 +253,8 @@ export class Dialer {
   /** The node of a client in the cluster; one that is down has none. */
   #clientNode(i: number, atMs: number): number {
     const { nodes } = this.#scene.course
-    const from = this.#flowHash(i) % nodes.length
+    const own = this.#who?.nodes[i] ?? -1
+    const from = own >= 0 ? own : this.#flowHash(i) % nodes.length
     for (let n = 0; n < nodes.length; n++) {
       const node = (from + n) % nodes.length
       if (nodes[node]!.up.at(atMs) === 1) return node
@@ -263,7 +269,7 @@ export class Dialer {
       this.#pod = chosen
       return
     }
-    const client = Math.floor(this.#chance.at(PURPOSE_CLIENT, i) * this.#scene.timeline.traffic.clients)
+    const client = this.#who?.clients[i] ?? Math.floor(this.#chance.at(PURPOSE_CLIENT, i) * this.#clientCount)
     const slot = client * this.#nodeCount + this.#node
     const known = this.#pinned[slot]!
     // An endpoint that the rules do not name any more takes its affinity along.

@@ -160,6 +160,9 @@ class Happenings {
           world.clock.at(event.atMs + i * event.everyMs, () => this.#flap(event))
         }
         return
+      // Changes of objects are the replay's.
+      case 'apply':
+        return
       case 'drain':
         this.#drain(this.#nodeOf(event.node), event)
         return

@@ -6,7 +6,7 @@
 import type { Policy } from './balancer.ts'
 import type { Scene } from './dial.ts'
 import { ENDPOINT_READY, ENDPOINT_TERMINATING, type Pod } from './pod.ts'
-import type { Tally } from './runs.ts'
+import type { Counts, FirstRun, Tally } from './runs.ts'
 
 const COLUMNS = 60
 const MAX_PODS = 24
@@ -19,7 +19,11 @@ export interface Picture {
 }
 
 export function pictureOf(tally: Tally): Picture {
-  const { course, endMs, scenes } = tally
+  return withLosses(outlineOf(tally), tally.policies, tally.endMs)
+}
+
+/** Pods and nodes of the first run. */
+export function outlineOf({ course, endMs, scenes }: FirstRun): Picture {
   const column = (i: number): number => ((i + 0.5) * endMs) / COLUMNS
   const line = (letter: (ms: number) => string): string =>
     Array.from({ length: COLUMNS }, (_, i) => letter(column(i))).join('')
@@ -36,7 +40,13 @@ export function pictureOf(tally: Tally): Picture {
     for (const { index, name } of course.nodes)
       rows.push([`balancer → ${name} (Local)`, line((ms) => nodeLetter(scene, index, ms))])
   }
-  for (const { policy, lostBySecond, delayedBySecond } of tally.policies) {
+  return { scale: scaleOf(endMs), rows, leftOut: changing.length - shown.length }
+}
+
+/** With a row of losses for each policy: means over the runs. */
+export function withLosses(outline: Picture, policies: Counts['policies'], endMs: number): Picture {
+  const rows = [...outline.rows]
+  for (const { policy, lostBySecond, delayedBySecond } of policies) {
     const counts = new Float64Array(COLUMNS)
     for (let second = 0; second < Math.ceil(endMs / 1000); second++) {
       const at = Math.min(COLUMNS - 1, Math.floor(((second + 0.5) * 1000 * COLUMNS) / endMs))
@@ -49,7 +59,7 @@ export function pictureOf(tally: Tally): Picture {
     )
     rows.push([word[policy], bars.join('')])
   }
-  return { scale: scaleOf(endMs), rows, leftOut: changing.length - shown.length }
+  return { ...outline, rows }
 }
 
 function podLetter(pod: Pod, ms: number): string {

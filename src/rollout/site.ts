@@ -219,7 +219,6 @@ export function surveySite(
       'ipvs keeps connections of endpoints that are gone at weight 0: a client that uses their source port again is refused, which is not modelled'
     notes.warn('W_NOT_MODELLED', 'kube-proxy', message)
   }
-  for (const { where, what } of timeline.notModelled) notes.warn('W_NOT_MODELLED', where, what)
   return withGates(timeline, {
     objects,
     cluster,

@@ -14,11 +14,14 @@
  * stand among manifests or in a file of its own; one a run. Names are looked up when the cluster is known (`site.ts`).
  * Errors: E_TIMELINE (exit 3) with file, document and field, and the nearest known name.
  */
+import { resolve } from 'node:path'
 import { UserError } from '../errors.ts'
 import type { ManifestFile } from '../k8s/files.ts'
 import { isMap } from '../k8s/schema.ts'
 import { parseDocuments } from '../k8s/yaml.ts'
 import { suggestion } from '../nearest.ts'
+import { readTextFile } from '../text-file.ts'
+import { findDocument } from './document.ts'
 import { Field } from './fields.ts'
 import {
   CONTROL_PLANES,
@@ -74,6 +77,8 @@ export type TimelineEvent = EventBase &
     | { readonly verb: 'fail'; readonly node: string; readonly backMs: number }
     | { readonly verb: 'taint'; readonly node: string; readonly as: 'cluster-autoscaler' }
     | { readonly verb: 'stop'; readonly what: 'kube-proxy'; readonly node: string; readonly forMs: number }
+    /** Whole objects, as manifests hold them. Only in a replay. */
+    | { readonly verb: 'apply'; readonly objects: readonly unknown[] }
   )
 
 /** From the least to the most, drawn for each pod. */
@@ -150,8 +155,6 @@ export interface Timeline {
   readonly runs: number | null
   /** How long is watched, from 0; null: until all has settled. */
   readonly durationMs: number | null
-  /** What was asked for and is not modelled. */
-  readonly notModelled: readonly { readonly where: string; readonly what: string }[]
 }
 
 const VERBS = ['rollout', 'scale', 'delete', 'crash', 'unready', 'drain', 'fail', 'taint', 'stop', 'apply'] as const
@@ -182,30 +185,22 @@ const DEFAULT_TOLERATION_MS = 300_000
  * @throws UserError E_TIMELINE: what is wrong with it, or that there are two
  */
 export function findTimeline(files: readonly ManifestFile[]): Timeline | null {
-  let found: Timeline | null = null
-  for (const file of files) {
-    if (!/\bTimeline\b/.test(file.text)) continue
-    for (const { value, number, problem } of parseDocuments(file)) {
-      if (problem !== null || !isMap(value) || value['kind'] !== 'Timeline') continue
-      if (!String(value['apiVersion']).startsWith('dpemu/')) continue
-      const where = `${file.name}, document ${number}`
-      if (found !== null)
-        throw new UserError('E_TIMELINE', `a second Timeline; the first is at ${found.where}`, { where })
-      found = parseTimeline(value, where)
-    }
-  }
-  return found
+  const found = findDocument(files)
+  return found === null ? null : parseTimeline(found.value, found.where, found.folder)
 }
 
-/** @param where  file and document, for messages @throws UserError E_TIMELINE */
-export function parseTimeline(value: unknown, where: string): Timeline {
+/**
+ * @param where   file and document, for messages
+ * @param folder  that files of `apply` are in
+ * @throws UserError E_TIMELINE
+ */
+export function parseTimeline(value: unknown, where: string, folder = '.'): Timeline {
   const root = new Field(value, where)
   const top = root.map(TOP_FIELDS)
   if (top('apiVersion').value !== 'dpemu/v1') throw top('apiVersion').refuse('expected dpemu/v1')
-  const notModelled: { where: string; what: string }[] = []
   const events = top('events')
     .list()
-    .flatMap((event) => readEvent(event, notModelled))
+    .flatMap((event) => readEvent(event, folder))
     // Stable: events of one instant stay in the order of the file.
     .sort((a, b) => a.atMs - b.atMs)
   const controlPlane = top('controlPlane')
@@ -236,11 +231,10 @@ export function parseTimeline(value: unknown, where: string): Timeline {
     kubeVersion: top('kubeVersion').or((field) => String(field.value), null),
     runs: top('runs').or((field) => field.integer(1, 100_000), null),
     durationMs,
-    notModelled,
   }
 }
 
-function readEvent(event: Field, notModelled: { where: string; what: string }[]): TimelineEvent[] {
+function readEvent(event: Field, folder: string): TimelineEvent[] {
   const all = event.map(['at', ...VERBS, ...new Set(Object.values(EVENT_FIELDS).flat())])
   const verbs = VERBS.filter((name) => !all(name).isAbsent)
   const [verb] = verbs
@@ -248,10 +242,6 @@ function readEvent(event: Field, notModelled: { where: string; what: string }[])
   if (verbs.length > 1) throw event.refuse(`expected one of ${verbs.join(' and ')}`)
   const fields = event.map(['at', verb, ...EVENT_FIELDS[verb]])
   const base = { atMs: fields('at').duration(), where: event.where }
-  if (verb === 'apply') {
-    notModelled.push({ where: event.where, what: 'apply: a rollout takes the manifests as they are' })
-    return []
-  }
   const target = fields(verb)
   switch (verb) {
     case 'rollout':
@@ -315,7 +305,22 @@ function readEvent(event: Field, notModelled: { where: string; what: string }[])
           forMs: fields('for').or((field) => field.duration(), Number.POSITIVE_INFINITY),
         },
       ]
+    case 'apply':
+      return [{ ...base, verb, objects: readApplied(target, folder) }]
   }
+}
+
+/** A whole object, or the name of a file with such. */
+function readApplied(field: Field, folder: string): unknown[] {
+  if (isMap(field.value)) return [field.value]
+  const name = resolve(folder, field.text())
+  const objects: unknown[] = []
+  for (const { value, problem } of parseDocuments({ name, text: readTextFile(name, 'manifest', 'E_TIMELINE') })) {
+    if (problem !== null) throw problem
+    if (value !== null && value !== undefined) objects.push(value)
+  }
+  if (objects.length === 0) throw field.refuse(`there is nothing in ${name}`)
+  return objects
 }
 
 function readPatch(field: Field): Record<string, unknown> {

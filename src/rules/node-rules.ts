@@ -145,7 +145,9 @@ export function nodeRules(
       port: port.name,
       protocol: port.protocol.toLowerCase(),
     }
-    ports.push(portRules(rules, registry, node, name, servicePort, port.port, byPort.get(servicePort) ?? []))
+    ports.push(
+      portRules(rules, registry, node, { name, servicePort, port: port.port, found: byPort.get(servicePort) ?? [] }),
+    )
   }
   return {
     node: nodeName,
@@ -182,15 +184,16 @@ export function slots({ frontendTable: table }: RuleColumns): Slot[] {
   return found
 }
 
-function portRules(
-  rules: RuleColumns,
-  registry: Registry,
-  node: number,
-  name: PortName,
-  servicePort: number,
-  port: number,
-  found: readonly Slot[],
-): PortRules {
+interface FoundPort {
+  readonly name: PortName
+  readonly servicePort: number
+  readonly port: number
+  /** Every address that leads to it. */
+  readonly found: readonly Slot[]
+}
+
+function portRules(rules: RuleColumns, registry: Registry, node: number, served: FoundPort): PortRules {
+  const { name, servicePort, port, found } = served
   const kindOf = (slot: Slot): number => rules.frontendKind[slot.frontend]!
   const addresses = (kind: number): string[] =>
     found.flatMap((slot) => (kindOf(slot) === kind ? [registry.addressText(slot.address)] : [])).sort()

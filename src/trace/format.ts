@@ -161,6 +161,8 @@ export interface TraceContent {
   readonly clientNames: readonly (readonly [addressId: number, name: string])[]
   readonly destinations: readonly TraceDestination[]
   readonly changes: readonly TraceChange[]
+  /** A Timeline document as written, files that it applies in their place; left out without one. */
+  readonly timeline?: unknown
   /** Left out of a trace that dials no name. */
   readonly dns?: TraceDns
   /** The distinct HTTP requests; left out of a trace that has none. */

@@ -17,6 +17,7 @@ import { TICKS_PER_SECOND, type TraceTotals } from './format.ts'
 import { planTraffic } from './plan.ts'
 import type { TraceFile } from './read.ts'
 import { parseScenario, readScenario, type Scenario } from './scenario.ts'
+import { timelineFor } from './scenario-timeline.ts'
 import { TraceWriter } from './write.ts'
 
 /** Raised whenever the same scenario and seed give other bytes. */
@@ -66,6 +67,8 @@ interface Ingredients extends Pick<GenerateOptions, 'scenarioPath' | 'output' | 
   readonly files: readonly ManifestFile[]
   /** As they were given, for messages. */
   readonly paths: readonly string[]
+  /** Whole, in place of the scenario's. */
+  readonly timeline?: unknown
 }
 
 /**
@@ -85,6 +88,7 @@ export async function regenerateTrace(
     scenario: parseScenario(scenario, `${path}, scenario`),
     files: header.manifests,
     paths: [],
+    timeline: header.timeline,
   })
 }
 
@@ -97,17 +101,19 @@ async function generateFrom(from: Ingredients): Promise<GenerateResult> {
   for (const [i, change] of scenario.changes.entries()) {
     changed = applyChange(changed, change, `${scenarioPath}, changes[${i}]`).objects
   }
+  const timeline = from.timeline ?? timelineFor(scenario, scenarioPath, files, parsed.objects)
   const plan = planTraffic(scenario, cluster, scenarioPath)
   signal?.throwIfAborted()
   const writer = new TraceWriter(output, {
     name: scenario.name,
     provenance: { generator: GENERATOR, seed, scenario: scenario.text },
-    manifests: reduceManifests(files, parsed),
+    manifests: reduceManifests(files, parsed, timeline !== undefined),
     warnings: parsed.warnings,
     addresses: plan.addresses,
     clientNames: plan.clientNames,
     destinations: plan.destinations,
     changes: scenario.changes,
+    ...(timeline === undefined ? {} : { timeline }),
     ...(plan.destinations.some(({ to }) => to === 'name') ? { dns: scenario.dns } : {}),
     requests: plan.requests,
   })

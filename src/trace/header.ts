@@ -146,6 +146,7 @@ export function parseHeader(object: unknown, path: string): TraceHeader {
         ...(removed === undefined ? {} : { delete: removed }),
       }
     }),
+    ...(fields['timeline'] === undefined ? {} : { timeline: fields['timeline'] }),
     ...(fields['dns'] === undefined ? {} : { dns: dns(fields['dns']) }),
     ...(fields['requests'] === undefined ? {} : { requests: list(fields['requests'], 'requests').map(request) }),
   }

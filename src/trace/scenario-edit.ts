@@ -69,6 +69,9 @@ export function scaleScenario(text: string, file: string, { factor, connections 
     streams[i]!['arrivals'] = scaledArrivals(stream, factor, times)
     if (stream.startSeconds > 0) streams[i]!['start'] = stream.startSeconds * stretch
   })
+  if (root['timeline'] !== undefined && stretch !== 1) {
+    new Field(root['timeline'], file, 'timeline').fail('has times of its own, which cannot be scaled', 'leave it out')
+  }
   if (root['changes'] !== undefined) root['changes'] = stretched(root['changes'], scenario.changes, file, stretch)
   if (connections !== null) {
     delete root['duration']
@@ -99,7 +102,7 @@ function stretched(raw: unknown, changes: readonly TraceChange[], file: string, 
 }
 
 /** Connections that the scenario opens, returns of clients not counted. */
-function expectedConnections({ connections, durationSeconds, traffic }: Scenario): number {
+export function expectedConnections({ connections, durationSeconds, traffic }: Scenario): number {
   const opened = traffic.reduce(
     (sum, { arrivals, startSeconds }) =>
       sum + Math.min(arrivals.connections, arrivals.perSecond * Math.max(0, durationSeconds - startSeconds)),

@@ -28,6 +28,8 @@ export interface Scenario {
   readonly traffic: readonly Stream[]
   /** Of the cluster, in the order of their times. */
   readonly changes: readonly TraceChange[]
+  /** A file with a Timeline, one as a map, or its events alone; undefined without. */
+  readonly timeline: unknown
   /** How clients resolve the names that targets give. */
   readonly dns: TraceDns
   /** The scenario's text, for the trace's provenance. */
@@ -166,7 +168,18 @@ export function parseScenario(text: string, file: string): Scenario {
   }
   const root = new Field(value, file, '')
   const fields = root.map([
-    ...(['name', 'description', 'seed', 'duration', 'connections', 'manifests', 'traffic', 'changes', 'dns'] as const),
+    ...([
+      'name',
+      'description',
+      'seed',
+      'duration',
+      'connections',
+      'manifests',
+      'traffic',
+      'changes',
+      'timeline',
+      'dns',
+    ] as const),
   ])
   const durationSeconds = fields.duration.missing ? Number.POSITIVE_INFINITY : fields.duration.duration()
   const connections = fields.connections.missing
@@ -192,9 +205,17 @@ export function parseScenario(text: string, file: string): Scenario {
     manifests: fields.manifests.missing ? [] : fields.manifests.list().map((item) => item.text()),
     traffic,
     changes: fields.changes.missing ? [] : parseChanges(fields.changes),
+    timeline: fields.timeline.missing ? undefined : readTimeline(fields.timeline),
     dns: fields.dns.missing ? DEFAULT_DNS : parseDns(fields.dns),
     text,
   }
+}
+
+/** What is in it is found out with the manifests at hand. */
+function readTimeline(field: Field): unknown {
+  const { value } = field
+  if (typeof value === 'string' || typeof value === 'object') return value
+  return field.fail('must be a file with a Timeline, or its fields')
 }
 
 /** Whether an object is one is found out where the changes are applied, with the manifests at hand. */

@@ -129,6 +129,7 @@ export class TraceWriter {
       clientNames: content.clientNames,
       destinations: content.destinations,
       changes: content.changes,
+      ...(content.timeline === undefined ? {} : { timeline: content.timeline }),
       ...(content.dns === undefined ? {} : { dns: content.dns }),
       ...(requests.length === 0 ? {} : { requests }),
     })

@@ -201,7 +201,7 @@ export function runReport(nodes: NodeReport[], change: Partial<RunReport> = {}):
     drops: {},
     pathLatencyMicros,
     requestLatencyMicros: latency(0, 0),
-    histograms: { packet: EMPTY, connectionSetup: EMPTY, request: EMPTY },
+    histograms: { packet: EMPTY, firstPacket: EMPTY, connectionSetup: EMPTY, request: EMPTY },
     crossNodeFraction: 0.5,
     masqueradedFraction: 1,
     clientIpPreservedFraction: 0,
@@ -211,6 +211,7 @@ export function runReport(nodes: NodeReport[], change: Partial<RunReport> = {}):
     nodes,
     dns: {} as RunReport['dns'],
     ingress: null,
+    series: null,
     ...change,
   }
 }

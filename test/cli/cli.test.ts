@@ -57,6 +57,7 @@ describe('help', () => {
       'rules',
       'conntrack',
       'capacity',
+      'merge',
       'bench',
       'completion',
       'man',

@@ -61,6 +61,8 @@ describe('options', () => {
       shards: 16,
       seed: null,
       model: null,
+      timeline: null,
+      series: true,
       kubernetesMinor: null,
     })
   })
@@ -75,11 +77,13 @@ describe('options', () => {
       shards: '1',
       seed: '42',
       model: 'm.json',
+      series: false,
       kubeVersion: '1.37',
     }
     await runReplay({ ...NOTHING, ...given }, fakeIo())
     expect(replay.mock.calls[0]![0]).toEqual({
       trace: 'trace.msgpack',
+      timeline: null,
       manifests: ['a', 'b'],
       policies: ['as-is'],
       proxyModes: ['ipvs', 'iptables'],
@@ -88,6 +92,7 @@ describe('options', () => {
       shards: 1,
       seed: 42,
       model: 'm.json',
+      series: false,
       kubernetesMinor: 37,
     })
   })

@@ -1,12 +1,12 @@
 /** The conntrack table against a plain Map: random inserts, finds, removes and sweeps, with `selfCheck` after each. */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { ENTRY_OWNER, swapPorts } from '../../native-free-core/conntrack-table.ts'
 import {
   type ConntrackTable,
   createConntrackTable,
   ENTRY_DESTINATION,
   ENTRY_NODE_PROTOCOL,
-  ENTRY_OWNER,
   ENTRY_PORTS,
   ENTRY_REPLY_DESTINATION,
   ENTRY_REPLY_PORTS,
@@ -15,7 +15,6 @@ import {
   ENTRY_SOURCE,
   hashTuple,
   MAX_ENTRIES,
-  swapPorts,
 } from '../../native-free-core/index.ts'
 
 const SEED = 20_261

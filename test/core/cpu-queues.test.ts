@@ -5,14 +5,13 @@
  * Harris, Fundamentals of Queueing Theory, §5.1), each within 3 %.
  */
 import { describe, expect, test } from 'vitest'
+import { HOP_LAST, WAIT_DROPPED } from '../../native-free-core/cpu-queues.ts'
 import {
   createNodeQueues,
   HOP_BYTES,
-  HOP_LAST,
   type HopColumns,
   hopColumns,
   NANOS_PER_TICK,
-  WAIT_DROPPED,
 } from '../../native-free-core/index.ts'
 
 const STEP = 100_000

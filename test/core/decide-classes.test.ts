@@ -4,7 +4,8 @@
  */
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { classifySource, createDecision, decide } from '../../native-free-core/index.ts'
+import { classifySource } from '../../native-free-core/decide.ts'
+import { createDecision, decide } from '../../native-free-core/index.ts'
 import { labOf, SEED, setting } from './random-worlds.ts'
 
 test('sources of one class get one answer, at every frontend and node', () => {

@@ -1,17 +1,9 @@
 /** The short way of first packets comes to what the general one comes to, whatever stands in its way. */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import {
-  ENTRY_NODE_PROTOCOL,
-  ENTRY_SHIFT,
-  FLOW_FAILED,
-  FLOW_FIRST_NANOS,
-  FLOW_OPEN2,
-  FLOW_SHIFT,
-  FLOW_STATUS,
-  FLOW_WORDS,
-  type PairCounters,
-} from '../../native-free-core/index.ts'
+import { FLOW_FAILED, FLOW_FIRST_NANOS, FLOW_OPEN2, FLOW_WORDS } from '../../native-free-core/flow-record.ts'
+import { ENTRY_NODE_PROTOCOL, ENTRY_SHIFT, FLOW_SHIFT, FLOW_STATUS } from '../../native-free-core/index.ts'
+import type { PairCounters } from '../../native-free-core/pair-counters.ts'
 import { clusterOf, type ServiceSpec } from './cluster.ts'
 import { Lab, type Packet } from './harness.ts'
 import { eightToServices, labOf, policedSetting, SEED, scriptOf, shareable, step } from './random-worlds.ts'

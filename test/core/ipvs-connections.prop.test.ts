@@ -1,7 +1,7 @@
 /** ipvs' own UDP connections against a plain Map, with `selfCheck` after each step. */
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { IpvsConnections } from '../../native-free-core/index.ts'
+import { IpvsConnections } from '../../native-free-core/ipvs-connections.ts'
 
 const NODES = 3
 

@@ -1,7 +1,8 @@
 /** Source ports for masquerade: the ranges, the search and its failure curve, as measured on Linux 6.18. */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { draw, findPort, portRange } from '../../native-free-core/index.ts'
+import { draw, findPort } from '../../native-free-core/index.ts'
+import { portRange } from '../../native-free-core/nat-ports.ts'
 
 const SEED = 20_264
 const word = (n: number): number => draw(SEED, n, 0, 3)

@@ -5,6 +5,9 @@
  * their own. Conntrack, timers, NAT, affinity, turns and the way of a packet through the nodes are written anew. Tables
  * have no limit and nothing is swept: an expired entry is simply not there.
  */
+
+import { below, PURPOSE_ENTRY_NODE, PURPOSE_LOAD_BALANCER } from '../../native-free-core/hash.ts'
+import { isTranslatedAgain } from '../../native-free-core/host-port.ts'
 import {
   ACTION_DNAT,
   ACTION_NONE,
@@ -13,7 +16,6 @@ import {
   ADDRESS_NODE,
   ADDRESS_POD,
   ADDRESS_POD_RANGE,
-  below,
   createDecision,
   decideAtNode,
   draw,
@@ -25,11 +27,8 @@ import {
   findFrontend,
   findPort,
   finish,
-  isTranslatedAgain,
   mix,
   PURPOSE_ENDPOINT,
-  PURPOSE_ENTRY_NODE,
-  PURPOSE_LOAD_BALANCER,
   PURPOSE_SNAT,
   REASONS,
   type RuleColumns,

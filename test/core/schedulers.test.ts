@@ -1,11 +1,10 @@
 /** Seeded choices: uniform where kube-proxy's are, and as the ipvs schedulers take turns. */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { below } from '../../native-free-core/hash.ts'
 import {
-  below,
   draw,
   hashTuple,
-  PairCounters,
   PURPOSE_ENDPOINT,
   PURPOSE_SNAT,
   pickUniform,
@@ -13,8 +12,9 @@ import {
   SCHEDULER_LC,
   SCHEDULER_RR,
   SCHEDULER_SH,
-  Schedulers,
 } from '../../native-free-core/index.ts'
+import { PairCounters } from '../../native-free-core/pair-counters.ts'
+import { Schedulers } from '../../native-free-core/schedulers.ts'
 
 const SEED = 20_265
 

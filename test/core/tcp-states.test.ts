@@ -1,13 +1,6 @@
 /** The connection tracking state machine, cell by cell. */
 import { describe, expect, test } from 'vitest'
 import {
-  BY_AGE,
-  CLASS_ACK,
-  CLASS_FIN,
-  CLASS_NONE,
-  CLASS_RST,
-  CLASS_SYN,
-  CLASS_SYNACK,
   CLOSE_BY_CLIENT,
   CLOSE_BY_SERVER,
   CLOSE_WAIT,
@@ -18,12 +11,8 @@ import {
   GENERIC,
   IGNORED,
   INVALID,
-  initialState,
   LAST_ACK,
-  NONE,
-  PROTOCOL_SCTP,
   PROTOCOL_TCP,
-  PROTOCOL_UDP,
   REOPEN,
   STATE_COUNT,
   STATE_NAMES,
@@ -41,6 +30,18 @@ import {
   UDP_STREAM,
   UDP_UNREPLIED,
 } from '../../native-free-core/index.ts'
+import { PROTOCOL_SCTP, PROTOCOL_UDP } from '../../native-free-core/packet.ts'
+import {
+  BY_AGE,
+  CLASS_ACK,
+  CLASS_FIN,
+  CLASS_NONE,
+  CLASS_RST,
+  CLASS_SYN,
+  CLASS_SYNACK,
+  initialState,
+  NONE,
+} from '../../native-free-core/tcp-states.ts'
 import { TCP_STATES, TCP_TABLE } from './tcp-table.ts'
 
 const STATES = {

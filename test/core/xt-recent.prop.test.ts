@@ -1,7 +1,7 @@
 /** The `recent` lists of iptables mode against arrays: 100 clients a list, the least recently entered forgotten first. */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { RECENT_LIST_CLIENTS, RecentLists } from '../../native-free-core/index.ts'
+import { RECENT_LIST_CLIENTS, RecentLists } from '../../native-free-core/xt-recent.ts'
 
 const SEED = 20_267
 const TIMEOUT_MS = 500

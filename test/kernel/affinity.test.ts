@@ -1,6 +1,7 @@
 /** KERNEL §5: ClientIP affinity, as measured with a timeout of 4 s and three pods, two of them on node a. */
 import { describe, expect, test } from 'vitest'
-import { below, draw, NODE_AFFINITY_HITS } from '../../native-free-core/index.ts'
+import { below } from '../../native-free-core/hash.ts'
+import { draw, NODE_AFFINITY_HITS } from '../../native-free-core/index.ts'
 import type { Cluster } from '../../src/k8s/cluster.ts'
 import { type ClusterSpec, clusterOf, type EndpointSpec, type ServiceSpec } from '../core/cluster.ts'
 import { Lab, type LabOptions } from '../core/harness.ts'

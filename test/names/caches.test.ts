@@ -1,21 +1,17 @@
 /** Which answer a client is given when the cluster has changed: replicas by their rhythm, clients by their memory. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import type { Conntrack } from '../../native-free-core/conntrack.ts'
+import { DnsClient, type Forwarder, NO_WIRE } from '../../native-free-core/dns-client.ts'
 import {
   ADDRESS_LIVE,
-  type Conntrack,
   DNS_CACHED,
   DNS_GONE,
   DNS_STALE,
-  DNS_WORDS,
-  DnsClient,
-  type Forwarder,
   NAMES_CLIENT_CACHE_MS,
   NAMES_RESOLVERS,
   NAMES_SETTINGS,
   NAMES_TYPES,
-  NO_WIRE,
-  Path,
   QUERY_ANSWER_COUNT,
   QUERY_ANSWER_START,
   QUERY_CACHE_MS,
@@ -23,10 +19,12 @@ import {
   QUERY_WORDS,
   REASON_NAME_NOT_RESOLVED,
   REASON_NONE,
-  RULE_COLUMNS,
   type RuleColumns,
   resultLayout,
 } from '../../native-free-core/index.ts'
+import { Path } from '../../native-free-core/path.ts'
+import { DNS_WORDS } from '../../native-free-core/result.ts'
+import { RULE_COLUMNS } from '../../native-free-core/rule-columns.ts'
 
 /** Address ids: 0 the client, 1 the server, 10 and up what the name means at each stage. */
 const CLIENT = 0

@@ -6,8 +6,8 @@
  */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { REASON_BACKEND_GONE } from '../../native-free-core/drop-reasons.ts'
 import {
-  REASON_BACKEND_GONE,
   REASON_NONE,
   REASON_POLICY_EGRESS,
   REASON_POLICY_INGRESS,

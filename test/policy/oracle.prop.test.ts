@@ -1,7 +1,8 @@
 /** The tables that the core decides by say what the objects say, read one by one for each packet. */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { POLICIES_BEFORE_MASQUERADE, policyBetween, REASONS, SETTING_POLICIES } from '../../native-free-core/index.ts'
+import { POLICIES_BEFORE_MASQUERADE, REASONS, SETTING_POLICIES } from '../../native-free-core/index.ts'
+import { policyBetween } from '../../native-free-core/policy.ts'
 import { compileRules } from '../../src/compile/compile.ts'
 import { DEFAULT_MODEL } from '../../src/compile/model.ts'
 import { Registry } from '../../src/compile/registry.ts'

@@ -2,7 +2,14 @@
  * A hand-made report of the two-plus-one scenario: web-0 and web-1 on node-a, web-2 on node-b, 6,000 connections from
  * outside. Local halves them over the nodes, Cluster gives each pod a third and masquerades two in three … of them.
  */
-import type { DnsReport, IngressReport, LatencySummary, ReplayReport, RunReport } from '../../src/report/types.ts'
+import type {
+  DnsReport,
+  IngressReport,
+  LatencySummary,
+  ReplayReport,
+  RunReport,
+  SeriesReport,
+} from '../../src/report/types.ts'
 
 export function latency(p50: number, p99: number, count = 24_000): LatencySummary {
   return { count, mean: p50 * 1.1, p50, p90: (p50 + p99) / 2, p95: (p50 + p99) / 2, p99, p999: p99 * 1.5, max: p99 * 2 }
@@ -81,6 +88,7 @@ export function clusterRun(change: Partial<RunReport> = {}): RunReport {
     requestLatencyMicros: NO_LATENCY,
     histograms: {
       packet: HISTOGRAM,
+      firstPacket: HISTOGRAM,
       connectionSetup: HISTOGRAM,
       request: { fromMicros: [], toMicros: [], counts: [] },
     },
@@ -100,6 +108,40 @@ export function clusterRun(change: Partial<RunReport> = {}): RunReport {
     ],
     dns: dnsReport(),
     ingress: null,
+    series: seriesReport(),
+    ...change,
+  }
+}
+
+/** Four quarters of a minute, as even as the runs are; `change` says what differs. */
+export function seriesReport(change: Partial<SeriesReport> = {}): SeriesReport {
+  const each = (count: number): number[] => [count, count, count, count]
+  const counts = { packets: each(6_000), connections: each(1_500), bytes: each(3_000_000) }
+  return {
+    binSeconds: 15,
+    offered: counts,
+    delivered: counts,
+    failedConnections: each(0),
+    brokenConnections: each(0),
+    notSent: each(0),
+    dropsByReason: {},
+    pathLatencyMicros: { count: each(6_000), p50: [52, 52, 52, null], p99: [190, 190, 190, null] },
+    nodes: ['node-a', 'node-b'].map((node) => ({
+      node,
+      conntrackEntries: [600, 1_200, 1_200, 1_200],
+      sourcePorts: each(0),
+      affinityEntries: each(0),
+      cpuUtilization: each(0),
+    })),
+    nodesLeftOut: 0,
+    endpoints: [0, 1, 2].map((i) => ({
+      service: 'default/web:http',
+      endpoint: `10.244.${i}.2:8080`,
+      connections: each(500),
+    })),
+    endpointsLeftOut: 0,
+    requestsByStatus: {},
+    dnsQueries: each(0),
     ...change,
   }
 }

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { mergeDraws } from '../../src/report/draws.ts'
 import { SHAPE } from '../../src/report/fields.ts'
 import { renderJson } from '../../src/report/json.ts'
+import { TIMELINE_SHAPE } from '../../src/report/timeline-types.ts'
 import type { ReplayReport, RunReport } from '../../src/report/types.ts'
 import type { TraceInspection } from '../../src/trace/inspect.ts'
 import { clusterRun, ingressReport, localRun, report } from './fixture.ts'
@@ -64,7 +65,8 @@ describe('replay -o json', () => {
           ? Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, keys(inner)]))
           : null
     const { conclusion: _, thresholds: __, ...document } = JSON.parse(renderJson(drawn()))
-    expect(keys(SHAPE)).toEqual(keys(document))
+    // Of a replay with a Timeline.
+    expect(keys(SHAPE)).toEqual(keys({ ...document, timeline: TIMELINE_SHAPE }))
   })
 
   test('several draws fit', () => {

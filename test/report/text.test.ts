@@ -273,7 +273,7 @@ describe('sections', () => {
     const nothing = { fromMicros: [], toMicros: [], counts: [] }
     const dead = localRun({
       pathLatencyMicros: { packet: none, firstPacket: none, connectionSetup: none },
-      histograms: { packet: nothing, connectionSetup: nothing, request: nothing },
+      histograms: { packet: nothing, firstPacket: nothing, connectionSetup: nothing, request: nothing },
     })
     expect(section(renderText(report([dead])), 'Path latency')).toEqual([
       '  No packet was delivered, so there is none.',
