@@ -26,6 +26,9 @@ import { type Outcome, outcomeOf, sameOutcome } from './outcome.ts'
 import type { Side, Sides } from './sides.ts'
 import type { Target } from './targets.ts'
 
+/** Pods that dial what they are endpoints of, each asked by itself. */
+export const ENDPOINTS_THEMSELVES = 'endpoints themselves'
+
 /** An answer that differs. */
 export interface Finding {
   readonly client: Client
@@ -178,7 +181,7 @@ class Asker {
         {
           ...{
             kind: 'pod',
-            name: `${from.replace('/', ' ')}, which is an endpoint itself`,
+            name: ENDPOINTS_THEMSELVES,
             from,
             old: id,
             new: id,

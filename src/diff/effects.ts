@@ -1,10 +1,5 @@
 /** Two outcomes of one packet, as the ways in which they differ, each in a few words that are the same for all that are alike. */
-import {
-  REASON_NODE_IP_NOT_IN_RANGES,
-  REASON_NONE,
-  REASON_NOT_IN_SOURCE_RANGES,
-  REASONS,
-} from '../../native-free-core/index.ts'
+import { REASON_NONE, REASONS } from '../../native-free-core/index.ts'
 import type { Registry } from '../compile/registry.ts'
 import { listed } from '../explain/dialled-name.ts'
 import { countOf } from '../report/units.ts'
@@ -19,6 +14,7 @@ export interface Difference {
 }
 
 const POLICY_REASON = /^network-policy-/
+const RANGES_REASON = /not-in-source-ranges$/
 
 /** Never empty for outcomes that `sameOutcome` tells apart. */
 export function differencesOf(a: Outcome, b: Outcome, { registry, old, new: changed }: Sides): Difference[] {
@@ -153,6 +149,6 @@ export function involves({ reason, members }: Outcome): { readonly policies: boo
   const isPolicy = (code: number): boolean => POLICY_REASON.test(REASONS[code]!.name)
   return {
     policies: isPolicy(reason) || members.some(({ fate }) => isPolicy(fate)),
-    ranges: reason === REASON_NOT_IN_SOURCE_RANGES || reason === REASON_NODE_IP_NOT_IN_RANGES,
+    ranges: RANGES_REASON.test(REASONS[reason]!.name),
   }
 }

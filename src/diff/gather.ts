@@ -7,7 +7,7 @@
 import { listed } from '../explain/dialled-name.ts'
 import { explainPacket } from '../explain/packet.ts'
 import { countOf } from '../report/units.ts'
-import { type EntryFinding, type Finding, firstEntry, questionOf, type Told } from './ask.ts'
+import { ENDPOINTS_THEMSELVES, type EntryFinding, type Finding, firstEntry, questionOf, type Told } from './ask.ts'
 import { type Difference, differencesOf, involves } from './effects.ts'
 import type { Objects } from './objects.ts'
 import type { Side, Sides } from './sides.ts'
@@ -22,7 +22,8 @@ interface Line {
 
 interface Gathered {
   readonly difference: Difference
-  readonly clients: Map<string, number>
+  /** By class: how many, by who they are where each of a class is asked. */
+  readonly clients: Map<string, Map<string, number>>
   readonly targets: Set<string>
   example: () => Example
   /** How good it is as an example: of ordinary clients, and one that a command says. */
@@ -35,7 +36,7 @@ export interface Seen {
   readonly subject: string
   readonly causes: readonly ObjectChange[]
   readonly difference: Difference
-  readonly client: { readonly name: string; readonly count: number; readonly isOdd?: boolean }
+  readonly client: { readonly name: string; readonly from?: string; readonly count: number; readonly isOdd?: boolean }
   readonly target: string
   readonly example: () => Example
   /** Left out: yes. A command says it. */
@@ -169,7 +170,10 @@ export class Gatherer implements Told {
       gathered.worth = worth
       gathered.example = example
     }
-    gathered.clients.set(client.name, Math.max(client.count, gathered.clients.get(client.name) ?? 0))
+    const who = client.name === ENDPOINTS_THEMSELVES ? (client.from ?? '') : ''
+    const known = gathered.clients.get(client.name)
+    if (known === undefined) gathered.clients.set(client.name, new Map([[who, client.count]]))
+    else known.set(who, Math.max(client.count, known.get(who) ?? 0))
     gathered.targets.add(target)
   }
 
@@ -269,7 +273,9 @@ function subjectOf({ kind, owner }: Target): string {
 }
 
 function totalOf({ clients }: Gathered): number {
-  return [...clients.values()].reduce((sum, count) => sum + count, 0)
+  let sum = 0
+  for (const counts of clients.values()) for (const count of counts.values()) sum += count
+  return sum
 }
 
 /** What ordinary clients see comes first. */

@@ -2,6 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { Registry } from '../../src/compile/registry.ts'
+import { ENDPOINTS_THEMSELVES } from '../../src/diff/ask.ts'
 import { diffClusters } from '../../src/diff/diff.ts'
 import type { Diff } from '../../src/diff/types.ts'
 import { Directory, ExplainContext } from '../../src/explain/context.ts'
@@ -63,8 +64,7 @@ function isOf(name: string, client: string, old: Cluster): boolean {
   const pod = old.pods.find(({ addresses }) => addresses.includes(client))
   const isEndpoint = old.slices.some(({ endpoints }) => endpoints.some(({ addresses }) => addresses.includes(client)))
   if (pod === undefined && !isEndpoint) return name.startsWith('outside')
-  const own = pod === undefined ? client : `pod ${pod.namespace}/${pod.name}`
-  return name.startsWith('pods on ') || name.startsWith(`${own}, which`)
+  return name.startsWith('pods on ') || name === ENDPOINTS_THEMSELVES
 }
 
 /** On both sides, and the same there: anyone else has nothing to compare. */
@@ -92,8 +92,10 @@ const pair = fc.tuple(policedSetting, policedSetting, fc.constantFrom('any', 'po
 function pairOf([a, b, kind]: [Setting, Setting, string]): [Setting, Setting] {
   if (kind === 'any') return [a, b]
   if (kind === 'mode') return [a, { ...a, mode: b.mode }]
-  if (kind === 'policy')
-    return [a, { ...a, cluster: { ...a.cluster, policies: b.cluster.policies, podLabels: b.cluster.podLabels } }]
+  if (kind === 'policy') {
+    const { policies = [], podLabels = [] } = b.cluster
+    return [a, { ...a, cluster: { ...a.cluster, policies, podLabels } }]
+  }
   const services = a.cluster.services.map((service, i) => ({
     ...service,
     endpoints: b.cluster.services[i]!.endpoints.filter(
