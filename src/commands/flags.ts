@@ -91,8 +91,8 @@ export const REPLAY_FLAGS: Flags = {
     'NODE@SECONDS: the conntrack table of a node at that time of the trace, as conntrack -L prints it; =FILE writes it there',
   ),
   output: value(
-    'text, json, markdown, junit (thresholds as test cases), gha or gha-bigger (github-action-benchmark), or FORMAT=FILE; repeatable (default text)',
-    { alias: 'o', values: ['text', 'json', 'markdown', 'junit', 'gha', 'gha-bigger'] },
+    'text, json, markdown, junit (thresholds as test cases), gha or gha-bigger (github-action-benchmark), html (one page with charts), or FORMAT=FILE; repeatable (default text)',
+    { alias: 'o', values: ['text', 'json', 'markdown', 'junit', 'gha', 'gha-bigger', 'html'] },
   ),
   'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
@@ -254,10 +254,10 @@ export const ROLLOUT_FLAGS: Flags = {
   ),
   shard: shard('runs'),
   threshold: value("a condition on the report, such as 'lost[policy=local].count == 0'; repeatable"),
-  output: value('text, json or markdown, or FORMAT=FILE; with --shard part=FILE; repeatable (default text)', {
-    alias: 'o',
-    values: ['text', 'json', 'markdown'],
-  }),
+  output: value(
+    'text, json, markdown or html (one page with charts), or FORMAT=FILE; with --shard part=FILE; repeatable (default text)',
+    { alias: 'o', values: ['text', 'json', 'markdown', 'html'] },
+  ),
   'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
 }
@@ -315,10 +315,10 @@ export const CAPACITY_FLAGS: Flags = {
   shard: shard('cells (each search stays whole)'),
   threshold: value("a condition on the report, such as 'knee.connectionsPerSecond > 2000'; repeatable"),
   output: value(
-    'text, json, csv, markdown, junit, gha or gha-bigger, or FORMAT=FILE; with --shard part=FILE; repeatable (default text)',
+    'text, json, csv, markdown, junit, gha, gha-bigger or html (one page with charts), or FORMAT=FILE; with --shard part=FILE; repeatable (default text)',
     {
       alias: 'o',
-      values: ['text', 'json', 'csv', 'markdown', 'junit', 'gha', 'gha-bigger'],
+      values: ['text', 'json', 'csv', 'markdown', 'junit', 'gha', 'gha-bigger', 'html'],
     },
   ),
   'disable-warning': DISABLE_WARNING,
@@ -331,7 +331,7 @@ export const MERGE_FLAGS: Flags = {
   threshold: value('a condition on the report, as the command of the parts takes it; repeatable'),
   output: value('a format of the command that made the parts, or FORMAT=FILE; repeatable (default text)', {
     alias: 'o',
-    values: ['text', 'json', 'csv', 'markdown', 'junit', 'gha', 'gha-bigger'],
+    values: ['text', 'json', 'csv', 'markdown', 'junit', 'gha', 'gha-bigger', 'html'],
   }),
   'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
