@@ -58,6 +58,7 @@ import {
   SERVICE_HAS_ANY,
   SERVICE_INTERNAL_LOCAL,
   SERVICE_USES_CLUSTER,
+  SET_NOWHERE,
   SETTING_DETECTOR,
   SETTING_DROP_UNALLOCATED,
   SETTING_EGRESS_MASQUERADE,
@@ -436,7 +437,7 @@ export function decide(
       out.action = ACTION_NONE
       return
     }
-    if (hasAny && mode !== MODE_IPVS) {
+    if (hasAny && out.setStart !== SET_NOWHERE && mode !== MODE_IPVS) {
       out.action = ACTION_DROP
       out.reason = REASON_NO_LOCAL_ENDPOINT
     } else {

@@ -176,6 +176,9 @@ export const ADDRESS_STOPPED = 16384
 /** Of a pod that nothing comes back from: its node is down, or nobody has its address any more. */
 export const ADDRESS_SILENT = 32768
 
+/** Start of the empty set of a node that knows of no endpoint anywhere, where other nodes still know of one. */
+export const SET_NOWHERE = -1
+
 /** In `balancerNodes`, in place of a node: a target that is down. */
 export const BALANCER_NODE_DOWN = -3
 

@@ -18,6 +18,7 @@ import {
   isSet,
   LINT_FLAGS,
   listOf,
+  MERGE_FLAGS,
   namingOf,
   REACH_FLAGS,
   REPLAY_FLAGS,
@@ -110,6 +111,7 @@ export const COMMANDS: readonly Command[] = [
           loadBalancer: textOf(args, 'load-balancer'),
           controlPlane: textOf(args, 'control-plane'),
           kubeVersion: textOf(args, 'kube-version'),
+          shard: textOf(args, 'shard'),
           threshold: listOf(args, 'threshold'),
           output: listOf(args, 'output'),
           quiet: isSet(args, 'quiet'),
@@ -180,6 +182,10 @@ export const COMMANDS: readonly Command[] = [
         'dpemu explain -f k8s/ --from 203.0.113.7 --to db.shop:5432 --expect drop,none',
         'a gate: exit 99 if it arrives',
       ],
+      [
+        'dpemu explain -f k8s/ --from 203.0.113.7 --to 198.51.100.10:80 --timeline friday.yaml --at 12.3s',
+        'in the middle of a rollout: who knows what by then, and which lag is to blame',
+      ],
       ['dpemu explain -f k8s/ --packets packets.ndjson -o ndjson', 'one packet a line in, one verdict a line out'],
     ],
     run: async (args, io) => {
@@ -195,6 +201,9 @@ export const COMMANDS: readonly Command[] = [
           naming: namingOf(args),
           packets: textOf(args, 'packets'),
           stateful: isSet(args, 'stateful'),
+          timeline: textOf(args, 'timeline'),
+          at: textOf(args, 'at'),
+          seed: textOf(args, 'seed'),
           proxyMode: textOf(args, 'proxy-mode'),
           derived: isSet(args, 'derived'),
           expect: textOf(args, 'expect'),
@@ -398,10 +407,38 @@ export const COMMANDS: readonly Command[] = [
           model: textOf(args, 'model'),
           workers: textOf(args, 'workers'),
           state: textOf(args, 'state'),
+          shard: textOf(args, 'shard'),
           columns: listOf(args, 'columns'),
           threshold: listOf(args, 'threshold'),
           output: listOf(args, 'output'),
           constants: isSet(args, 'constants'),
+          quiet: isSet(args, 'quiet'),
+        },
+        io,
+      )
+    },
+  },
+  {
+    name: 'merge',
+    positionals: [['<parts..>', 'what runs with --shard wrote, all of one run']],
+    describe: 'Put the parts of a run on many machines together: the same report as from one',
+    flags: MERGE_FLAGS,
+    examples: [
+      ['dpemu capacity scenario.yaml --shard 3/16', 'on one machine of 16: its cells, to part-3-of-16.json'],
+      [
+        'dpemu merge part-*-of-16.json -o json=capacity.json',
+        'and then: the bytes that one machine would have written',
+      ],
+    ],
+    run: async (args, io) => {
+      const { runMerge } = await import('./merge.ts')
+      return runMerge(
+        {
+          parts: listOf(args, 'parts'),
+          columns: listOf(args, 'columns'),
+          constants: isSet(args, 'constants'),
+          threshold: listOf(args, 'threshold'),
+          output: listOf(args, 'output'),
           quiet: isSet(args, 'quiet'),
         },
         io,

@@ -16,6 +16,7 @@ import {
   ADDRESS_LOOPBACK,
   ADDRESS_NODE,
   ADDRESS_POD_RANGE,
+  BALANCER_NODE_DOWN,
   createDecision,
   type Decision,
   decideAtNode,
@@ -237,7 +238,8 @@ function throughBalancer(
 ): number {
   const { rules } = context
   const start = rules.frontendNodeStart[frontend]!
-  const nodes = Array.from(rules.balancerNodes.subarray(start, start + rules.frontendNodeCount[frontend]!))
+  const targets = Array.from(rules.balancerNodes.subarray(start, start + rules.frontendNodeCount[frontend]!))
+  const nodes = targets.filter((node) => node !== BALANCER_NODE_DOWN)
   const { proxied, title } = context.port(rules.frontendServicePort[frontend]!)
   const announced = announcedAt(context, frontend, destination)
   const check = announced
@@ -255,8 +257,17 @@ function throughBalancer(
     return -1
   }
   const node = entered >= 0 ? entered : nodes[0]!
+  const down = targets.length - nodes.length
+  if (down > 0) {
+    const detail = `${down === 1 ? 'one of its targets is a node that is' : `${down} of its targets are nodes that are`} down: what goes there is lost`
+    steps.push({ at: 'load balancer', stage: 'route', detail })
+  }
   const names = listed(nodes.map((one) => context.nodeName(one)))
   const followed = nodes.length === 1 ? '' : `; ${context.nodeName(node)} is followed here`
+  if (context.directory.views?.balanced.has(title.replace('Service ', '')) === true) {
+    steps.push({ at: 'load balancer', stage: 'route', detail: `at that time it sends to ${names}${followed}` })
+    return node
+  }
   const verb = announced ? 'answer' : 'pass'
   const passing = nodes.length === 1 ? `${names} ${verb}${announced ? 's' : 'es'}` : `${names} ${verb}`
   steps.push({ at: 'load balancer', stage: 'route', detail: `${check}; ${passing}${followed}` })

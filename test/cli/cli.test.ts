@@ -58,6 +58,7 @@ describe('help', () => {
       'rules',
       'conntrack',
       'capacity',
+      'merge',
       'bench',
       'completion',
       'man',
