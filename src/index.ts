@@ -6,6 +6,8 @@
 
 export type { CapacityHooks, CapacityOutcome } from './capacity/capacity.ts'
 export { formatInspection } from './commands/inspect-text.ts'
+export type { Comparison } from './compare/compare.ts'
+export { type CompareFormat, renderComparison } from './compare/text.ts'
 export { type Compiled, type CompileOptions, compileRules } from './compile/compile.ts'
 export type { ProxyMode } from './compile/kube-proxy.ts'
 export { DEFAULT_MODEL, type Model, parseModel, readModel } from './compile/model.ts'
@@ -19,7 +21,7 @@ export type { Cluster, ClusterNode, ClusterPod, ClusterService } from './k8s/clu
 export { diff } from './library/diff.ts'
 export { type LoadedManifests, loadCluster, parseCluster } from './library/manifests.ts'
 export { type DnsLookup, dig, type Explained, type ExplainQuestion, explain } from './library/questions.ts'
-export { type CapacitySettings, capacity, judge, type ReplaySettings, replay } from './library/runs.ts'
+export { type CapacitySettings, capacity, compare, judge, type ReplaySettings, replay } from './library/runs.ts'
 export { AbortedError } from './replay/messages.ts'
 export type { PolicyName, ReplayOptions } from './replay/plan.ts'
 export type { ReplayHooks } from './replay/replay.ts'

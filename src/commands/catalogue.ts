@@ -7,6 +7,7 @@
 import {
   BENCH_FLAGS,
   CAPACITY_FLAGS,
+  COMPARE_FLAGS,
   CONNTRACK_FLAGS,
   DIFF_FLAGS,
   DIG_FLAGS,
@@ -235,6 +236,32 @@ export const COMMANDS: readonly Command[] = [
           kubeVersion: textOf(args, 'kube-version'),
           output: listOf(args, 'output'),
           quiet: isSet(args, 'quiet'),
+        },
+        io,
+      )
+    },
+  },
+  {
+    name: 'compare',
+    positionals: [['<reports..>', 'two or more reports of one kind: replay, capacity, rollout or benchmarks']],
+    describe: 'Say what differs between reports, the largest difference first',
+    flags: COMPARE_FLAGS,
+    examples: [
+      ['dpemu compare before.json after.json', 'what a change did to every figure'],
+      [
+        "dpemu compare before.json after.json --fail-on 'local.p99 > 1.1 * base'",
+        'exit 99 where it got slower by a tenth',
+      ],
+      ['dpemu compare main.json pr.json -o markdown=comment.md', 'for a comment on a pull request'],
+    ],
+    run: async (args, io) => {
+      const { runCompare } = await import('./compare.ts')
+      return runCompare(
+        {
+          reports: listOf(args, 'reports'),
+          failOn: listOf(args, 'fail-on'),
+          all: isSet(args, 'all'),
+          output: listOf(args, 'output'),
         },
         io,
       )

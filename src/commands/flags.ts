@@ -106,6 +106,17 @@ export const GENERATE_FLAGS: Flags = {
   quiet: QUIET,
 }
 
+export const COMPARE_FLAGS: Flags = {
+  'fail-on': value(
+    "exit with 99 where this holds of a later report; base is the same figure of the first one: 'local.p99 > 1.1 * base'; repeatable",
+  ),
+  all: toggle('list all that differs, not only the largest differences'),
+  output: value('text, json, markdown (for a comment on a pull request), or FORMAT=FILE; repeatable (default text)', {
+    alias: 'o',
+    values: ['text', 'json', 'markdown'],
+  }),
+}
+
 export const INIT_FLAGS: Flags = {
   manifests: { ...MANIFESTS, demandOption: 'init needs -f MANIFESTS' },
   output: value('the scenario to write (default: standard output)', { alias: 'o' }),

@@ -52,6 +52,7 @@ describe('help', () => {
       'inspect',
       'explain',
       'reach',
+      'compare',
       'diff',
       'lint',
       'dig',
