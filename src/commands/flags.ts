@@ -106,6 +106,17 @@ export const GENERATE_FLAGS: Flags = {
   quiet: QUIET,
 }
 
+export const COMPARE_FLAGS: Flags = {
+  'fail-on': value(
+    "exit with 99 where this holds of a later report; base is the same figure of the first one: 'local.p99 > 1.1 * base'; repeatable",
+  ),
+  all: toggle('list all that differs, not only the largest differences'),
+  output: value('text, json, markdown (for a comment on a pull request), or FORMAT=FILE; repeatable (default text)', {
+    alias: 'o',
+    values: ['text', 'json', 'markdown'],
+  }),
+}
+
 export const INIT_FLAGS: Flags = {
   manifests: { ...MANIFESTS, demandOption: 'init needs -f MANIFESTS' },
   output: value('the scenario to write (default: standard output)', { alias: 'o' }),
@@ -167,6 +178,22 @@ export const REACH_FLAGS: Flags = {
       values: ['text', 'json', 'markdown', 'dot', 'svg', 'junit'],
     },
   ),
+  'disable-warning': DISABLE_WARNING,
+  quiet: QUIET,
+}
+
+export const DIFF_FLAGS: Flags = {
+  old: value('more manifests of the old side; repeatable'),
+  new: value('more manifests of the new side; repeatable'),
+  manifests: { ...MANIFESTS, describe: 'manifests that both sides have: a file, a folder or -; repeatable' },
+  'exit-code': toggle('exit 1 where something differs, as git diff has it'),
+  'kube-version': KUBE_VERSION,
+  'proxy-mode': PROXY_MODE,
+  ...NAMING,
+  output: value('text, json or markdown (for a pull request), or FORMAT=FILE; repeatable (default text)', {
+    alias: 'o',
+    values: ['text', 'json', 'markdown'],
+  }),
   'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
 }
