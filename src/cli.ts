@@ -82,7 +82,7 @@ function withoutHelpWord(argv: readonly string[]): readonly string[] {
 async function runCommand(argv: readonly string[], io: Io): Promise<number> {
   let exitCode = 0
   const parser = commandLine(argv, Math.min(MAX_HELP_WIDTH, io.width ?? MAX_HELP_WIDTH), async (command, args) => {
-    exitCode = await command.run(args, await withDisabled(io, command, args))
+    exitCode = await command.run(args, await withDisabled({ ...io, commandLine: argv }, command, args))
   })
   if (argv.length === 0) {
     io.stderr(`${await parser.getHelp()}\n\n`)

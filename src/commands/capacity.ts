@@ -24,6 +24,7 @@ import { renderCapacityMarkdown, renderCapacityText } from '../report/capacity-s
 import type { CapacityReport } from '../report/capacity-types.ts'
 import { renderCapacityCsv } from '../report/csv.ts'
 import { renderCapacityGha } from '../report/gha.ts'
+import { renderCapacityHtml } from '../report/html/capacity.ts'
 import { renderJson } from '../report/json.ts'
 import { renderJunit } from '../report/junit.ts'
 import { renderThresholds, type TextOptions } from '../report/text.ts'
@@ -31,6 +32,7 @@ import { evaluateThresholds, parseExpression, type Threshold, type ThresholdResu
 import { countOf, formatSeconds } from '../report/units.ts'
 import { readScenario } from '../trace/scenario.ts'
 import { commaList, usageError, wholeNumber } from './arguments.ts'
+import { commandLineOf } from './command-line.ts'
 import { withoutDisabled } from './disabled-warnings.ts'
 import { EXIT_THRESHOLD } from './exit.ts'
 import { type Interruption, type Io, interruptionOf } from './io.ts'
@@ -39,7 +41,7 @@ import { isPartMade, type PartRun, partRun, partSummary, writePart } from './par
 import { startProgress } from './progress.ts'
 import { warningPrinter } from './warnings.ts'
 
-const FORMATS = ['text', 'json', 'csv', 'markdown', 'junit', 'gha', 'gha-bigger'] as const
+const FORMATS = ['text', 'json', 'csv', 'markdown', 'junit', 'gha', 'gha-bigger', 'html'] as const
 const POLICIES = ['cluster', 'local', 'as-is'] as const
 const PROXY_MODES = ['nftables', 'iptables', 'ipvs'] as const
 const MAX_WORKERS = 256
@@ -216,9 +218,10 @@ export async function writeCapacity(
   { interruption, beforeStdout }: { readonly interruption: Interruption; readonly beforeStdout?: () => void },
 ): Promise<number> {
   const results = evaluateThresholds(thresholds, report)
+  const command = commandLineOf(io.commandLine)
   await writeOutputs(
     outputs,
-    (format) => render(format, report, results, { color: false, constants, columns }),
+    (format) => render(format, report, results, { color: false, constants, columns, command }),
     interruption,
   )
   if (interruption.signal.aborted) return interruption.exitCode
@@ -226,7 +229,7 @@ export async function writeCapacity(
   const format = stdoutFormat(outputs, quiet)
   if (format !== 'text' && format !== 'markdown') io.stderr(renderThresholds(results, { color: io.errorColor }))
   if (format !== null)
-    io.stdout(render(format, report, results, { color: io.color, width: io.width, constants, columns }))
+    io.stdout(render(format, report, results, { color: io.color, width: io.width, constants, columns, command }))
   return results.every((result) => result.pass) ? 0 : EXIT_THRESHOLD
 }
 
@@ -238,7 +241,7 @@ function render(
   format: Format,
   report: CapacityReport,
   results: readonly ThresholdResult[],
-  options: TextOptions & { readonly columns: readonly string[] },
+  options: TextOptions & { readonly columns: readonly string[]; readonly command: string },
 ): string {
   switch (format) {
     case 'json':
@@ -253,6 +256,8 @@ function render(
       return renderCapacityGha(report, 'smaller')
     case 'gha-bigger':
       return renderCapacityGha(report, 'bigger')
+    case 'html':
+      return renderCapacityHtml(report, results, options.command)
     case 'text':
       return renderCapacityText(report, results, options)
   }

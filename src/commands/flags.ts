@@ -92,8 +92,8 @@ export const REPLAY_FLAGS: Flags = {
     'NODE@SECONDS: the conntrack table of a node at that time of the trace, as conntrack -L prints it; =FILE writes it there',
   ),
   output: value(
-    'text, json, markdown, junit (thresholds as test cases), gha or gha-bigger (github-action-benchmark), or FORMAT=FILE; repeatable (default text)',
-    { alias: 'o', values: ['text', 'json', 'markdown', 'junit', 'gha', 'gha-bigger'] },
+    'text, json, markdown, junit (thresholds as test cases), gha or gha-bigger (github-action-benchmark), html (one page with charts), or FORMAT=FILE; repeatable (default text)',
+    { alias: 'o', values: ['text', 'json', 'markdown', 'junit', 'gha', 'gha-bigger', 'html'] },
   ),
   'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
@@ -105,6 +105,17 @@ export const GENERATE_FLAGS: Flags = {
   seed: value("overrides the scenario's seed"),
   'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
+}
+
+export const COMPARE_FLAGS: Flags = {
+  'fail-on': value(
+    "exit with 99 where this holds of a later report; base is the same figure of the first one: 'local.p99 > 1.1 * base'; repeatable",
+  ),
+  all: toggle('list all that differs, not only the largest differences'),
+  output: value('text, json, markdown (for a comment on a pull request), or FORMAT=FILE; repeatable (default text)', {
+    alias: 'o',
+    values: ['text', 'json', 'markdown'],
+  }),
 }
 
 export const INIT_FLAGS: Flags = {
@@ -168,6 +179,22 @@ export const REACH_FLAGS: Flags = {
       values: ['text', 'json', 'markdown', 'dot', 'svg', 'junit'],
     },
   ),
+  'disable-warning': DISABLE_WARNING,
+  quiet: QUIET,
+}
+
+export const DIFF_FLAGS: Flags = {
+  old: value('more manifests of the old side; repeatable'),
+  new: value('more manifests of the new side; repeatable'),
+  manifests: { ...MANIFESTS, describe: 'manifests that both sides have: a file, a folder or -; repeatable' },
+  'exit-code': toggle('exit 1 where something differs, as git diff has it'),
+  'kube-version': KUBE_VERSION,
+  'proxy-mode': PROXY_MODE,
+  ...NAMING,
+  output: value('text, json or markdown (for a pull request), or FORMAT=FILE; repeatable (default text)', {
+    alias: 'o',
+    values: ['text', 'json', 'markdown'],
+  }),
   'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
 }
@@ -239,10 +266,10 @@ export const ROLLOUT_FLAGS: Flags = {
   ),
   shard: shard('runs'),
   threshold: value("a condition on the report, such as 'lost[policy=local].count == 0'; repeatable"),
-  output: value('text, json or markdown, or FORMAT=FILE; with --shard part=FILE; repeatable (default text)', {
-    alias: 'o',
-    values: ['text', 'json', 'markdown'],
-  }),
+  output: value(
+    'text, json, markdown or html (one page with charts), or FORMAT=FILE; with --shard part=FILE; repeatable (default text)',
+    { alias: 'o', values: ['text', 'json', 'markdown', 'html'] },
+  ),
   'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
 }
@@ -300,10 +327,10 @@ export const CAPACITY_FLAGS: Flags = {
   shard: shard('cells (each search stays whole)'),
   threshold: value("a condition on the report, such as 'knee.connectionsPerSecond > 2000'; repeatable"),
   output: value(
-    'text, json, csv, markdown, junit, gha or gha-bigger, or FORMAT=FILE; with --shard part=FILE; repeatable (default text)',
+    'text, json, csv, markdown, junit, gha, gha-bigger or html (one page with charts), or FORMAT=FILE; with --shard part=FILE; repeatable (default text)',
     {
       alias: 'o',
-      values: ['text', 'json', 'csv', 'markdown', 'junit', 'gha', 'gha-bigger'],
+      values: ['text', 'json', 'csv', 'markdown', 'junit', 'gha', 'gha-bigger', 'html'],
     },
   ),
   'disable-warning': DISABLE_WARNING,
@@ -316,7 +343,7 @@ export const MERGE_FLAGS: Flags = {
   threshold: value('a condition on the report, as the command of the parts takes it; repeatable'),
   output: value('a format of the command that made the parts, or FORMAT=FILE; repeatable (default text)', {
     alias: 'o',
-    values: ['text', 'json', 'csv', 'markdown', 'junit', 'gha', 'gha-bigger'],
+    values: ['text', 'json', 'csv', 'markdown', 'junit', 'gha', 'gha-bigger', 'html'],
   }),
   'disable-warning': DISABLE_WARNING,
   quiet: QUIET,

@@ -15,6 +15,7 @@ import type { ReplayFormat } from '../report/render.ts'
 import { evaluateThresholds, parseThreshold, type Threshold } from '../report/threshold.ts'
 import type { ReplayReport } from '../report/types.ts'
 import { commaList, usageError, wholeNumber } from './arguments.ts'
+import { commandLineOf } from './command-line.ts'
 import { withoutDisabled } from './disabled-warnings.ts'
 import { EXIT_THRESHOLD } from './exit.ts'
 import { type Interruption, type Io, interruptionOf } from './io.ts'
@@ -23,7 +24,7 @@ import { isPartMade, type PartRun, partRun, partSummary, writePart } from './par
 import { startProgress } from './progress.ts'
 import { warningPrinter } from './warnings.ts'
 
-const FORMATS: readonly ReplayFormat[] = ['text', 'json', 'markdown', 'junit', 'gha', 'gha-bigger']
+const FORMATS: readonly ReplayFormat[] = ['text', 'json', 'markdown', 'junit', 'gha', 'gha-bigger', 'html']
 const POLICIES = ['cluster', 'local', 'as-is'] as const
 const PROXY_MODES = ['nftables', 'iptables', 'ipvs'] as const
 /** The seed is a uint32. */
@@ -158,9 +159,10 @@ export async function writeReplay(
   const report = { ...whole, warnings: withoutDisabled(whole.warnings, io.disabledWarnings) }
   const { renderReplay, renderThresholds } = await import('../report/render.ts')
   const results = evaluateThresholds(thresholds, report)
+  const command = commandLineOf(io.commandLine)
   await writeOutputs(
     outputs,
-    (format) => renderReplay(format, report, results, { color: false, constants }),
+    (format) => renderReplay(format, report, results, { color: false, constants, command }),
     interruption,
   )
   if (interruption.signal.aborted) return interruption.exitCode
@@ -177,7 +179,8 @@ export async function writeReplay(
   if (dump !== null && dump.file === null) io.stdout(dump.table)
   // Text and Markdown begin with the thresholds; beside data they belong on standard error.
   if (format !== 'text' && format !== 'markdown') io.stderr(renderThresholds(results, { color: io.errorColor }))
-  if (format !== null) io.stdout(renderReplay(format, report, results, { color: io.color, width: io.width, constants }))
+  if (format !== null)
+    io.stdout(renderReplay(format, report, results, { color: io.color, width: io.width, constants, command }))
   return results.every((result) => result.pass) ? 0 : EXIT_THRESHOLD
 }
 

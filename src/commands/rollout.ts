@@ -10,9 +10,10 @@ import { parseManifests, readManifestFiles, requireObjects } from '../k8s/load.t
 import { suggestion } from '../nearest.ts'
 import { partHead } from '../parts/part.ts'
 import { renderThresholds } from '../report/text.ts'
-import { evaluateThresholds, parseExpression, type Threshold, type ThresholdResult } from '../report/threshold.ts'
+import { evaluateThresholds, parseExpression, type Threshold } from '../report/threshold.ts'
 import { countOf } from '../report/units.ts'
 import { durationMs } from '../rollout/durations.ts'
+import { renderRolloutHtml } from '../rollout/html.ts'
 import { type Picture, pictureOf } from '../rollout/picture.ts'
 import { CONTROL_PLANES, LOAD_BALANCERS } from '../rollout/profiles.ts'
 import { type BasisParts, ROLLOUT_SUBJECT, type RolloutReport, rolloutReport } from '../rollout/report.ts'
@@ -20,13 +21,14 @@ import { countRuns, type Work } from '../rollout/runs.ts'
 import { searchSafe } from '../rollout/safe.ts'
 import { frontOf } from '../rollout/scene.ts'
 import { type Site, surveySite } from '../rollout/site.ts'
-import { renderRolloutMarkdown, renderRolloutText } from '../rollout/text.ts'
+import { renderRolloutJson, renderRolloutMarkdown, renderRolloutText } from '../rollout/text.ts'
 import { EMPTY_TIMELINE, findTimeline, perSecond, type Timeline } from '../rollout/timeline.ts'
 import { traceArrivals } from '../rollout/trace-arrivals.ts'
 import type { Arrivals } from '../rollout/traffic.ts'
 import { readTextFile } from '../text-file.ts'
 import { packageVersion } from '../version.ts'
 import { usageError, wholeNumber } from './arguments.ts'
+import { commandLineOf } from './command-line.ts'
 import { EXIT_THRESHOLD } from './exit.ts'
 import { type Interruption, type Io, interruptionOf } from './io.ts'
 import { type Output, parseOutputs, stdoutFormat, writeOutputs } from './outputs.ts'
@@ -57,7 +59,7 @@ export interface RolloutOptions {
   readonly quiet: boolean
 }
 
-const FORMATS = ['text', 'json', 'markdown'] as const
+const FORMATS = ['text', 'json', 'markdown', 'html'] as const
 type Format = (typeof FORMATS)[number]
 
 const DEFAULT_RATE = 100
@@ -216,7 +218,8 @@ export async function writeRollout(
   printer.finish()
   const results = evaluateThresholds(thresholds, report)
   const render = (format: Format, color: boolean, width: number | null): string => {
-    if (format === 'json') return renderJson(report, results)
+    if (format === 'json') return renderRolloutJson(report, results)
+    if (format === 'html') return renderRolloutHtml(report, picture, results, commandLineOf(io.commandLine))
     if (format === 'markdown') return renderRolloutMarkdown(report, picture, results)
     return renderRolloutText(report, picture, results, { color, width })
   }
@@ -250,12 +253,6 @@ function arrivalsOf(
     warnings.push({ code: 'W_OTHER_CONNECTIONS', where: path, message })
   }
   return { arrivals, perSecond: Number(((count * 1000) / Math.max(1, durationMs)).toFixed(3)) }
-}
-
-function renderJson(report: RolloutReport, results: readonly ThresholdResult[]): string {
-  const { schemaVersion, kind, ...rest } = report
-  const thresholds = results.map(({ threshold, pass, matches }) => ({ threshold: threshold.text, pass, matches }))
-  return `${JSON.stringify({ schemaVersion, kind, thresholds, ...rest }, null, 2)}\n`
 }
 
 /** A rollout takes the manifests as they are. */

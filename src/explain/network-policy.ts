@@ -62,6 +62,15 @@ export function passageFate({ rules }: ExplainContext, passage: Passage): number
   return policyFate(rules, there, seen, seen, destination, port, protocol)
 }
 
+/** REASON_NONE, or that the policies of the client's pod do not let the packet out. */
+export function egressFate(context: ExplainContext, passage: Passage): number {
+  const { rules } = context
+  const { node, source, destination, port, protocol } = passage
+  const profile = hasPolicies(context) ? egressProfile(rules, node, source, destination) : -1
+  if (profile < 0) return REASON_NONE
+  return allowingRule(rules, profile, destination, destination, port, protocol) < 0 ? REASON_POLICY_EGRESS : REASON_NONE
+}
+
 /** What the policies of the client's pod say; null where none is asked. */
 export function judgeEgress(context: ExplainContext, passage: Passage): Judged | null {
   const { rules } = context

@@ -16,6 +16,7 @@ import { arrivalSeconds } from '../trace/arrivals.ts'
 import { CONNECTIONS_BLOCK, REQUESTS_BLOCK, TICKS_PER_SECOND } from '../trace/format.ts'
 import { openTrace, type TraceFile } from '../trace/read.ts'
 import { packageVersion } from '../version.ts'
+import { inputsReport } from './inputs.ts'
 import { mergeRuns } from './merge.ts'
 import { CONTROL_WORDS, type TableDump, type WorkerResult, type WorkerTask } from './messages.ts'
 import { extentOf, MAX_HOPS, type PlannedRun, planReplay, type ReplayOptions, type ReplayPlan } from './plan.ts'
@@ -139,6 +140,7 @@ export function replayReport(
       clients: trace.totals.clients,
       bytes: trace.totals.bytes,
     },
+    inputs: inputsReport(trace, plan.manifests, plan.seed),
     comparedServices: [...plan.comparedServices],
     runs,
     draws: null,
