@@ -13,6 +13,7 @@
  *
  * Licences of what is in it are written beside it (`licenses.txt`), since the code is copied.
  */
+import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -69,6 +70,33 @@ const bundle = await rolldown({
 })
 await bundle.write({ dir: TO, format: 'esm', cleanDir: true })
 await bundle.close()
+
+// What `-o html` fills in: one file with its style and its program, and a policy that knows both by their hashes and lets in nothing else.
+const page = await rolldown({ input: join(ROOT, 'page/main.ts'), platform: 'browser', optimization })
+const { output } = await page.generate({ format: 'iife', minify: true })
+await page.close()
+const [{ code, moduleIds }] = output
+// A report carries the code of these packages to whoever opens it, and so their licences.
+const notices = [...new Set(moduleIds.map(packageOf))]
+  .filter((folder) => folder !== null)
+  .sort()
+  .map(licenceOf)
+const script = `/*!\n${notices.join('\n')}*/${code.trim()}`
+const style = readFileSync(join(ROOT, 'page/style.css'), 'utf8').trim()
+// Inside a script element these would end it or begin a comment.
+if (/<\/script|<!--/i.test(script) || /<\/style/i.test(style))
+  throw new Error('the page holds what would end its own elements')
+const hash = (text) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`
+const parts = {
+  POLICY: `default-src 'none'; script-src ${hash(script)}; style-src ${hash(style)}; base-uri 'none'; form-action 'none'`,
+  STYLE: style,
+  SCRIPT: script,
+}
+const template = readFileSync(join(ROOT, 'page/page.html'), 'utf8')
+writeFileSync(
+  join(TO, 'page.html'),
+  template.replace(/<!--(POLICY|STYLE|SCRIPT)-->/g, (_, name) => parts[name]),
+)
 
 // The manual page is made by the command line itself, from the list of its commands.
 const { manPage } = await import('../dist/src/commands/man.js')

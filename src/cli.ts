@@ -82,7 +82,7 @@ function withoutHelpWord(argv: readonly string[]): readonly string[] {
 async function runCommand(argv: readonly string[], io: Io): Promise<number> {
   let exitCode = 0
   const parser = commandLine(argv, Math.min(MAX_HELP_WIDTH, io.width ?? MAX_HELP_WIDTH), async (command, args) => {
-    exitCode = await command.run(args, await withDisabled(io, command, args))
+    exitCode = await command.run(args, await withDisabled({ ...io, commandLine: argv }, command, args))
   })
   if (argv.length === 0) {
     io.stderr(`${await parser.getHelp()}\n\n`)
@@ -157,7 +157,7 @@ function commandLine(
           )
           .epilogue(EXITS)
         for (const [notation, what] of command.positionals) {
-          builder.positional(notation.slice(1, -1), { type: 'string', describe: what })
+          builder.positional(notation.slice(1, -1).replace('..', ''), { type: 'string', describe: what })
         }
         if (!hidden) for (const [line, what] of command.examples) builder.example(line, what)
         return builder

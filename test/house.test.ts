@@ -42,6 +42,7 @@ function importsOf(file: string): Import[] {
 
 const core = filesUnder('native-free-core').filter((path) => path.endsWith('.ts'))
 const src = filesUnder('src').filter((path) => path.endsWith('.ts'))
+const page = filesUnder('page').filter((path) => path.endsWith('.ts'))
 const bench = filesUnder('bench').filter((path) => path.endsWith('.ts'))
 const imports = [...core, ...src, ...bench].flatMap(importsOf)
 
@@ -191,6 +192,18 @@ describe('imports point one way', () => {
     ).toEqual([])
   })
 
+  test('the page knows of src what a browser can run: formats, fields and the types of the contract', () => {
+    const known = ['src/report/units.ts', 'src/report/capacity-fields.ts', 'src/report/html/shown.ts']
+    const found = page.flatMap((file) => {
+      const code = codeOf(file).replace(/import\s+type\b[\s\S]*?from\s*['"][^'"]+['"]/g, '')
+      return [...code.matchAll(/\bfrom\s*['"](\.[^'"]+)['"]/g)].map(([, specifier]) =>
+        relative(ROOT, resolve(ROOT, dirname(file), specifier)),
+      )
+    })
+    expect(found.filter((target) => target.startsWith('src/') && !known.includes(target))).toEqual([])
+    expect(offenders(({ target }) => target.startsWith('page/'))).toEqual([])
+  })
+
   test('src/trace knows src/ingress by its door', () => {
     expect(
       offenders(
@@ -254,7 +267,7 @@ describe('imports point one way', () => {
 
 describe('files', () => {
   test('of one idea have at most 600 lines', () => {
-    const long = [...core, ...src, ...bench]
+    const long = [...core, ...src, ...page, ...bench]
       .map((path) => ({ path, lines: read(path).trimEnd().split('\n').length }))
       .filter(({ lines }) => lines > 600)
       .map(({ path, lines }) => `${path}: ${lines} lines`)
@@ -262,13 +275,15 @@ describe('files', () => {
   })
 
   test('say at the top what they are', () => {
-    const silent = [...core, ...src].filter((path) => !/^(#!.*\n)?\/\*\*/.test(read(path)))
+    const silent = [...core, ...src, ...page].filter((path) => !/^(#!.*\n)?\/\*\*/.test(read(path)))
     expect(silent).toEqual([])
   })
 
   test('hold no unfinished business', () => {
     const words = new RegExp(`\\b(${['TO' + 'DO', 'FIX' + 'ME', 'X' + 'XX'].join('|')})\\b`)
-    expect([...core, ...src, ...bench, ...filesUnder('test')].filter((path) => words.test(read(path)))).toEqual([])
+    expect(
+      [...core, ...src, ...page, ...bench, ...filesUnder('test')].filter((path) => words.test(read(path))),
+    ).toEqual([])
   })
 
   test('name no package registry: where packages come from is the installer’s business', () => {

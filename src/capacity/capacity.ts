@@ -25,6 +25,7 @@ import { type Measurer, processMeasurer } from './children.ts'
 import { crossingsOf } from './crossings.ts'
 import { foldSeeds, SEED_AXIS } from './draws.ts'
 import type { Measurement } from './measure.ts'
+import { parseObjectives } from './objectives.ts'
 import { type CellOptions, runCell } from './run-cell.ts'
 import { fingerprintOf, State, type StateFile } from './state.ts'
 
@@ -70,23 +71,34 @@ export interface CapacityOutcome {
   readonly packets: number
 }
 
+/** What is to be run, and all of the report that no run is needed for. */
+export interface CapacityPlan {
+  readonly cells: readonly PlannedCell[]
+  readonly head: CapacityHead
+  /** All that runs and report depend on, by what the user knows it as. */
+  readonly inputs: Readonly<Record<string, unknown>>
+}
+
+/** Its warnings are those that were there before the runs. */
+export type CapacityHead = Omit<CapacityReport, 'cells' | 'crossings'>
+
 /** @throws UserError for inputs that cannot be used; the signal's reason when it came */
 export async function measureCapacity(options: CapacityOptions, hooks: CapacityHooks = {}): Promise<CapacityOutcome> {
+  const plan = planCapacity(options, hooks.stdin?.bind(hooks))
+  const { results, counts } = await runPlanned(plan, plan.cells, options, hooks)
+  return { report: capacityReport(plan.head, results), ...counts }
+}
+
+/** @throws UserError for inputs that cannot be used */
+export function planCapacity(options: CapacityOptions, stdin?: () => string): CapacityPlan {
   const scenario = readScenario(options.scenario)
   const baseSeed = options.seed ?? scenario.seed
   const seeds = seedsFrom(baseSeed, options.seeds)
-  const { inputs, warnings } = readInputs(options, scenario, seeds, hooks.stdin?.bind(hooks))
+  const { inputs, warnings } = readInputs(options, scenario, seeds, stdin)
   const model = inputs.model === null ? DEFAULT_MODEL : parseModel(inputs.model.text, inputs.model.path)
-  const cells = planCells(inputs)
-  const fingerprint = fingerprintOf(allOf(options, inputs))
-  const state = new State(hooks.state?.(fingerprint) ?? null, fingerprint)
-  hooks.signal?.throwIfAborted()
-  const counts = { runs: 0, resumed: 0, packets: 0 }
-  const results = await runCells(cells, options, hooks, state, counts)
-  const made = results.map(({ cell }) => cell)
-  const folded = seeds.length === 1 ? made : foldSeeds(made, options.objectives)
   return {
-    report: {
+    cells: planCells(inputs),
+    head: {
       schemaVersion: 1,
       kind: 'capacity',
       version: packageVersion(),
@@ -99,17 +111,43 @@ export async function measureCapacity(options: CapacityOptions, hooks: CapacityH
       seeds,
       objectives: options.objectives.map(({ text }) => text),
       axes: options.axes.map(({ name, values }) => ({ name, values })),
-      cells: folded,
-      crossings: crossingsOf(folded, options.objectives),
       model: describeModel(model, options.model),
-      warnings: unique([
-        ...warnings,
-        ...returningWarning(scenario, options),
-        ...results.flatMap(({ warnings }) => warnings),
-      ]),
+      warnings: [...warnings, ...returningWarning(scenario, options)],
       emulates: { ...EMULATES },
     },
-    ...counts,
+    inputs: allOf(options, inputs),
+  }
+}
+
+/**
+ * @param cells  of the plan, all or some
+ * @returns      a result for each, in their order
+ */
+export async function runPlanned(
+  plan: CapacityPlan,
+  cells: readonly PlannedCell[],
+  options: CapacityOptions,
+  hooks: CapacityHooks,
+): Promise<{ results: CellResult[]; counts: Counts }> {
+  const fingerprint = fingerprintOf(plan.inputs)
+  const state = new State(hooks.state?.(fingerprint) ?? null, fingerprint)
+  hooks.signal?.throwIfAborted()
+  const counts = { runs: 0, resumed: 0, packets: 0 }
+  return { results: await runCells(cells, options, hooks, state, counts), counts }
+}
+
+/** @param results  of all cells of the plan, in their order */
+export function capacityReport(head: CapacityHead, results: readonly CellResult[]): CapacityReport {
+  const { schemaVersion, kind, version, scenario, search, seeds, axes, model, warnings, emulates } = head
+  const objectives = parseObjectives(head.objectives)
+  const made = results.map(({ cell }) => cell)
+  const cells = seeds.length === 1 ? made : foldSeeds(made, objectives)
+  return {
+    ...{ schemaVersion, kind, version, scenario, search, seeds, objectives: head.objectives, axes, cells },
+    crossings: crossingsOf(cells, objectives),
+    model,
+    warnings: unique([...warnings, ...results.flatMap((result) => result.warnings)]),
+    emulates,
   }
 }
 
@@ -160,7 +198,7 @@ function relativeNames(folder: string, files: readonly ManifestFile[]): Manifest
 }
 
 /** All that runs and report depend on. */
-function allOf(options: CapacityOptions, inputs: CellInputs): unknown {
+function allOf(options: CapacityOptions, inputs: CellInputs): Record<string, unknown> {
   return {
     version: packageVersion(),
     scenario: inputs.scenario,
@@ -177,13 +215,14 @@ function allOf(options: CapacityOptions, inputs: CellInputs): unknown {
   }
 }
 
-interface Counts {
+export interface Counts {
   runs: number
   resumed: number
   packets: number
 }
 
-interface CellResult {
+/** As a part of a run holds it too. */
+export interface CellResult {
   readonly cell: CapacityCell
   readonly warnings: readonly Warning[]
 }

@@ -13,6 +13,7 @@ import { parseScenario, type Scenario } from '../trace/scenario.ts'
 import {
   connectionsPerSecond,
   editScenario,
+  expectedConnections,
   type FieldEdit,
   type Scaling,
   scaleScenario,
@@ -49,6 +50,8 @@ export interface PlannedCell {
   readonly limits: { readonly least: number; readonly most: number }
   /** Of a plain run. */
   readonly scaling: Scaling
+  /** Connections of a plain run, or of a search's first: what a cell costs beside the others. */
+  readonly cost: number
   job(scaling: Scaling): Job
 }
 
@@ -98,6 +101,7 @@ function planCell(
     ownRate: connectionsPerSecond(scenario),
     limits: scalingLimits(scenario),
     scaling,
+    cost: scaling.connections ?? expectedConnections(scenario) * scaling.factor,
     job: (scaled) => {
       const isOwn = scaled.factor === RATES_OF_OWN.factor && scaled.connections === RATES_OF_OWN.connections
       const text = isOwn ? scenarioText : scaleScenario(scenarioText, scenarioFile, scaled)

@@ -7,32 +7,41 @@
 import { readFileSync, rmSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { parseAxes } from '../capacity/axes.ts'
-import type { CapacityOptions, CapacityOutcome, measureCapacity as MeasureCapacity } from '../capacity/capacity.ts'
+import type {
+  CapacityHooks,
+  CapacityOptions,
+  CapacityOutcome,
+  measureCapacity as MeasureCapacity,
+} from '../capacity/capacity.ts'
 import { DEFAULT_OBJECTIVES, DEFAULT_TOLERANCE, parseObjectives } from '../capacity/objectives.ts'
 import type { StateFile } from '../capacity/state.ts'
 import { type ConstantName, DEFAULT_MODEL, describeModel } from '../compile/model.ts'
 import { writeOutputNow } from '../files/output.ts'
 import { resolveOutput } from '../files/target.ts'
+import { type Shard, shardName } from '../parts/shard.ts'
 import { CAPACITY_SUBJECT, OBJECTIVE_SUBJECT } from '../report/capacity-fields.ts'
 import { renderCapacityMarkdown, renderCapacityText } from '../report/capacity-sections.ts'
 import type { CapacityReport } from '../report/capacity-types.ts'
 import { renderCapacityCsv } from '../report/csv.ts'
 import { renderCapacityGha } from '../report/gha.ts'
+import { renderCapacityHtml } from '../report/html/capacity.ts'
 import { renderJson } from '../report/json.ts'
 import { renderJunit } from '../report/junit.ts'
 import { renderThresholds, type TextOptions } from '../report/text.ts'
-import { evaluateThresholds, parseExpression, type ThresholdResult } from '../report/threshold.ts'
+import { evaluateThresholds, parseExpression, type Threshold, type ThresholdResult } from '../report/threshold.ts'
 import { countOf, formatSeconds } from '../report/units.ts'
 import { readScenario } from '../trace/scenario.ts'
 import { commaList, usageError, wholeNumber } from './arguments.ts'
+import { commandLineOf } from './command-line.ts'
 import { withoutDisabled } from './disabled-warnings.ts'
 import { EXIT_THRESHOLD } from './exit.ts'
-import { type Io, interruptionOf } from './io.ts'
-import { parseOutputs, stdoutFormat, writeOutputs } from './outputs.ts'
+import { type Interruption, type Io, interruptionOf } from './io.ts'
+import { type Output, parseOutputs, stdoutFormat, writeOutputs } from './outputs.ts'
+import { isPartMade, type PartRun, partRun, partSummary, writePart } from './part.ts'
 import { startProgress } from './progress.ts'
 import { warningPrinter } from './warnings.ts'
 
-const FORMATS = ['text', 'json', 'csv', 'markdown', 'junit', 'gha', 'gha-bigger'] as const
+const FORMATS = ['text', 'json', 'csv', 'markdown', 'junit', 'gha', 'gha-bigger', 'html'] as const
 const POLICIES = ['cluster', 'local', 'as-is'] as const
 const PROXY_MODES = ['nftables', 'iptables', 'ipvs'] as const
 const MAX_WORKERS = 256
@@ -62,6 +71,8 @@ export interface CapacityCommandOptions {
   readonly model?: string | undefined
   readonly workers?: string | undefined
   readonly state?: string | undefined
+  /** `3/16`: this shard's cells, into a part. */
+  readonly shard?: string | undefined
   /** Figures that tables have beside those of objectives; comma separated. */
   readonly columns?: readonly string[] | undefined
   readonly threshold: readonly string[]
@@ -73,60 +84,152 @@ export interface CapacityCommandOptions {
 
 /** @returns the exit code: 0, 99 when a threshold failed, 130, 143 or 129 when interrupted */
 export async function runCapacity(options: CapacityCommandOptions, io: Io): Promise<number> {
-  const thresholds = options.threshold.map((text) => parseExpression(text, CAPACITY_SUBJECT))
-  const outputs = parseOutputs(options.output, FORMATS, inputsOf(options))
+  const part = partRun(options, inputsOf(options), {
+    '--columns': (options.columns ?? []).length > 0,
+    '--constants': options.constants === true,
+  })
+  if (part !== null) return runCapacityPart(part, options, io)
+  const views = capacityViews(options, inputsOf(options))
   const settings = capacityOptions(options)
-  const columns = columnsOf(options.columns ?? [])
-  const { name } = readScenario(options.scenario)
-  if (options.state !== undefined) stateFile(options.state, true)
-  let state: StateFile | null = null
   const { measureCapacity }: { measureCapacity: typeof MeasureCapacity } = await import('../capacity/capacity.ts')
-
-  const interruption = interruptionOf(io)
-  const progress = startProgress(io, 'capacity', options.quiet)
+  const run = startRun(options, null, io)
   const startMs = performance.now()
-  let outcome: CapacityOutcome
-  try {
-    outcome = await measureCapacity(settings, {
-      onProgress: (fraction) => progress.update(fraction, 1),
-      signal: interruption.signal,
-      stdin: () => io.stdin(),
-      state: (fingerprint) => {
-        const own = `capacity.${name.replace(/[^\w.-]+/g, '-').slice(0, 100)}.${fingerprint.slice(0, KEY_DIGITS)}.state.json`
-        state = stateFile(options.state ?? own, options.state !== undefined)
-        return state
-      },
-    })
-  } catch (error) {
-    progress.clear()
-    if (!interruption.signal.aborted) throw error
-    const path = keptIn(state)
-    if (path !== null)
-      io.stderr(`dpemu: interrupted; ${path} keeps the finished runs, the same command goes on from there\n`)
-    return interruption.exitCode
-  } finally {
-    progress.clear()
-  }
-  const { report: whole } = outcome
-  const report = { ...whole, warnings: withoutDisabled(whole.warnings, io.disabledWarnings) }
+  const outcome = await run.finish((hooks) => measureCapacity(settings, hooks))
+  if (typeof outcome === 'number') return outcome
+  const { interruption, progress } = run
+  const report = withoutUnwanted(outcome.report, io)
   const warnings = warningPrinter(io, progress, options.quiet)
   for (const warning of report.warnings) warnings.print(warning)
   warnings.finish()
+  return writeCapacity(report, views, io, {
+    interruption,
+    beforeStdout: () => {
+      removeOwn(run.state)
+      if (!options.quiet) io.stderr(`${summary(outcome, (performance.now() - startMs) / 1000)}\n`)
+    },
+  })
+}
 
+/** One shard's cells into a part. */
+async function runCapacityPart(part: PartRun, options: CapacityCommandOptions, io: Io): Promise<number> {
+  const settings = capacityOptions(options)
+  const { measureCapacityPart } = await import('../capacity/part.ts')
+  const run = startRun(options, part.shard, io)
+  const startMs = performance.now()
+  const outcome = await run.finish((hooks) =>
+    measureCapacityPart(settings, part.shard, (head) => isPartMade(part, head), hooks),
+  )
+  if (typeof outcome === 'number') return outcome
+  const { body, cells, cellsInAll } = outcome
+  if (body !== null) {
+    const code = await writePart(part, outcome.head, body, run.interruption, io)
+    if (code !== 0) return code
+    removeOwn(run.state)
+  }
+  const what = `${countOf(cells, 'cell')} of ${cellsInAll}`
+  const made =
+    body === null ? '' : `; ${summary(outcome, (performance.now() - startMs) / 1000).slice('dpemu: '.length)}`
+  if (!options.quiet) io.stderr(partSummary(part, `${what}${made}`, body === null))
+  return 0
+}
+
+/** A run's progress, its interruption and its state. */
+interface CapacityRunning {
+  readonly interruption: Interruption
+  readonly progress: ReturnType<typeof startProgress>
+  readonly state: StateFile | null
+  /** @returns what was measured, or the exit code where it was interrupted */
+  finish<Outcome>(measure: (hooks: CapacityHooks) => Promise<Outcome>): Promise<Outcome | number>
+}
+
+function startRun(options: CapacityCommandOptions, shard: Shard | null, io: Io): CapacityRunning {
+  const { name } = readScenario(options.scenario)
+  // Shards in one folder must not write over each other's.
+  const suffix = shard === null ? '' : `.${shardName(shard)}`
+  const given = options.state === undefined || options.state === NO_STATE ? options.state : `${options.state}${suffix}`
+  if (given !== undefined) stateFile(given, true)
+  const interruption = interruptionOf(io)
+  const progress = startProgress(io, 'capacity', options.quiet)
+  let state: StateFile | null = null
+  return {
+    interruption,
+    progress,
+    get state() {
+      return state
+    },
+    finish: async (measure) => {
+      try {
+        return await measure({
+          onProgress: (fraction) => progress.update(fraction, 1),
+          signal: interruption.signal,
+          stdin: () => io.stdin(),
+          state: (fingerprint) => {
+            const title = name.replace(/[^\w.-]+/g, '-').slice(0, 100)
+            const own = `capacity.${title}.${fingerprint.slice(0, KEY_DIGITS)}${suffix}.state.json`
+            state = stateFile(given ?? own, given !== undefined)
+            return state
+          },
+        })
+      } catch (error) {
+        progress.clear()
+        if (!interruption.signal.aborted) throw error
+        const path = keptIn(state)
+        if (path !== null)
+          io.stderr(`dpemu: interrupted; ${path} keeps the finished runs, the same command goes on from there\n`)
+        return interruption.exitCode
+      } finally {
+        progress.clear()
+      }
+    },
+  }
+}
+
+export function withoutUnwanted(report: CapacityReport, { disabledWarnings }: Io): CapacityReport {
+  return { ...report, warnings: withoutDisabled(report.warnings, disabledWarnings) }
+}
+
+export interface CapacityViews {
+  readonly thresholds: readonly Threshold[]
+  readonly outputs: readonly Output<Format>[]
+  readonly columns: readonly string[]
+  readonly constants: boolean | undefined
+  readonly quiet: boolean
+}
+
+/** @throws UserError for what was typed after -o, --threshold or --columns */
+export function capacityViews(
+  options: Pick<CapacityCommandOptions, 'threshold' | 'output' | 'columns' | 'constants' | 'quiet'>,
+  inputs: readonly string[],
+): CapacityViews {
+  return {
+    thresholds: options.threshold.map((text) => parseExpression(text, CAPACITY_SUBJECT)),
+    outputs: parseOutputs(options.output, FORMATS, inputs),
+    columns: columnsOf(options.columns ?? []),
+    constants: options.constants,
+    quiet: options.quiet,
+  }
+}
+
+/** Files first, then standard output. @returns the exit code */
+export async function writeCapacity(
+  report: CapacityReport,
+  { thresholds, outputs, columns, constants, quiet }: CapacityViews,
+  io: Io,
+  { interruption, beforeStdout }: { readonly interruption: Interruption; readonly beforeStdout?: () => void },
+): Promise<number> {
   const results = evaluateThresholds(thresholds, report)
-  const { constants } = options
+  const command = commandLineOf(io.commandLine)
   await writeOutputs(
     outputs,
-    (format) => render(format, report, results, { color: false, constants, columns }),
+    (format) => render(format, report, results, { color: false, constants, columns, command }),
     interruption,
   )
   if (interruption.signal.aborted) return interruption.exitCode
-  removeOwn(state)
-  if (!options.quiet) io.stderr(`${summary(outcome, (performance.now() - startMs) / 1000)}\n`)
-  const format = stdoutFormat(outputs, options.quiet)
+  beforeStdout?.()
+  const format = stdoutFormat(outputs, quiet)
   if (format !== 'text' && format !== 'markdown') io.stderr(renderThresholds(results, { color: io.errorColor }))
   if (format !== null)
-    io.stdout(render(format, report, results, { color: io.color, width: io.width, constants, columns }))
+    io.stdout(render(format, report, results, { color: io.color, width: io.width, constants, columns, command }))
   return results.every((result) => result.pass) ? 0 : EXIT_THRESHOLD
 }
 
@@ -138,7 +241,7 @@ function render(
   format: Format,
   report: CapacityReport,
   results: readonly ThresholdResult[],
-  options: TextOptions & { readonly columns: readonly string[] },
+  options: TextOptions & { readonly columns: readonly string[]; readonly command: string },
 ): string {
   switch (format) {
     case 'json':
@@ -153,6 +256,8 @@ function render(
       return renderCapacityGha(report, 'smaller')
     case 'gha-bigger':
       return renderCapacityGha(report, 'bigger')
+    case 'html':
+      return renderCapacityHtml(report, results, options.command)
     case 'text':
       return renderCapacityText(report, results, options)
   }
@@ -259,7 +364,7 @@ function readIfThere(path: string): string | null {
   }
 }
 
-function summary({ runs, resumed, packets }: CapacityOutcome, seconds: number): string {
+function summary({ runs, resumed, packets }: Omit<CapacityOutcome, 'report'>, seconds: number): string {
   const before = resumed === 0 ? '' : `, and ${countOf(resumed, 'run')} that were there`
   return `dpemu: ${countOf(runs, 'run')} of ${countOf(packets, 'packet')} in all, in ${formatSeconds(seconds)}${before}`
 }

@@ -7,7 +7,9 @@
 import {
   BENCH_FLAGS,
   CAPACITY_FLAGS,
+  COMPARE_FLAGS,
   CONNTRACK_FLAGS,
+  DIFF_FLAGS,
   DIG_FLAGS,
   EXPLAIN_FLAGS,
   type Flags,
@@ -17,6 +19,7 @@ import {
   isSet,
   LINT_FLAGS,
   listOf,
+  MERGE_FLAGS,
   namingOf,
   REACH_FLAGS,
   REPLAY_FLAGS,
@@ -68,6 +71,7 @@ export const COMMANDS: readonly Command[] = [
           seeds: textOf(args, 'seeds'),
           placements: textOf(args, 'placements'),
           model: textOf(args, 'model'),
+          shard: textOf(args, 'shard'),
           threshold: listOf(args, 'threshold'),
           series: !isSet(args, 'no-series'),
           dumpConntrack: textOf(args, 'dump-conntrack'),
@@ -109,6 +113,7 @@ export const COMMANDS: readonly Command[] = [
           loadBalancer: textOf(args, 'load-balancer'),
           controlPlane: textOf(args, 'control-plane'),
           kubeVersion: textOf(args, 'kube-version'),
+          shard: textOf(args, 'shard'),
           threshold: listOf(args, 'threshold'),
           output: listOf(args, 'output'),
           quiet: isSet(args, 'quiet'),
@@ -179,6 +184,10 @@ export const COMMANDS: readonly Command[] = [
         'dpemu explain -f k8s/ --from 203.0.113.7 --to db.shop:5432 --expect drop,none',
         'a gate: exit 99 if it arrives',
       ],
+      [
+        'dpemu explain -f k8s/ --from 203.0.113.7 --to 198.51.100.10:80 --timeline friday.yaml --at 12.3s',
+        'in the middle of a rollout: who knows what by then, and which lag is to blame',
+      ],
       ['dpemu explain -f k8s/ --packets packets.ndjson -o ndjson', 'one packet a line in, one verdict a line out'],
     ],
     run: async (args, io) => {
@@ -194,6 +203,9 @@ export const COMMANDS: readonly Command[] = [
           naming: namingOf(args),
           packets: textOf(args, 'packets'),
           stateful: isSet(args, 'stateful'),
+          timeline: textOf(args, 'timeline'),
+          at: textOf(args, 'at'),
+          seed: textOf(args, 'seed'),
           proxyMode: textOf(args, 'proxy-mode'),
           derived: isSet(args, 'derived'),
           expect: textOf(args, 'expect'),
@@ -220,6 +232,69 @@ export const COMMANDS: readonly Command[] = [
         {
           manifests: listOf(args, 'manifests'),
           expect: textOf(args, 'expect'),
+          naming: namingOf(args),
+          proxyMode: textOf(args, 'proxy-mode'),
+          kubeVersion: textOf(args, 'kube-version'),
+          output: listOf(args, 'output'),
+          quiet: isSet(args, 'quiet'),
+        },
+        io,
+      )
+    },
+  },
+  {
+    name: 'compare',
+    positionals: [['<reports..>', 'two or more reports of one kind: replay, capacity, rollout or benchmarks']],
+    describe: 'Say what differs between reports, the largest difference first',
+    flags: COMPARE_FLAGS,
+    examples: [
+      ['dpemu compare before.json after.json', 'what a change did to every figure'],
+      [
+        "dpemu compare before.json after.json --fail-on 'local.p99 > 1.1 * base'",
+        'exit 99 where it got slower by a tenth',
+      ],
+      ['dpemu compare main.json pr.json -o markdown=comment.md', 'for a comment on a pull request'],
+    ],
+    run: async (args, io) => {
+      const { runCompare } = await import('./compare.ts')
+      return runCompare(
+        {
+          reports: listOf(args, 'reports'),
+          failOn: listOf(args, 'fail-on'),
+          all: isSet(args, 'all'),
+          output: listOf(args, 'output'),
+        },
+        io,
+      )
+    },
+  },
+  {
+    name: 'diff',
+    positionals: [
+      ['[before]', 'the old manifests: a file, a folder or - for standard input'],
+      ['[after]', 'the new ones'],
+    ],
+    describe: 'Say what changes for whom between two sets of manifests: every client, address, name and route',
+    flags: DIFF_FLAGS,
+    examples: [
+      ['dpemu diff old/ new/', 'one entry for each cause, with an explain that shows it on both sides'],
+      ['dpemu diff -f cluster/ app.yaml app-new.yaml', 'nodes and the rest of the cluster are in cluster/'],
+      [
+        'kubectl get all -A -o json | dpemu diff - k8s/ --exit-code',
+        'a cluster beside its manifests; exit 1 if they differ',
+      ],
+      ['dpemu diff old/ new/ -o markdown=comment.md', 'for a pull request'],
+    ],
+    run: async (args, io) => {
+      const { runDiff } = await import('./diff.ts')
+      return runDiff(
+        {
+          old: textOf(args, 'before') ?? '',
+          new: textOf(args, 'after') ?? '',
+          moreOld: listOf(args, 'old'),
+          moreNew: listOf(args, 'new'),
+          manifests: listOf(args, 'manifests'),
+          exitCode: isSet(args, 'exit-code'),
           naming: namingOf(args),
           proxyMode: textOf(args, 'proxy-mode'),
           kubeVersion: textOf(args, 'kube-version'),
@@ -371,10 +446,38 @@ export const COMMANDS: readonly Command[] = [
           model: textOf(args, 'model'),
           workers: textOf(args, 'workers'),
           state: textOf(args, 'state'),
+          shard: textOf(args, 'shard'),
           columns: listOf(args, 'columns'),
           threshold: listOf(args, 'threshold'),
           output: listOf(args, 'output'),
           constants: isSet(args, 'constants'),
+          quiet: isSet(args, 'quiet'),
+        },
+        io,
+      )
+    },
+  },
+  {
+    name: 'merge',
+    positionals: [['<parts..>', 'what runs with --shard wrote, all of one run']],
+    describe: 'Put the parts of a run on many machines together: the same report as from one',
+    flags: MERGE_FLAGS,
+    examples: [
+      ['dpemu capacity scenario.yaml --shard 3/16', 'on one machine of 16: its cells, to part-3-of-16.json'],
+      [
+        'dpemu merge part-*-of-16.json -o json=capacity.json',
+        'and then: the bytes that one machine would have written',
+      ],
+    ],
+    run: async (args, io) => {
+      const { runMerge } = await import('./merge.ts')
+      return runMerge(
+        {
+          parts: listOf(args, 'parts'),
+          columns: listOf(args, 'columns'),
+          constants: isSet(args, 'constants'),
+          threshold: listOf(args, 'threshold'),
+          output: listOf(args, 'output'),
           quiet: isSet(args, 'quiet'),
         },
         io,

@@ -8,17 +8,21 @@ import { readFileSync } from 'node:fs'
 import { assumedNetwork } from '../compile/address-columns.ts'
 import { DEFAULT_MODEL } from '../compile/model.ts'
 import { UserError, type Warning } from '../errors.ts'
-import { loadManifests } from '../explain/context.ts'
+import { type LoadedManifests, loadManifests } from '../explain/context.ts'
 import { filledIn } from '../explain/derived.ts'
 import { explainLines, explainOne, isUrl } from '../explain/explain.ts'
 import { type Line, parseLines } from '../explain/lines.ts'
 import { type Expected, meets, outcomeText, parseExpected } from '../explain/outcome.ts'
 import { renderAnswer, renderFilledIn } from '../explain/text.ts'
+import { manifestsAt, type TimedManifests } from '../explain/timeline.ts'
 import type { Answer } from '../explain/types.ts'
 import { writeOutputNow } from '../files/output.ts'
 import type { Cluster } from '../k8s/cluster.ts'
 import { parseKubernetesVersion, withVersion } from '../kubernetes-version.ts'
-import { usageError } from './arguments.ts'
+import { durationMs } from '../rollout/durations.ts'
+import { findTimeline } from '../rollout/timeline.ts'
+import { readTextFile } from '../text-file.ts'
+import { usageError, wholeNumber } from './arguments.ts'
 import { EXIT_THRESHOLD } from './exit.ts'
 import type { Io } from './io.ts'
 import { type NamingOptions, readNaming } from './naming.ts'
@@ -38,6 +42,12 @@ export interface ExplainOptions {
   /** A file of packets, one JSON object a line, or `-`. */
   readonly packets?: string | undefined
   readonly stateful: boolean
+  /** A file with a Timeline; absent: that among the manifests, where `at` is given. */
+  readonly timeline?: string | undefined
+  /** A time of the Timeline. */
+  readonly at?: string | undefined
+  /** Of the Timeline's course. */
+  readonly seed?: string | undefined
   /** `--proxy-mode`: in place of the mode that the manifests say. */
   readonly proxyMode?: string | undefined
   /** Everything that was filled in, not only what the answers hang on. */
@@ -51,6 +61,7 @@ export interface ExplainOptions {
 }
 
 const FORMATS = ['text', 'json', 'ndjson'] as const
+const MAX_SEED = Number.MAX_SAFE_INTEGER
 type Format = (typeof FORMATS)[number]
 
 type Warn = (warning: Warning) => void
@@ -78,13 +89,17 @@ export function runExplain(
   const minor = options.kubeVersion === undefined ? null : parseKubernetesVersion(options.kubeVersion)
   const mode = proxyModeOf(options.proxyMode)
   const manifests = loadManifests(options.manifests, () => io.stdin())
-  const loaded = { ...manifests, cluster: withVersion(manifests.cluster, minor), naming, mode }
+  const still = { ...manifests, cluster: withVersion(manifests.cluster, minor), naming, mode }
+  const timed = options.at === undefined ? null : manifestsOfTime(options, still, minor)
+  const loaded = timed === null ? still : timed.loaded
   const printer = warningPrinter(io, { update: () => {}, clear: () => {} }, options.quiet)
-  for (const warning of loaded.warnings) printer.print(warning)
+  const isPlayed = ({ message }: Warning): boolean => timed !== null && message.startsWith('Timeline ')
+  for (const warning of loaded.warnings) if (!isPlayed(warning)) printer.print(warning)
   const warn: Warn = (warning) => printer.print(warning)
-  const answers = many
+  const plain = many
     ? explainLines(lines, loaded, options, warn)
     : [explainOne(loaded, { ...options, to: options.to ?? '' }, usageError, warn)]
+  const answers = timed === null ? plain : plain.map((answer) => timed.tell(answer))
   printer.finish()
 
   const told = { many, cluster: loaded.cluster, all: options.derived === true }
@@ -105,8 +120,30 @@ function report(answers: readonly Answer[], expected: Expected, io: Pick<Io, 'st
   return others.length === 0
 }
 
+/** The manifests as they are at a time of the Timeline. */
+function manifestsOfTime(options: ExplainOptions, loaded: LoadedManifests, minor: number | null): TimedManifests {
+  const atMs = durationMs(options.at)
+  if (atMs === null) throw usageError(`--at must be a time of the Timeline such as 12.3s, not '${options.at}'`)
+  const seed = options.seed === undefined ? 1 : wholeNumber('--seed', options.seed, { min: 0, max: MAX_SEED })
+  const path = options.timeline
+  const timeline =
+    path === undefined
+      ? findTimeline(loaded.files ?? [])
+      : findTimeline([{ name: path, text: readTextFile(path, 'timeline', 'E_TIMELINE') }])
+  if (timeline == null || timeline.events.length === 0) {
+    throw new UserError('E_TIMELINE', 'there is no Timeline with events', {
+      where: path ?? options.manifests.join(', '),
+      hint: 'give one with --timeline FILE, or among the manifests',
+    })
+  }
+  return manifestsAt(loaded, timeline, { atMs, minor, seed })
+}
+
 function checkUsage(options: ExplainOptions): void {
-  const { packets, from, to, stateful, protocol } = options
+  const { at, packets, from, to, seed, stateful, protocol, timeline } = options
+  if (at === undefined && timeline !== undefined) throw usageError('--timeline needs --at, a time of it such as 12.3s')
+  if (at === undefined && seed !== undefined) throw usageError('--seed is that of a Timeline: it needs --at')
+  if (at !== undefined && stateful) throw usageError('--at and --stateful exclude each other')
   if (packets !== undefined) {
     if (from !== undefined || to !== undefined || protocol !== undefined) {
       throw usageError('--packets and --from, --to or --protocol exclude each other', 'each line has its own')

@@ -49,6 +49,12 @@ const DERIVED = toggle(
 const CONSTANTS = toggle('list all constants of the model with their sources, not only those that --model sets')
 const QUIET = toggle('no progress and no warnings on standard error', { alias: 'q' })
 
+/** @param what  that is dealt out */
+const shard = (what: string): Flag =>
+  value(
+    `I/N: make only this one of N parts of the ${what}, for dpemu merge; auto or auto/N takes I from JOB_COMPLETION_INDEX or SLURM_ARRAY_TASK_ID (default: DPEMU_SHARD, else the whole)`,
+  )
+
 export const REPLAY_FLAGS: Flags = {
   manifests: { ...MANIFESTS, describe: `${MANIFESTS.describe} (instead of those in the trace)` },
   policy: value(
@@ -76,6 +82,7 @@ export const REPLAY_FLAGS: Flags = {
   ),
   model: value('constants of the path-latency model, a JSON or YAML file'),
   constants: CONSTANTS,
+  shard: shard('lanes'),
   threshold: value("a condition on the report, such as 'runs[policy=local].connections.failed == 0'; repeatable"),
   timeline: value(
     'a Timeline whose events take place during the replay: rollouts, drains, crashes (default: that of the manifests, or of the trace)',
@@ -85,8 +92,8 @@ export const REPLAY_FLAGS: Flags = {
     'NODE@SECONDS: the conntrack table of a node at that time of the trace, as conntrack -L prints it; =FILE writes it there',
   ),
   output: value(
-    'text, json, markdown, junit (thresholds as test cases), gha or gha-bigger (github-action-benchmark), or FORMAT=FILE; repeatable (default text)',
-    { alias: 'o', values: ['text', 'json', 'markdown', 'junit', 'gha', 'gha-bigger'] },
+    'text, json, markdown, junit (thresholds as test cases), gha or gha-bigger (github-action-benchmark), html (one page with charts), or FORMAT=FILE; repeatable (default text)',
+    { alias: 'o', values: ['text', 'json', 'markdown', 'junit', 'gha', 'gha-bigger', 'html'] },
   ),
   'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
@@ -98,6 +105,17 @@ export const GENERATE_FLAGS: Flags = {
   seed: value("overrides the scenario's seed"),
   'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
+}
+
+export const COMPARE_FLAGS: Flags = {
+  'fail-on': value(
+    "exit with 99 where this holds of a later report; base is the same figure of the first one: 'local.p99 > 1.1 * base'; repeatable",
+  ),
+  all: toggle('list all that differs, not only the largest differences'),
+  output: value('text, json, markdown (for a comment on a pull request), or FORMAT=FILE; repeatable (default text)', {
+    alias: 'o',
+    values: ['text', 'json', 'markdown'],
+  }),
 }
 
 export const INIT_FLAGS: Flags = {
@@ -131,6 +149,9 @@ export const EXPLAIN_FLAGS: Flags = {
   ...NAMING,
   packets: value('one packet a line as JSON: a file or -'),
   stateful: toggle('keep the dataplane between the lines of --packets'),
+  timeline: value('a Timeline, for --at (default: the one among the manifests)'),
+  at: value('a time of the Timeline, such as 12.3s: the cluster as each node, load balancer and pod has it then'),
+  seed: value("of the Timeline's course, as in rollout (default 1)"),
   'proxy-mode': PROXY_MODE,
   derived: DERIVED,
   expect: value(
@@ -158,6 +179,22 @@ export const REACH_FLAGS: Flags = {
       values: ['text', 'json', 'markdown', 'dot', 'svg', 'junit'],
     },
   ),
+  'disable-warning': DISABLE_WARNING,
+  quiet: QUIET,
+}
+
+export const DIFF_FLAGS: Flags = {
+  old: value('more manifests of the old side; repeatable'),
+  new: value('more manifests of the new side; repeatable'),
+  manifests: { ...MANIFESTS, describe: 'manifests that both sides have: a file, a folder or -; repeatable' },
+  'exit-code': toggle('exit 1 where something differs, as git diff has it'),
+  'kube-version': KUBE_VERSION,
+  'proxy-mode': PROXY_MODE,
+  ...NAMING,
+  output: value('text, json or markdown (for a pull request), or FORMAT=FILE; repeatable (default text)', {
+    alias: 'o',
+    values: ['text', 'json', 'markdown'],
+  }),
   'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
 }
@@ -227,11 +264,12 @@ export const ROLLOUT_FLAGS: Flags = {
   'kube-version': value(
     "the release of Kubernetes, where answers differ: 1.22 to 1.37 (default: the nodes' kubelets', else 1.35)",
   ),
+  shard: shard('runs'),
   threshold: value("a condition on the report, such as 'lost[policy=local].count == 0'; repeatable"),
-  output: value('text, json or markdown, or FORMAT=FILE; repeatable (default text)', {
-    alias: 'o',
-    values: ['text', 'json', 'markdown'],
-  }),
+  output: value(
+    'text, json, markdown or html (one page with charts), or FORMAT=FILE; with --shard part=FILE; repeatable (default text)',
+    { alias: 'o', values: ['text', 'json', 'markdown', 'html'] },
+  ),
   'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
 }
@@ -286,10 +324,26 @@ export const CAPACITY_FLAGS: Flags = {
   state: value(
     'where finished runs are kept until all are done, to go on from after an interruption; none keeps nothing (default capacity.SCENARIO.KEY.state.json, a KEY of its own for each scenario and set of options)',
   ),
+  shard: shard('cells (each search stays whole)'),
   threshold: value("a condition on the report, such as 'knee.connectionsPerSecond > 2000'; repeatable"),
-  output: value('text, json, csv, markdown, junit, gha or gha-bigger, or FORMAT=FILE; repeatable (default text)', {
+  output: value(
+    'text, json, csv, markdown, junit, gha, gha-bigger or html (one page with charts), or FORMAT=FILE; with --shard part=FILE; repeatable (default text)',
+    {
+      alias: 'o',
+      values: ['text', 'json', 'csv', 'markdown', 'junit', 'gha', 'gha-bigger', 'html'],
+    },
+  ),
+  'disable-warning': DISABLE_WARNING,
+  quiet: QUIET,
+}
+
+export const MERGE_FLAGS: Flags = {
+  columns: value('of a capacity run: figures that tables have beside those of objectives; repeatable'),
+  constants: CONSTANTS,
+  threshold: value('a condition on the report, as the command of the parts takes it; repeatable'),
+  output: value('a format of the command that made the parts, or FORMAT=FILE; repeatable (default text)', {
     alias: 'o',
-    values: ['text', 'json', 'csv', 'markdown', 'junit', 'gha', 'gha-bigger'],
+    values: ['text', 'json', 'csv', 'markdown', 'junit', 'gha', 'gha-bigger', 'html'],
   }),
   'disable-warning': DISABLE_WARNING,
   quiet: QUIET,

@@ -16,6 +16,8 @@ export interface Io {
   stderr(text: string): void
   /** All of standard input as text; the same text each time. */
   stdin(): string
+  /** What was typed after `dpemu`; left out where nothing was. */
+  readonly commandLine?: readonly string[]
   /** Tells warnings that nobody wants to read. */
   readonly disabledWarnings?: WarningFilter
   /** Standard error is a terminal: progress may be drawn. */

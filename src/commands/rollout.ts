@@ -8,27 +8,31 @@ import { emulatedIn } from '../emulates.ts'
 import { UserError, type Warning } from '../errors.ts'
 import { parseManifests, readManifestFiles, requireObjects } from '../k8s/load.ts'
 import { suggestion } from '../nearest.ts'
+import { partHead } from '../parts/part.ts'
 import { renderThresholds } from '../report/text.ts'
-import { evaluateThresholds, parseExpression, type ThresholdResult } from '../report/threshold.ts'
+import { evaluateThresholds, parseExpression, type Threshold } from '../report/threshold.ts'
 import { countOf } from '../report/units.ts'
 import { durationMs } from '../rollout/durations.ts'
-import { pictureOf } from '../rollout/picture.ts'
+import { renderRolloutHtml } from '../rollout/html.ts'
+import { type Picture, pictureOf } from '../rollout/picture.ts'
 import { CONTROL_PLANES, LOAD_BALANCERS } from '../rollout/profiles.ts'
-import { ROLLOUT_SUBJECT, type RolloutReport, rolloutReport } from '../rollout/report.ts'
+import { type BasisParts, ROLLOUT_SUBJECT, type RolloutReport, rolloutReport } from '../rollout/report.ts'
 import { countRuns, type Work } from '../rollout/runs.ts'
 import { searchSafe } from '../rollout/safe.ts'
 import { frontOf } from '../rollout/scene.ts'
 import { type Site, surveySite } from '../rollout/site.ts'
-import { renderRolloutMarkdown, renderRolloutText } from '../rollout/text.ts'
+import { renderRolloutJson, renderRolloutMarkdown, renderRolloutText } from '../rollout/text.ts'
 import { EMPTY_TIMELINE, findTimeline, perSecond, type Timeline } from '../rollout/timeline.ts'
 import { traceArrivals } from '../rollout/trace-arrivals.ts'
 import type { Arrivals } from '../rollout/traffic.ts'
 import { readTextFile } from '../text-file.ts'
 import { packageVersion } from '../version.ts'
 import { usageError, wholeNumber } from './arguments.ts'
+import { commandLineOf } from './command-line.ts'
 import { EXIT_THRESHOLD } from './exit.ts'
-import { type Io, interruptionOf } from './io.ts'
-import { parseOutputs, stdoutFormat, writeOutputs } from './outputs.ts'
+import { type Interruption, type Io, interruptionOf } from './io.ts'
+import { type Output, parseOutputs, stdoutFormat, writeOutputs } from './outputs.ts'
+import { isPartMade, type PartRun, partRun, partSummary, writePart } from './part.ts'
 import { startProgress } from './progress.ts'
 import { warningPrinter } from './warnings.ts'
 
@@ -48,12 +52,14 @@ export interface RolloutOptions {
   readonly loadBalancer?: string | undefined
   readonly controlPlane?: string | undefined
   readonly kubeVersion?: string | undefined
+  /** `3/16`: this shard's runs, into a part. */
+  readonly shard?: string | undefined
   readonly threshold: readonly string[]
   readonly output: readonly string[]
   readonly quiet: boolean
 }
 
-const FORMATS = ['text', 'json', 'markdown'] as const
+const FORMATS = ['text', 'json', 'markdown', 'html'] as const
 type Format = (typeof FORMATS)[number]
 
 const DEFAULT_RATE = 100
@@ -67,11 +73,62 @@ const NEWEST_MINOR = 37
 
 /** @returns the exit code: 0, or 99 when a threshold failed @throws UserError */
 export async function runRollout(options: RolloutOptions, io: Io): Promise<number> {
-  const thresholds = options.threshold.map((text) => parseExpression(text, ROLLOUT_SUBJECT))
+  const part = partRun(options, inputsOf(options))
+  if (part !== null && options.safe) {
+    throw usageError(
+      '--safe is one search, in which each setting hangs on what the last one showed: it is not split',
+      'leave out --shard, or --safe',
+    )
+  }
+  if (part !== null) return runRolloutPart(part, options, io)
+  const views = rolloutViews(options, inputsOf(options))
+  const { work, titles } = workOf(options, io)
+  const progress = startProgress(io, 'rollout', options.quiet)
+  const tally = countRuns(work, (done) => progress.update(done, work.runs))
+  let settings = 0
+  // How many settings the search will need nobody knows; they are some dozen.
+  const search = options.safe
+    ? searchSafe(work, tally, () => progress.update(++settings, Math.max(20, settings)))
+    : null
+  progress.clear()
+  // Until here Ctrl-C ends the process at once: nothing has been written.
+  const interruption = interruptionOf(io)
+  const report = rolloutReport({ work, tally, search, ...titles })
+  return writeRollout(report, pictureOf(tally), views, io, interruption)
+}
+
+/** One shard's runs into a part. */
+async function runRolloutPart(part: PartRun, options: RolloutOptions, io: Io): Promise<number> {
+  const { work, titles, inputs } = workOf(options, io)
+  const { countPart, runsOfShard } = await import('../rollout/part.ts')
+  const own = runsOfShard(work.runs, part.shard).length
+  const head = partHead('rollout', part.shard, inputs)
+  const isThere = isPartMade(part, head)
+  if (!isThere) {
+    const progress = startProgress(io, 'rollout', options.quiet)
+    const body = countPart(work, part.shard, titles, (done) => progress.update(done, own))
+    progress.clear()
+    const code = await writePart(part, head, body, interruptionOf(io), io)
+    if (code !== 0) return code
+  }
+  if (!options.quiet) io.stderr(partSummary(part, `${countOf(own, 'run')} of ${work.runs}`, isThere))
+  return 0
+}
+
+function inputsOf({ manifests, timeline, trace }: RolloutOptions): string[] {
+  return [...manifests, ...[timeline, trace].filter((path) => path !== undefined)]
+}
+
+/** What is to be run; what the report says of it; and all that the runs depend on, by what the user knows it as. */
+interface Planned {
+  readonly work: Work
+  readonly titles: Omit<BasisParts, 'work' | 'tally'>
+  readonly inputs: Readonly<Record<string, unknown>>
+}
+
+function workOf(options: RolloutOptions, io: Io): Planned {
   if (options.trace !== undefined && options.rate !== undefined)
     throw usageError('--trace and --rate exclude each other')
-  const inputs = [...options.manifests, ...[options.timeline, options.trace].filter((path) => path !== undefined)]
-  const outputs = parseOutputs(options.output, FORMATS, inputs)
   const rate = options.rate === undefined ? null : rateOf(options.rate)
   const runs = options.runs === undefined ? null : wholeNumber('--runs', options.runs, { min: 1, max: MAX_RUNS })
   const seed = options.seed === undefined ? 1 : wholeNumber('--seed', options.seed, { min: 0, max: MAX_SEED })
@@ -79,10 +136,11 @@ export async function runRollout(options: RolloutOptions, io: Io): Promise<numbe
 
   const files = readManifestFiles(options.manifests, () => io.stdin())
   const parsed = requireObjects(parseManifests(files), options.manifests)
-  const given =
+  const own =
     options.timeline === undefined
-      ? findTimeline(files)
-      : findTimeline([{ name: options.timeline, text: readTextFile(options.timeline, 'timeline', 'E_TIMELINE') }])
+      ? files
+      : [{ name: options.timeline, text: readTextFile(options.timeline, 'timeline', 'E_TIMELINE') }]
+  const given = findTimeline(own)
   if (options.timeline !== undefined && given === null)
     throw new UserError('E_TIMELINE', 'there is no Timeline in it', {
       where: options.timeline,
@@ -108,42 +166,66 @@ export async function runRollout(options: RolloutOptions, io: Io): Promise<numbe
     seed,
     runs: runs ?? timeline.runs ?? DEFAULT_RUNS,
   }
-
-  const progress = startProgress(io, 'rollout', options.quiet)
-  const tally = countRuns(work, (done) => progress.update(done, work.runs))
-  let settings = 0
-  // How many settings the search will need nobody knows; they are some dozen.
-  const search = options.safe
-    ? searchSafe(work, tally, () => progress.update(++settings, Math.max(20, settings)))
-    : null
-  progress.clear()
-  // Until here Ctrl-C ends the process at once: nothing has been written.
-  const interruption = interruptionOf(io)
-  const report = rolloutReport({
+  const { workload, startup, loadBalancer, controlPlane, kubeVersion } = options
+  return {
     work,
-    tally,
-    search,
-    target:
-      options.workload === undefined
-        ? ''
-        : (site.workloads.find(({ object }) => isNamed(object, options.workload!))?.title ?? ''),
-    version: packageVersion(),
-    emulates: { ...emulatedIn(site.kubernetesMinor), kubernetes: `1.${site.kubernetesMinor}` },
-    warnings,
-  })
-  const printer = warningPrinter(io, progress, options.quiet)
+    titles: {
+      target:
+        workload === undefined ? '' : (site.workloads.find(({ object }) => isNamed(object, workload))?.title ?? ''),
+      version: packageVersion(),
+      emulates: { ...emulatedIn(site.kubernetesMinor), kubernetes: `1.${site.kubernetesMinor}` },
+      warnings,
+    },
+    inputs: {
+      manifests: files.map(({ name, text }) => [name, text]),
+      timeline: options.timeline === undefined ? null : own[0],
+      trace: recorded?.arrivals ?? null,
+      options: [workload, startup, loadBalancer, controlPlane, kubeVersion, work.perSecond],
+      runs: work.runs,
+      seed,
+    },
+  }
+}
+
+export interface RolloutViews {
+  readonly thresholds: readonly Threshold[]
+  readonly outputs: readonly Output<Format>[]
+  readonly quiet: boolean
+}
+
+/** @throws UserError for what was typed after -o or --threshold */
+export function rolloutViews(
+  { threshold, output, quiet }: Pick<RolloutOptions, 'threshold' | 'output' | 'quiet'>,
+  inputs: readonly string[],
+): RolloutViews {
+  return {
+    thresholds: threshold.map((text) => parseExpression(text, ROLLOUT_SUBJECT)),
+    outputs: parseOutputs(output, FORMATS, inputs),
+    quiet,
+  }
+}
+
+/** Warnings, files, then standard output. @returns the exit code */
+export async function writeRollout(
+  report: RolloutReport,
+  picture: Picture,
+  { thresholds, outputs, quiet }: RolloutViews,
+  io: Io,
+  interruption: Interruption,
+): Promise<number> {
+  const printer = warningPrinter(io, { update: () => {}, clear: () => {} }, quiet)
   for (const warning of report.warnings) printer.print(warning)
   printer.finish()
   const results = evaluateThresholds(thresholds, report)
-  const picture = pictureOf(tally)
   const render = (format: Format, color: boolean, width: number | null): string => {
-    if (format === 'json') return renderJson(report, results)
+    if (format === 'json') return renderRolloutJson(report, results)
+    if (format === 'html') return renderRolloutHtml(report, picture, results, commandLineOf(io.commandLine))
     if (format === 'markdown') return renderRolloutMarkdown(report, picture, results)
     return renderRolloutText(report, picture, results, { color, width })
   }
   await writeOutputs(outputs, (format) => render(format, false, null), interruption)
   if (interruption.signal.aborted) return interruption.exitCode
-  const format = stdoutFormat(outputs, options.quiet)
+  const format = stdoutFormat(outputs, quiet)
   if (format !== 'text' && format !== 'markdown') io.stderr(renderThresholds(results, { color: io.errorColor }))
   if (format !== null) io.stdout(render(format, io.color, io.width))
   return results.every(({ pass }) => pass) ? 0 : EXIT_THRESHOLD
@@ -171,12 +253,6 @@ function arrivalsOf(
     warnings.push({ code: 'W_OTHER_CONNECTIONS', where: path, message })
   }
   return { arrivals, perSecond: Number(((count * 1000) / Math.max(1, durationMs)).toFixed(3)) }
-}
-
-function renderJson(report: RolloutReport, results: readonly ThresholdResult[]): string {
-  const { schemaVersion, kind, ...rest } = report
-  const thresholds = results.map(({ threshold, pass, matches }) => ({ threshold: threshold.text, pass, matches }))
-  return `${JSON.stringify({ schemaVersion, kind, thresholds, ...rest }, null, 2)}\n`
 }
 
 /** A rollout takes the manifests as they are. */

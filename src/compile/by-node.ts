@@ -8,6 +8,7 @@ import type { ProxyService } from './frontends.ts'
 import type { ProxySettings } from './kube-proxy.ts'
 import {
   clusterEndpoints,
+  isFallback,
   localEndpoints,
   type ProxyEndpoint,
   topologyEndpoints,
@@ -17,20 +18,25 @@ import {
 
 const EXCLUDE_LABEL = 'node.kubernetes.io/exclude-from-external-load-balancers'
 
+function isUsable(one: ProxyEndpoint): boolean {
+  return one.ready || isFallback(one)
+}
+
 type EndpointsByNode = ReadonlyMap<string, readonly ProxyEndpoint[]>
 
-/** Nodes whose cluster set is not that of all others, with theirs, in the order of their indices. */
+/** Nodes whose cluster set is not that of all others, with theirs, in the order of their indices; null: it knows of none anywhere. */
 export function clusterByNode(
   known: readonly ProxyEndpoint[],
   byNode: EndpointsByNode | null,
   settings: ProxySettings,
   nodes: readonly ClusterNode[],
   nodeIndex: ReadonlyMap<string, number>,
-): [number, ProxyEndpoint[]][] {
+): [number, ProxyEndpoint[] | null][] {
   if (byNode === null) return topologyOverrides(known, settings, nodes, nodeIndex)
   return nodes
-    .map((node): [number, ProxyEndpoint[]] => {
+    .map((node): [number, ProxyEndpoint[] | null] => {
       const own = byNode.get(node.name) ?? known
+      if (!own.some(isUsable)) return [nodeIndex.get(node.name)!, null]
       const [narrowed] = topologyOverrides(own, settings, [node], nodeIndex)
       return narrowed ?? [nodeIndex.get(node.name)!, clusterEndpoints(own)]
     })
@@ -40,9 +46,10 @@ export function clusterByNode(
 export function localByNode(
   known: readonly ProxyEndpoint[],
   byNode: EndpointsByNode | null,
-): (readonly [string, ProxyEndpoint[]])[] {
+): (readonly [string, ProxyEndpoint[] | null])[] {
   if (byNode === null) return [...localEndpoints(known)]
-  return [...byNode].flatMap(([node, own]) => {
+  return [...byNode].flatMap(([node, own]): (readonly [string, ProxyEndpoint[] | null])[] => {
+    if (!own.some(isUsable)) return [[node, null] as const]
     const list = localEndpoints(own).get(node)
     return list === undefined ? [] : [[node, list] as const]
   })

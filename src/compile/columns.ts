@@ -1,5 +1,7 @@
 /** What columns of the rule set grow in while they are compiled. */
 
+import { SET_NOWHERE } from '../../native-free-core/index.ts'
+
 /** Endpoint sets by their members, so that equal sets are stored once; set 0 is empty. */
 export class Sets {
   readonly start: number[] = [0]
@@ -16,6 +18,17 @@ export class Sets {
     this.start.push(this.members.length)
     this.count.push(endpoints.length)
     for (const endpoint of endpoints) this.members.push(endpoint)
+    return id
+  }
+
+  /** The empty set of a node that knows of no endpoint anywhere, though the Service has some for others. */
+  nowhere(): number {
+    const known = this.ids.get('nowhere')
+    if (known !== undefined) return known
+    const id = this.start.length
+    this.ids.set('nowhere', id)
+    this.start.push(SET_NOWHERE)
+    this.count.push(0)
     return id
   }
 }

@@ -223,12 +223,14 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
     const topology = usesCluster ? clusterByNode(known, byNode, settings, cluster.nodes, nodeIndex) : []
     service.clusterStart.set(servicePort, overrides.length / 2)
     service.clusterCount.set(servicePort, topology.length)
-    overrides.push(...topology.flatMap(([node, list]) => [node, setOf(list)]))
+    overrides.push(...topology.flatMap(([node, list]) => [node, list === null ? sets.nowhere() : setOf(list)]))
 
     // Local sets are compiled for every Service, so that a Local load balancer's health check can ask for them.
     const local = usesLocal
       ? localByNode(known, byNode)
-          .flatMap(([name, list]) => (nodeIndex.has(name) ? [[nodeIndex.get(name)!, setOf(list)] as const] : []))
+          .flatMap(([name, list]) =>
+            nodeIndex.has(name) ? [[nodeIndex.get(name)!, list === null ? sets.nowhere() : setOf(list)] as const] : [],
+          )
           .sort((a, b) => a[0] - b[0])
       : []
     service.localStart.set(servicePort, overrides.length / 2)

@@ -12,6 +12,7 @@ import type { ProxyMode } from '../compile/kube-proxy.ts'
 import { DEFAULT_MODEL } from '../compile/model.ts'
 import type { Registry } from '../compile/registry.ts'
 import { endpointsOfPort, type ProxyEndpoint } from '../compile/usable.ts'
+import type { ClusterViews } from '../compile/views.ts'
 import type { Upstream } from '../dns/records.ts'
 import type { NodeResolver } from '../dns/resolver.ts'
 import { createDnsServer, type DnsServer } from '../dns/zone.ts'
@@ -19,6 +20,7 @@ import type { Warning } from '../errors.ts'
 import type { Cluster, ClusterNode, ClusterPod, ClusterService } from '../k8s/cluster.ts'
 import { deriveCluster } from '../k8s/derive.ts'
 import { misnamedPorts } from '../k8s/endpoints.ts'
+import type { ManifestFile } from '../k8s/files.ts'
 import { parseManifests, readManifestFiles, requireObjects } from '../k8s/load.ts'
 import type { EndpointSlice, KubeObject } from '../k8s/types.ts'
 import type { Libc } from '../libc.ts'
@@ -39,13 +41,18 @@ export interface LoadedManifests {
   readonly warnings: readonly Warning[]
   readonly naming?: DirectoryNaming
   readonly mode?: ProxyMode | null
+  /** At a moment of a Timeline: who knows what. */
+  readonly views?: ClusterViews | null
+  /** As they were read. */
+  readonly files?: readonly ManifestFile[]
 }
 
 /** @throws UserError  for manifests that cannot be used */
 export function loadManifests(paths: readonly string[], stdin: () => string): LoadedManifests {
-  const { objects, warnings } = requireObjects(parseManifests(readManifestFiles(paths, stdin)), paths)
+  const files = readManifestFiles(paths, stdin)
+  const { objects, warnings } = requireObjects(parseManifests(files), paths)
   const cluster = deriveCluster(objects)
-  return { objects, cluster, warnings: [...warnings, ...cluster.warnings] }
+  return { objects, cluster, warnings: [...warnings, ...cluster.warnings], files }
 }
 
 /** The cluster's objects by what a user calls them, before there are rules. */
@@ -59,10 +66,18 @@ export class Directory {
   readonly naming: DirectoryNaming
   /** In place of the mode that the manifests say; null leaves it. */
   readonly mode: ProxyMode | null
+  /** Where nodes and balancers do not know the same. */
+  readonly views: ClusterViews | null
   private server: DnsServer | null = null
 
-  constructor(cluster: Cluster, naming: DirectoryNaming = {}, mode: ProxyMode | null = null) {
+  constructor(
+    cluster: Cluster,
+    naming: DirectoryNaming = {},
+    mode: ProxyMode | null = null,
+    views: ClusterViews | null = null,
+  ) {
     this.cluster = cluster
+    this.views = views
     this.mode = mode
     this.naming = naming
     this.nodes = new Map(cluster.nodes.map((node) => [node.name, node]))
@@ -129,6 +144,7 @@ export class ExplainContext {
       destinations,
       clientMap: new Int32Array(0),
       gcIntervalMs: GC_INTERVAL_MS,
+      views: directory.views,
     })
     this.rules = this.compiled.columns
     for (const proxied of this.compiled.services) {

@@ -39,7 +39,7 @@ export function isUrl(text: string): boolean {
  */
 export function explainOne(loaded: LoadedManifests, options: Question, fail: Fail, warn: Warn): Answer {
   const { to } = options
-  const directory = new Directory(loaded.cluster, loaded.naming, loaded.mode)
+  const directory = new Directory(loaded.cluster, loaded.naming, loaded.mode, loaded.views)
   if (isUrl(to)) return explainOneUrl(directory, to, options, fail, warn)
   return explainOnePacket(directory, options.from ?? '', to, options, fail, warn)
 }
@@ -97,7 +97,7 @@ export function explainLines(
 ): Answer[] {
   const defaultNode = options.node ?? null
   if (options.stateful) return explainStateful(lines, loaded, defaultNode, warn)
-  const directory = new Directory(loaded.cluster, loaded.naming, loaded.mode)
+  const directory = new Directory(loaded.cluster, loaded.naming, loaded.mode, loaded.views)
   const registry = new Registry()
   const routes = new Routes(directory)
   const rows = lines.map((line) => urlAsPacket(line, routes, directory) ?? line)

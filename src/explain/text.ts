@@ -21,6 +21,8 @@ export function renderAnswer({ title, conclusion, explanation }: Answer, width: 
     '',
     ...given,
     ...wrap('verdict: ', conclusion, most),
+    ...(explanation.timeline === undefined ? [] : ['', 'who learns what when:']),
+    ...(explanation.timeline ?? []).flatMap((line) => wrap('  ', line, most)),
     '',
   ].join('\n')
 }

@@ -67,6 +67,8 @@ export interface Explanation {
   readonly chosen?: string | null
   /** For a URL. */
   readonly ingress?: IngressAnswer
+  /** At a time of a Timeline: who learnt what when, each line with its time; left out where nobody is behind. */
+  readonly timeline?: readonly string[]
 }
 
 /** An explanation with what only the text form shows. */

@@ -31,7 +31,7 @@ const SHAPING: readonly (readonly [kind: string, group: RegExp, what: string])[]
   ['HTTPProxy', /^projectcontour\.io\//, 'its requests are not routed here'],
   ['Route', /^route\.openshift\.io\//, 'its requests are not routed here'],
   ['CronJob', /^batch\//, 'none of its pods runs here'],
-  ['Timeline', /^dpemu\//, 'its events take place in `dpemu rollout` and `dpemu replay` only'],
+  ['Timeline', /^dpemu\//, 'its events take place in `dpemu rollout`, `dpemu replay` and `dpemu explain --at` only'],
   ['ServiceImport', /^multicluster\.x-k8s\.io\//, 'its address answers nothing here'],
   [
     'Kustomization',

@@ -8,13 +8,11 @@ import { UserError, type Warning } from '../errors.ts'
 import type { Cluster } from '../k8s/cluster.ts'
 import type { ManifestFile } from '../k8s/files.ts'
 import type { KubeObject } from '../k8s/types.ts'
-import { Chance } from '../rollout/chance.ts'
 import type { Scene } from '../rollout/dial.ts'
-import { type Course, takeCourse } from '../rollout/happenings.ts'
-import { type Moment, momentsOf } from '../rollout/moments.ts'
-import { podsOfCourse, withModels } from '../rollout/pod-addresses.ts'
-import { frontOf, sceneOf } from '../rollout/scene.ts'
-import { type Site, surveySite } from '../rollout/site.ts'
+import type { Course } from '../rollout/happenings.ts'
+import type { Moment } from '../rollout/moments.ts'
+import { play } from '../rollout/played.ts'
+import type { Site } from '../rollout/site.ts'
 import { findTimeline, parseTimeline, type Timeline } from '../rollout/timeline.ts'
 import { readTextFile } from '../text-file.ts'
 import { addressCount, TICKS_PER_SECOND, type TraceHeader } from '../trace/format.ts'
@@ -94,7 +92,8 @@ export function planTimeline(parts: TimelineParts): TimelinePlan {
         'its manifests were written without probes, preStop hooks, update strategies and PodDisruptionBudgets, as no Timeline was there: what they say about a rollout takes -f MANIFESTS',
     })
   }
-  const site = surveySite(objects, timeline, null, minor)
+  const played = play({ timeline, objects, cluster, minor, seed, endMs })
+  const { course, scenes, site } = played
   if (site.services.length === 0) {
     throw new UserError('E_TIMELINE', 'no Service selects the pods in question: nobody connects to them', {
       where: timeline.where,
@@ -102,13 +101,6 @@ export function planTimeline(parts: TimelineParts): TimelinePlan {
   }
   // What the cluster itself warns of is in the replay's warnings already.
   warnings.push(...site.warnings.filter((one) => !cluster.warnings.some(({ message }) => message === one.message)))
-  const chance = new Chance(seed, 0)
-  const course = takeCourse(site, timeline, chance)
-  const scenes = site.services.map((service) => {
-    const from = service.isExternal ? ('outside' as const) : null
-    const front = frontOf(site, { ...timeline, traffic: { ...timeline.traffic, from } }, service)
-    return sceneOf(course, site, timeline, front, chance, endMs)
-  })
   for (const { balancerKind, service } of scenes) {
     if (balancerKind !== 'pods') continue
     warnings.push({
@@ -118,13 +110,11 @@ export function planTimeline(parts: TimelineParts): TimelinePlan {
         'its load balancer sends to pods: packets of the replay go by way of nodes, what it loses is in the timeline part of the report',
     })
   }
-  const base = withModels(objects, site, cluster)
-  const pods = podsOfCourse(course, site, base)
   const bytes = bytesOfMoment(cluster, trace.header) * Math.max(1, parts.runs)
-  let moments = momentsOf(scenes, pods, base, endMs)
+  let moments = played.moments()
   let stretchMs = FIRST_STRETCH_MS
   while (moments.length * bytes > MOST_BYTES && stretchMs < endMs) {
-    moments = momentsOf(scenes, pods, base, endMs, stretchMs)
+    moments = played.moments(stretchMs)
     stretchMs *= 2
   }
   if (stretchMs > FIRST_STRETCH_MS) {

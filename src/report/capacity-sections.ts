@@ -49,7 +49,7 @@ export function renderCapacityMarkdown(
   return renderDocumentMarkdown(capacityDocument(report, thresholds, options))
 }
 
-function capacityDocument(
+export function capacityDocument(
   report: CapacityReport,
   thresholds: readonly ThresholdResult[],
   { constants, columns = [] }: DocumentOptions & CapacityOptions,

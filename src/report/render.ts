@@ -1,5 +1,6 @@
 /** All views of a replay report, for whoever loads them when they are needed. */
 import { renderReplayGha } from './gha.ts'
+import { renderReplayHtml } from './html/replay.ts'
 import { renderJson } from './json.ts'
 import { renderJunit } from './junit.ts'
 import { renderMarkdown } from './markdown.ts'
@@ -9,13 +10,13 @@ import type { ReplayReport } from './types.ts'
 
 export { renderThresholds } from './text.ts'
 
-export type ReplayFormat = 'text' | 'json' | 'markdown' | 'junit' | 'gha' | 'gha-bigger'
+export type ReplayFormat = 'text' | 'json' | 'markdown' | 'junit' | 'gha' | 'gha-bigger' | 'html'
 
 export function renderReplay(
   format: ReplayFormat,
   report: ReplayReport,
   results: readonly ThresholdResult[],
-  options: TextOptions,
+  options: TextOptions & { readonly command?: string },
 ): string {
   switch (format) {
     case 'json':
@@ -28,6 +29,8 @@ export function renderReplay(
       return renderReplayGha(report, 'smaller')
     case 'gha-bigger':
       return renderReplayGha(report, 'bigger')
+    case 'html':
+      return renderReplayHtml(report, results, options.command ?? '')
     case 'text':
       return renderText(report, results, options)
   }

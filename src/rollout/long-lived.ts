@@ -17,6 +17,7 @@ const FIRST = 0x4000_0000
 const MAX_OPENINGS = 200
 
 export interface LongLived {
+  readonly run: number
   readonly policy: Policy
   /** Of one connection. */
   readonly breaks: number
@@ -25,7 +26,7 @@ export interface LongLived {
   readonly mostOverFair: number
 }
 
-export function keepOpen(scene: Scene, policy: Policy, chance: Chance, endMs: number): LongLived {
+export function keepOpen(run: number, scene: Scene, policy: Policy, chance: Chance, endMs: number): LongLived {
   const dialer = new Dialer(scene, policy, chance)
   const fate = createFate()
   const byCause = new Map<Cause, number>()
@@ -55,6 +56,7 @@ export function keepOpen(scene: Scene, policy: Policy, chance: Chance, endMs: nu
   ).length
   const fair = CONNECTIONS / Math.max(1, ready)
   return {
+    run,
     policy,
     breaks: breaks / CONNECTIONS,
     byCause: new Map([...byCause].map(([cause, count]) => [cause, count / CONNECTIONS])),

@@ -7,12 +7,13 @@ import type { Warning } from '../errors.ts'
 import type { DerivedNote } from '../k8s/cluster.ts'
 import type { Subject } from '../report/threshold.ts'
 import type { Emulated } from '../report/types.ts'
+import { assumptionsOf } from './assumptions.ts'
 import type { Policy } from './balancer.ts'
 import { type Cause, type Phase, type Sight, STALE_CAUSES } from './causes.ts'
 import { clockText } from './durations.ts'
 import { lossFigures, rounded, type Spread } from './figures.ts'
 import { narrate } from './narrate.ts'
-import { mean, type Tally, type Work } from './runs.ts'
+import { type Counts, type FirstRun, mean, type Tally, type Work } from './runs.ts'
 import type { Search } from './safe.ts'
 import { slowestSenderMs } from './scene.ts'
 
@@ -110,10 +111,29 @@ export interface RolloutReport {
   readonly warnings: readonly Warning[]
 }
 
-export interface ReportParts {
+type OfRuns =
+  | 'offered'
+  | 'lost'
+  | 'delayed'
+  | 'gaps'
+  | 'losses'
+  | 'overTime'
+  | 'longLived'
+  | 'rollout'
+  | 'neededPreStopSeconds'
+type OfSearch = 'safe' | 'preStopTable'
+
+/** What no run but the first is needed for; plain data. */
+export interface RolloutBasis {
+  readonly report: Omit<RolloutReport, OfRuns | OfSearch>
+  readonly endMs: number
+  /** By policy, in the order of the tally: how long its slowest sender takes; null: for ever. */
+  readonly slowestMs: readonly (number | null)[]
+}
+
+export interface BasisParts {
   readonly work: Work
-  readonly tally: Tally
-  readonly search: Search | null
+  readonly tally: FirstRun & Pick<Tally, 'policies'>
   readonly target: string
   readonly version: string
   readonly emulates: Emulated
@@ -121,39 +141,81 @@ export interface ReportParts {
 }
 
 export function rolloutReport({
-  work,
-  tally,
   search,
-  target,
-  version,
-  emulates,
-  warnings,
-}: ReportParts): RolloutReport {
+  ...parts
+}: BasisParts & { tally: Tally; search: Search | null }): RolloutReport {
+  return reportOf(basisOf(parts), parts.tally, search)
+}
+
+/** @param tally  its samples and policies are needed, none of its columns */
+export function basisOf({ work, tally, target, version, emulates, warnings }: BasisParts): RolloutBasis {
   const { site, timeline, fronts } = work
   const { course, endMs } = tally
-  const tallies = tally.policies.map((one) => ({ name: one.policy, tally: one }))
   return {
-    schemaVersion: 1,
-    kind: 'rollout',
-    version,
-    emulates,
-    target,
-    seed: work.seed,
-    runs: work.runs,
-    connectionsPerSecond: work.perSecond,
-    proxyMode: site.proxyMode,
-    controlPlane: { name: timeline.controlPlane.name, source: timeline.controlPlane.source },
-    services: fronts.map(({ service, way, balancer }) => ({
-      service: service.name,
-      way,
-      loadBalancer: balancer?.name ?? '',
-      source: balancer?.source ?? '',
-    })),
-    ...lossFigures(tallies, Math.ceil(endMs / 1000)),
+    endMs,
+    slowestMs: tally.policies.map(({ policy }) => {
+      const ms = slowestSenderMs(fronts, site, timeline, policy)
+      return Number.isFinite(ms) ? ms : null
+    }),
+    report: {
+      schemaVersion: 1,
+      kind: 'rollout',
+      version,
+      emulates,
+      target,
+      seed: work.seed,
+      runs: work.runs,
+      connectionsPerSecond: work.perSecond,
+      proxyMode: site.proxyMode,
+      controlPlane: { name: timeline.controlPlane.name, source: timeline.controlPlane.source },
+      services: fronts.map(({ service, way, balancer }) => ({
+        service: service.name,
+        way,
+        loadBalancer: balancer?.name ?? '',
+        source: balancer?.source ?? '',
+      })),
+      firstRun: {
+        endSeconds: endMs / 1000,
+        events: course.notes.map(({ atMs, text }) => ({ atSeconds: atMs / 1000, what: text })),
+        pods: course.pods.map((pod) => ({
+          name: pod.name,
+          node: course.nodes[pod.node]?.name ?? '',
+          createdSeconds: secondsOr(pod.createdMs < 0 ? Number.NaN : pod.createdMs),
+          deletedSeconds: secondsOr(pod.deletedMs),
+          sigtermSeconds: secondsOr(pod.sigtermMs),
+          endedSeconds: secondsOr(pod.exitMs),
+        })),
+        told: tally.policies.flatMap(({ policy, samples }) =>
+          samples.map((sample) => ({
+            policy,
+            service: sample.service,
+            atSeconds: sample.atMs / 1000,
+            cause: sample.cause,
+            clientSees: sample.clientSees,
+            story: narrate(sample, policy, tally.scenes[sample.scene]!),
+          })),
+        ),
+      },
+      derived: assumptionsOf(site, timeline, fronts),
+      warnings: [...warnings, ...courseWarnings(tally)],
+    },
+  }
+}
+
+/** @param tally  of all runs */
+export function reportOf(basis: RolloutBasis, tally: Counts, search: Search | null): RolloutReport {
+  const { firstRun, derived, warnings, ...head } = basis.report
+  const lengthSeconds = Math.ceil(basis.endMs / 1000)
+  return {
+    ...head,
+    ...lossFigures(
+      tally.policies.map((one) => ({ name: one.policy, tally: one })),
+      lengthSeconds,
+    ),
     longLived: tally.policies.map(({ policy }) => longLivedOf(tally, policy)),
     rollout: { meanSeconds: rounded(mean(tally.rolloutMs) / 1000), peakPods: Math.max(0, ...tally.peakPods) },
-    neededPreStopSeconds: tally.policies.map(({ policy, neededMs, losses }) => {
-      const slowestMs = slowestSenderMs(fronts, site, timeline, policy)
+    neededPreStopSeconds: tally.policies.map(({ policy, neededMs, losses }, i) => {
+      const slowestMs = basis.slowestMs[i] ?? Number.POSITIVE_INFINITY
       const isStale = [...losses.values()].some(({ key }) => STALE_CAUSES.has(key.cause))
       const isNeeded = isStale && neededMs.some((ms) => ms > 0)
       return { policy, neededSeconds: isNeeded ? secondsOr(Math.ceil(slowestMs / 1000) * 1000) : 0 }
@@ -165,57 +227,13 @@ export function rolloutReport({
       delayed: { cluster: rounded(row.delayed.cluster), local: rounded(row.delayed.local) },
       rolloutSeconds: rounded(row.rolloutSeconds),
     })),
-    firstRun: {
-      endSeconds: endMs / 1000,
-      events: course.notes.map(({ atMs, text }) => ({ atSeconds: atMs / 1000, what: text })),
-      pods: course.pods.map((pod) => ({
-        name: pod.name,
-        node: course.nodes[pod.node]?.name ?? '',
-        createdSeconds: secondsOr(pod.createdMs < 0 ? Number.NaN : pod.createdMs),
-        deletedSeconds: secondsOr(pod.deletedMs),
-        sigtermSeconds: secondsOr(pod.sigtermMs),
-        endedSeconds: secondsOr(pod.exitMs),
-      })),
-      told: tally.policies.flatMap(({ policy, samples }) =>
-        samples.map((sample) => ({
-          policy,
-          service: sample.service,
-          atSeconds: sample.atMs / 1000,
-          cause: sample.cause,
-          clientSees: sample.clientSees,
-          story: narrate(sample, policy, tally.scenes[sample.scene]!),
-        })),
-      ),
-    },
-    derived: [
-      ...site.derived,
-      ...fronts.flatMap(({ proxy }) =>
-        proxy === null
-          ? []
-          : [
-              {
-                object: proxy.ingress,
-                what: 'its controller runs on, and does not send again what a pod had begun to answer',
-              },
-            ],
-      ),
-      ...fronts.flatMap(({ service, assumed }) =>
-        assumed === '' ? [] : [{ object: `Service ${service.name}`, what: assumed }],
-      ),
-      ...(timeline.controlPlaneGiven
-        ? []
-        : [
-            {
-              object: 'control plane',
-              what: `${timeline.controlPlane.name}: ${timeline.controlPlane.source} (controlPlane)`,
-            },
-          ]),
-    ],
-    warnings: [...warnings, ...courseWarnings(tally)],
+    firstRun,
+    derived,
+    warnings,
   }
 }
 
-function longLivedOf({ longLived }: Tally, policy: Policy): RolloutReport['longLived'][number] {
+function longLivedOf({ longLived }: Counts, policy: Policy): RolloutReport['longLived'][number] {
   const own = longLived.filter((one) => one.policy === policy)
   const average = (values: readonly number[]): number =>
     values.reduce((sum, value) => sum + value, 0) / Math.max(1, own.length)
@@ -232,7 +250,7 @@ function longLivedOf({ longLived }: Tally, policy: Policy): RolloutReport['longL
 }
 
 /** What the first run shows that the user should know. */
-function courseWarnings({ course }: Tally): Warning[] {
+function courseWarnings({ course }: FirstRun): Warning[] {
   return [
     ...course.stuck.map(({ workload, deadlineMs }) => ({
       code: 'W_ROLLOUT_STUCK',

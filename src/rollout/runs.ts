@@ -19,6 +19,8 @@ import { type Arrivals, poissonArrivals } from './traffic.ts'
 export const POLICIES: readonly Policy[] = ['cluster', 'local']
 /** Lost connections of one cause that are kept to be told. */
 const SAMPLES = 3
+/** Of a column by second: a week. */
+const LAST_SECOND = 604_800
 /** Runs in which long-lived connections are followed. */
 const LONG_LIVED_RUNS = 20
 
@@ -77,28 +79,62 @@ export interface PolicyTally {
   readonly samples: Sample[]
 }
 
-export interface Tally {
+/** What runs are counted in; a shard's columns are as long as all runs', and 0 where a run is not its own. */
+export interface Counts {
   readonly policies: readonly PolicyTally[]
-  /** Of the first run. */
-  readonly course: Course
-  readonly scenes: readonly Scene[]
-  readonly endMs: number
   readonly rolloutMs: Float64Array
   readonly peakPods: Float64Array
-  /** Of the runs that were looked at. */
+  /** Of the runs that were looked at, in their order. */
   readonly longLived: readonly LongLived[]
 }
 
+/** What is told of the first run. */
+export interface FirstRun {
+  readonly course: Course
+  readonly scenes: readonly Scene[]
+  readonly endMs: number
+}
+
+export interface Tally extends Counts, FirstRun {}
+
 /** @param onRun  is told after each run */
 export function countRuns(work: Work, onRun: (done: number) => void = () => {}): Tally {
+  const all = Array.from({ length: work.runs }, (_, run) => run)
+  const { first, ...counts } = countSome(work, all, onRun)
+  meanOverRuns(counts, work.runs)
+  return { ...counts, ...first! }
+}
+
+/** Sums a second → means over all runs. */
+export function meanOverRuns({ policies }: Counts, runs: number): void {
+  for (const { lostBySecond, delayedBySecond } of policies) {
+    for (let i = 0; i < lostBySecond.length; i++) {
+      lostBySecond[i]! /= runs
+      delayedBySecond[i]! /= runs
+    }
+  }
+}
+
+/**
+ * A run is a function of the work and its number, and of no other run.
+ *
+ * @param own    numbers of runs, ascending
+ * @param onRun  is told after each of them
+ * @returns      columns by second are sums; `first` is null where the first run is not among them
+ */
+export function countSome(
+  work: Work,
+  own: readonly number[],
+  onRun: (done: number) => void = () => {},
+): Counts & { readonly first: FirstRun | null } {
   const { site, timeline, fronts, runs, seed } = work
   const tallies = POLICIES.slice(0, work.asWritten === true ? 1 : 2).map((policy) => emptyTally(policy, runs))
   const rolloutMs = new Float64Array(runs)
   const peakPods = new Float64Array(runs)
-  let first: { course: Course; scenes: Scene[]; endMs: number } | null = null
+  let first: FirstRun | null = null
   const fate = createFate()
   const longLived: LongLived[] = []
-  for (let run = 0; run < runs; run++) {
+  for (const [done, run] of own.entries()) {
     const chance = work.chance?.(run) ?? new Chance(seed, run)
     const course = takeCourse(site, timeline, chance)
     const lastMs = work.arrivals?.map(({ timesMs }) => timesMs.at(-1) ?? 0) ?? []
@@ -106,7 +142,7 @@ export function countRuns(work: Work, onRun: (done: number) => void = () => {}):
     rolloutMs[run] = course.rolloutMs
     peakPods[run] = course.peakPods
     const scenes = fronts.map((front) => sceneOf(course, site, timeline, front, chance, endMs))
-    first ??= { course, scenes, endMs }
+    if (run === 0) first = { course, scenes, endMs }
     for (const tally of tallies) growTo(tally, Math.ceil(endMs / 1000) + 1)
     for (const [s, scene] of scenes.entries()) {
       const arrivals = work.arrivals?.[s] ?? poissonArrivals(chance, work.perSecond / fronts.length, endMs, s)
@@ -114,18 +150,12 @@ export function countRuns(work: Work, onRun: (done: number) => void = () => {}):
         const policy = work.asWritten === true ? writtenPolicy(scene) : tally.policy
         count(tally, { run, index: s, scene, arrivals, chance, policy }, fate)
         if (run < LONG_LIVED_RUNS && work.longLived !== false)
-          longLived.push(keepOpen(scene, tally.policy, chance, endMs))
+          longLived.push(keepOpen(run, scene, tally.policy, chance, endMs))
       }
     }
-    onRun(run + 1)
+    onRun(done + 1)
   }
-  for (const { lostBySecond, delayedBySecond } of tallies) {
-    for (let i = 0; i < lostBySecond.length; i++) {
-      lostBySecond[i]! /= runs
-      delayedBySecond[i]! /= runs
-    }
-  }
-  return { policies: tallies, ...first!, rolloutMs, peakPods, longLived }
+  return { policies: tallies, first, rolloutMs, peakPods, longLived }
 }
 
 /** Runs differ in length. */
@@ -193,7 +223,9 @@ function count(tally: PolicyTally, { run, index, scene, arrivals, chance, policy
     const phase =
       when < course.firstMs ? 0 : when > course.settledMs + 120_000 ? PHASES.length - 1 : PHASE_OF[fate.cause]!
     note(tally, run, scene, fate, phase)
-    const bin = Math.min(tally.lostBySecond.length - 1, Math.floor(when / 1000))
+    const bin = Math.min(LAST_SECOND, Math.floor(when / 1000))
+    // A break may come after its run's end; where it is counted must not hang on how long other runs were.
+    growTo(tally, bin + 1)
     if (fate.lost) {
       tally.lost[run]!++
       tally.lostBySecond[bin]!++

@@ -13,6 +13,13 @@ import type { RolloutReport, Spread } from './report.ts'
 const POLICY_NAMES: Readonly<Record<Policy, string>> = { cluster: 'Cluster', local: 'Local' }
 const POLICIES = ['cluster', 'local'] as const
 
+/** Two-space indent, `schemaVersion` first, a newline at the end. */
+export function renderRolloutJson(report: RolloutReport, results: readonly ThresholdResult[]): string {
+  const { schemaVersion, kind, ...rest } = report
+  const thresholds = results.map(({ threshold, pass, matches }) => ({ threshold: threshold.text, pass, matches }))
+  return `${JSON.stringify({ schemaVersion, kind, thresholds, ...rest }, null, 2)}\n`
+}
+
 export function renderRolloutText(
   report: RolloutReport,
   picture: Picture,
@@ -30,7 +37,11 @@ export function renderRolloutMarkdown(
   return renderDocumentMarkdown(rolloutDocument(report, picture, results))
 }
 
-function rolloutDocument(report: RolloutReport, picture: Picture, results: readonly ThresholdResult[]): ReportDocument {
+export function rolloutDocument(
+  report: RolloutReport,
+  picture: Picture,
+  results: readonly ThresholdResult[],
+): ReportDocument {
   const { runs, connectionsPerSecond, proxyMode, emulates, controlPlane, services } = report
   return {
     title: `dpemu rollout${report.target === '' ? '' : ` ${report.target}`}`,

@@ -102,7 +102,7 @@ function stretched(raw: unknown, changes: readonly TraceChange[], file: string, 
 }
 
 /** Connections that the scenario opens, returns of clients not counted. */
-function expectedConnections({ connections, durationSeconds, traffic }: Scenario): number {
+export function expectedConnections({ connections, durationSeconds, traffic }: Scenario): number {
   const opened = traffic.reduce(
     (sum, { arrivals, startSeconds }) =>
       sum + Math.min(arrivals.connections, arrivals.perSecond * Math.max(0, durationSeconds - startSeconds)),

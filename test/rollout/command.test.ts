@@ -149,7 +149,7 @@ describe('a Timeline', () => {
     expect(stderr).not.toContain('Timeline')
     const { lint } = await import('../../src/commands/lint.ts')
     expect(lint([WEB, path], () => '').warnings.map(({ message }) => message)).toContainEqual(
-      expect.stringContaining('its events take place in `dpemu rollout` and `dpemu replay` only'),
+      expect.stringContaining('its events take place in `dpemu rollout`, `dpemu replay` and `dpemu explain --at` only'),
     )
   })
 

@@ -1,0 +1,72 @@
+/**
+ * `dpemu merge`: the parts of a run → what the command itself would have printed, written and ended with.
+ *
+ * Views, thresholds and exit codes are those of the command that made the parts. Nothing is written before all parts have been
+ * found to belong together.
+ */
+import { gather, type PartCommand } from '../parts/part.ts'
+import { countOf } from '../report/units.ts'
+import { usageError } from './arguments.ts'
+import { type Io, interruptionOf } from './io.ts'
+import { warningPrinter } from './warnings.ts'
+
+/** As typed: one field a flag, absent where the flag was. */
+export interface MergeOptions {
+  readonly parts: readonly string[]
+  readonly columns?: readonly string[] | undefined
+  readonly constants?: boolean | undefined
+  readonly threshold: readonly string[]
+  readonly output: readonly string[]
+  readonly quiet: boolean
+}
+
+/** @returns the exit code: 0, 99 when a threshold failed, 130, 143 or 129 when interrupted @throws UserError */
+export async function runMerge(options: MergeOptions, io: Io): Promise<number> {
+  const gathered = gather(options.parts)
+  const { command, bodies } = gathered
+  refuseOthers(command, options)
+  const said = (): void => {
+    if (!options.quiet) io.stderr(`dpemu: ${countOf(bodies.length, 'part')} of dpemu ${command} merged\n`)
+  }
+  const interruption = interruptionOf(io)
+  if (command === 'rollout') {
+    const [{ rolloutViews, writeRollout }, { mergeRollout }] = await Promise.all([
+      import('./rollout.ts'),
+      import('../rollout/part.ts'),
+    ])
+    const views = rolloutViews(options, options.parts)
+    const { report, picture } = mergeRollout(gathered)
+    said()
+    return writeRollout(report, picture, views, io, interruption)
+  }
+  if (command === 'replay') {
+    const [{ replayViews, writeReplay }, { mergeReplay }] = await Promise.all([
+      import('./replay.ts'),
+      import('../replay/part.ts'),
+    ])
+    const views = replayViews(options, options.parts)
+    const report = mergeReplay(gathered)
+    const warnings = warningPrinter(io, { update: () => {}, clear: () => {} }, options.quiet)
+    for (const warning of report.warnings) warnings.print(warning)
+    warnings.finish()
+    said()
+    return writeReplay(report, views, io, { interruption })
+  }
+  const [{ capacityViews, withoutUnwanted, writeCapacity }, { mergeCapacity }] = await Promise.all([
+    import('./capacity.ts'),
+    import('../capacity/part.ts'),
+  ])
+  const views = capacityViews(options, options.parts)
+  const report = withoutUnwanted(mergeCapacity(gathered), io)
+  const warnings = warningPrinter(io, { update: () => {}, clear: () => {} }, options.quiet)
+  for (const warning of report.warnings) warnings.print(warning)
+  warnings.finish()
+  return writeCapacity(report, views, io, { interruption, beforeStdout: said })
+}
+
+/** Flags that the parts' own command does not have. */
+function refuseOthers(command: PartCommand, { columns, constants }: MergeOptions): void {
+  if (command !== 'capacity' && (columns ?? []).length > 0)
+    throw usageError(`--columns: dpemu ${command} has no tables of cells`)
+  if (command === 'rollout' && constants === true) throw usageError('--constants: dpemu rollout lists no constants')
+}
