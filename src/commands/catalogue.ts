@@ -71,6 +71,7 @@ export const COMMANDS: readonly Command[] = [
           seeds: textOf(args, 'seeds'),
           placements: textOf(args, 'placements'),
           model: textOf(args, 'model'),
+          shard: textOf(args, 'shard'),
           threshold: listOf(args, 'threshold'),
           series: !isSet(args, 'no-series'),
           dumpConntrack: textOf(args, 'dump-conntrack'),
