@@ -17,6 +17,8 @@ export interface ReplayPage extends Common {
   readonly runNames: readonly string[]
   /** Of the drop reasons that occur. */
   readonly reasons: Readonly<Record<string, string>>
+  /** For the causes and phases of a Timeline's losses. */
+  readonly words: Readonly<Record<string, string>>
   readonly report: Omit<ReplayReport, 'draws'> & {
     readonly draws: Omit<NonNullable<ReplayReport['draws']>, 'each'> | null
     readonly thresholds: readonly ThresholdReport[]
