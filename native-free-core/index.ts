@@ -7,6 +7,7 @@ export {
   alignedWords,
   type ConntrackTable,
   createConntrackTable,
+  createTuples,
   ENTRY_DESTINATION,
   ENTRY_EXPIRES,
   ENTRY_NODE_PROTOCOL,
@@ -133,6 +134,7 @@ export {
   record,
 } from './histogram.ts'
 export { decideAtNode } from './host-port.ts'
+export { nodeProtocolOf } from './kinds.ts'
 export { findPort } from './nat-ports.ts'
 export {
   type ConnectionColumns,

@@ -7,7 +7,9 @@
 import {
   BENCH_FLAGS,
   CAPACITY_FLAGS,
+  COMPARE_FLAGS,
   CONNTRACK_FLAGS,
+  DIFF_FLAGS,
   DIG_FLAGS,
   EXPLAIN_FLAGS,
   type Flags,
@@ -69,6 +71,7 @@ export const COMMANDS: readonly Command[] = [
           seeds: textOf(args, 'seeds'),
           placements: textOf(args, 'placements'),
           model: textOf(args, 'model'),
+          shard: textOf(args, 'shard'),
           threshold: listOf(args, 'threshold'),
           series: !isSet(args, 'no-series'),
           dumpConntrack: textOf(args, 'dump-conntrack'),
@@ -229,6 +232,69 @@ export const COMMANDS: readonly Command[] = [
         {
           manifests: listOf(args, 'manifests'),
           expect: textOf(args, 'expect'),
+          naming: namingOf(args),
+          proxyMode: textOf(args, 'proxy-mode'),
+          kubeVersion: textOf(args, 'kube-version'),
+          output: listOf(args, 'output'),
+          quiet: isSet(args, 'quiet'),
+        },
+        io,
+      )
+    },
+  },
+  {
+    name: 'compare',
+    positionals: [['<reports..>', 'two or more reports of one kind: replay, capacity, rollout or benchmarks']],
+    describe: 'Say what differs between reports, the largest difference first',
+    flags: COMPARE_FLAGS,
+    examples: [
+      ['dpemu compare before.json after.json', 'what a change did to every figure'],
+      [
+        "dpemu compare before.json after.json --fail-on 'local.p99 > 1.1 * base'",
+        'exit 99 where it got slower by a tenth',
+      ],
+      ['dpemu compare main.json pr.json -o markdown=comment.md', 'for a comment on a pull request'],
+    ],
+    run: async (args, io) => {
+      const { runCompare } = await import('./compare.ts')
+      return runCompare(
+        {
+          reports: listOf(args, 'reports'),
+          failOn: listOf(args, 'fail-on'),
+          all: isSet(args, 'all'),
+          output: listOf(args, 'output'),
+        },
+        io,
+      )
+    },
+  },
+  {
+    name: 'diff',
+    positionals: [
+      ['[before]', 'the old manifests: a file, a folder or - for standard input'],
+      ['[after]', 'the new ones'],
+    ],
+    describe: 'Say what changes for whom between two sets of manifests: every client, address, name and route',
+    flags: DIFF_FLAGS,
+    examples: [
+      ['dpemu diff old/ new/', 'one entry for each cause, with an explain that shows it on both sides'],
+      ['dpemu diff -f cluster/ app.yaml app-new.yaml', 'nodes and the rest of the cluster are in cluster/'],
+      [
+        'kubectl get all -A -o json | dpemu diff - k8s/ --exit-code',
+        'a cluster beside its manifests; exit 1 if they differ',
+      ],
+      ['dpemu diff old/ new/ -o markdown=comment.md', 'for a pull request'],
+    ],
+    run: async (args, io) => {
+      const { runDiff } = await import('./diff.ts')
+      return runDiff(
+        {
+          old: textOf(args, 'before') ?? '',
+          new: textOf(args, 'after') ?? '',
+          moreOld: listOf(args, 'old'),
+          moreNew: listOf(args, 'new'),
+          manifests: listOf(args, 'manifests'),
+          exitCode: isSet(args, 'exit-code'),
           naming: namingOf(args),
           proxyMode: textOf(args, 'proxy-mode'),
           kubeVersion: textOf(args, 'kube-version'),

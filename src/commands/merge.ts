@@ -39,6 +39,19 @@ export async function runMerge(options: MergeOptions, io: Io): Promise<number> {
     said()
     return writeRollout(report, picture, views, io, interruption)
   }
+  if (command === 'replay') {
+    const [{ replayViews, writeReplay }, { mergeReplay }] = await Promise.all([
+      import('./replay.ts'),
+      import('../replay/part.ts'),
+    ])
+    const views = replayViews(options, options.parts)
+    const report = mergeReplay(gathered)
+    const warnings = warningPrinter(io, { update: () => {}, clear: () => {} }, options.quiet)
+    for (const warning of report.warnings) warnings.print(warning)
+    warnings.finish()
+    said()
+    return writeReplay(report, views, io, { interruption })
+  }
   const [{ capacityViews, withoutUnwanted, writeCapacity }, { mergeCapacity }] = await Promise.all([
     import('./capacity.ts'),
     import('../capacity/part.ts'),

@@ -7,6 +7,9 @@ import {
   measureCapacity,
 } from '../capacity/capacity.ts'
 import { DEFAULT_OBJECTIVES, DEFAULT_TOLERANCE, parseObjectives } from '../capacity/objectives.ts'
+import { type Comparison, compareReports } from '../compare/compare.ts'
+import { parseFailOn } from '../compare/fail-on.ts'
+import { checkReport, ofOneKind } from '../compare/read.ts'
 import { DEFAULT_SHARDS, runsOf, workersFor } from '../replay/defaults.ts'
 import { type DrawCounts, replayDraws } from '../replay/draws.ts'
 import { type ReplayHooks, type ReplayOptions, replay as replayPlanned } from '../replay/replay.ts'
@@ -99,4 +102,25 @@ export function capacity(settings: CapacitySettings, hooks: CapacityHooks = {}):
  */
 export function judge(report: ReplayReport, thresholds: readonly string[]): ThresholdResult[] {
   return evaluateThresholds(thresholds.map(parseThreshold), report)
+}
+
+/**
+ * What differs between reports of one kind, as `dpemu compare` says it: of `replay` and `capacity`, or JSON that the commands wrote.
+ *
+ * @param reports  two at least; the first is what the others are held against. `name` is what messages call it by
+ * @param failOn   expressions that must not hold of the later ones, with `base` for the same figure of the first
+ * @throws UserError `E_REPORT` for what is no report, or of another kind; `E_THRESHOLD` for an expression that cannot be judged
+ * @example
+ * const { differences, failOn } = compare([{ name: 'before', report }, { name: 'after', report: other }], ['local.p99 > base'])
+ */
+export function compare(
+  reports: readonly { readonly name: string; readonly report: object }[],
+  failOn: readonly string[] = [],
+): Comparison {
+  const checked = reports.map(({ name, report }) => checkReport(name, report))
+  const kind = ofOneKind(checked)
+  return compareReports(
+    checked,
+    failOn.map((text) => parseFailOn(text, kind)),
+  )
 }

@@ -84,6 +84,8 @@ export interface ReplayPlan {
   readonly runs: readonly PlannedRun[]
   readonly comparedServices: readonly string[]
   readonly seed: number
+  /** Texts of the manifests that were used. */
+  readonly manifests: readonly string[]
   readonly shards: number
   readonly workers: number
   readonly entries: number
@@ -211,6 +213,7 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
     cluster,
     clusters,
     registry,
+    manifests: files.map(({ text }) => text),
     model,
     runs: planned,
     comparedServices: compared,

@@ -161,6 +161,7 @@ export const SHAPE: Required<ReplayReport> = {
   schemaVersion: 1,
   kind: 'replay',
   trace: { name: '', packets: 0, connections: 0, durationSeconds: 0, arrivalSeconds: 0, clients: 0, bytes: 0 },
+  inputs: { trace: '', manifests: '', seed: 0 },
   comparedServices: [''],
   runs: [RUN_SHAPE],
   draws: {

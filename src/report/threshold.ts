@@ -33,6 +33,8 @@ export interface Subject extends Wording {
   readonly shape: object
   /** The list whose elements' fields may be named without it: then all of them are meant. */
   readonly list: string | null
+  /** `base` on the right side means the same figure of another document (`againstBase`). */
+  readonly hasBase?: boolean
 }
 
 export const REPLAY_SUBJECT: Subject = {
@@ -53,6 +55,8 @@ export interface Threshold {
   readonly limit: number | null
   /** What stands on the right side in place of a number. */
   readonly other: { readonly factor: number; readonly path: readonly Segment[] } | null
+  /** Where the right side is `FACTOR * base`: the factor. */
+  readonly ofBase?: number
 }
 
 export interface ThresholdMatch {
@@ -102,6 +106,10 @@ export function parseExpression(text: string, subject: Subject): Threshold {
   const base = { text: text.trim(), subject, path, operator: scanned.operator }
   if (right.kind === 'number') {
     return { ...base, limit: limitOf(path, right.number, right.unit, refuse), other: null }
+  }
+  if (subject.hasBase === true && right.path.length === 1 && right.path[0]!.name === 'base') {
+    if (right.path[0]!.selector !== null) throw refuse('base is the same figure of the first report: it takes no [...]')
+    return { ...base, limit: null, other: null, ofBase: right.factor }
   }
   const other = checkedPath(right.path, subject, refuse)
   const [one, two] = [path, other].map((segments) => dimensionOf(segments.map(({ name }) => name)))
@@ -157,6 +165,27 @@ export function evaluateThresholds(thresholds: readonly Threshold[], document: o
       return { path, value, limit, pass }
     })
     return { threshold, pass: matches.every((match) => match.pass), matches }
+  })
+}
+
+/**
+ * The figures of a document that an expression is about, each with whether it holds of it; where the right side is `base`, against the
+ * same figure of the document that is compared with.
+ *
+ * @throws UserError `E_THRESHOLD`, exit code 2, when a selector chose nothing in either
+ */
+export function againstBase(threshold: Threshold, document: object, base: object): ThresholdMatch[] {
+  const { operator, ofBase, path } = threshold
+  if (ofBase === undefined) return [...evaluateThresholds([threshold], document)[0]!.matches]
+  const found = valuesAt(document, path, threshold)
+  const before = valuesAt(base, path, threshold)
+  const byPath = new Map(before.map((one) => [one.path, one.value]))
+  // As many of other names, such as runs of another proxy mode, are held against each other in their order.
+  const inOrder = found.length === before.length && !found.some((one) => byPath.has(one.path))
+  return found.map(({ path: at, value }, i) => {
+    const known = (inOrder ? before[i]!.value : byPath.get(at)) ?? null
+    const limit = known === null ? null : ofBase * known
+    return { path: at, value, limit, pass: value !== null && limit !== null && COMPARE[operator](value, limit) }
   })
 }
 
@@ -354,9 +383,20 @@ const IDENTITY: Readonly<Record<string, readonly string[]>> = {
   delayed: ['policy'],
   gaps: ['policy'],
   losses: ['policy', 'service', 'cause', 'phase', 'clientSees', 'outcome'],
+  longLived: ['policy'],
+  byCause: ['cause'],
+  neededPreStopSeconds: ['policy'],
+  safe: ['policy'],
+  servers: ['address'],
+  conntrackHolders: ['service'],
+  // Of benchmarks.
+  rows: ['row', 'size', 'skew', 'variant'],
+  ratios: ['row', 'size', 'skew', 'against'],
+  replay: ['trace', 'policy', 'workers', 'packets'],
 }
 
-function labelOf(list: string, element: Json, index: number): string {
+/** What an element of a list is called in a path: `policy=local,proxyMode=nftables`; its place where nothing tells it from others. */
+export function labelOf(list: string, element: unknown, index: number): string {
   const keys = IDENTITY[list]
   if (keys === undefined || !isObject(element)) return String(index)
   const telling = keys.filter((key) => element[key] !== null && element[key] !== undefined)

@@ -13,6 +13,7 @@ export interface ReplayReport {
   schemaVersion: 1
   kind: 'replay'
   trace: TraceSummary
+  inputs: InputsReport
   /** Services whose externalTrafficPolicy the runs differ in: `namespace/name`. */
   comparedServices: string[]
   /** With several draws the median of each figure by itself, of those that occurred: the lower of two in the middle. */
@@ -75,6 +76,14 @@ export interface TraceSummary {
   arrivalSeconds: number
   clients: number
   bytes: number
+}
+
+/** Digests: equal where the inputs are. Manifests are told by their texts, a trace by its header, index and totals. */
+export interface InputsReport {
+  trace: string
+  manifests: string
+  /** That every random choice is a function of. */
+  seed: number
 }
 
 export interface ModelConstant {

@@ -7,6 +7,7 @@ import type { Warning } from '../errors.ts'
 import type { DerivedNote } from '../k8s/cluster.ts'
 import type { Subject } from '../report/threshold.ts'
 import type { Emulated } from '../report/types.ts'
+import { assumptionsOf } from './assumptions.ts'
 import type { Policy } from './balancer.ts'
 import { type Cause, type Phase, type Sight, STALE_CAUSES } from './causes.ts'
 import { clockText } from './durations.ts'
@@ -195,30 +196,7 @@ export function basisOf({ work, tally, target, version, emulates, warnings }: Ba
           })),
         ),
       },
-      derived: [
-        ...site.derived,
-        ...fronts.flatMap(({ proxy }) =>
-          proxy === null
-            ? []
-            : [
-                {
-                  object: proxy.ingress,
-                  what: 'its controller runs on, and does not send again what a pod had begun to answer',
-                },
-              ],
-        ),
-        ...fronts.flatMap(({ service, assumed }) =>
-          assumed === '' ? [] : [{ object: `Service ${service.name}`, what: assumed }],
-        ),
-        ...(timeline.controlPlaneGiven
-          ? []
-          : [
-              {
-                object: 'control plane',
-                what: `${timeline.controlPlane.name}: ${timeline.controlPlane.source} (controlPlane)`,
-              },
-            ]),
-      ],
+      derived: assumptionsOf(site, timeline, fronts),
       warnings: [...warnings, ...courseWarnings(tally)],
     },
   }

@@ -52,6 +52,8 @@ describe('help', () => {
       'inspect',
       'explain',
       'reach',
+      'compare',
+      'diff',
       'lint',
       'dig',
       'rules',

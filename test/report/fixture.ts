@@ -267,6 +267,7 @@ export function report(
       clients: 500,
       bytes: 12_000_000,
     },
+    inputs: { trace: '0123456789abcdef', manifests: 'fedcba9876543210', seed: 21 },
     comparedServices: ['default/web'],
     draws: null,
     runs,
