@@ -284,6 +284,7 @@ export const COMMANDS: readonly Command[] = [
         'a cluster beside its manifests; exit 1 if they differ',
       ],
       ['dpemu diff old/ new/ -o markdown=comment.md', 'for a pull request'],
+      ['dpemu diff old/ new/ --trace trace.msgpack', 'and what the connections of a trace make of either'],
     ],
     run: async (args, io) => {
       const { runDiff } = await import('./diff.ts')
@@ -295,6 +296,7 @@ export const COMMANDS: readonly Command[] = [
           moreNew: listOf(args, 'new'),
           manifests: listOf(args, 'manifests'),
           exitCode: isSet(args, 'exit-code'),
+          trace: textOf(args, 'trace'),
           naming: namingOf(args),
           proxyMode: textOf(args, 'proxy-mode'),
           kubeVersion: textOf(args, 'kube-version'),

@@ -119,7 +119,7 @@ export function approach(context: ExplainContext, question: PacketQuestion, told
     // Other nodes have the address too, and keep answers to it.
     clientNode = -1
   }
-  decideAtNode(rules, node, packet.source, packet.destination, packet.port, packet.protocol, decision)
+  decideAtNode(rules, node, packet, decision)
   const owner = rules.addressNode[packet.destination]!
   const goesOn =
     !question.stays &&
@@ -137,7 +137,7 @@ export function approach(context: ExplainContext, question: PacketQuestion, told
   }
   if (stopped !== null) return end(node)
   goOnward(context, packet, node, owner, tell)
-  decideAtNode(rules, owner, packet.source, packet.destination, packet.port, packet.protocol, decision)
+  decideAtNode(rules, owner, packet, decision)
   return end(owner)
 }
 
