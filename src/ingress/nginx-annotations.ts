@@ -131,7 +131,8 @@ export function readAnnotations(ingress: ReadIngress, config: NginxConfig, warn:
     const isSnippet = SNIPPET.test(name)
     if (isSnippet && config.snippets === 'ignored') continue
     if (BALANCING.has(name)) warn(where(name), 'W_NOT_MODELLED', 'is told by explain; in a replay endpoints take turns')
-    else warn(where(name), 'W_NOT_MODELLED', `is not modelled${isSnippet && config.snippets === 'not told' ? UNTOLD : ''}`)
+    else
+      warn(where(name), 'W_NOT_MODELLED', `is not modelled${isSnippet && config.snippets === 'not told' ? UNTOLD : ''}`)
   }
   const aliases = get('server-alias')
     .split(',')
