@@ -66,6 +66,7 @@ import {
 } from './result.ts'
 import {
   FRONTEND_HEALTH_CHECK,
+  NO_RULES,
   nodePortAddress,
   type RuleColumns,
   SETTING_CLEANS_EMPTY,
@@ -113,17 +114,20 @@ const PAIR_SOURCE = 0xffff0000 | 0
 const STATUS_SYN_IGNORED = 128
 
 export interface ConntrackParts {
+  readonly result: Float64Array
+  readonly layout: ResultLayout
+  /** Most entries by shard × nodes + node. */
+  readonly quotas: Int32Array
   readonly table: ConntrackTable
   readonly shards: number
   readonly nodes: number
 }
 
 export class Conntrack {
-  rules!: RuleColumns
-  result: Float64Array = new Float64Array(0)
-  layout!: ResultLayout
-  /** Most entries by shard × nodes + node. */
-  quotas: Int32Array = new Int32Array(0)
+  rules: RuleColumns = NO_RULES
+  private readonly result: Float64Array
+  private readonly layout: ResultLayout
+  private readonly quotas: Int32Array
   /** The shard and the time of the packet at hand. */
   shard: Shard = 0
   nowMs: Millis32 = 0
@@ -163,6 +167,9 @@ export class Conntrack {
   private readonly taken: (port: Port, harder: boolean) => boolean
 
   constructor(parts: ConntrackParts) {
+    this.result = parts.result
+    this.layout = parts.layout
+    this.quotas = parts.quotas
     this.table = parts.table
     this.entries = parts.table.entries
     this.shards = parts.shards

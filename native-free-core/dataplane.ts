@@ -94,7 +94,14 @@ import {
   TOTAL_OFFERED_BYTES,
   TOTAL_OFFERED_PACKETS,
 } from './result.ts'
-import { ADDRESS_LIVE, openRules, type RuleColumns, SETTING_NODES, SETTING_UNACKNOWLEDGED_MS } from './rule-columns.ts'
+import {
+  ADDRESS_LIVE,
+  NO_RULES,
+  openRules,
+  type RuleColumns,
+  SETTING_NODES,
+  SETTING_UNACKNOWLEDGED_MS,
+} from './rule-columns.ts'
 import { Sampler } from './sampler.ts'
 import { Series } from './series.ts'
 import { SlowPath } from './slow-path.ts'
@@ -132,45 +139,34 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   const readsAhead = table.bytes + flows.byteLength > CACHED_BYTES
   const batchFlows = new Int32Array(BATCH)
   const sink = new Int32Array(1)
-  const slowPath = new SlowPath({ table, flows, thirdEntries, shards, nodes, lanes: limits.lanes ?? null })
+  const parts = { table, flows, thirdEntries, shards, nodes, result, layout, quotas }
+  const slowPath = new SlowPath({ ...parts, lanes: limits.lanes ?? null })
   const { conntrack } = slowPath
-  slowPath.result = result
-  slowPath.layout = layout
-  conntrack.result = result
-  conntrack.layout = layout
-  conntrack.quotas = quotas
-  const fastSetup = createFastSetup({ slowPath, flows, packets, batchFlows, result, layout, shards, nodes, quotas })
+  const fastSetup = createFastSetup({ ...parts, slowPath, packets, batchFlows })
   const fastSetupOn = limits.fastSetup !== false
   const { time, slot, flags, length } = packets
   const { packetHistogram, endpoints: endpointsAt } = layout
   const queued = limits.hops !== undefined
-  const sampler = new Sampler({ shards, nodes, slowPath, result, layout })
+  const sampler = new Sampler({ ...parts, slowPath })
   const due = sampler.nextTick
   const series = new Series(result, layout, limits.series?.endpoints ?? null)
   const log = new QueueEvents({
-    nodes,
-    flows,
-    thirdEntries,
+    ...parts,
     slowPath,
-    result,
-    layout,
     endpoints: limits.endpoints,
     columns: limits.hops ?? null,
     series,
   })
   const { hopTime, hopServer, hopCost, hopFlow, hopNanos, hopMeta, slotOf, flowCosts, zones } = log
-  let rules: RuleColumns
+  let rules = NO_RULES
   const requests = createRequestColumns(limits.packetRows, limits.requests?.rows ?? 0)
   const { at: requestAt } = requests
   const proxying = limits.requests !== undefined
   const proxies = new Proxies({
-    flows,
+    ...parts,
     slowPath,
     log,
-    result,
-    layout,
     requests,
-    shards,
     connections: limits.connections,
     upstreams: limits.requests?.upstreams ?? 0,
     groups: limits.requests?.workers ?? 0,

@@ -82,6 +82,7 @@ import {
   NAMES_LIBC,
   NAMES_RESOLVERS,
   NAMES_TYPES,
+  NO_RULES,
   type RuleColumns,
   SERVER_ASSUMED,
   SETTING_POLICY_DNS,
@@ -176,7 +177,7 @@ export class DnsClient {
   /** Rule sets in the order in which they came into force, and when they did. */
   private history: RuleColumns[] = []
   private since: number[] = []
-  private rules!: RuleColumns
+  private rules: RuleColumns = NO_RULES
 
   constructor(forwarder: Forwarder) {
     this.forwarder = forwarder

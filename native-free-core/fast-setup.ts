@@ -95,6 +95,7 @@ import {
   familyOf,
   MODE_IPTABLES,
   MODE_IPVS,
+  NO_RULES,
   type RuleColumns,
   SETTING_BALANCER_NANOS,
   SETTING_CLIENT_NANOS,
@@ -171,7 +172,7 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
   const fresh = new Int32Array(batchFlows.length)
   const decision = createDecision()
   const asked: PacketHeader = { source: 0, destination: 0, port: 0, protocol: 0 }
-  let rules: RuleColumns
+  let rules = NO_RULES
   let serves = false
   /** There are NetworkPolicies. */
   let policed = false

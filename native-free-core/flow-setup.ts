@@ -112,6 +112,7 @@ import {
   FRONTEND_LOAD_BALANCER_IP,
   familyOf,
   MODE_IPVS,
+  NO_RULES,
   type RuleColumns,
   SETTING_BALANCER_NANOS,
   SETTING_CLIENT_NANOS,
@@ -134,9 +135,9 @@ export interface FlowSetupParts extends ConntrackParts {
 }
 
 export class FlowSetup implements Forwarder {
-  rules!: RuleColumns
-  result: Float64Array = new Float64Array(0)
-  layout!: ResultLayout
+  rules: RuleColumns = NO_RULES
+  readonly result: Float64Array
+  readonly layout: ResultLayout
   seed = 0
   sink: PacketSink = NO_WIRE
   private readonly cores: Cores
@@ -175,6 +176,8 @@ export class FlowSetup implements Forwarder {
   protected staysOn: NodeId = -1
 
   constructor(parts: FlowSetupParts) {
+    this.result = parts.result
+    this.layout = parts.layout
     this.conntrack = new Conntrack(parts)
     this.selector = new EndpointSelector(this.conntrack, parts.shards, parts.nodes)
     this.entries = parts.table.entries

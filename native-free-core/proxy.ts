@@ -58,6 +58,7 @@ import {
 import {
   ADDRESS_LIVE,
   familyOf,
+  NO_RULES,
   PROXY_WAYS,
   type RuleColumns,
   TARGET_ADDRESS,
@@ -92,7 +93,7 @@ export interface ProxyParts {
 
 export class Proxies {
   readonly upstreams: Upstreams
-  private rules!: RuleColumns
+  private rules: RuleColumns = NO_RULES
   private seed = 0
   private readonly parts: ProxyParts
   /**

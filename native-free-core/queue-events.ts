@@ -60,7 +60,13 @@ import {
   TOTAL_ACCEPTED_PACKETS,
   TOTAL_BROKEN,
 } from './result.ts'
-import { type RuleColumns, SETTING_COST_FIRST_P50, SETTING_SERVICE_EXPONENTIAL, SETTING_ZONES } from './rule-columns.ts'
+import {
+  NO_RULES,
+  type RuleColumns,
+  SETTING_COST_FIRST_P50,
+  SETTING_SERVICE_EXPONENTIAL,
+  SETTING_ZONES,
+} from './rule-columns.ts'
 import { SERIES_SHIFT, type Series } from './series.ts'
 import type { SlowPath } from './slow-path.ts'
 
@@ -115,7 +121,7 @@ export class QueueEvents implements PacketSink {
   private readonly series: Series
   private lostCost = 0
   private seed = 0
-  private rules!: RuleColumns
+  private rules: RuleColumns = NO_RULES
   /** The connection that is being opened, and its packet's tick. */
   private openingFlow = 0
   private openingTick = 0

@@ -10,7 +10,7 @@ import type { Shard, Tick } from './kinds.ts'
 import { TICKS_PER_MS } from './packet.ts'
 import type { PairCounters } from './pair-counters.ts'
 import { type PairSeries, type ResultLayout, SAMPLES } from './result.ts'
-import { type RuleColumns, SETTING_GC_INTERVAL_MS } from './rule-columns.ts'
+import { NO_RULES, type RuleColumns, SETTING_GC_INTERVAL_MS } from './rule-columns.ts'
 import { ticksPerSample } from './series.ts'
 import type { SlowPath } from './slow-path.ts'
 
@@ -28,7 +28,7 @@ export interface SamplerParts {
 export class Sampler {
   /** By shard: the tick before which nothing is due. */
   readonly nextTick: Float64Array
-  rules!: RuleColumns
+  rules: RuleColumns = NO_RULES
   private readonly parts: SamplerParts
   private readonly nextSample: Int32Array
   private readonly nextSampleTick: Float64Array

@@ -48,7 +48,7 @@ import {
   INGRESS_WORN,
   type ResultLayout,
 } from './result.ts'
-import type { RuleColumns } from './rule-columns.ts'
+import { NO_RULES, type RuleColumns } from './rule-columns.ts'
 import type { SlowPath } from './slow-path.ts'
 
 export const KEEPALIVE = 320
@@ -95,7 +95,7 @@ export interface Dialled {
 }
 
 export class Upstreams {
-  rules!: RuleColumns
+  rules: RuleColumns = NO_RULES
   /** By shard: the time at which an idle connection is to be closed next. */
   readonly dueMs: Float64Array
 
