@@ -40,6 +40,7 @@ export {
   ACTION_NAMES,
   ACTION_NONE,
   ACTION_REJECT,
+  ADDRESS_DOUBTFUL,
   clusterSetOf,
   createDecision,
   type Decision,
