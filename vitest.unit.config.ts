@@ -8,6 +8,7 @@ const LONG = [
   'test/{bench,capacity,cli,conntrack,docs,files,html,kernel,live,names,replay,reports,rollout,verdicts}/**',
   'test/scenarios.test.ts',
   'test/core/{cpu-queues,nat-ports}.test.ts',
+  'test/parts/{jobs,merge,replay}.test.ts',
   'test/packetflow/choice.test.ts',
   'test/report/{draws,text}.test.ts',
   'test/rules/against*.test.ts',

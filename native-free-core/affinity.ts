@@ -12,7 +12,9 @@
  * by new connections only. Cost: one or two cache lines a lookup, 16 bytes an entry at a load of 0.25 to 0.5.
  * Source: pkg/proxy/{nftables,iptables}/proxier.go, net/netfilter/xt_recent.c, measurement.
  */
+
 import { finish, mix } from './hash.ts'
+import type { AddressId, EndpointId, Int32Column, Millis32 } from './kinds.ts'
 
 const WORDS = 4
 const CLIENT = 0
@@ -42,7 +44,14 @@ export class AffinityTable {
    * @param start, count  the endpoints that a new connection may be given
    * @returns             position within the set, or -1
    */
-  find(client: number, owner: number, nowMs: number, members: Int32Array, start: number, count: number): number {
+  find(
+    client: AddressId,
+    owner: number,
+    nowMs: Millis32,
+    members: Int32Column<EndpointId>,
+    start: number,
+    count: number,
+  ): number {
     const { words, mask } = this
     let best = -1
     for (let i = home(client, owner) & mask; ; i = (i + 1) & mask) {
@@ -58,12 +67,12 @@ export class AffinityTable {
   }
 
   /** Reads the place where the search for a client begins, for whoever will search soon. */
-  prefetch(client: number, owner: number): number {
+  prefetch(client: AddressId, owner: number): number {
     return this.words[(home(client, owner) & this.mask) * WORDS]
   }
 
   /** Enter a client into an endpoint's list, or start its time again. */
-  renew(client: number, owner: number, endpoint: number, expiresMs: number): void {
+  renew(client: AddressId, owner: number, endpoint: EndpointId, expiresMs: Millis32): void {
     if (this.used * 2 > this.mask) this.grow()
     const { words, mask } = this
     let i = home(client, owner) & mask
@@ -90,7 +99,7 @@ export class AffinityTable {
    * @param counts   live entries by node are added here
    * @param nodes    number of nodes, to tell an entry's own; the core's, which never changes
    */
-  sweep(nowMs: number, alive: Int32Array, counts: Int32Array, nodes: number): void {
+  sweep(nowMs: Millis32, alive: Int32Array, counts: Int32Array, nodes: number): void {
     const { words } = this
     let dead = 0
     for (let base = 0; base < words.length; base += WORDS) {
@@ -139,6 +148,6 @@ export class AffinityTable {
   }
 }
 
-function home(client: number, owner: number): number {
+function home(client: AddressId, owner: number): number {
   return finish(mix(mix(0x1b56c4e9, client), owner))
 }

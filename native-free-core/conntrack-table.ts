@@ -15,8 +15,10 @@
  * A lookup reads one or two cache lines of the index and one entry.
  * Source: measured against bucketised, robin-hood and cuckoo indices; equal within noise, and the simplest.
  */
+
 import { CHECKED, check } from './checked.ts'
-import { hashTuple } from './hash.ts'
+import { hashTuple, type Tuple } from './hash.ts'
+import type { AddressId, EntryNumber, Millis32, NodeProtocol, PortPair, Shard, TupleHash } from './kinds.ts'
 
 export const ENTRY_WORDS = 16
 export const ENTRY_SHIFT = 4
@@ -65,8 +67,31 @@ export const KERNEL_BUCKETS_BITS = 18
 export const MAX_ENTRIES: number = (1 << 23) - 2 * PAGE_ENTRIES
 
 /** Ports of a tuple as seen from the other direction. */
-export function swapPorts(ports: number): number {
+export function swapPorts(ports: PortPair): PortPair {
   return (ports << 16) | (ports >>> 16)
+}
+
+/** Both tuples of an entry to be, and their hashes (`hashTuple`): whoever has looked for them knows. Reused from call to call. */
+export interface EntryTuples extends Tuple {
+  hash: TupleHash
+  replySource: AddressId
+  replyDestination: AddressId
+  replyPorts: PortPair
+  replyHash: TupleHash
+}
+
+export function createTuples(): EntryTuples {
+  return {
+    source: 0,
+    destination: 0,
+    ports: 0,
+    nodeProtocol: 0,
+    hash: 0,
+    replySource: 0,
+    replyDestination: 0,
+    replyPorts: 0,
+    replyHash: 0,
+  }
 }
 
 export interface ConntrackTable {
@@ -81,41 +106,36 @@ export interface ConntrackTable {
    * of them share a table.
    * @returns entry << 1 | direction (0 original, 1 reply), or -1; an expired entry is returned, the caller looks at the timer
    */
-  find(shard: number, hash: number, source: number, destination: number, ports: number, nodeProtocol: number): number
+  find(
+    shard: Shard,
+    hash: TupleHash,
+    source: AddressId,
+    destination: AddressId,
+    ports: PortPair,
+    nodeProtocol: NodeProtocol,
+  ): number
   /** Reads the place in the index where the search for a hash begins, for whoever will search soon. */
-  prefetch(hash: number): number
+  prefetch(hash: TupleHash): number
   /**
    * Take a free entry of a shard and index both its tuples. The caller has made sure that neither is taken.
-   * @param hash, replyHash  of the tuples (`hashTuple`): whoever has looked for them knows
    * @returns the entry's number, or 0 when the table is physically full
    */
-  insert(
-    shard: number,
-    hash: number,
-    source: number,
-    destination: number,
-    ports: number,
-    nodeProtocol: number,
-    replyHash: number,
-    replySource: number,
-    replyDestination: number,
-    replyPorts: number,
-  ): number
+  insert(shard: Shard, tuples: EntryTuples): EntryNumber
   /** Whether a shard can be given one or two entries more. */
-  hasRoom(shard: number, more: 1 | 2): boolean
+  hasRoom(shard: Shard, more: 1 | 2): boolean
   /** Take an entry out of index and counts; its words stay readable until the next insert. */
-  remove(entry: number): void
+  remove(entry: EntryNumber): void
   /**
    * What early drop looks through: a run of the kernel's buckets, beginning with the one of `hash`.
    * Calls `visit` with each live entry that has a tuple in them and the tuple's bucket, counted from the first; an entry can
    * come twice. The kernel's table has KERNEL_BUCKETS buckets; ours is cut into as many stretches of the index.
    * The visitor must not remove.
    */
-  forEachInBuckets(hash: number, buckets: number, visit: (entry: number, bucket: number) => void): void
+  forEachInBuckets(hash: TupleHash, buckets: number, visit: (entry: EntryNumber, bucket: number) => void): void
   /** Calls `visit` for each live entry of a shard; the visitor may remove the entry it is given. */
-  forEachOfShard(shard: number, visit: (entry: number) => void): void
+  forEachOfShard(shard: Shard, visit: (entry: EntryNumber) => void): void
   /** The same for those that have expired: a sweep looks at every entry and finds few, so the look is here. */
-  forEachExpired(shard: number, nowMs: number, visit: (entry: number) => void): void
+  forEachExpired(shard: Shard, nowMs: Millis32, visit: (entry: EntryNumber) => void): void
   /** Number of live entries. */
   size(): number
   /** @throws Error naming the first broken invariant */
@@ -161,12 +181,12 @@ export function createConntrackTable(capacity: number, shards: number, nodes: nu
   }
 
   function find(
-    shard: number,
-    hash: number,
-    source: number,
-    destination: number,
-    ports: number,
-    nodeProtocol: number,
+    shard: Shard,
+    hash: TupleHash,
+    source: AddressId,
+    destination: AddressId,
+    ports: PortPair,
+    nodeProtocol: NodeProtocol,
   ): number {
     let i = hash & mask
     for (;;) {
@@ -190,17 +210,17 @@ export function createConntrackTable(capacity: number, shards: number, nodes: nu
     }
   }
 
-  function prefetch(hash: number): number {
+  function prefetch(hash: TupleHash): number {
     return slots[hash & mask]
   }
 
-  function addSlot(hash: number, ref: number): void {
+  function addSlot(hash: TupleHash, ref: number): void {
     let i = hash & mask
     while (slots[i] !== 0) i = (i + 1) & mask
     slots[i] = (hash & TAG_BITS) | (ref + 1)
   }
 
-  function removeSlot(hash: number, ref: number): void {
+  function removeSlot(hash: TupleHash, ref: number): void {
     const wanted = (hash & TAG_BITS) | (ref + 1)
     let hole = hash & mask
     while (slots[hole] !== wanted) hole = (hole + 1) & mask
@@ -220,7 +240,7 @@ export function createConntrackTable(capacity: number, shards: number, nodes: nu
     slots[hole] = 0
   }
 
-  function takePage(shard: number): boolean {
+  function takePage(shard: Shard): boolean {
     if (pagesUsed === pages) return false
     const page = pagesUsed++
     nextPage[page] = firstPage[shard]
@@ -235,18 +255,9 @@ export function createConntrackTable(capacity: number, shards: number, nodes: nu
     return true
   }
 
-  function insert(
-    shard: number,
-    hash: number,
-    source: number,
-    destination: number,
-    ports: number,
-    nodeProtocol: number,
-    replyHash: number,
-    replySource: number,
-    replyDestination: number,
-    replyPorts: number,
-  ): number {
+  function insert(shard: Shard, tuples: EntryTuples): EntryNumber {
+    const { nodeProtocol, source, destination, ports, hash } = tuples
+    const { replySource, replyDestination, replyPorts, replyHash } = tuples
     if (live >= capacity || (freeHead[shard] === 0 && !takePage(shard))) return 0
     if (CHECKED) {
       check(hash === hashTuple(source, destination, ports, nodeProtocol), "an entry's hash is its tuple's")
@@ -274,14 +285,14 @@ export function createConntrackTable(capacity: number, shards: number, nodes: nu
     return entry
   }
 
-  function hasRoom(shard: number, more: 1 | 2): boolean {
+  function hasRoom(shard: Shard, more: 1 | 2): boolean {
     if (live + more > capacity) return false
     if (pagesUsed < pages) return true
     const first = freeHead[shard]
     return first !== 0 && (more === 1 || entries[(first << ENTRY_SHIFT) + ENTRY_OWNER] !== 0)
   }
 
-  function remove(entry: number): void {
+  function remove(entry: EntryNumber): void {
     const base = entry << ENTRY_SHIFT
     removeSlot(entries[base + ENTRY_HASH], entry << 1)
     removeSlot(entries[base + ENTRY_REPLY_HASH], (entry << 1) | 1)
@@ -295,7 +306,7 @@ export function createConntrackTable(capacity: number, shards: number, nodes: nu
     live--
   }
 
-  function forEachOfShard(shard: number, visit: (entry: number) => void): void {
+  function forEachOfShard(shard: Shard, visit: (entry: EntryNumber) => void): void {
     for (let page = firstPage[shard]; page !== 0; page = nextPage[page]) {
       const first = page << PAGE_SHIFT
       for (let entry = first; entry < first + PAGE_ENTRIES; entry++) {
@@ -304,7 +315,7 @@ export function createConntrackTable(capacity: number, shards: number, nodes: nu
     }
   }
 
-  function forEachExpired(shard: number, nowMs: number, visit: (entry: number) => void): void {
+  function forEachExpired(shard: Shard, nowMs: Millis32, visit: (entry: EntryNumber) => void): void {
     const now = nowMs | 0
     for (let page = firstPage[shard]; page !== 0; page = nextPage[page]) {
       const end = (page + 1) << (PAGE_SHIFT + ENTRY_SHIFT)
@@ -315,7 +326,11 @@ export function createConntrackTable(capacity: number, shards: number, nodes: nu
     }
   }
 
-  function forEachInBuckets(hash: number, buckets: number, visit: (entry: number, bucket: number) => void): void {
+  function forEachInBuckets(
+    hash: TupleHash,
+    buckets: number,
+    visit: (entry: EntryNumber, bucket: number) => void,
+  ): void {
     const first = bucketOf(hash)
     const perBucket = slotBits > KERNEL_BUCKETS_BITS ? 1 << (slotBits - KERNEL_BUCKETS_BITS) : 1
     const stretch =
@@ -333,7 +348,7 @@ export function createConntrackTable(capacity: number, shards: number, nodes: nu
   }
 
   /** Bucket number of a hash: its place in the index comes first, so that a bucket is a stretch of it. */
-  function bucketOf(hash: number): number {
+  function bucketOf(hash: TupleHash): number {
     const place = hash & mask
     return slotBits >= KERNEL_BUCKETS_BITS
       ? place >> (slotBits - KERNEL_BUCKETS_BITS)

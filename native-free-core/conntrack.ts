@@ -15,6 +15,7 @@
 import { CHECKED, check } from './checked.ts'
 import {
   type ConntrackTable,
+  createTuples,
   ENTRY_CREATED,
   ENTRY_DESTINATION,
   ENTRY_ENDPOINT,
@@ -29,12 +30,28 @@ import {
   ENTRY_SERVICE_COUNTER,
   ENTRY_SHIFT,
   ENTRY_STATE,
+  type EntryTuples,
   STATUS_ASSURED,
   STATUS_PICKED_UP,
   STATUS_SEEN_REPLY,
 } from './conntrack-table.ts'
 import { findFrontend } from './decide.ts'
 import { hashTuple } from './hash.ts'
+import type {
+  AddressId,
+  EndpointId,
+  EntryNumber,
+  Millis,
+  Millis32,
+  NodeId,
+  NodeProtocol,
+  Port,
+  PortPair,
+  RandomWord,
+  ServicePortId,
+  Shard,
+  TupleHash,
+} from './kinds.ts'
 import { findPort } from './nat-ports.ts'
 import { PROTOCOL_UDP } from './packet.ts'
 import { PairCounters } from './pair-counters.ts'
@@ -87,6 +104,8 @@ const GC_EARLY_DROP_KILLS = 257
 const GC_EARLY_DROP_FILL = 0.95
 const REAP_MS = 10
 const TIGHT = 0.9
+/** The source port's bits of a pair of ports. */
+const PAIR_SOURCE = 0xffff0000 | 0
 /**
  * Status bit 7, the last below ENTRY_FRONTEND_SHIFT: a SYN of the client was ignored, which the server's SYN/ACK may answer.
  * Only a change of state takes it away: the kernel asks the SYN/ACK's sequence number instead, which a trace has not.
@@ -106,23 +125,21 @@ export class Conntrack {
   /** Most entries by shard × nodes + node. */
   quotas: Int32Array = new Int32Array(0)
   /** The shard and the time of the packet at hand. */
-  shard = 0
-  nowMs = 0
+  shard: Shard = 0
+  nowMs: Millis32 = 0
   /**
    * A whole time near the packets at hand, ms since the start of the run. `nowMs` and the times in entries are its low 32 bits:
    * they wrap every 49.7 days, so only their differences count, which are right below 2^31 ms (24.8 days). Timeouts are below
    * that (the model allows 2,000,000 s), and what has expired is swept `SAMPLES` times a run at least.
    */
   readonly clockMs: Float64Array = new Float64Array(1)
-  /** Of the tuple that was looked for last. */
-  hash = 0
   /** (node, endpoint) → source ports held, by shard. */
   readonly ports: readonly PairCounters[]
   /** (node, service port + 1) → entries, by shard; 0 stands for traffic of no Service. */
   readonly serviceEntries: readonly PairCounters[]
   readonly table: ConntrackTable
   /** Called with each entry that goes, while its words can still be read. */
-  onRemove: (entry: number) => void = () => {}
+  onRemove: (entry: EntryNumber) => void = () => {}
 
   private readonly entries: Int32Array
   private readonly shards: number
@@ -135,16 +152,15 @@ export class Conntrack {
   private firstBucket = 0
   private victims: number[] = []
   private reaped: number[] = []
-  private readonly lookForVictim: (entry: number, bucket: number) => void
-  private readonly removeExpired: (entry: number) => void
+  private readonly lookForVictim: (entry: EntryNumber, bucket: number) => void
+  private readonly removeExpired: (entry: EntryNumber) => void
 
-  /** Reply tuple of which the port search asks whether it is taken. */
-  private searchBackend = 0
-  private searchEgress = 0
-  private searchPort = 0
-  private searchNodeProtocol = 0
+  /** Of the new tuple that early drop makes room for. */
+  private crowdedNode: NodeId = 0
+  /** Whose reply tuple the port search asks for: it has the port that was tried last. */
+  private search: EntryTuples = createTuples()
   private searchMayReclaim = false
-  private readonly taken: (port: number, harder: boolean) => boolean
+  private readonly taken: (port: Port, harder: boolean) => boolean
 
   constructor(parts: ConntrackParts) {
     this.table = parts.table
@@ -162,7 +178,7 @@ export class Conntrack {
   }
 
   /** The time of the packet at hand, whole: ms since the start of the run. */
-  exactMs(): number {
+  exactMs(): Millis {
     return this.clockMs[0] + ((this.nowMs - this.clockMs[0]) | 0)
   }
 
@@ -176,56 +192,43 @@ export class Conntrack {
     this.lastReapMs.fill(-REAP_MS)
   }
 
-  /** The live entry of a tuple, in either direction; 0 when there is none. Its hash is in `hash` afterwards. */
-  find(source: number, destination: number, ports: number, nodeProtocol: number): number {
+  /** The live entry of a tuple, in either direction; 0 when there is none. */
+  find(source: AddressId, destination: AddressId, ports: PortPair, nodeProtocol: NodeProtocol): EntryNumber {
     const hash = hashTuple(source, destination, ports, nodeProtocol)
-    this.hash = hash
+    return this.findHashed(hash, source, destination, ports, nodeProtocol)
+  }
+
+  /** The same for a tuple whose hash is known. */
+  findHashed(
+    hash: TupleHash,
+    source: AddressId,
+    destination: AddressId,
+    ports: PortPair,
+    nodeProtocol: NodeProtocol,
+  ): EntryNumber {
     const ref = this.table.find(this.shard, hash, source, destination, ports, nodeProtocol)
     if (ref < 0) return 0
     return this.reapIfExpired(ref >> 1) ? 0 : ref >> 1
   }
 
   /**
-   * Makes an entry of a packet that goes from (source, ports) to (destination) and is answered by the reply tuple.
-   * @param hash, replyHash  of both tuples
+   * Makes an entry of a packet, which is known by the first of two tuples and is answered by the other.
    * @param servicePort  the Service port that the connection is for, or -1
    * @returns            0 when the node's table is full
    * Twin: fast-setup.ts `fill`.
    */
-  insert(
-    nodeProtocol: number,
-    hash: number,
-    source: number,
-    destination: number,
-    ports: number,
-    replyHash: number,
-    replySource: number,
-    replyDestination: number,
-    replyPorts: number,
-    flagClass: number,
-    servicePort: number,
-  ): number {
+  insert(tuples: EntryTuples, flagClass: number, servicePort: ServicePortId): EntryNumber {
+    const { nodeProtocol } = tuples
     const node = nodeProtocol >> 8
     const at = this.shard * this.nodes + node
     const { table, entries, rules } = this
     if (table.counts[at] >= this.quotas[at]) this.reapShard()
-    if (table.counts[at] >= this.quotas[at] && !this.earlyDrop(hash, nodeProtocol)) {
+    if (table.counts[at] >= this.quotas[at] && !this.earlyDrop(tuples.hash, node)) {
       this.wantsEarlyDrop[at] = 1
       this.countFull(node)
       return 0
     }
-    const entry = table.insert(
-      this.shard,
-      hash,
-      source,
-      destination,
-      ports,
-      nodeProtocol,
-      replyHash,
-      replySource,
-      replyDestination,
-      replyPorts,
-    )
+    const entry = table.insert(this.shard, tuples)
     if (entry === 0) {
       this.countFull(node)
       return 0
@@ -251,7 +254,7 @@ export class Conntrack {
    * @param payload    whether it carries data
    * @returns          a state (below 16), IGNORED, INVALID, REOPEN or DELETE; for the last two the entry is gone
    */
-  advance(entry: number, direction: number, flagClass: number, payload: boolean): number {
+  advance(entry: EntryNumber, direction: number, flagClass: number, payload: boolean): number {
     const { entries, rules, nowMs } = this
     const base = entry << ENTRY_SHIFT
     const word = entries[base + ENTRY_STATE]
@@ -287,35 +290,24 @@ export class Conntrack {
   }
 
   /**
-   * A source port that makes the reply tuple (backend → egress) unique on the node.
-   * @param word      random word of the connection for this purpose
+   * Gives the reply tuple a destination port (the packet's source port behind the node) that makes it unique on the node.
+   * @param tuples      the reply tuple with the port that the packet comes with; it has the one found, and its hash, afterwards
+   * @param word        random word of the connection for this purpose
    * @param translates  whether the rules masquerade; otherwise the port changes only where it clashes
-   * @param opens     whether the packet is a SYN, which may take over the port of a closing connection
-   * @returns 0 when none was found; that is counted. The reply tuple's hash is in `hash` afterwards
+   * @param opens       whether the packet is a SYN, which may take over the port of a closing connection
+   * @returns           whether one was found; if not, that is counted
    */
-  sourcePort(
-    backend: number,
-    backendPort: number,
-    egress: number,
-    port: number,
-    nodeProtocol: number,
-    word: number,
-    translates: boolean,
-    opens: boolean,
-  ): number {
-    this.searchBackend = backend
-    this.searchEgress = egress
-    this.searchPort = backendPort
-    this.searchNodeProtocol = nodeProtocol
+  findSourcePort(tuples: EntryTuples, word: RandomWord, translates: boolean, opens: boolean): boolean {
+    this.search = tuples
     this.searchMayReclaim = opens
     const fully = translates && this.rules.settings[SETTING_RANDOM_FULLY] !== 0
-    const found = findPort(port, word, !fully, this.shard, this.shards, this.taken)
-    if (found === 0) this.count(nodeProtocol >> 8, NODE_INSERT_FAILED)
-    return found
+    const found = findPort(tuples.replyPorts & 0xffff, word, !fully, this.shard, this.shards, this.taken)
+    if (found === 0) this.count(tuples.nodeProtocol >> 8, NODE_INSERT_FAILED)
+    return found !== 0
   }
 
   /** One more entry of a node is for a Service port, or for none (-1). @returns what the entry keeps of it */
-  hold(node: number, servicePort: number): number {
+  hold(node: NodeId, servicePort: ServicePortId): number {
     const serviceEntries = this.serviceEntries[this.shard]
     const serviceCounter = serviceEntries.index(node, servicePort + 1)
     serviceEntries.counts[serviceCounter] = serviceEntries.counts[serviceCounter] + 1
@@ -323,7 +315,7 @@ export class Conntrack {
   }
 
   /** The entry holds one more source port towards an endpoint. */
-  holdPort(entry: number, node: number, endpoint: number): void {
+  holdPort(entry: EntryNumber, node: NodeId, endpoint: EndpointId): void {
     const counters = this.ports[this.shard]
     const counter = counters.index(node, endpoint)
     counters.counts[counter]++
@@ -331,7 +323,7 @@ export class Conntrack {
   }
 
   /** Takes an entry out, and gives back what it held. */
-  remove(entry: number): void {
+  remove(entry: EntryNumber): void {
     const base = entry << ENTRY_SHIFT
     const { entries } = this
     const owner = entries[base + ENTRY_OWNER]
@@ -343,13 +335,13 @@ export class Conntrack {
   }
 
   /** A sweep of one shard: expired entries go, and what the sweeper was told to kill. */
-  sweep(shard: number, nowMs: number): void {
+  sweep(shard: Shard, nowMs: Millis): void {
     const { table, nodes } = this
     // Whoever calls has it from columns of doubles. Stored as one it would give this object another shape, once and in the middle of a run:
     // all of the slow path would be compiled anew, and work on doubles from then on.
     this.nowMs = nowMs | 0
     this.clockMs[0] = nowMs
-    table.forEachExpired(shard, nowMs, this.removeExpired)
+    table.forEachExpired(shard, this.nowMs, this.removeExpired)
     if (nowMs < this.nextEarlyDropMs[shard]) return
     this.nextEarlyDropMs[shard] = nowMs + GC_EARLY_DROP_CYCLE_MS
     for (let node = 0; node < nodes; node++) {
@@ -365,7 +357,7 @@ export class Conntrack {
    * serving endpoint of it. A Service without any serving endpoint is left alone by some releases, TCP and SCTP always are.
    * Source: pkg/proxy/conntrack/cleanup.go.
    */
-  cleanStaleUdp(shard: number): void {
+  cleanStaleUdp(shard: Shard): void {
     const { entries, rules } = this
     if (!hasUdp(rules)) return
     this.table.forEachOfShard(shard, (entry) => {
@@ -394,7 +386,7 @@ export class Conntrack {
   }
 
   /** Before a shard's counts are published: where a node is nearly full, what has expired must not count. */
-  reapIfTight(shard: number, nowMs: number): void {
+  reapIfTight(shard: Shard, nowMs: Millis): void {
     this.shard = shard
     this.nowMs = nowMs | 0
     this.clockMs[0] = nowMs
@@ -419,7 +411,7 @@ export class Conntrack {
   }
 
   /** The sweeper's early drop on one node: a shard's share of the kills. */
-  private killClosing(shard: number, node: number): void {
+  private killClosing(shard: Shard, node: NodeId): void {
     const { entries } = this
     let left = Math.floor(GC_EARLY_DROP_KILLS / this.shards) + (shard < GC_EARLY_DROP_KILLS % this.shards ? 1 : 0)
     this.table.forEachOfShard(shard, (entry) => {
@@ -434,11 +426,11 @@ export class Conntrack {
   }
 
   /** Makes room for a new tuple. @returns whether something was evicted */
-  private earlyDrop(hash: number, nodeProtocol: number): boolean {
+  private earlyDrop(hash: TupleHash, node: NodeId): boolean {
     this.firstBucket = 0x7fffffff
     this.victims.length = 0
     this.reaped.length = 0
-    this.searchNodeProtocol = nodeProtocol
+    this.crowdedNode = node
     this.table.forEachInBuckets(hash, EVICTION_RANGE * this.shards, this.lookForVictim)
     for (const entry of this.reaped)
       if (this.entries[(entry << ENTRY_SHIFT) + ENTRY_NODE_PROTOCOL] >= 0) this.remove(entry)
@@ -447,17 +439,17 @@ export class Conntrack {
       // Both tuples of an entry can lie in the bucket.
       if (this.entries[(entry << ENTRY_SHIFT) + ENTRY_NODE_PROTOCOL] < 0) continue
       this.remove(entry)
-      this.count(nodeProtocol >> 8, NODE_EARLY_DROPS)
+      this.count(node, NODE_EARLY_DROPS)
       dropped++
     }
     return dropped > 0
   }
 
-  private considerVictim(entry: number, bucket: number): void {
+  private considerVictim(entry: EntryNumber, bucket: number): void {
     const { entries } = this
     const base = entry << ENTRY_SHIFT
     if (entries[base + ENTRY_OWNER] !== this.shard) return
-    if (entries[base + ENTRY_NODE_PROTOCOL] >> 8 !== this.searchNodeProtocol >> 8) return
+    if (entries[base + ENTRY_NODE_PROTOCOL] >> 8 !== this.crowdedNode) return
     if (((entries[base + ENTRY_EXPIRES] - this.nowMs) | 0) <= 0) {
       this.reaped.push(entry)
       return
@@ -470,26 +462,31 @@ export class Conntrack {
     this.victims.push(entry)
   }
 
-  private isTaken(port: number, harder: boolean): boolean {
-    const replyPorts = (this.searchPort << 16) | port
-    const entry = this.find(this.searchBackend, this.searchEgress, replyPorts, this.searchNodeProtocol)
+  private isTaken(port: Port, harder: boolean): boolean {
+    const { search } = this
+    const { replySource, replyDestination, nodeProtocol } = search
+    const replyPorts = (search.replyPorts & PAIR_SOURCE) | port
+    const hash = hashTuple(replySource, replyDestination, replyPorts, nodeProtocol)
+    search.replyPorts = replyPorts
+    search.replyHash = hash
+    const entry = this.findHashed(hash, replySource, replyDestination, replyPorts, nodeProtocol)
     if (entry === 0) return false
     // The kernel reclaims the port of a closing connection for a SYN, whose sequence number is taken to be the higher one.
     if (harder && this.searchMayReclaim && isClosing(this.entries[(entry << ENTRY_SHIFT) + ENTRY_STATE] & 15)) {
       this.remove(entry)
       return false
     }
-    this.count(this.searchNodeProtocol >> 8, NODE_FOUND)
+    this.count(nodeProtocol >> 8, NODE_FOUND)
     return true
   }
 
-  private reapIfExpired(entry: number): boolean {
+  private reapIfExpired(entry: EntryNumber): boolean {
     if (((this.entries[(entry << ENTRY_SHIFT) + ENTRY_EXPIRES] - this.nowMs) | 0) > 0) return false
     this.remove(entry)
     return true
   }
 
-  private countFull(node: number): void {
+  private countFull(node: NodeId): void {
     this.count(node, NODE_CONNTRACK_DROPS)
     const at = this.layout.firstFull + node
     // Shards follow one another here, so the first refusal met need not be the earliest.
@@ -497,7 +494,7 @@ export class Conntrack {
     if (this.result[at] === 0 || exactMs + 1 < this.result[at]) this.result[at] = exactMs + 1
   }
 
-  private count(node: number, word: number): void {
+  private count(node: NodeId, word: number): void {
     const at = this.layout.nodes + node * NODE_WORDS + word
     this.result[at] = this.result[at] + 1
   }

@@ -66,6 +66,16 @@ export function hopColumns(buffer: ArrayBufferLike, offset: number, capacity: nu
   }
 }
 
+/** Hops as the sort moves them: their times, and their numbers among those taken in; without these a pair's number is its place. */
+interface Pairs {
+  readonly keys: Uint32Array
+  readonly items: Int32Array | null
+}
+
+interface Sorted extends Pairs {
+  readonly items: Int32Array
+}
+
 /** Pods with queues; their places are numbered behind the nodes'. */
 export interface PodQueues {
   /** Workers by pod, at least 1. */
@@ -141,14 +151,14 @@ export function createNodeQueues(
   const costs = new Int32Array(capacity)
   const waits = new Uint32Array(capacity)
   const keysA = new Uint32Array(capacity)
-  const keysB = new Uint32Array(capacity)
   const itemsA = new Int32Array(capacity)
-  const itemsB = new Int32Array(capacity)
+  const unsorted: Pairs = { keys: arrivals, items: null }
+  const sortedA: Sorted = { keys: keysA, items: itemsA }
+  const sortedB: Sorted = { keys: new Uint32Array(capacity), items: new Int32Array(capacity) }
   const digits = new Int32Array(1 << MAX_BUCKET_BITS)
   const parts: { readonly hops: HopColumns; readonly from: number; readonly to: number }[] = []
   let count = 0
   let highest = 0
-  let sortedKeys = keysA
 
   function clear(): void {
     freeAt.fill(0)
@@ -186,17 +196,11 @@ export function createNodeQueues(
     }
   }
 
-  /** Moves (time, number) pairs to their places; without `items` the number is the place they come from. */
-  function move(
-    keys: Uint32Array,
-    items: Int32Array | null,
-    toKeys: Uint32Array,
-    toItems: Int32Array,
-    shift: number,
-    mask: number,
-    from: number,
-    to: number,
-  ): void {
+  /** Moves a chunk of pairs to their places. */
+  function move(source: Pairs, target: Sorted, shift: number, mask: number, from: number): void {
+    const { keys, items } = source
+    const { keys: toKeys, items: toItems } = target
+    const to = Math.min(count, from + CHUNK)
     for (let i = from; i < to; i++) {
       const key = keys[i]
       const digit = (key >>> shift) & mask
@@ -225,17 +229,8 @@ export function createNodeQueues(
     for (let from = 0; from < count; from += CHUNK) countDigits(keys, shift, mask, from, Math.min(count, from + CHUNK))
   }
 
-  function moveAll(
-    keys: Uint32Array,
-    items: Int32Array | null,
-    toKeys: Uint32Array,
-    toItems: Int32Array,
-    shift: number,
-    mask: number,
-  ): void {
-    for (let from = 0; from < count; from += CHUNK) {
-      move(keys, items, toKeys, toItems, shift, mask, from, Math.min(count, from + CHUNK))
-    }
+  function moveAll(source: Pairs, target: Sorted, shift: number, mask: number): void {
+    for (let from = 0; from < count; from += CHUNK) move(source, target, shift, mask, from)
   }
 
   /** Puts right what is out of order within a bucket. */
@@ -259,44 +254,39 @@ export function createNodeQueues(
    * Stable. Shards write in the order of time, so hops are moved once into as many stretches of time as there are hops, one run
    * after the other and nearly in place, and what lies within a stretch is put in order by insertion. A radix sort from the
    * lowest digit scatters them over the whole memory in its first pass (an eighth longer for all of it, bench: replay); that one is for bursts.
-   * @returns where the numbers are in order; the times beside them are in `sortedKeys`
+   * @returns times and numbers in order
    */
-  function sort(): Int32Array {
+  function sort(): Sorted {
     const timeBits = 32 - Math.clz32(highest)
     const bits = Math.max(0, Math.min(timeBits, MAX_BUCKET_BITS, 32 - Math.clz32(count)))
     const shift = timeBits - bits
     const mask = (1 << bits) - 1
     countAll(arrivals, shift, mask)
     if (placeDigits(mask + 1) > count * CROWDED) return sortByDigits(timeBits)
-    moveAll(arrivals, null, keysA, itemsA, shift, mask)
+    moveAll(unsorted, sortedA, shift, mask)
     for (let from = 1; from < count; from += CHUNK) insertChunk(from, Math.min(count, from + CHUNK))
-    sortedKeys = keysA
-    return itemsA
+    return sortedA
   }
 
   /** Least significant digit first, in as few passes as times need with digits as small as these allow. */
-  function sortByDigits(timeBits: number): Int32Array {
+  function sortByDigits(timeBits: number): Sorted {
     const passes = Math.max(1, Math.ceil(timeBits / DIGIT_BITS))
     const width = Math.ceil(timeBits / passes)
     const mask = (1 << width) - 1
-    let keys = arrivals
-    let items: Int32Array | null = null
+    let source = unsorted
+    let target = sortedA
     for (let pass = 0; pass < passes; pass++) {
-      const toKeys = pass % 2 === 0 ? keysA : keysB
-      const toItems = pass % 2 === 0 ? itemsA : itemsB
-      countAll(keys, pass * width, mask)
+      target = pass % 2 === 0 ? sortedA : sortedB
+      countAll(source.keys, pass * width, mask)
       placeDigits(mask + 1)
-      moveAll(keys, items, toKeys, toItems, pass * width, mask)
-      keys = toKeys
-      items = toItems
+      moveAll(source, target, pass * width, mask)
+      source = target
     }
-    sortedKeys = keys
-    return items!
+    return target
   }
 
   function run(baseNanos: number, busy: Float64Array, drops: Float64Array): void {
-    const order = sort()
-    const keys = sortedKeys
+    const { keys, items: order } = sort()
     for (let from = 0; from < count; from += CHUNK) serve(keys, order, from, Math.min(count, from + CHUNK), baseNanos)
     answer()
     for (let queue = 0; queue < queues; queue++) {

@@ -324,10 +324,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     const restTicks = baseTick - conntrack.clockMs[0] * TICKS_PER_MS
     // Times of 32 bits, as entries have them: they wrap, and only differences are compared (`conntrack.ts`).
     const baseMs = conntrack.clockMs[0] | 0
-    if (proxying) {
-      const firstMs = (baseMs + Math.floor((restTicks + time[from]) / TICKS_PER_MS)) | 0
-      proxies.advance(shard, firstMs, baseTick + time[from])
-    }
+    if (proxying) proxies.advance(shard, baseTick + time[from])
     let bytes = 0
     let accepted = 0
     let acceptedBytes = 0
@@ -399,9 +396,9 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
       }
       if (!passes) {
         log.count = hops
-        const counts = slow(shard, flow, row, i, status, nowMs, baseTick)
+        const counts = slow(shard, flow, row, i, nowMs, baseTick)
         if (proxying && !counts && (flows[flow + FLOW_STATUS] & 0xff) === FLOW_FAILED) {
-          proxies.abandon(flow, nowMs, baseTick + time[row])
+          proxies.abandon(flow, baseTick + time[row])
         }
         hops = log.count
         if (!counts) continue
@@ -412,7 +409,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
       const flowFlags = flows[flow + FLOW_FLAGS]
       if (proxying && (flowFlags & FLOW_PROXIED) !== 0) {
         log.count = hops
-        proxies.packet(shard, flow, packetFlags, packetLength, requestAt[row], nowMs, baseTick + time[row])
+        proxies.packet(shard, flow, packetFlags, packetLength, requestAt[row], baseTick + time[row])
         hops = log.count
       } else if (queued) {
         const masqueraded = (flowFlags & FLOW_MASQUERADED) >> 8
@@ -473,22 +470,15 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
    * Everything but a packet of a known flow in its steady state.
    * @returns whether it is to be counted as a packet of the established connection
    */
-  function slow(
-    shard: number,
-    flow: number,
-    row: number,
-    place: number,
-    status: number,
-    nowMs: number,
-    baseTick: number,
-  ): boolean {
+  function slow(shard: number, flow: number, row: number, place: number, nowMs: number, baseTick: number): boolean {
+    const status = flows[flow + FLOW_STATUS] & 0xff
     if (status === FLOW_FAILED) {
       result[TOTAL_NOT_SENT]++
       return false
     }
     const tick = (baseTick + time[row]) | 0
-    if (status === FLOW_NEW) return openConnection(shard, flow, row, place, nowMs, tick, baseTick)
-    if (status === FLOW_EDGE) return atEdge(shard, flow, row, nowMs, baseTick)
+    if (status === FLOW_NEW) return openConnection(shard, flow, row, place, nowMs, baseTick)
+    if (status === FLOW_EDGE) return atEdge(shard, flow, row, baseTick)
     if (status === FLOW_ORPHANED) return orphaned(shard, flow, row, nowMs, tick)
     const reason = slowPath.step(flow, flags[row], length[row], nowMs, tick, shard)
     if (reason !== REASON_NONE) {
@@ -502,7 +492,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
       if (flows[flow + FLOW_STATUS] >> 8 === PROTOCOL_TCP) {
         log.countDelivered(flow, length[row], 1)
         log.answer(flow, baseTick + time[row], length[row])
-        behindProxy(shard, flow, row, nowMs, baseTick)
+        behindProxy(shard, flow, row, baseTick)
         return false
       }
     }
@@ -510,18 +500,18 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   }
 
   /** The first packet of a direction has been recorded; in a trace that begins in mid-flow it may be part of an exchange. */
-  function behindProxy(shard: number, flow: number, row: number, nowMs: number, baseTick: number): void {
+  function behindProxy(shard: number, flow: number, row: number, baseTick: number): void {
     if (!proxying || (flows[flow + FLOW_FLAGS] & FLOW_PROXIED) === 0) return
-    proxies.first(shard, flow, flags[row], length[row], requestAt[row], nowMs, baseTick + time[row])
+    proxies.first(shard, flow, flags[row], length[row], requestAt[row], baseTick + time[row])
   }
 
   /** A packet of a connection that ends at a balancer outside the cluster: no node has a say in it. */
-  function atEdge(shard: number, flow: number, row: number, nowMs: number, baseTick: number): boolean {
+  function atEdge(shard: number, flow: number, row: number, baseTick: number): boolean {
     if (flags[row] < FLAG_REPLY || (flows[flow + FLOW_FLAGS] & FLOW_ANSWERED) !== 0) return true
     flows[flow + FLOW_FLAGS] |= FLOW_ANSWERED
     log.countDelivered(flow, length[row], 1)
     log.answer(flow, baseTick + time[row], length[row])
-    behindProxy(shard, flow, row, nowMs, baseTick)
+    behindProxy(shard, flow, row, baseTick)
     return false
   }
 
@@ -551,9 +541,9 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     row: number,
     place: number,
     nowMs: number,
-    tick: number,
     baseTick: number,
   ): boolean {
+    const tick = (baseTick + time[row]) | 0
     const client = flows[flow + FLOW_CLIENT]
     log.opens(flow, baseTick + time[row])
     const ordinary = fastSetupOn && fastSetup.open(place, flow, flags[row], nowMs, tick, shard)
@@ -568,7 +558,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     // The opening packet is slower than those that follow: it is counted here, with its own time.
     log.countDelivered(flow, length[row], 1)
     log.opening(flow, baseTick + time[row], length[row])
-    behindProxy(shard, flow, row, nowMs, baseTick)
+    behindProxy(shard, flow, row, baseTick)
     if (serving && isRequest(flags[row], flows[flow + FLOW_STATUS] >> 8)) {
       log.serve(flow, baseTick + time[row], flows[flow + FLOW_FORWARD_NANOS], length[row])
     }

@@ -22,6 +22,7 @@ import {
   REASON_POD_STOPPED,
   REASON_UNALLOCATED_CLUSTER_IP,
 } from './drop-reasons.ts'
+import type { AddressId, EndpointId, FrontendId, NodeId, Port, Protocol, ServicePortId, SetId } from './kinds.ts'
 import { PROTOCOL_SCTP } from './packet.ts'
 import {
   ADDRESS_CLUSTER_IP,
@@ -106,14 +107,23 @@ export const ACTION_DROP = 3
 export const ACTION_REJECT = 4
 export const ACTION_NAMES: readonly string[] = ['none', 'accept', 'dnat', 'drop', 'reject']
 
+/** What rules read of a first packet, as it stands when it reaches a node; reused from call to call, as the answer is. */
+export interface PacketHeader {
+  source: AddressId
+  destination: AddressId
+  /** The destination's. */
+  port: Port
+  protocol: Protocol
+}
+
 /** The answer, reused from call to call. */
 export interface Decision {
   action: number
   reason: number
   /** Frontend index, or -1. */
-  frontend: number
+  frontend: FrontendId
   /** Service port id, or -1. */
-  servicePort: number
+  servicePort: ServicePortId
   source: number
   used: number
   /** Run of `members` that a new connection may be given. */
@@ -141,7 +151,7 @@ export function createDecision(): Decision {
 }
 
 /** Index of the frontend at (address, port, protocol), or -1. */
-export function findFrontend(rules: RuleColumns, address: number, port: number, protocol: number): number {
+export function findFrontend(rules: RuleColumns, address: AddressId, port: Port, protocol: Protocol): FrontendId {
   const table = rules.frontendTable
   const mask = rules.settings[SETTING_FRONTEND_MASK]
   for (let i = frontendHash(address, port, protocol) & mask; ; i = (i + 1) & mask) {
@@ -158,7 +168,7 @@ export function findFrontend(rules: RuleColumns, address: number, port: number, 
  * Invariant: without source ranges (`frontendRangeCount` is 0) `decide` depends on the source by this class alone. fast-setup.ts
  * caches its answers by (frontend, node, class); test/core/decide-classes.test.ts holds it.
  */
-export function classifySource(rules: RuleColumns, node: number, source: number): number {
+export function classifySource(rules: RuleColumns, node: NodeId, source: AddressId): number {
   if (isDetected(rules, node, source)) return SOURCE_POD
   const flags = rules.addressFlags[source]
   const own = (flags & ADDRESS_NODE) !== 0 && rules.addressNode[source] === node
@@ -167,7 +177,7 @@ export function classifySource(rules: RuleColumns, node: number, source: number)
 }
 
 /** An address that ipvs has on kube-ipvs0 of every node: as a source it is the node's own. */
-function isBoundVip(rules: RuleColumns, address: number): boolean {
+function isBoundVip(rules: RuleColumns, address: AddressId): boolean {
   return (rules.addressFlags[address] & ADDRESS_ON_EVERY_NODE) !== 0
 }
 
@@ -179,10 +189,10 @@ function isBoundVip(rules: RuleColumns, address: number): boolean {
  */
 export function dialsFromItsAddress(
   rules: RuleColumns,
-  node: number,
-  source: number,
-  destination: number,
-  frontend: number,
+  node: NodeId,
+  source: AddressId,
+  destination: AddressId,
+  frontend: FrontendId,
 ): boolean {
   if (!isOwnAddress(rules, node, source)) return false
   if ((rules.addressFlags[destination] & ADDRESS_LOOPBACK) !== 0) {
@@ -195,7 +205,7 @@ export function dialsFromItsAddress(
 }
 
 /** Whether the local-traffic detector takes a source for a pod; a node's address in the cluster CIDR counts too. */
-function isDetected(rules: RuleColumns, node: number, source: number): boolean {
+function isDetected(rules: RuleColumns, node: NodeId, source: AddressId): boolean {
   switch (rules.settings[SETTING_DETECTOR]) {
     case DETECTOR_CLUSTER_CIDR:
       return (rules.addressFlags[source] & ADDRESS_DETECTED) !== 0
@@ -214,7 +224,7 @@ function hasDetector(rules: RuleColumns): boolean {
 }
 
 /** Whether a packet to this address is delivered on the node itself (INPUT) and is not sent on. */
-export function isOwnAddress(rules: RuleColumns, node: number, address: number): boolean {
+export function isOwnAddress(rules: RuleColumns, node: NodeId, address: AddressId): boolean {
   const flags = rules.addressFlags[address]
   return ((flags & ADDRESS_NODE) !== 0 && rules.addressNode[address] === node) || (flags & ADDRESS_LOOPBACK) !== 0
 }
@@ -231,9 +241,9 @@ export function isOwnAddress(rules: RuleColumns, node: number, address: number):
  */
 export function masqueradeTowards(
   rules: RuleColumns,
-  node: number,
-  source: number,
-  backend: number,
+  node: NodeId,
+  source: AddressId,
+  backend: AddressId,
   marks: number,
 ): number {
   if (isOwnAddress(rules, node, backend)) {
@@ -244,7 +254,7 @@ export function masqueradeTowards(
 }
 
 /** Whether the network plugin masquerades a packet: of a pod or the pods' range, for what is neither in that range nor a known pod elsewhere. */
-export function leavesCluster(rules: RuleColumns, source: number, destination: number): boolean {
+export function leavesCluster(rules: RuleColumns, source: AddressId, destination: AddressId): boolean {
   const from = rules.addressFlags[source]
   const to = rules.addressFlags[destination]
   return (
@@ -257,14 +267,14 @@ export function leavesCluster(rules: RuleColumns, source: number, destination: n
 }
 
 /** MASQUERADE_HAIRPIN where the endpoint is the client itself; ipvs looks for that among the node's own endpoints alone (KUBE-LOOP-BACK). Twin: fast-setup.ts `translate`. */
-export function hairpinMark(rules: RuleColumns, node: number, source: number, endpoint: number): number {
+export function hairpinMark(rules: RuleColumns, node: NodeId, source: AddressId, endpoint: EndpointId): number {
   const isItself = rules.endpointAddress[endpoint] === source
   const isMarked = rules.settings[SETTING_MODE] !== MODE_IPVS || rules.endpointNode[endpoint] === node
   return isItself && isMarked ? MASQUERADE_HAIRPIN : 0
 }
 
 /** The address that masquerading takes on a node: that of the interface towards the endpoint. Twin: fast-setup.ts `translate`. */
-export function masqueradeAddress(rules: RuleColumns, node: number, endpoint: number, family: number): number {
+export function masqueradeAddress(rules: RuleColumns, node: NodeId, endpoint: EndpointId, family: number): AddressId {
   const backend = rules.endpointAddress[endpoint]
   const overBridge = rules.addressNode[backend] === node && !isOwnAddress(rules, node, backend)
   return (overBridge ? rules.nodeLocalEgress : rules.nodeRemoteEgress)[node * 2 + family]
@@ -289,7 +299,7 @@ export const ADDRESS_DOUBTFUL: number =
  *
  * @returns REASON_NONE where the packet gets to the endpoint's address
  */
-export function endpointFate(rules: RuleColumns, node: number, endpoint: number, protocol: number): number {
+export function endpointFate(rules: RuleColumns, node: NodeId, endpoint: EndpointId, protocol: Protocol): number {
   const address = rules.endpointAddress[endpoint]
   const port = rules.endpointPort[endpoint]
   const flags = rules.addressFlags[address]
@@ -313,19 +323,19 @@ export function endpointFate(rules: RuleColumns, node: number, endpoint: number,
 }
 
 /** An address of a load balancer or external IP that is no node's own. */
-export function isOutwardAddress(rules: RuleColumns, address: number): boolean {
+export function isOutwardAddress(rules: RuleColumns, address: AddressId): boolean {
   return (rules.addressFlags[address] & (ADDRESS_EXTERNAL_FRONTEND | ADDRESS_NODE)) === ADDRESS_EXTERNAL_FRONTEND
 }
 
 /** Whether a Service has this node port at a node's address. */
-export function isNodePort(rules: RuleColumns, address: number, port: number, protocol: number): boolean {
+export function isNodePort(rules: RuleColumns, address: AddressId, port: Port, protocol: Protocol): boolean {
   if ((rules.addressFlags[address] & ADDRESS_NODE_PORTS) === 0) return false
   const found = findFrontend(rules, nodePortAddress(rules, address), port, protocol)
   return found >= 0 && rules.frontendKind[found] !== FRONTEND_HEALTH_CHECK
 }
 
 /** Endpoint set of a service port on a node: the run's entry for the node, or the default. */
-export function clusterSetOf(rules: RuleColumns, servicePort: number, node: number): number {
+export function clusterSetOf(rules: RuleColumns, servicePort: ServicePortId, node: NodeId): SetId {
   const set = searchOverride(
     rules,
     rules.clusterOverrideStart[servicePort],
@@ -336,12 +346,12 @@ export function clusterSetOf(rules: RuleColumns, servicePort: number, node: numb
 }
 
 /** Local endpoint set of a service port on a node; set 0 (empty) where it has none. */
-export function localSetOf(rules: RuleColumns, servicePort: number, node: number): number {
+export function localSetOf(rules: RuleColumns, servicePort: ServicePortId, node: NodeId): SetId {
   const set = searchOverride(rules, rules.localOverrideStart[servicePort], rules.localOverrideCount[servicePort], node)
   return Math.max(set, 0)
 }
 
-function searchOverride(rules: RuleColumns, start: number, count: number, node: number): number {
+function searchOverride(rules: RuleColumns, start: number, count: number, node: NodeId): SetId {
   const { overrides } = rules
   let low = start
   let high = start + count
@@ -354,7 +364,7 @@ function searchOverride(rules: RuleColumns, start: number, count: number, node: 
 }
 
 /** Whether `address` lies in any of the frontend's source ranges. */
-function inRanges(rules: RuleColumns, frontend: number, address: number): boolean {
+function inRanges(rules: RuleColumns, frontend: FrontendId, address: AddressId): boolean {
   const { ranges, addressWords } = rules
   const end = rules.frontendRangeStart[frontend] + rules.frontendRangeCount[frontend]
   const a = address * 4
@@ -375,21 +385,18 @@ function inRanges(rules: RuleColumns, frontend: number, address: number): boolea
 /**
  * Fills `out` with what node `node` does to a new connection's first packet.
  *
- * @param source, destination  address ids, as the packet carries them when it reaches the node
  * @param exact  the frontend at exactly this address and port (`findFrontend`), where the caller knows it
  * Outcomes: `action` none (no rule matches), accept (health check port), dnat (with the set to choose from), drop or
  *           reject (with the reason).
  */
 export function decide(
   rules: RuleColumns,
-  node: number,
-  source: number,
-  destination: number,
-  port: number,
-  protocol: number,
+  node: NodeId,
+  packet: PacketHeader,
   out: Decision,
-  exact: number = findFrontend(rules, destination, port, protocol),
+  exact: FrontendId = findFrontend(rules, packet.destination, packet.port, packet.protocol),
 ): void {
+  const { source, destination, port, protocol } = packet
   const mode = rules.settings[SETTING_MODE]
   out.source = classifySource(rules, node, source)
   out.used = USED_NONE
@@ -416,14 +423,10 @@ export function decide(
 
   if (kind === FRONTEND_LOAD_BALANCER_IP && rules.frontendRangeCount[out.frontend] > 0) {
     // iptables installs no range filter for a Service without endpoints, so its clients get the REJECT instead.
-    if (
-      (mode !== MODE_IPTABLES || hasAny) &&
-      !passesRanges(rules, mode, node, source, destination, port, protocol, out)
-    )
-      return
+    if ((mode !== MODE_IPTABLES || hasAny) && !passesRanges(rules, node, packet, out)) return
   }
 
-  chooseSet(rules, mode, node, kind, servicePort, flags, out)
+  chooseSet(rules, node, kind, out)
   if (out.setCount === 0) {
     // What iptables refuses at load-balancer and external addresses stands in INPUT and FORWARD: a node's own packets to an address
     // elsewhere pass neither, and go where the address is.
@@ -465,9 +468,9 @@ export function decide(
 function hasNumberOfNodePort(
   rules: RuleColumns,
   kind: number,
-  destination: number,
-  port: number,
-  protocol: number,
+  destination: AddressId,
+  port: Port,
+  protocol: Protocol,
 ): boolean {
   if ((kind !== FRONTEND_CLUSTER_IP && kind !== FRONTEND_LOAD_BALANCER_IP) || protocol === PROTOCOL_SCTP) return false
   const found = findFrontend(rules, nodePortAddress(rules, destination), port, protocol)
@@ -478,12 +481,12 @@ function hasNumberOfNodePort(
 /** Frontend as this node sees it: VIPs anywhere, node ports and health check ports on its own serving addresses. */
 function frontendAt(
   rules: RuleColumns,
-  node: number,
-  destination: number,
-  port: number,
-  protocol: number,
-  exact: number,
-): number {
+  node: NodeId,
+  destination: AddressId,
+  port: Port,
+  protocol: Protocol,
+  exact: FrontendId,
+): FrontendId {
   if (exact >= 0 && rules.frontendKind[exact] !== FRONTEND_BALANCER_PROXY) return exact
   const flags = rules.addressFlags[destination]
   const local =
@@ -502,7 +505,7 @@ function frontendAt(
 }
 
 /** No Service at this address and port. */
-function undecided(rules: RuleColumns, mode: number, node: number, destination: number, out: Decision): void {
+function undecided(rules: RuleColumns, mode: number, node: NodeId, destination: AddressId, out: Decision): void {
   const flags = rules.addressFlags[destination]
   // ipvs refuses what it does not serve at all addresses that it has bound, which are not those of the node's other interfaces.
   const isGuarded =
@@ -525,16 +528,10 @@ function undecided(rules: RuleColumns, mode: number, node: number, destination: 
   }
 }
 
-function passesRanges(
-  rules: RuleColumns,
-  mode: number,
-  node: number,
-  source: number,
-  destination: number,
-  port: number,
-  protocol: number,
-  out: Decision,
-): boolean {
+/** Whether source ranges let the packet pass; else `out` is refused. */
+function passesRanges(rules: RuleColumns, node: NodeId, packet: PacketHeader, out: Decision): boolean {
+  const { source, destination, port, protocol } = packet
+  const mode = rules.settings[SETTING_MODE]
   const primary = rules.nodePrimary[node * 2 + familyOf(rules, destination)]
   const nodeInRanges = primary >= 0 && inRanges(rules, out.frontend, primary)
   if (inRanges(rules, out.frontend, source)) {
@@ -554,15 +551,10 @@ function passesRanges(
   return false
 }
 
-function chooseSet(
-  rules: RuleColumns,
-  mode: number,
-  node: number,
-  kind: number,
-  servicePort: number,
-  flags: number,
-  out: Decision,
-): void {
+function chooseSet(rules: RuleColumns, node: NodeId, kind: number, out: Decision): void {
+  const { servicePort } = out
+  const mode = rules.settings[SETTING_MODE]
+  const flags = rules.serviceFlags[servicePort]
   const internal = kind === FRONTEND_CLUSTER_IP
   const wantsLocal = (flags & (internal ? SERVICE_INTERNAL_LOCAL : SERVICE_EXTERNAL_LOCAL)) !== 0
   if (!wantsLocal) {
@@ -582,7 +574,7 @@ function chooseSet(
   }
 }
 
-function use(rules: RuleColumns, set: number, used: number, out: Decision): void {
+function use(rules: RuleColumns, set: SetId, used: number, out: Decision): void {
   out.used = used
   out.setStart = rules.setStart[set]
   out.setCount = rules.setCount[set]

@@ -32,6 +32,17 @@ import {
   REASON_POLICY_INGRESS,
 } from './drop-reasons.ts'
 import { below, draw, finish, mix, PURPOSE_NAME_ANSWER, PURPOSE_NAME_CACHE, PURPOSE_NAME_PORT } from './hash.ts'
+import {
+  type AddressId,
+  type EndpointId,
+  type Millis,
+  type Nanos,
+  nodeProtocolOf,
+  type PortPair,
+  type Protocol,
+  portPair,
+  type RandomWord,
+} from './kinds.ts'
 import { PROTOCOL_TCP, PROTOCOL_UDP } from './packet.ts'
 import type { Path } from './path.ts'
 import { policyFate } from './policy.ts'
@@ -125,11 +136,11 @@ export interface Forwarder {
   readonly result: Float64Array
   readonly layout: ResultLayout
   /** Endpoint id that the last packet was translated to, or -1. */
-  readonly endpoint: number
+  readonly endpoint: EndpointId
   /** Where packets take their turn in the nodes' queues. */
   readonly sink: PacketSink
   /** Takes the first packet of a flow to its destination. @returns REASON_NONE when it was delivered */
-  inject(source: number, destination: number, ports: number, protocol: number, word: number): number
+  inject(source: AddressId, destination: AddressId, ports: PortPair, protocol: Protocol, word: RandomWord): number
 }
 
 /** What is told of every packet of a question's flow. */
@@ -139,14 +150,14 @@ export interface PacketSink {
    * @param nanos  path latency of what was asked and told before it
    * @param waits  whether the resolution waits for this packet
    */
-  packet(path: Path, word: number, nanos: number, opening: boolean, waits: boolean): void
+  packet(path: Path, word: RandomWord, nanos: Nanos, opening: boolean, waits: boolean): void
 }
 
 /** Where nothing waits. */
 export const NO_WIRE: PacketSink = { packet: () => {} }
 
 /** Whether nobody is at an address that a name gave: a pod that is gone, or a cluster IP that is no Service's any more. */
-export function isUnreachable(rules: RuleColumns, address: number, endpoint: number): boolean {
+export function isUnreachable(rules: RuleColumns, address: AddressId, endpoint: EndpointId): boolean {
   const flags = rules.addressFlags[address]
   if ((flags & ADDRESS_IN_SERVICE_CIDR) !== 0) return (flags & ADDRESS_CLUSTER_IP) === 0
   if ((flags & (ADDRESS_STOPPED | ADDRESS_SILENT)) !== 0) return true
@@ -155,10 +166,10 @@ export function isUnreachable(rules: RuleColumns, address: number, endpoint: num
 
 export class DnsClient {
   /** What the last resolution gave. */
-  address = 0
-  endpoint = -1
+  address: AddressId = 0
+  endpoint: EndpointId = -1
   /** Path latency of its questions and replies; 0 where none was asked. */
-  nanos = 0
+  nanos: Nanos = 0
 
   private readonly forwarder: Forwarder
   private readonly cache: AnswerCache = new AnswerCache()
@@ -180,7 +191,7 @@ export class DnsClient {
   }
 
   /** The cluster has changed. Without names nothing is remembered. */
-  adopt(rules: RuleColumns, nowMs: number): void {
+  adopt(rules: RuleColumns, nowMs: Millis): void {
     this.rules = rules
     if (rules.nameQueries.length === 0) return
     this.history.push(rules)
@@ -193,7 +204,7 @@ export class DnsClient {
    * @param word  random word of the connection
    * @returns     REASON_NONE, and `address`, `endpoint` and `nanos` say what came of it
    */
-  resolve(client: number, name: number, word: number): number {
+  resolve(client: AddressId, name: number, word: RandomWord): number {
     const { rules } = this
     const nowMs = this.forwarder.conntrack.exactMs()
     this.nanos = 0
@@ -220,7 +231,7 @@ export class DnsClient {
   }
 
   /** The search list, step by step, until one brings records. */
-  private walk(client: number, walk: number, server: number, word: number): number {
+  private walk(client: AddressId, walk: number, server: AddressId, word: RandomWord): number {
     const { rules, forwarder } = this
     const types = rules.nameSettings[NAMES_TYPES]
     const libc = rules.nameSettings[NAMES_LIBC]
@@ -278,27 +289,28 @@ export class DnsClient {
   }
 
   /** The first packet of a flow to the server. @returns a reason */
-  private send(client: number, server: number, protocol: number, word: number): number {
+  private send(client: AddressId, server: AddressId, protocol: Protocol, word: RandomWord): number {
     const port = this.sourcePort(client, server, protocol, word)
-    const reason = this.forwarder.inject(client, server, (port << 16) | DNS_PORT, protocol, word)
+    const reason = this.forwarder.inject(client, server, portPair(port, DNS_PORT), protocol, word)
     this.count(DNS_ENTRIES, this.forwarder.path.hops)
     return reason
   }
 
   /** A port of the client's own that no live entry has; the last one tried where all have. */
-  private sourcePort(client: number, server: number, protocol: number, word: number): number {
+  private sourcePort(client: AddressId, server: AddressId, protocol: Protocol, word: RandomWord): number {
     const { conntrack, seed } = this.forwarder
     const node = this.rules.addressNode[client]
     let port = 0
     for (let tries = 0; tries < PORT_TRIES; tries++) {
       port = FIRST_PORT + below(draw(seed, word, tries, PURPOSE_NAME_PORT), PORTS)
-      if (node < 0 || conntrack.find(client, server, (port << 16) | DNS_PORT, (node << 8) | protocol) === 0) break
+      if (node < 0 || conntrack.find(client, server, portPair(port, DNS_PORT), nodeProtocolOf(node, protocol)) === 0)
+        break
     }
     return port
   }
 
   /** The questions of a step and their replies, on the flow that has just been opened. */
-  private exchange(first: number, types: number, replica: number, word: number): void {
+  private exchange(first: number, types: number, replica: EndpointId, word: RandomWord): void {
     const { path, sink } = this.forwarder
     let bytes = 0
     for (let type = 0; type < types; type++) {
@@ -318,7 +330,7 @@ export class DnsClient {
   }
 
   /** The same question over TCP, after a truncated reply: a connection of its own. */
-  private askOverTcp(client: number, server: number, bytes: number, word: number): number {
+  private askOverTcp(client: AddressId, server: AddressId, bytes: number, word: RandomWord): number {
     this.count(DNS_TCP, 1)
     const reason = this.send(client, server, PROTOCOL_TCP, word)
     if (reason !== REASON_NONE) return reason
@@ -355,7 +367,7 @@ export class DnsClient {
    * @param at       offset of the question, which is the same in all rule sets of a run
    * @param replica  endpoint id of the answering CoreDNS, -1 where it is none
    */
-  private answering(at: number, replica: number): RuleColumns {
+  private answering(at: number, replica: EndpointId): RuleColumns {
     const { history, since } = this
     let younger = this.rules
     for (let i = history.length - 2; i >= 0; i--) {
@@ -370,7 +382,7 @@ export class DnsClient {
     return younger
   }
 
-  private lastMadeMs(queries: Int32Array, at: number, replica: number, keepMs: number): number {
+  private lastMadeMs(queries: Int32Array, at: number, replica: EndpointId, keepMs: number): number {
     const { seed, conntrack } = this.forwarder
     const firstMs = queries[at + QUERY_FIRST_MS] - 1
     const phaseMs =
@@ -379,7 +391,7 @@ export class DnsClient {
   }
 
   /** Takes an address out of a reply. @returns whether it has one */
-  private choose(answering: RuleColumns, at: number, word: number): boolean {
+  private choose(answering: RuleColumns, at: number, word: RandomWord): boolean {
     const { nameQueries, nameAnswers } = answering
     const count = nameQueries[at + QUERY_ANSWER_COUNT]
     if (count === 0) return false
@@ -392,7 +404,7 @@ export class DnsClient {
   }
 
   /** @param old  whether the answer came out of a cache that may be behind */
-  private resolved(walk: number, client: number, old: boolean): void {
+  private resolved(walk: number, client: AddressId, old: boolean): void {
     this.count(DNS_RESOLVED, 1)
     if (old && !this.isCurrent(walk, familyOf(this.rules, client))) this.count(DNS_STALE, 1)
     if (isUnreachable(this.rules, this.address, this.endpoint)) this.count(DNS_GONE, 1)
@@ -410,11 +422,11 @@ export class DnsClient {
   }
 
   /** Policies have a word about questions to the cluster's DNS, though the manifests have no server that they could be packets to. */
-  private policed(client: number, server: number, protocol: number): number {
+  private policed(client: AddressId, server: AddressId, protocol: Protocol): number {
     const assumed = this.rules.settings[SETTING_POLICY_DNS]
     if (server !== SERVER_ASSUMED || assumed < 0) return REASON_NONE
     const node = this.rules.addressNode[client]
-    return policyFate(this.rules, node, client, client, assumed, DNS_PORT, protocol)
+    return policyFate(this.rules, nodeProtocolOf(node, protocol), client, client, assumed, DNS_PORT)
   }
 
   /** Whether the address is one that the name would give without any cache. */
@@ -443,11 +455,11 @@ export class DnsClient {
     this.forwarder.result[this.forwarder.layout.dns + word] += by
   }
 
-  private countQueries(replica: number, by: number): void {
+  private countQueries(replica: EndpointId, by: number): void {
     if (replica >= 0) this.forwarder.result[this.forwarder.layout.endpointQueries + replica] += by
   }
 
-  private countTraffic(replica: number, packets: number, bytes: number): void {
+  private countTraffic(replica: EndpointId, packets: number, bytes: number): void {
     this.count(DNS_PACKETS, packets)
     this.count(DNS_BYTES, bytes)
     if (replica < 0) return
@@ -466,8 +478,8 @@ export class DnsClient {
  * pairs there are.
  */
 class AnswerCache {
-  address = 0
-  endpoint = -1
+  address: AddressId = 0
+  endpoint: EndpointId = -1
   /** Client id + 1 (0 free), name, address id, endpoint id, expiry in ms. */
   private words: Float64Array = new Float64Array(0)
   private mask = -1
@@ -480,7 +492,7 @@ class AnswerCache {
   }
 
   /** @returns whether there is one that has not expired; `address` and `endpoint` say what it is */
-  find(client: number, name: number, nowMs: number): boolean {
+  find(client: AddressId, name: number, nowMs: Millis): boolean {
     if (this.mask < 0) return false
     const base = this.slot(client, name) * 5
     const { words } = this
@@ -490,7 +502,7 @@ class AnswerCache {
     return true
   }
 
-  put(client: number, name: number, address: number, endpoint: number, expiresMs: number): void {
+  put(client: AddressId, name: number, address: AddressId, endpoint: EndpointId, expiresMs: Millis): void {
     if (this.used * 2 > this.mask) this.grow()
     const base = this.slot(client, name) * 5
     const { words } = this
@@ -502,7 +514,7 @@ class AnswerCache {
     words[base + 4] = expiresMs
   }
 
-  private slot(client: number, name: number): number {
+  private slot(client: AddressId, name: number): number {
     const { words, mask } = this
     let i = finish(mix(mix(0x6a09e667, client), name)) & mask
     while (words[i * 5] !== 0 && (words[i * 5] !== client + 1 || words[i * 5 + 1] !== name)) i = (i + 1) & mask

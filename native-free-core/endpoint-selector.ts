@@ -5,6 +5,7 @@
  * `recent` lists), the ipvs schedulers and ipvs' UDP connections, one of each a shard. Entering or renewing happens here and
  * nowhere else, so only a new connection does it.
  */
+
 import { AffinityTable } from './affinity.ts'
 import { type Conntrack, entryFrontend } from './conntrack.ts'
 import {
@@ -18,14 +19,30 @@ import {
   ENTRY_SOURCE,
   ENTRY_STATE,
 } from './conntrack-table.ts'
-import { createDecision, type Decision, decide } from './decide.ts'
+import { createDecision, type Decision, decide, type PacketHeader } from './decide.ts'
+import type { Tuple } from './hash.ts'
 import { IpvsConnections } from './ipvs-connections.ts'
+import type {
+  AddressId,
+  EndpointId,
+  EntryNumber,
+  FrontendId,
+  Millis32,
+  NodeId,
+  NodeProtocol,
+  Port,
+  PortPair,
+  Protocol,
+  RandomWord,
+  Shard,
+} from './kinds.ts'
 import { PROTOCOL_UDP } from './packet.ts'
 import {
   FRONTEND_HOST_PORT,
   MODE_IPTABLES,
   MODE_IPVS,
   type RuleColumns,
+  SCHEDULER_DH,
   SCHEDULER_LC,
   SETTING_IPVS_UDP_MS,
   SETTING_MODE,
@@ -47,6 +64,8 @@ export class EndpointSelector {
   /** Whether the last choice was that of a connection which ipvs already had. */
   recalled = false
   private readonly decision: Decision = createDecision()
+  /** Of the entry that goes. */
+  private readonly lost: Tuple = { source: 0, destination: 0, ports: 0, nodeProtocol: 0 }
   private readonly conntrack: Conntrack
   private readonly nodes: number
 
@@ -76,11 +95,11 @@ export class EndpointSelector {
    */
   choose(
     decision: Decision,
-    nodeProtocol: number,
-    source: number,
-    destination: number,
-    ports: number,
-    word: number,
+    nodeProtocol: NodeProtocol,
+    source: AddressId,
+    destination: AddressId,
+    ports: PortPair,
+    word: RandomWord,
   ): number {
     const node = nodeProtocol >> 8
     this.lastAffinity = -1
@@ -102,15 +121,16 @@ export class EndpointSelector {
     if (timeoutMs > 0) {
       position =
         mode === MODE_IPTABLES
-          ? this.recent[shard].find(source, node, this.conntrack.exactMs(), timeoutMs, members, setStart, setCount)
+          ? this.recent[shard].find(source, node, this.conntrack.exactMs() - timeoutMs, members, setStart, setCount)
           : this.affinity[shard].find(source, owner, nowMs, members, setStart, setCount)
       this.lastAffinity = position < 0 ? 0 : 1
     }
     if (position < 0) {
       const scheduler = settings[SETTING_SCHEDULER]
+      const hashed = scheduler === SCHEDULER_DH ? destination : source
       position =
         mode === MODE_IPVS
-          ? this.schedulers[shard].pick(scheduler, owner, source, destination, members, setStart, setCount)
+          ? this.schedulers[shard].pick(scheduler, owner, hashed, members, setStart, setCount)
           : pickUniform(word, setCount)
     }
     const endpoint = members[setStart + position]
@@ -122,7 +142,7 @@ export class EndpointSelector {
   }
 
   /** The connection that was chosen for last has its conntrack entry. */
-  placed(entry: number): void {
+  placed(entry: EntryNumber): void {
     const base = entry << ENTRY_SHIFT
     const { entries } = this.conntrack.table
     const nodeProtocol = entries[base + ENTRY_NODE_PROTOCOL]
@@ -145,7 +165,13 @@ export class EndpointSelector {
   }
 
   /** Whether ipvs has a UDP connection of this tuple, to `endpoint`, though conntrack has no entry of it. */
-  isKnownToIpvs(source: number, destination: number, ports: number, nodeProtocol: number, endpoint: number): boolean {
+  isKnownToIpvs(
+    source: AddressId,
+    destination: AddressId,
+    ports: PortPair,
+    nodeProtocol: NodeProtocol,
+    endpoint: EndpointId,
+  ): boolean {
     const { shard, nowMs } = this.conntrack
     const connections = this.ipvs[shard]
     if (connections.size === 0) return false
@@ -154,29 +180,34 @@ export class EndpointSelector {
   }
 
   /** ipvs forgets connections that have been silent for too long. */
-  sweepConnections(shard: number, nowMs: number): void {
+  sweepConnections(shard: Shard, nowMs: Millis32): void {
     this.ipvs[shard].sweep(nowMs, (node, frontend, endpoint) => this.uncount(shard, node, frontend, endpoint))
   }
 
   /** After a change: and those whose endpoint has left the virtual server. */
-  keepServed(shard: number): void {
+  keepServed(shard: Shard): void {
     const { rules, decision } = this
+    const asked: PacketHeader = { source: 0, destination: 0, port: 0, protocol: 0 }
     const isServed = (
-      source: number,
-      destination: number,
-      port: number,
-      protocol: number,
-      node: number,
-      endpoint: number,
+      source: AddressId,
+      destination: AddressId,
+      port: Port,
+      protocol: Protocol,
+      node: NodeId,
+      endpoint: EndpointId,
     ): boolean => {
-      decide(rules, node, source, destination, port, protocol, decision)
+      asked.source = source
+      asked.destination = destination
+      asked.port = port
+      asked.protocol = protocol
+      decide(rules, node, asked, decision)
       return this.isMember(decision, endpoint)
     }
     this.ipvs[shard].keepServed(isServed, (node, frontend, endpoint) => this.uncount(shard, node, frontend, endpoint))
   }
 
   /** Affinity that has run out, or whose endpoint no rule names any more, goes; what is left is added to `counts` by node. */
-  sweep(shard: number, nowMs: number, counts: Int32Array): void {
+  sweep(shard: Shard, nowMs: Millis32, counts: Int32Array): void {
     const { endpointAlive, settings } = this.rules
     if (settings[SETTING_MODE] === MODE_IPTABLES) this.recent[shard].sweep(endpointAlive, counts)
     else this.affinity[shard].sweep(nowMs, endpointAlive, counts, this.nodes)
@@ -186,7 +217,7 @@ export class EndpointSelector {
    * Whose affinity it is: the service port's, in ipvs mode the virtual server's, each on its node. The core's number of
    * nodes never changes, that of Services may: so this key outlives a change of the cluster.
    */
-  private ownerOf(decision: Decision, node: number): number {
+  private ownerOf(decision: Decision, node: NodeId): number {
     const ipvs = this.rules.settings[SETTING_MODE] === MODE_IPVS
     return (ipvs ? decision.frontend : decision.servicePort) * this.nodes + node
   }
@@ -197,7 +228,7 @@ export class EndpointSelector {
     return settings[SETTING_SCHEDULER] === SCHEDULER_LC && settings[SETTING_MODE] === MODE_IPVS
   }
 
-  private entryRemoved(entry: number): void {
+  private entryRemoved(entry: EntryNumber): void {
     if (this.rules.settings[SETTING_MODE] !== MODE_IPVS) return
     const base = entry << ENTRY_SHIFT
     const { entries } = this.conntrack.table
@@ -212,7 +243,7 @@ export class EndpointSelector {
   }
 
   /** Whether ipvs' own table may know more of connections through a frontend than conntrack. */
-  private isRemembered(frontend: number, nodeProtocol: number): boolean {
+  private isRemembered(frontend: FrontendId, nodeProtocol: NodeProtocol): boolean {
     const { settings, frontendKind } = this.rules
     return (
       settings[SETTING_MODE] === MODE_IPVS &&
@@ -222,7 +253,13 @@ export class EndpointSelector {
   }
 
   /** An entry goes and ipvs still has the connection. @returns whether it does */
-  private remember(base: number, shard: number, frontend: number, nodeProtocol: number, endpoint: number): boolean {
+  private remember(
+    base: number,
+    shard: Shard,
+    frontend: FrontendId,
+    nodeProtocol: NodeProtocol,
+    endpoint: EndpointId,
+  ): boolean {
     const { rules, conntrack } = this
     const { entries } = conntrack.table
     // The entry's timer was started by the packet that started ipvs' own.
@@ -230,15 +267,23 @@ export class EndpointSelector {
     const expiresMs = (lastMs + rules.settings[SETTING_IPVS_UDP_MS]) | 0
     if (((expiresMs - conntrack.nowMs) | 0) <= 0) return false
     const connections = this.ipvs[shard]
-    const source = entries[base + ENTRY_SOURCE]
-    const destination = entries[base + ENTRY_DESTINATION]
-    const ports = entries[base + ENTRY_PORTS]
-    connections.add(source, destination, ports, nodeProtocol, endpoint, frontend, expiresMs)
+    const { lost } = this
+    lost.source = entries[base + ENTRY_SOURCE]
+    lost.destination = entries[base + ENTRY_DESTINATION]
+    lost.ports = entries[base + ENTRY_PORTS]
+    lost.nodeProtocol = nodeProtocol
+    connections.add(lost, endpoint, frontend, expiresMs)
     return true
   }
 
   /** The endpoint of a connection that ipvs has, -1 for none; one whose endpoint is not to be had any more it forgets. */
-  private recall(decision: Decision, nodeProtocol: number, source: number, destination: number, ports: number): number {
+  private recall(
+    decision: Decision,
+    nodeProtocol: NodeProtocol,
+    source: AddressId,
+    destination: AddressId,
+    ports: PortPair,
+  ): number {
     const { shard, nowMs } = this.conntrack
     const connections = this.ipvs[shard]
     if (connections.size === 0) return -1
@@ -252,18 +297,18 @@ export class EndpointSelector {
     return -1
   }
 
-  private isMember({ setStart, setCount }: Decision, endpoint: number): boolean {
+  private isMember({ setStart, setCount }: Decision, endpoint: EndpointId): boolean {
     const { members } = this.rules
     for (let i = setStart; i < setStart + setCount; i++) if (members[i] === endpoint) return true
     return false
   }
 
-  private uncount(shard: number, node: number, frontend: number, endpoint: number): void {
+  private uncount(shard: Shard, node: NodeId, frontend: FrontendId, endpoint: EndpointId): void {
     if (this.countsConnections()) this.countScheduled(shard, node, frontend, endpoint, -1)
   }
 
   /** ipvs counts connections by virtual server (frontend on a node) and endpoint. */
-  private countScheduled(shard: number, node: number, frontend: number, endpoint: number, by: number): void {
+  private countScheduled(shard: Shard, node: NodeId, frontend: FrontendId, endpoint: EndpointId, by: number): void {
     const { connections } = this.schedulers[shard]
     const at = connections.index(frontend * this.nodes + node, endpoint)
     connections.counts[at] += by

@@ -18,6 +18,7 @@ import { CHECKED, check } from './checked.ts'
 import { connectionRandom } from './connection-setup.ts'
 import {
   alignedWords,
+  createTuples,
   ENTRY_CREATED,
   ENTRY_ENDPOINT,
   ENTRY_EXPIRES,
@@ -40,6 +41,7 @@ import {
   hairpinMark,
   masqueradeAddress,
   masqueradeTowards,
+  type PacketHeader,
 } from './decide.ts'
 import { REASON_NONE } from './drop-reasons.ts'
 import {
@@ -193,6 +195,8 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
   /** Places of the batch's new connections. */
   const fresh = new Int32Array(batchFlows.length)
   const decision = createDecision()
+  const tuples = createTuples()
+  const asked: PacketHeader = { source: 0, destination: 0, port: 0, protocol: 0 }
   let rules: RuleColumns
   let serves = false
   /** There are NetworkPolicies. */
@@ -225,9 +229,11 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
   }
 
   function ask(answer: number, frontend: number, node: number, flow: number): void {
-    const port = flows[flow + FLOW_PORTS] & 0xffff
-    const protocol = flows[flow + FLOW_STATUS] >> 8
-    decide(rules, node, flows[flow + FLOW_CLIENT], flows[flow + FLOW_DESTINATION], port, protocol, decision, frontend)
+    asked.source = flows[flow + FLOW_CLIENT]
+    asked.destination = flows[flow + FLOW_DESTINATION]
+    asked.port = flows[flow + FLOW_PORTS] & 0xffff
+    asked.protocol = flows[flow + FLOW_STATUS] >> 8
+    decide(rules, node, asked, decision, frontend)
     const affinityMs = decision.servicePort < 0 ? 0 : rules.serviceAffinityMs[decision.servicePort]
     // Not cacheable by (frontend, node, source class), so punted: source ranges read the address itself, a proxying balancer dials
     // from another one, and iptables' affinity is kept in `recent` lists.
@@ -423,12 +429,12 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
   function isBarred(node: number, source: number, natSource: number, endpoint: number, protocol: number): boolean {
     const backend = rules.endpointAddress[endpoint]
     const port = rules.endpointPort[endpoint]
-    if (policyFate(rules, node, source, natSource, backend, port, protocol) !== REASON_NONE) return true
+    if (policyFate(rules, (node << 8) | protocol, source, natSource, backend, port) !== REASON_NONE) return true
     const there = rules.addressNode[backend]
     return (
       there >= 0 &&
       there !== node &&
-      policyFate(rules, there, natSource, natSource, backend, port, protocol) !== REASON_NONE
+      policyFate(rules, (there << 8) | protocol, natSource, natSource, backend, port) !== REASON_NONE
     )
   }
 
@@ -496,18 +502,16 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
       const word = plans[p + PLAN_BOUND] >= 0 ? NODE_AFFINITY_HITS : NODE_AFFINITY_MISSES
       count(layout.nodes + node * NODE_WORDS + word)
     }
-    const entry = table.insert(
-      shard,
-      hash,
-      source,
-      destination,
-      ports,
-      nodeProtocol,
-      replyHash,
-      backend,
-      natSource,
-      replyPorts,
-    )
+    tuples.source = source
+    tuples.destination = destination
+    tuples.ports = ports
+    tuples.nodeProtocol = nodeProtocol
+    tuples.hash = hash
+    tuples.replySource = backend
+    tuples.replyDestination = natSource
+    tuples.replyPorts = replyPorts
+    tuples.replyHash = replyHash
+    const entry = table.insert(shard, tuples)
     const serviceCounter = plans[p + PLAN_SERVICE_COUNTER]
     const holding = conntrack.serviceEntries[shard].counts
     holding[serviceCounter] = holding[serviceCounter] + 1
@@ -530,18 +534,12 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
     path.cost0 = cost + extra
     path.masqueraded = masquerade
     if (away) {
-      const entry2 = table.insert(
-        shard,
-        hash2,
-        natSource,
-        backend,
-        delivered,
-        nodeProtocol2,
-        replyHash,
-        backend,
-        natSource,
-        replyPorts,
-      )
+      tuples.source = natSource
+      tuples.destination = backend
+      tuples.ports = delivered
+      tuples.nodeProtocol = nodeProtocol2
+      tuples.hash = hash2
+      const entry2 = table.insert(shard, tuples)
       fill(entry2, state, 0, nowMs, state, conntrack.hold(backendNode, servicePort))
       const cost2 = establishedCost(rules, false)
       const extra2 = firstPacketCost(rules, -1, false, draw(slowPath.seed, word, backendNode, PURPOSE_COST))

@@ -9,6 +9,7 @@
 
 import { Conntrack, type ConntrackParts } from './conntrack.ts'
 import {
+  createTuples,
   ENTRY_ENDPOINT,
   ENTRY_FRONTEND_SHIFT,
   ENTRY_NODE_PROTOCOL,
@@ -18,6 +19,7 @@ import {
   ENTRY_SHIFT,
   ENTRY_SOURCE,
   ENTRY_STATE,
+  type EntryTuples,
   swapPorts,
 } from './conntrack-table.ts'
 import { Cores } from './cores.ts'
@@ -36,6 +38,7 @@ import {
   MASQUERADE_EGRESS,
   masqueradeAddress,
   masqueradeTowards,
+  type PacketHeader,
 } from './decide.ts'
 import { type Forwarder, isUnreachable, NO_WIRE, type PacketSink } from './dns-client.ts'
 import {
@@ -60,6 +63,7 @@ import {
   below,
   draw,
   finish,
+  hashTuple,
   mix,
   PURPOSE_COST,
   PURPOSE_ENDPOINT,
@@ -68,6 +72,20 @@ import {
   PURPOSE_SNAT,
 } from './hash.ts'
 import { decideAtNode, isTranslatedAgain } from './host-port.ts'
+import type {
+  AddressId,
+  EndpointId,
+  EntryNumber,
+  FlowOffset,
+  FrontendId,
+  NodeId,
+  NodeProtocol,
+  Port,
+  PortPair,
+  Protocol,
+  RandomWord,
+  ServicePortId,
+} from './kinds.ts'
 import { PROTOCOL_TCP } from './packet.ts'
 import { Path } from './path.ts'
 import { policyFate } from './policy.ts'
@@ -125,9 +143,11 @@ export class FlowSetup implements Forwarder {
   readonly conntrack: Conntrack
   readonly selector: EndpointSelector
   /** Where packets come in, whatever their addresses say: for `explain --node`; -1 for the model's own choice. */
-  entryOverride = -1
+  entryOverride: NodeId = -1
   /** What the rules said last: for `explain`. */
   readonly decision: Decision = createDecision()
+  private readonly tuples: EntryTuples = createTuples()
+  private readonly asked: PacketHeader = { source: 0, destination: 0, port: 0, protocol: 0 }
 
   protected readonly entries: Int32Array
   protected readonly flows: Int32Array
@@ -136,23 +156,23 @@ export class FlowSetup implements Forwarder {
   readonly path: Path = new Path()
 
   /** The packet on its way: as it looks at the point reached. */
-  protected source = 0
-  protected destination = 0
-  protected packetPorts = 0
-  protected protocol = 0
+  protected source: AddressId = 0
+  protected destination: AddressId = 0
+  protected packetPorts: PortPair = 0
+  protected protocol: Protocol = 0
   protected flagClass = 0
-  protected connectionRandomWord = 0
+  protected connectionRandomWord: RandomWord = 0
   /** Endpoint id that it is for, or -1. */
-  endpoint = -1
+  endpoint: EndpointId = -1
   /** Service port that the path has been translated for, or -1. */
-  private servicePort = -1
+  private servicePort: ServicePortId = -1
   /** The node where the connection came in, -1 when it never did. */
-  entered = -1
-  private clientNode = -1
+  entered: NodeId = -1
+  private clientNode: NodeId = -1
   /** At the address that the packet is for, -1 for none; where it has been looked up. */
-  private frontend = UNKNOWN
+  private frontend: FrontendId = UNKNOWN
   /** The node that a connection under way has come in on so far: balancers and routers keep a flow where it is; -1 for none. */
-  protected staysOn = -1
+  protected staysOn: NodeId = -1
 
   constructor(parts: FlowSetupParts) {
     this.conntrack = new Conntrack(parts)
@@ -172,18 +192,18 @@ export class FlowSetup implements Forwarder {
   }
 
   /** The core of a node that takes a flow. @param hash any word; its low 8 bits count */
-  core(node: number, hash: number, flow: number): number {
+  core(node: NodeId, hash: number, flow: FlowOffset): number {
     return this.cores.of(node, hash, flow, this.conntrack.shard)
   }
 
   /** A packet sets out: what it looks like, and the random word of its connection. */
   protected start(
-    source: number,
-    destination: number,
-    ports: number,
-    protocol: number,
+    source: AddressId,
+    destination: AddressId,
+    ports: PortPair,
+    protocol: Protocol,
     flagClass: number,
-    word: number,
+    word: RandomWord,
   ): void {
     this.source = source
     this.destination = destination
@@ -199,7 +219,7 @@ export class FlowSetup implements Forwarder {
   }
 
   /** A question to a name server: a packet like any other, of a flow without a flow record. */
-  inject(source: number, destination: number, ports: number, protocol: number, word: number): number {
+  inject(source: AddressId, destination: AddressId, ports: PortPair, protocol: Protocol, word: RandomWord): number {
     this.start(source, destination, ports, protocol, protocol === PROTOCOL_TCP ? CLASS_SYN : CLASS_NONE, word)
     return this.forward(-1, DESTINATION_NAME)
   }
@@ -211,7 +231,7 @@ export class FlowSetup implements Forwarder {
   }
 
   /** From the source to the pod. @param flow -1 for a flow without one; @param meant `DESTINATION_*` */
-  protected forward(flow: number, meant: number): number {
+  protected forward(flow: FlowOffset, meant: number): number {
     const { rules } = this
     const wantsService = this.meansService(meant)
     const home = this.homeOf(flow)
@@ -261,7 +281,7 @@ export class FlowSetup implements Forwarder {
   }
 
   /** The node that the source is on, -1 outside the cluster. A node's own process may get an address of ipvs as its source there. */
-  private homeOf(flow: number): number {
+  private homeOf(flow: FlowOffset): number {
     const { rules, entryOverride } = this
     // Of a connection under way that has such a source the node is no longer told by it.
     const owner = this.source === this.destination ? this.staysOn : -1
@@ -298,7 +318,7 @@ export class FlowSetup implements Forwarder {
   }
 
   /** Where a packet from outside comes in: -1 nowhere, -2 when the load balancer has no healthy node, or one that is down. Twin: fast-setup.ts `aim`. */
-  private entryNode(flow: number): number {
+  private entryNode(flow: FlowOffset): number {
     const { rules } = this
     const frontend = findFrontend(rules, this.destination, this.packetPorts & 0xffff, this.protocol)
     this.frontend = frontend
@@ -332,7 +352,7 @@ export class FlowSetup implements Forwarder {
   }
 
   /** To the node port: in a connection of the balancer's own, or in the client's, where it leaves the source alone. */
-  private proxyByBalancer(flow: number, node: number, frontend: number, word: number): void {
+  private proxyByBalancer(flow: FlowOffset, node: NodeId, frontend: FrontendId, word: RandomWord): void {
     const { rules, flows } = this
     this.frontend = UNKNOWN
     const own = (rules.addressFlags[this.destination] & ADDRESS_BALANCER) !== 0
@@ -351,18 +371,22 @@ export class FlowSetup implements Forwarder {
    * The packet meets a node's rules.
    * @returns -1 when no rule is for it, else a reason (REASON_NONE: translated and on its way to the endpoint's node)
    */
-  private translate(node: number): number {
+  private translate(node: NodeId): number {
     const { rules, decision } = this
     const nodeProtocol = (node << 8) | this.protocol
-    const known = this.conntrack.find(this.source, this.destination, this.packetPorts, nodeProtocol)
-    const { hash } = this.conntrack
+    const known = this.lookUp(nodeProtocol)
     if (known > 0) {
       const kept = this.hitEntry(known)
       if (kept >= 0) return kept === REASON_NONE ? this.natByEntry(known, node) : kept
     }
     const port = this.packetPorts & 0xffff
     const exact = this.frontend !== UNKNOWN ? this.frontend : findFrontend(rules, this.destination, port, this.protocol)
-    decideAtNode(rules, node, this.source, this.destination, port, this.protocol, decision, exact)
+    const { asked } = this
+    asked.source = this.source
+    asked.destination = this.destination
+    asked.port = port
+    asked.protocol = this.protocol
+    decideAtNode(rules, node, asked, decision, exact)
     if (decision.action === ACTION_NONE) return -1
     if (decision.reason !== REASON_NONE) return decision.reason
     if (decision.action !== ACTION_DNAT) return this.forwardUntranslated(node, false)
@@ -391,12 +415,12 @@ export class FlowSetup implements Forwarder {
     const masked = masquerade !== 0
     const egress = masked ? masqueradeAddress(rules, node, endpoint, familyOf(rules, this.destination)) : this.source
     const to = rules.endpointPort[endpoint]
-    const barred = policyFate(rules, node, this.source, egress, backend, to, this.protocol)
+    const barred = policyFate(rules, nodeProtocol, this.source, egress, backend, to)
     if (barred !== REASON_NONE) {
       this.endpoint = endpoint
       return barred
     }
-    const reason = this.insertTranslated(node, nodeProtocol, hash, endpoint, egress, masked)
+    const reason = this.insertTranslated(node, endpoint, egress, masked)
     if (reason !== REASON_NONE || fate !== REASON_NONE) return reason || fate
     this.path.masqueraded |= masquerade
     this.endpoint = endpoint
@@ -406,7 +430,7 @@ export class FlowSetup implements Forwarder {
   }
 
   /** From the node that translated to the endpoint's own. Twin: fast-setup.ts `translate`. */
-  private reachBackend(node: number, backendNode: number, masqueraded: boolean): number {
+  private reachBackend(node: NodeId, backendNode: NodeId, masqueraded: boolean): number {
     const { rules } = this
     if (backendNode >= 0 && backendNode !== node) {
       this.path.forwardNanos += propagationBetween(rules, node, backendNode)
@@ -421,7 +445,7 @@ export class FlowSetup implements Forwarder {
   }
 
   /** The endpoint's node: a pod's only forwards, but at a node port or host port its rules translate once more. */
-  private arriveAt(node: number): number {
+  private arriveAt(node: NodeId): number {
     const again =
       this.path.hops < 2 && isTranslatedAgain(this.rules, this.destination, this.packetPorts & 0xffff, this.protocol)
     if (!again) return this.forwardUntranslated(node, false)
@@ -431,23 +455,12 @@ export class FlowSetup implements Forwarder {
   }
 
   /** Makes the entry of the node that translates, and rewrites the packet. */
-  private insertTranslated(
-    node: number,
-    nodeProtocol: number,
-    hash: number,
-    endpoint: number,
-    egress: number,
-    masquerade: boolean,
-  ): number {
+  private insertTranslated(node: NodeId, endpoint: EndpointId, egress: AddressId, masquerade: boolean): number {
     const { rules } = this
     const backend = rules.endpointAddress[endpoint]
-    const backendPort = rules.endpointPort[endpoint]
-    const sourcePort = this.packetPorts >>> 16
     this.servicePort = this.decision.servicePort
-    const port = this.findSourcePort(backend, backendPort, egress, sourcePort, nodeProtocol, masquerade)
-    if (port === 0) return this.portsExhausted(node, masquerade)
-    const entry = this.insert(node, nodeProtocol, hash, backend, egress, (backendPort << 16) | port)
-    if (entry === 0) return REASON_CONNTRACK_FULL
+    const entry = this.track(node, backend, rules.endpointPort[endpoint], egress, masquerade)
+    if (entry < 0) return -entry
     const base = entry << ENTRY_SHIFT
     this.entries[base + ENTRY_STATE] |= (this.decision.frontend + 1) << ENTRY_FRONTEND_SHIFT
     this.entries[base + ENTRY_ENDPOINT] = endpoint + 1
@@ -456,36 +469,51 @@ export class FlowSetup implements Forwarder {
     this.path.spend(establishedCost(rules, masquerade), this.firstCost(node, this.decision.servicePort, masquerade))
     this.source = egress
     this.destination = backend
-    this.packetPorts = (port << 16) | backendPort
+    this.packetPorts = swapPorts(this.tuples.replyPorts)
     return REASON_NONE
   }
 
-  /** @returns 0 when no port was found */
-  private findSourcePort(
-    backend: number,
-    backendPort: number,
-    egress: number,
-    port: number,
-    nodeProtocol: number,
-    masquerade: boolean,
-  ): number {
-    const word = draw(this.seed, this.connectionRandomWord, nodeProtocol, PURPOSE_SNAT)
-    const opens = this.protocol === PROTOCOL_TCP && this.flagClass === CLASS_SYN
-    return this.conntrack.sourcePort(backend, backendPort, egress, port, nodeProtocol, word, masquerade, opens)
+  /** The entry that the packet meets on a node, or 0. `tuples` has its own tuple afterwards, for `track`. */
+  private lookUp(nodeProtocol: NodeProtocol): number {
+    const { tuples, source, destination, packetPorts: ports } = this
+    const hash = hashTuple(source, destination, ports, nodeProtocol)
+    tuples.source = source
+    tuples.destination = destination
+    tuples.ports = ports
+    tuples.nodeProtocol = nodeProtocol
+    tuples.hash = hash
+    return this.conntrack.findHashed(hash, source, destination, ports, nodeProtocol)
   }
 
-  private portsExhausted(node: number, masquerade: boolean): number {
+  /**
+   * Makes an entry for the packet that `lookUp` was asked for; `backend` answers to `egress`, at a port that is searched here.
+   * @returns its number, or less than 0: minus the reason why there is none
+   */
+  private track(node: NodeId, backend: AddressId, backendPort: Port, egress: AddressId, masquerade: boolean): number {
+    const { tuples, conntrack } = this
+    tuples.replySource = backend
+    tuples.replyDestination = egress
+    tuples.replyPorts = (backendPort << 16) | (this.packetPorts >>> 16)
+    const word = draw(this.seed, this.connectionRandomWord, tuples.nodeProtocol, PURPOSE_SNAT)
+    const opens = this.protocol === PROTOCOL_TCP && this.flagClass === CLASS_SYN
+    if (!conntrack.findSourcePort(tuples, word, masquerade, opens)) return -this.portsExhausted(node, masquerade)
+    const entry = conntrack.insert(tuples, this.flagClass, this.servicePort)
+    if (entry === 0) return -REASON_CONNTRACK_FULL
+    this.path.add(node, entry)
+    return entry
+  }
+
+  private portsExhausted(node: NodeId, masquerade: boolean): number {
     if (!masquerade) return REASON_INSERT_FAILED
     this.count(node, NODE_SNAT_EXHAUSTED, 1)
     return REASON_SNAT_PORTS_EXHAUSTED
   }
 
   /** A node that only forwards: tracks, and masquerades where the packet leaves the cluster. */
-  private forwardUntranslated(node: number, masquerade: boolean): number {
+  private forwardUntranslated(node: NodeId, masquerade: boolean): number {
     const { rules, path } = this
     const nodeProtocol = (node << 8) | this.protocol
-    const known = this.conntrack.find(this.source, this.destination, this.packetPorts, nodeProtocol)
-    const { hash } = this.conntrack
+    const known = this.lookUp(nodeProtocol)
     if (known > 0) {
       const kept = this.hitEntry(known)
       if (kept >= 0) {
@@ -497,53 +525,20 @@ export class FlowSetup implements Forwarder {
       return this.invalid(node)
     }
     const to = this.packetPorts & 0xffff
-    const barred = policyFate(rules, node, this.source, this.source, this.destination, to, this.protocol)
+    const barred = policyFate(rules, nodeProtocol, this.source, this.source, this.destination, to)
     if (barred !== REASON_NONE) return barred
     const egress = masquerade ? rules.nodeRemoteEgress[node * 2 + familyOf(rules, this.destination)] : this.source
-    const port = this.findSourcePort(this.destination, to, egress, this.packetPorts >>> 16, nodeProtocol, masquerade)
-    if (port === 0) return this.portsExhausted(node, masquerade)
-    const replyPorts = (to << 16) | port
-    const entry = this.insert(node, nodeProtocol, hash, this.destination, egress, replyPorts)
-    if (entry === 0) return REASON_CONNTRACK_FULL
+    const entry = this.track(node, this.destination, to, egress, masquerade)
+    if (entry < 0) return -entry
     this.path.spend(establishedCost(rules, masquerade), this.firstCost(node, -1, masquerade))
     if (masquerade) path.masqueraded |= MASQUERADE_EGRESS
     this.source = egress
-    this.packetPorts = (port << 16) | to
+    this.packetPorts = swapPorts(this.tuples.replyPorts)
     return REASON_NONE
   }
 
-  /**
-   * Makes an entry for the packet as it stands, right after its source port was searched.
-   * @param hash  of the packet's own tuple
-   * @returns     0 when the node's table is full
-   */
-  private insert(
-    node: number,
-    nodeProtocol: number,
-    hash: number,
-    backend: number,
-    egress: number,
-    replyPorts: number,
-  ): number {
-    const entry = this.conntrack.insert(
-      nodeProtocol,
-      hash,
-      this.source,
-      this.destination,
-      this.packetPorts,
-      this.conntrack.hash,
-      backend,
-      egress,
-      replyPorts,
-      this.flagClass,
-      this.servicePort,
-    )
-    if (entry !== 0) this.path.add(node, entry)
-    return entry
-  }
-
   /** What rule evaluation costs the opening packet on a node, beyond an established one. */
-  private firstCost(node: number, servicePort: number, masquerade: boolean): number {
+  private firstCost(node: NodeId, servicePort: ServicePortId, masquerade: boolean): number {
     return firstPacketCost(
       this.rules,
       servicePort,
@@ -553,7 +548,7 @@ export class FlowSetup implements Forwarder {
   }
 
   /** A known entry on a plain hop: the packet goes on as the entry says. */
-  private forwardKnown(entry: number, node: number): void {
+  private forwardKnown(entry: EntryNumber, node: NodeId): void {
     const base = entry << ENTRY_SHIFT
     this.path.add(node, entry)
     this.path.spend(establishedCost(this.rules, false), 0)
@@ -564,7 +559,7 @@ export class FlowSetup implements Forwarder {
   }
 
   /** A known entry on the translating hop: the old mapping decides, not the rules. */
-  private natByEntry(entry: number, node: number): number {
+  private natByEntry(entry: EntryNumber, node: NodeId): number {
     const base = entry << ENTRY_SHIFT
     const masqueraded = this.entries[base + ENTRY_REPLY_DESTINATION] !== this.entries[base + ENTRY_SOURCE]
     this.forwardKnown(entry, node)
@@ -578,19 +573,19 @@ export class FlowSetup implements Forwarder {
    * The opening packet meets an entry that is already there: state machine first.
    * @returns -1 when the entry was finished and has been removed, else a reason (REASON_NONE: the packet passes)
    */
-  private hitEntry(entry: number): number {
+  private hitEntry(entry: EntryNumber): number {
     const node = this.entries[(entry << ENTRY_SHIFT) + ENTRY_NODE_PROTOCOL] >> 8
     const outcome = this.conntrack.advance(entry, 0, this.flagClass, false)
     if (outcome === REOPEN) return -1
     return outcome === INVALID ? this.invalid(node) : REASON_NONE
   }
 
-  protected invalid(node: number): number {
+  protected invalid(node: NodeId): number {
     this.count(node, NODE_INVALID, 1)
     return REASON_INVALID_STATE
   }
 
-  protected count(node: number, word: number, by: number): void {
+  protected count(node: NodeId, word: number, by: number): void {
     const at = this.layout.nodes + node * NODE_WORDS + word
     this.result[at] = this.result[at] + by
   }

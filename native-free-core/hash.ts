@@ -5,6 +5,7 @@
  * Austin Appleby); the finaliser passes every bit to every other, which linear probing over low bits needs.
  * Cost: two multiplications a word and two at the end (bench: lookup-hit has it with the look-up).
  */
+import type { AddressId, NodeProtocol, PortPair, RandomWord, TupleHash } from './kinds.ts'
 
 /** Mix one more word into a running hash. */
 export function mix(hash: number, word: number): number {
@@ -24,11 +25,24 @@ export function finish(hash: number): number {
   return h ^ (h >>> 16)
 }
 
+/** What a connection is known by on a node, in one direction. */
+export interface Tuple {
+  source: AddressId
+  destination: AddressId
+  ports: PortPair
+  nodeProtocol: NodeProtocol
+}
+
 /**
  * Hash of a tuple: source id, destination id, ports, protocol in the low 8 bits of `nodeProtocol`. The node does not enter, so that
  * both nodes of a connection share what was hashed for the first.
  */
-export function hashTuple(source: number, destination: number, ports: number, nodeProtocol: number): number {
+export function hashTuple(
+  source: AddressId,
+  destination: AddressId,
+  ports: PortPair,
+  nodeProtocol: NodeProtocol,
+): TupleHash {
   return finish(mix(mix(mix(mix(0x2f0b4a2d, source), destination), ports), nodeProtocol & 0xff))
 }
 
@@ -46,12 +60,12 @@ export const PURPOSE_PROXY_WORKER = 10
 export const PURPOSE_PROXY_TARGET = 11
 
 /** The random word of (seed, connection, node, purpose); the same inputs give the same word on any worker. */
-export function draw(seed: number, connection: number, node: number, purpose: number): number {
+export function draw(seed: number, connection: number, node: number, purpose: number): RandomWord {
   return finish(mix(mix(mix(seed | 0, connection), node), purpose))
 }
 
 /** A uniform index in 0..n-1 from a random word: multiply-shift, exact to 2^-32, no modulo bias worth the name. */
-export function below(word: number, n: number): number {
+export function below(word: RandomWord, n: number): number {
   // The same in integers: two halves of the product.
   if (n < 0x8000) return (Math.imul(word >>> 16, n) + (Math.imul(word & 0xffff, n) >>> 16)) >>> 16
   return Math.floor(((word >>> 0) / 4294967296) * n)

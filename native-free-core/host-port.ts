@@ -19,9 +19,11 @@ import {
   localSetOf,
   MASQUERADE_EXTERNAL,
   MASQUERADE_HAIRPIN,
+  type PacketHeader,
   USED_LOCAL,
 } from './decide.ts'
 import { REASON_NONE, REASON_NOT_IN_SOURCE_RANGES } from './drop-reasons.ts'
+import type { AddressId, FrontendId, NodeId, Port, Protocol } from './kinds.ts'
 import {
   ADDRESS_LOOPBACK,
   ADDRESS_NODE,
@@ -44,26 +46,23 @@ import {
 /** As `decide`, host ports included. */
 export function decideAtNode(
   rules: RuleColumns,
-  node: number,
-  source: number,
-  destination: number,
-  port: number,
-  protocol: number,
+  node: NodeId,
+  packet: PacketHeader,
   out: Decision,
-  exact: number = findFrontend(rules, destination, port, protocol),
+  exact: FrontendId = findFrontend(rules, packet.destination, packet.port, packet.protocol),
 ): void {
-  decide(rules, node, source, destination, port, protocol, out, exact)
-  if (rules.settings[SETTING_HOST_PORTS] !== 0) leadToHostPort(rules, node, source, destination, port, protocol, out)
+  decide(rules, node, packet, out, exact)
+  if (rules.settings[SETTING_HOST_PORTS] !== 0) leadToHostPort(rules, node, packet, out)
 }
 
 /** Frontend of the host port that a node's address has there, or -1. */
 export function findHostPort(
   rules: RuleColumns,
-  node: number,
-  destination: number,
-  port: number,
-  protocol: number,
-): number {
+  node: NodeId,
+  destination: AddressId,
+  port: Port,
+  protocol: Protocol,
+): FrontendId {
   if (rules.settings[SETTING_HOST_PORTS] === 0 || !isOwnAddress(rules, node, destination)) return -1
   const family = familyOf(rules, destination)
   const isLoopback = (rules.addressFlags[destination] & ADDRESS_LOOPBACK) !== 0
@@ -75,21 +74,14 @@ export function findHostPort(
 }
 
 /** Whether what was translated to this address of a node is translated there once more. */
-export function isTranslatedAgain(rules: RuleColumns, address: number, port: number, protocol: number): boolean {
+export function isTranslatedAgain(rules: RuleColumns, address: AddressId, port: Port, protocol: Protocol): boolean {
   if (isNodePort(rules, address, port, protocol)) return true
   const node = rules.addressNode[address]
   return node >= 0 && findHostPort(rules, node, address, port, protocol) >= 0
 }
 
-function leadToHostPort(
-  rules: RuleColumns,
-  node: number,
-  source: number,
-  destination: number,
-  port: number,
-  protocol: number,
-  out: Decision,
-): void {
+function leadToHostPort(rules: RuleColumns, node: NodeId, packet: PacketHeader, out: Decision): void {
+  const { source, destination, port, protocol } = packet
   const mode = rules.settings[SETTING_MODE]
   const kind = out.frontend < 0 ? -1 : rules.frontendKind[out.frontend]
   if (mode === MODE_IPVS) {
@@ -117,7 +109,7 @@ function leadToHostPort(
 }
 
 /** Sources that portmap masquerades: the node's loopback, and the pods on the bridge, which would answer past the node. */
-function comesBack(rules: RuleColumns, node: number, source: number): boolean {
+function comesBack(rules: RuleColumns, node: NodeId, source: AddressId): boolean {
   const flags = rules.addressFlags[source]
   if ((flags & ADDRESS_LOOPBACK) !== 0) return true
   const isPod = (flags & (ADDRESS_POD | ADDRESS_POD_RANGE | ADDRESS_NODE)) === (ADDRESS_POD | ADDRESS_POD_RANGE)

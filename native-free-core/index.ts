@@ -7,6 +7,7 @@ export {
   alignedWords,
   type ConntrackTable,
   createConntrackTable,
+  createTuples,
   ENTRY_DESTINATION,
   ENTRY_EXPIRES,
   ENTRY_NODE_PROTOCOL,
@@ -133,6 +134,7 @@ export {
   record,
 } from './histogram.ts'
 export { decideAtNode } from './host-port.ts'
+export { nodeProtocolOf } from './kinds.ts'
 export { findPort } from './nat-ports.ts'
 export {
   type ConnectionColumns,
@@ -208,15 +210,19 @@ export {
   mergeResults,
   NODE_AFFINITY_HITS,
   NODE_AFFINITY_MISSES,
+  NODE_ARRIVED,
   NODE_BACKLOG_DROPS,
   NODE_CONNECTIONS,
   NODE_CONNTRACK_DROPS,
   NODE_EARLY_DROPS,
   NODE_FOUND,
+  NODE_FROM_OUTSIDE,
   NODE_INSERT,
   NODE_INSERT_FAILED,
   NODE_INVALID,
+  NODE_LEFT,
   NODE_SNAT_EXHAUSTED,
+  NODE_STAYED,
   NODE_WORDS,
   type PairSeries,
   POD_QUEUE_BUSY,

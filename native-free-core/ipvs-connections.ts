@@ -11,7 +11,20 @@
  * Cost: one or two cache lines a look; reached in ipvs mode only, by UDP entries that go and UDP packets without an entry.
  * Source: net/netfilter/ipvs/ip_vs_core.c (ip_vs_in_hook), ip_vs_conn.c, ip_vs_proto_udp.c, ip_vs_nfct.c (ip_vs_update_conntrack).
  */
-import { hashTuple } from './hash.ts'
+
+import { hashTuple, type Tuple } from './hash.ts'
+import type {
+  AddressId,
+  EndpointId,
+  FrontendId,
+  Millis32,
+  NodeId,
+  NodeProtocol,
+  Port,
+  PortPair,
+  Protocol,
+  TupleHash,
+} from './kinds.ts'
 
 const SHIFT = 3
 const SOURCE = 0
@@ -27,7 +40,7 @@ const EXPIRES = 6
 const HASH = 7
 
 /** Called with a connection that ipvs forgets. */
-export type Forgotten = (node: number, frontend: number, endpoint: number) => void
+export type Forgotten = (node: NodeId, frontend: FrontendId, endpoint: EndpointId) => void
 
 export class IpvsConnections {
   private words: Int32Array = new Int32Array(64 << SHIFT)
@@ -45,7 +58,7 @@ export class IpvsConnections {
   }
 
   /** @param ports source << 16 | destination. @returns the slot of a connection, expired or not, for the calls below; -1 for none */
-  find(source: number, destination: number, ports: number, nodeProtocol: number): number {
+  find(source: AddressId, destination: AddressId, ports: PortPair, nodeProtocol: NodeProtocol): number {
     const { words, mask } = this
     for (let i = hashTuple(source, destination, ports, nodeProtocol) & mask; ; i = (i + 1) & mask) {
       const at = i << SHIFT
@@ -69,20 +82,13 @@ export class IpvsConnections {
     return this.words[(slot << SHIFT) + FRONTEND]
   }
 
-  isAlive(slot: number, nowMs: number): boolean {
+  isAlive(slot: number, nowMs: Millis32): boolean {
     return ((this.words[(slot << SHIFT) + EXPIRES] - nowMs) | 0) > 0
   }
 
   /** A connection that is not there yet loses its conntrack entry. @param expiresMs when ipvs will forget it */
-  add(
-    source: number,
-    destination: number,
-    ports: number,
-    nodeProtocol: number,
-    endpoint: number,
-    frontend: number,
-    expiresMs: number,
-  ): void {
+  add(tuple: Tuple, endpoint: EndpointId, frontend: FrontendId, expiresMs: Millis32): void {
+    const { source, destination, ports, nodeProtocol } = tuple
     if (this.used * 2 > this.mask) this.grow()
     const { words } = this
     const hash = hashTuple(source, destination, ports, nodeProtocol)
@@ -114,7 +120,7 @@ export class IpvsConnections {
   }
 
   /** Connections that have expired go. */
-  sweep(nowMs: number, forgotten: Forgotten): void {
+  sweep(nowMs: Millis32, forgotten: Forgotten): void {
     if (this.used === 0) return
     this.keep((at) => ((this.words[at + EXPIRES] - nowMs) | 0) > 0, forgotten)
   }
@@ -125,12 +131,12 @@ export class IpvsConnections {
    */
   keepServed(
     isServed: (
-      source: number,
-      destination: number,
-      port: number,
-      protocol: number,
-      node: number,
-      endpoint: number,
+      source: AddressId,
+      destination: AddressId,
+      port: Port,
+      protocol: Protocol,
+      node: NodeId,
+      endpoint: EndpointId,
     ) => boolean,
     forgotten: Forgotten,
   ): void {
@@ -191,7 +197,7 @@ export class IpvsConnections {
     }
   }
 
-  private freeFrom(hash: number): number {
+  private freeFrom(hash: TupleHash): number {
     const { words, mask } = this
     let i = hash & mask
     while (words[(i << SHIFT) + ENDPOINT] !== 0) i = (i + 1) & mask

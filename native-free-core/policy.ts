@@ -11,8 +11,10 @@
  * Cost: nothing but a comparison without policies; else two look-ups, and for a pod with a profile its rules until one lets through.
  * Source: the API text of networking.k8s.io/v1; kubernetes test/e2e/network/netpol; felix/rules (Calico), kube-router's npc.
  */
+
 import { isOwnAddress } from './decide.ts'
 import { REASON_NONE, REASON_POLICY_EGRESS, REASON_POLICY_INGRESS } from './drop-reasons.ts'
+import { type AddressId, type NodeId, type NodeProtocol, nodeProtocolOf, type Port, type Protocol } from './kinds.ts'
 import {
   ADDRESS_ON_EVERY_NODE,
   familyOf,
@@ -58,20 +60,22 @@ export const NAMED_WORDS = 3
 /**
  * Whether policies stop a first packet on a node.
  *
+ * @param nodeProtocol node << 8 | protocol
  * @param source       as it comes, `natSource` as it leaves the node behind masquerade (the same where there is none)
  * @param destination  behind translation, with its port
  * @returns            REASON_NONE, REASON_POLICY_EGRESS or REASON_POLICY_INGRESS
  */
 export function policyFate(
   rules: RuleColumns,
-  node: number,
-  source: number,
-  natSource: number,
-  destination: number,
-  port: number,
-  protocol: number,
+  nodeProtocol: NodeProtocol,
+  source: AddressId,
+  natSource: AddressId,
+  destination: AddressId,
+  port: Port,
 ): number {
   if (rules.settings[SETTING_POLICIES] === POLICIES_NONE) return REASON_NONE
+  const node = nodeProtocol >> 8
+  const protocol = nodeProtocol & 0xff
   const leaving = egressProfile(rules, node, source, destination)
   if (leaving >= 0 && allowingRule(rules, leaving, destination, destination, port, protocol) < 0) {
     return REASON_POLICY_EGRESS
@@ -86,44 +90,44 @@ export function policyFate(
 /** The same over both nodes, for a packet that nothing translates. */
 export function policyBetween(
   rules: RuleColumns,
-  source: number,
-  destination: number,
-  port: number,
-  protocol: number,
+  source: AddressId,
+  destination: AddressId,
+  port: Port,
+  protocol: Protocol,
 ): number {
   if (rules.settings[SETTING_POLICIES] === POLICIES_NONE) return REASON_NONE
   const here = rules.addressNode[source]
   const there = rules.addressNode[destination]
-  const leaving = policyFate(rules, here, source, source, destination, port, protocol)
+  const leaving = policyFate(rules, nodeProtocolOf(here, protocol), source, source, destination, port)
   if (leaving !== REASON_NONE || there === here) return leaving
-  return policyFate(rules, there, source, source, destination, port, protocol)
+  return policyFate(rules, nodeProtocolOf(there, protocol), source, source, destination, port)
 }
 
 /** The source that an ingress rule compares, on the node that masquerades. */
-export function ingressSource(rules: RuleColumns, source: number, natSource: number): number {
+export function ingressSource(rules: RuleColumns, source: AddressId, natSource: AddressId): number {
   return rules.settings[SETTING_POLICIES] === POLICIES_AT_POD ? natSource : source
 }
 
 /** Profile that a packet of a pod meets on leaving it, -1 where none is asked there. */
-export function egressProfile(rules: RuleColumns, node: number, source: number, destination: number): number {
+export function egressProfile(rules: RuleColumns, node: NodeId, source: AddressId, destination: AddressId): number {
   if (source === destination || rules.addressNode[source] !== node) return -1
   return profileOf(rules, source, POLICY_EGRESS)
 }
 
 /** Profile that a packet meets on its way into a pod, -1 where none is asked there. @param from as the node's rules see it */
-export function ingressProfile(rules: RuleColumns, node: number, from: number, destination: number): number {
+export function ingressProfile(rules: RuleColumns, node: NodeId, from: AddressId, destination: AddressId): number {
   if (from === destination || rules.addressNode[destination] !== node) return -1
   const profile = profileOf(rules, destination, POLICY_INGRESS)
   return profile >= 0 && isOfNode(rules, node, from) ? -1 : profile
 }
 
 /** Whether a packet is the node's own; one from an address that ipvs has on every node is, too. */
-export function isOfNode(rules: RuleColumns, node: number, from: number): boolean {
+export function isOfNode(rules: RuleColumns, node: NodeId, from: AddressId): boolean {
   return isOwnAddress(rules, node, from) || (rules.addressFlags[from] & ADDRESS_ON_EVERY_NODE) !== 0
 }
 
 /** Profile of an address in a direction, or -1: no policy selects it. */
-export function profileOf(rules: RuleColumns, address: number, direction: number): number {
+export function profileOf(rules: RuleColumns, address: AddressId, direction: number): number {
   const { addressPolicy } = rules
   const at = address * POLICY_ADDRESS_WORDS + direction
   return at < addressPolicy.length ? addressPolicy[at] - 1 : -1
@@ -137,10 +141,10 @@ export function profileOf(rules: RuleColumns, address: number, direction: number
 export function allowingRule(
   rules: RuleColumns,
   profile: number,
-  peer: number,
-  destination: number,
-  port: number,
-  protocol: number,
+  peer: AddressId,
+  destination: AddressId,
+  port: Port,
+  protocol: Protocol,
 ): number {
   const { profileStart, profileRules } = rules
   const end = profileStart[profile + 1]
@@ -154,9 +158,9 @@ export function allowingRule(
 export function passesPort(
   rules: RuleColumns,
   rule: number,
-  destination: number,
-  port: number,
-  protocol: number,
+  destination: AddressId,
+  port: Port,
+  protocol: Protocol,
 ): boolean {
   const { policyRules, policyPorts } = rules
   const base = rule * RULE_WORDS
@@ -174,7 +178,7 @@ export function passesPort(
 }
 
 /** Whether the pod at an address calls a port so. */
-function isNamed(rules: RuleColumns, address: number, name: number, port: number, protocol: number): boolean {
+function isNamed(rules: RuleColumns, address: AddressId, name: number, port: Port, protocol: Protocol): boolean {
   const { policyNames, policyClassPorts } = rules
   const podClass = profileOf(rules, address, POLICY_CLASS)
   if (podClass < 0) return false
@@ -186,7 +190,7 @@ function isNamed(rules: RuleColumns, address: number, name: number, port: number
   return false
 }
 
-export function passesPeer(rules: RuleColumns, rule: number, peer: number): boolean {
+export function passesPeer(rules: RuleColumns, rule: number, peer: AddressId): boolean {
   const { policyRules, policyPeers, policyGroups } = rules
   const base = rule * RULE_WORDS
   const count = policyRules[base + RULE_PEER_COUNT]
@@ -205,7 +209,7 @@ export function passesPeer(rules: RuleColumns, rule: number, peer: number): bool
   return false
 }
 
-function inBlock(rules: RuleColumns, block: number, address: number): boolean {
+function inBlock(rules: RuleColumns, block: number, address: AddressId): boolean {
   const { policyBlocks, policyExcepts } = rules
   const base = block * BLOCK_WORDS
   if (policyBlocks[base + BLOCK_FAMILY] !== familyOf(rules, address)) return false
@@ -217,7 +221,7 @@ function inBlock(rules: RuleColumns, block: number, address: number): boolean {
 }
 
 /** @param at  where eight words begin: address and mask */
-function isWithin({ addressWords }: RuleColumns, blocks: Int32Array, at: number, address: number): boolean {
+function isWithin({ addressWords }: RuleColumns, blocks: Int32Array, at: number, address: AddressId): boolean {
   const a = address * 4
   return (
     (addressWords[a + 3] & blocks[at + 7]) === blocks[at + 3] &&

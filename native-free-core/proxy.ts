@@ -27,6 +27,7 @@ import {
   FLOW_STATUS,
 } from './flow-record.ts'
 import { below, draw, finish, mix, PURPOSE_PROXY_TARGET, PURPOSE_PROXY_WORKER } from './hash.ts'
+import type { AddressId, FlowOffset, Shard, Tick } from './kinds.ts'
 import {
   FLAG_REPLY,
   FLAG_REQUEST,
@@ -67,7 +68,7 @@ import {
   WAY_PROXY,
 } from './rule-columns.ts'
 import type { SlowPath } from './slow-path.ts'
-import { Upstreams } from './upstream.ts'
+import { type Dialled, Upstreams } from './upstream.ts'
 
 /** Targets that are tried for one request. */
 const TRIES = 3
@@ -102,6 +103,15 @@ export class Proxies {
   private readonly answerLeft: Float64Array
   private readonly groupOf: Int32Array
   private readonly clientOf: Int32Array
+  private readonly dialled: Dialled = {
+    source: -1,
+    address: -1,
+    port: 0,
+    destinationIndex: 0,
+    endpoint: -1,
+    worker: 0,
+    workers: 1,
+  }
   /** By proxy: its first worker. */
   private groupStart: Int32Array = new Int32Array(0)
   /** By worker × backends × ways: the target that was last given a request, or -1. */
@@ -139,7 +149,7 @@ export class Proxies {
   /** A pod that is no more; balancers outside the cluster stay. */
   private isDeleted(proxy: number): boolean {
     const { proxyWay, proxySource, addressFlags } = this.rules
-    const isAlive = (source: number): boolean => source >= 0 && (addressFlags[source] & ADDRESS_LIVE) !== 0
+    const isAlive = (source: AddressId): boolean => source >= 0 && (addressFlags[source] & ADDRESS_LIVE) !== 0
     return proxyWay[proxy] === WAY_PROXY && !isAlive(proxySource[proxy * 2]) && !isAlive(proxySource[proxy * 2 + 1])
   }
 
@@ -148,7 +158,7 @@ export class Proxies {
   }
 
   /** A slot is given to another connection: what its last one left under way is closed when time goes on. */
-  define(flow: number, client: number): void {
+  define(flow: FlowOffset, client: AddressId): void {
     const index = flow >> FLOW_SHIFT
     this.groupOf[index] = 0
     this.clientOf[index] = client
@@ -159,18 +169,18 @@ export class Proxies {
   }
 
   /** Idle connections whose time has come. */
-  advance(shard: number, nowMs: number, tick: number): void {
-    if (this.upstreams.dueMs[shard] <= wholeMs(tick)) this.upstreams.closeIdle(shard, nowMs, tick)
+  advance(shard: Shard, tick: Tick): void {
+    if (this.upstreams.dueMs[shard] <= wholeMs(tick)) this.upstreams.closeIdle(shard, tick)
   }
 
   /** The client's connection is no more. */
-  abandon(flow: number, nowMs: number, tick: number): void {
+  abandon(flow: FlowOffset, tick: Tick): void {
     const index = flow >> FLOW_SHIFT
     const upstream = this.upstreamOf[index] - 1
     if (upstream < 0) return
     this.upstreamOf[index] = 0
     this.count(INGRESS_ABORTED, 1)
-    this.upstreams.close(upstream, nowMs, tick)
+    this.upstreams.close(upstream, tick)
   }
 
   /**
@@ -178,19 +188,10 @@ export class Proxies {
    * hops of its whole way.
    * @param request  number in the request columns + 1 where it begins one, else 0
    */
-  packet(
-    shard: number,
-    flow: number,
-    flags: number,
-    length: number,
-    request: number,
-    nowMs: number,
-    tick: number,
-  ): void {
+  packet(shard: Shard, flow: FlowOffset, flags: number, length: number, request: number, tick: Tick): void {
     const { flows, log } = this.parts
-    const index = flow >> FLOW_SHIFT
-    const extra = this.begins(index, flow, flags, request, shard, nowMs, tick)
-    const upstream = this.relay(index, flow, shard, flags, length, nowMs, tick)
+    const extra = this.begins(shard, flow, flags, request, tick)
+    const upstream = this.relay(shard, flow, flags, length, tick)
     const behind = upstream < 0 ? -1 : this.upstreams.flowOf(upstream)
     const forward =
       flows[flow + FLOW_FORWARD_NANOS] + Math.max(0, extra) + (behind < 0 ? 0 : flows[behind + FLOW_FORWARD_NANOS])
@@ -198,66 +199,43 @@ export class Proxies {
     log.through(flow, behind, podQueue, tick, forward, length)
     if (behind >= 0) this.countBehind(behind, length)
     if (behind >= 0 && (flags & (FLAG_REPLY | TCP_PSH)) === TCP_PSH) log.serve(behind, tick, forward, length)
-    this.afterPacket(index, flow, flags, length, nowMs, tick)
+    this.afterPacket(flow, flags, length, tick)
   }
 
   /**
    * The same for the first packet of a direction, which in a trace that begins in mid-flow may be part of an exchange: its
    * own hops and latency have been written down already.
    */
-  first(
-    shard: number,
-    flow: number,
-    flags: number,
-    length: number,
-    request: number,
-    nowMs: number,
-    tick: number,
-  ): void {
-    const index = flow >> FLOW_SHIFT
-    this.begins(index, flow, flags, request, shard, nowMs, tick)
-    const upstream = this.relay(index, flow, shard, flags, length, nowMs, tick)
+  first(shard: Shard, flow: FlowOffset, flags: number, length: number, request: number, tick: Tick): void {
+    this.begins(shard, flow, flags, request, tick)
+    const upstream = this.relay(shard, flow, flags, length, tick)
     if (upstream >= 0) {
       const behind = this.upstreams.flowOf(upstream)
       this.parts.log.aside(behind, tick, false)
       this.countBehind(behind, length)
     }
-    this.afterPacket(index, flow, flags, length, nowMs, tick)
+    this.afterPacket(flow, flags, length, tick)
   }
 
   /** @returns nanoseconds that a request which the packet begins waits for its connection, -1 where it begins none */
-  private begins(
-    index: number,
-    flow: number,
-    flags: number,
-    request: number,
-    shard: number,
-    nowMs: number,
-    tick: number,
-  ): number {
+  private begins(shard: Shard, flow: FlowOffset, flags: number, request: number, tick: Tick): number {
+    const index = flow >> FLOW_SHIFT
     // Exact for what a request may find in a pool; `advance` before each batch is for those that nobody asks.
-    this.advance(shard, nowMs, tick)
+    this.advance(shard, tick)
     if ((flags & FLAG_REQUEST) === 0 || request === 0) return -1
-    if (this.upstreamOf[index] !== 0) this.finishExchange(index, nowMs, tick)
-    return this.request(index, flow, request - 1, shard, nowMs, tick)
+    if (this.upstreamOf[index] !== 0) this.finishExchange(index, tick)
+    return this.request(shard, flow, request - 1, tick)
   }
 
   /** @returns the upstream connection that the packet has gone over, -1 for none */
-  private relay(
-    index: number,
-    flow: number,
-    shard: number,
-    flags: number,
-    length: number,
-    nowMs: number,
-    tick: number,
-  ): number {
+  private relay(shard: Shard, flow: FlowOffset, flags: number, length: number, tick: Tick): number {
+    const index = flow >> FLOW_SHIFT
     const upstream = this.upstreamOf[index] - 1
     if (upstream < 0 || (flags & TCP_RST) !== 0) return -1
     // A FIN ends the client's connection alone; what it brings goes on.
     if ((flags & TCP_FIN) !== 0 && this.payload(flow, length) === 0) return -1
     const reason = this.upstreams.isOpen(upstream)
-      ? this.upstreams.step(upstream, flags & ~(FLAG_REQUEST | TCP_FIN), length, nowMs, tick, shard)
+      ? this.upstreams.step(shard, upstream, flags & ~(FLAG_REQUEST | TCP_FIN), length, tick)
       : -1
     if (reason === REASON_NONE) return upstream
     if (reason > 0) this.parts.slowPath.countLoss(reason)
@@ -266,38 +244,40 @@ export class Proxies {
     return -1
   }
 
-  private afterPacket(index: number, flow: number, flags: number, length: number, nowMs: number, tick: number): void {
+  private afterPacket(flow: FlowOffset, flags: number, length: number, tick: Tick): void {
+    const index = flow >> FLOW_SHIFT
     if (this.upstreamOf[index] === 0) return
     const isUnknown = this.answerLeft[index] === UNKNOWN_BYTES
     if ((flags & FLAG_REPLY) !== 0 && !isUnknown) this.answerLeft[index] -= this.payload(flow, length)
     const isOver = this.answerLeft[index] <= 0
-    if (isOver) this.finishExchange(index, nowMs, tick)
+    if (isOver) this.finishExchange(index, tick)
     else if ((flags & (TCP_FIN | TCP_RST)) !== 0) {
       // An answer of unknown length ends with the connection; any other has been cut short, and so has all that a client resets.
       const isReset = (flags & (TCP_RST | FLAG_REPLY)) === TCP_RST
-      if (isUnknown && !isReset) this.finishExchange(index, nowMs, tick)
-      else this.abandon(flow, nowMs, tick)
+      if (isUnknown && !isReset) this.finishExchange(index, tick)
+      else this.abandon(flow, tick)
     }
   }
 
-  private payload(flow: number, length: number): number {
+  private payload(flow: FlowOffset, length: number): number {
     return Math.max(0, length - HEADER_BYTES[familyOf(this.rules, this.parts.flows[flow + FLOW_DESTINATION])])
   }
 
-  private finishExchange(index: number, nowMs: number, tick: number): void {
+  private finishExchange(index: number, tick: Tick): void {
     const upstream = this.upstreamOf[index] - 1
     this.upstreamOf[index] = 0
-    this.upstreams.giveBack(upstream, nowMs, tick)
+    this.upstreams.giveBack(upstream, tick)
   }
 
   /** A request has come. @returns nanoseconds until it can go on: the handshake of a new connection */
-  private request(index: number, flow: number, number: number, shard: number, nowMs: number, tick: number): number {
-    const { rules } = this
+  private request(shard: Shard, flow: FlowOffset, number: number, tick: Tick): number {
+    const { rules, upstreams } = this
+    const index = flow >> FLOW_SHIFT
     const { requests, result, layout } = this.parts
     const proxy = this.proxyOf(flow)
     if (proxy < 0) return 0
-    const group = this.groupFor(index, flow, proxy, shard)
-    const route = rules.requestRoute[this.routesFor(index, flow, proxy) + requests.request[number]]
+    const group = this.groupFor(shard, flow, proxy)
+    const route = rules.requestRoute[this.routesFor(flow, proxy) + requests.request[number]]
     result[layout.routes + route]++
     result[layout.proxies + proxy * PROXY_WORDS + PROXY_REQUESTS]++
     this.count(INGRESS_REQUESTS, 1)
@@ -311,54 +291,42 @@ export class Proxies {
       this.count(INGRESS_UNAVAILABLE, 1)
       return 0
     }
+    let reason: number = REASON_NONE
     for (let tries = 0; tries < Math.min(count, TRIES); tries++) {
       const target = (rules.backendStart[run] + this.nextTurn(group, run, count)) * TARGET_WORDS
-      const upstream = this.connect(group, proxy, target, shard, nowMs, tick)
-      if (upstream < 0) continue
+      const idle = upstreams.reuse(group, rules.targets[target + TARGET_ADDRESS], rules.targets[target + TARGET_PORT])
+      const upstream = idle >= 0 ? idle : this.connect(shard, group, proxy, target, tick)
+      if (upstream < 0) {
+        reason = ~upstream
+        continue
+      }
       this.upstreamOf[index] = upstream + 1
-      const endpoint = this.parts.flows[this.upstreams.flowOf(upstream) + FLOW_ENDPOINT]
+      const endpoint = this.parts.flows[upstreams.flowOf(upstream) + FLOW_ENDPOINT]
       if (endpoint >= 0) result[layout.endpointRequests + endpoint]++
-      return this.opened ? this.upstreams.setupNanos(upstream) : 0
+      return idle >= 0 ? 0 : upstreams.setupNanos(upstream)
     }
-    this.count(this.isRefused ? INGRESS_REFUSED : INGRESS_TIMED_OUT, 1)
+    // A socket without an address of the target's family: the network is unreachable, which is known at once as a refusal is.
+    const isRefused = reason === REASON_NONE || REASONS[reason].verdict === REJECT
+    this.count(isRefused ? INGRESS_REFUSED : INGRESS_TIMED_OUT, 1)
     return 0
   }
 
-  /** Whether the connection that was given last is a new one, and whether that which was not given was refused at once. */
-  private opened = false
-  private isRefused = false
-
-  /** @returns an upstream connection to a target, -1 where there is none to be had */
-  private connect(group: number, proxy: number, target: number, shard: number, nowMs: number, tick: number): number {
-    const { rules, upstreams } = this
+  /** @returns a new connection to a target, or ~reason; ~REASON_NONE where the proxy has no address of the target's family */
+  private connect(shard: Shard, group: number, proxy: number, target: number, tick: Tick): number {
+    const { rules, upstreams, dialled } = this
     const { targets } = rules
     const address = targets[target + TARGET_ADDRESS]
-    const port = targets[target + TARGET_PORT]
-    const idle = upstreams.reuse(group, address, port)
-    this.opened = idle < 0
-    if (idle >= 0) return idle
     const source = rules.proxySource[proxy * 2 + familyOf(rules, address)]
-    if (source < 0) {
-      // A socket without an address of that family: the network is unreachable.
-      this.isRefused = true
-      return -1
-    }
-    const upstream = upstreams.open(
-      group,
-      group - this.groupStart[proxy],
-      rules.proxyWorkers[proxy],
-      source,
-      address,
-      port,
-      // The last two destinations stand for any machine and for any Service.
-      rules.destinationAddress.length - 2 + targets[target + TARGET_MEANING],
-      targets[target + TARGET_ENDPOINT],
-      shard,
-      nowMs,
-      tick,
-    )
-    this.isRefused = upstream < 0 && REASONS[upstreams.reason].verdict === REJECT
-    return upstream
+    if (source < 0) return ~REASON_NONE
+    dialled.source = source
+    dialled.address = address
+    dialled.port = targets[target + TARGET_PORT]
+    // The last two destinations stand for any machine and for any Service.
+    dialled.destinationIndex = rules.destinationAddress.length - 2 + targets[target + TARGET_MEANING]
+    dialled.endpoint = targets[target + TARGET_ENDPOINT]
+    dialled.worker = group - this.groupStart[proxy]
+    dialled.workers = rules.proxyWorkers[proxy]
+    return upstreams.open(shard, group, dialled, tick)
   }
 
   private nextTurn(group: number, run: number, count: number): number {
@@ -370,7 +338,8 @@ export class Proxies {
   }
 
   /** The worker that a connection is with: one of those that belong to its shard. */
-  private groupFor(index: number, flow: number, proxy: number, shard: number): number {
+  private groupFor(shard: Shard, flow: FlowOffset, proxy: number): number {
+    const index = flow >> FLOW_SHIFT
     const known = this.groupOf[index] - 1
     if (known >= this.groupStart[proxy] && known < this.groupStart[proxy + 1]) return known
     const { flows, shards, result, layout } = this.parts
@@ -384,40 +353,42 @@ export class Proxies {
     if (known >= 0) return group
     this.count(INGRESS_CONNECTIONS, 1)
     result[layout.proxies + proxy * PROXY_WORDS + PROXY_CONNECTIONS]++
-    if (this.clientAt(index, flow, proxy) === this.clientOf[index]) this.count(INGRESS_CLIENT_SEEN, 1)
+    if (this.clientAt(flow, proxy) === this.clientOf[index]) this.count(INGRESS_CLIENT_SEEN, 1)
     return group
   }
 
   /** Whom the proxy takes for the client: a balancer at the edge whom it talks to, a proxy behind a node what NAT has left. */
-  private clientAt(index: number, flow: number, proxy: number): number {
+  private clientAt(flow: FlowOffset, proxy: number): number {
     const { flows } = this.parts
     const isEdge = (flows[flow + FLOW_STATUS] & 0xff) === FLOW_EDGE
-    return isEdge || this.rules.proxyTold[proxy] !== 0 ? this.clientOf[index] : flows[flow + FLOW_NAT_SOURCE]
+    return isEdge || this.rules.proxyTold[proxy] !== 0
+      ? this.clientOf[flow >> FLOW_SHIFT]
+      : flows[flow + FLOW_NAT_SOURCE]
   }
 
   /** Where the routes of a proxy for the class of the connection's client begin. */
-  private routesFor(index: number, flow: number, proxy: number): number {
+  private routesFor(flow: FlowOffset, proxy: number): number {
     const { addressClass, proxyRoutes, proxyWay } = this.rules
-    const client = addressClass.length === 0 ? -1 : this.clientAt(index, flow, proxy)
+    const client = addressClass.length === 0 ? -1 : this.clientAt(flow, proxy)
     const known = client >= 0 && client < addressClass.length
     const classes = Math.floor(proxyRoutes.length / proxyWay.length)
     return proxyRoutes[proxy * classes + (known ? addressClass[client] : 0)]
   }
 
-  private proxyOf(flow: number): number {
+  private proxyOf(flow: FlowOffset): number {
     const { addressProxy } = this.rules
     const address = this.parts.flows[flow + FLOW_BACKEND]
     return address < addressProxy.length ? addressProxy[address] : -1
   }
 
   /** The proxy's pod as a queue, -1 for one outside the cluster. */
-  private podQueueOf(flow: number): number {
+  private podQueueOf(flow: FlowOffset): number {
     const { addressPodQueue } = this.rules
     const backend = this.parts.flows[flow + FLOW_BACKEND]
     return backend < addressPodQueue.length ? addressPodQueue[backend] : -1
   }
 
-  private countBehind(flow: number, length: number): void {
+  private countBehind(flow: FlowOffset, length: number): void {
     const { flows, result, layout } = this.parts
     const endpoint = flows[flow + FLOW_ENDPOINT]
     if (endpoint < 0) return

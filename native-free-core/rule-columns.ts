@@ -9,6 +9,17 @@
  * again for a changed cluster, so conntrack and affinity entries outlive a change as they do on a node.
  * Source of the rules themselves: kube-proxy's proxier.go of each mode; src/compile holds the mapping.
  */
+import type {
+  AddressId,
+  EndpointId,
+  Int32Column,
+  Nanos,
+  NodeId,
+  Port,
+  Protocol,
+  ServicePortId,
+  SetId,
+} from './kinds.ts'
 
 const MAGIC = 0x64705275
 const VERSION = 1
@@ -144,7 +155,33 @@ export const RULE_COLUMNS = [
 ] as const
 
 export type RuleColumn = (typeof RULE_COLUMNS)[number]
-export type RuleColumns = Record<RuleColumn, Int32Array>
+/** Columns whose values are ids. */
+interface IdColumns {
+  addressNode: Int32Column<NodeId>
+  addressDetectNode: Int32Column<NodeId>
+  nodeLocalEgress: Int32Column<AddressId>
+  nodeRemoteEgress: Int32Column<AddressId>
+  nodePrimary: Int32Column<AddressId>
+  frontendServicePort: Int32Column<ServicePortId>
+  frontendNodePort: Int32Column<Port>
+  balancerNodes: Int32Column<NodeId>
+  clusterSet: Int32Column<SetId>
+  servingSet: Int32Column<SetId>
+  members: Int32Column<EndpointId>
+  endpointAddress: Int32Column<AddressId>
+  endpointPort: Int32Column<Port>
+  endpointNode: Int32Column<NodeId>
+  endpointServicePort: Int32Column<ServicePortId>
+  destinationAddress: Int32Column<AddressId>
+  destinationPort: Int32Column<Port>
+  destinationProtocol: Int32Column<Protocol>
+  resolverServer: Int32Column<AddressId>
+  proxySource: Int32Column<AddressId>
+  proxyPorts: Int32Column<Port>
+  clientMap: Int32Column<AddressId>
+  propagation: Int32Column<Nanos>
+}
+export type RuleColumns = Record<Exclude<RuleColumn, keyof IdColumns>, Int32Array> & IdColumns
 
 /** `addressFlags` bits. */
 export const ADDRESS_CLUSTER_IP = 1
@@ -322,17 +359,17 @@ export const SCHEDULER_SH = 2
 export const SCHEDULER_DH = 3
 
 /** What stands in the frontend table for a node port that is dialled at `address`. */
-export function nodePortAddress(rules: RuleColumns, address: number): number {
+export function nodePortAddress(rules: RuleColumns, address: AddressId): AddressId {
   return familyOf(rules, address) === 0 ? NODE_PORT_ADDRESS : NODE_PORT_ADDRESS_IPV6
 }
 
 /** What stands in the frontend table for the host ports at all addresses of a node. @param family 0 IPv4, 1 IPv6 */
-export function hostPortAddress(node: number, family: number): number {
+export function hostPortAddress(node: NodeId, family: number): AddressId {
   return NODE_PORT_ADDRESS_IPV6 - 1 - (node * 2 + family)
 }
 
 /** 0 for an IPv4 address id, 1 for IPv6: the second index of per-node address columns. */
-export function familyOf(rules: RuleColumns, address: number): number {
+export function familyOf(rules: RuleColumns, address: AddressId): number {
   return (rules.addressFlags[address] & ADDRESS_IPV6) === 0 ? 0 : 1
 }
 
@@ -478,7 +515,7 @@ export function openRules(words: Int32Array, before: RuleColumns | null = null):
 }
 
 /** Where the search for (address, port, protocol) begins in the frontend table. */
-export function frontendHash(address: number, port: number, protocol: number): number {
+export function frontendHash(address: AddressId, port: Port, protocol: Protocol): number {
   let h = Math.imul(address ^ Math.imul(port, 0x9e3779b1), 0x85ebca6b) ^ protocol
   h = Math.imul(h ^ (h >>> 15), 0x2c1b3c6d)
   return h ^ (h >>> 13)

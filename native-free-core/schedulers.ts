@@ -9,8 +9,9 @@
  */
 
 import { below, finish, mix } from './hash.ts'
+import type { AddressId, EndpointId, Int32Column, RandomWord } from './kinds.ts'
 import { PairCounters } from './pair-counters.ts'
-import { SCHEDULER_DH, SCHEDULER_LC, SCHEDULER_RR } from './rule-columns.ts'
+import { SCHEDULER_LC, SCHEDULER_RR } from './rule-columns.ts'
 
 /** The ipvs state of one shard. */
 export class Schedulers {
@@ -24,13 +25,15 @@ export class Schedulers {
     this.connections.clear()
   }
 
-  /** @returns position within the set */
+  /**
+   * @param hashed  the address that sh and dh hash: the source's, the destination's
+   * @returns       position within the set
+   */
   pick(
     scheduler: number,
     virtualServer: number,
-    source: number,
-    destination: number,
-    members: Int32Array,
+    hashed: AddressId,
+    members: Int32Column<EndpointId>,
     start: number,
     count: number,
   ): number {
@@ -52,13 +55,12 @@ export class Schedulers {
       }
       return best
     }
-    const address = scheduler === SCHEDULER_DH ? destination : source
     // ip_vs_sh and ip_vs_dh: 256 buckets filled with the destinations in turn.
-    return (finish(mix(0x3c6ef372, address)) & 255) % count
+    return (finish(mix(0x3c6ef372, hashed)) & 255) % count
   }
 }
 
 /** Uniform choice. @returns position within the set */
-export function pickUniform(word: number, count: number): number {
+export function pickUniform(word: RandomWord, count: number): number {
   return count === 1 ? 0 : below(word, count)
 }

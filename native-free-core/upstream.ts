@@ -32,6 +32,7 @@ import {
   FLOW_SHIFT,
   FLOW_STATUS,
 } from './flow-record.ts'
+import { type AddressId, type EndpointId, nodeProtocolOf, type Port, portPair, type Shard, type Tick } from './kinds.ts'
 import { FLAG_REPLY, PROTOCOL_TCP, TCP_ACK, TCP_FIN, TCP_SYN, wholeMs } from './packet.ts'
 import type { QueueEvents } from './queue-events.ts'
 import {
@@ -78,10 +79,23 @@ export interface UpstreamParts {
   readonly groups: number
 }
 
+/** What a worker of a proxy connects to; reused from call to call. */
+export interface Dialled {
+  /** Of the proxy. */
+  source: AddressId
+  address: AddressId
+  port: Port
+  /** In the destination table: what is meant, a Service or a machine. */
+  destinationIndex: number
+  /** Of the target, where the proxy chose it itself, else -1. */
+  endpoint: EndpointId
+  /** Of `workers` of this proxy: their ports do not meet. */
+  worker: number
+  workers: number
+}
+
 export class Upstreams {
   rules!: RuleColumns
-  /** Why the last opening failed. */
-  reason: number = REASON_NONE
   /** By shard: the time at which an idle connection is to be closed next. */
   readonly dueMs: Float64Array
 
@@ -147,7 +161,7 @@ export class Upstreams {
   }
 
   /** The connection of a worker to a target that was used last of those that are idle, or -1; `closeIdle` comes first. */
-  reuse(group: number, address: number, port: number): number {
+  reuse(group: number, address: AddressId, port: Port): number {
     for (let at = this.head[group]; at >= 0; ) {
       const following = this.next[at]
       if (!this.isOpen(at)) {
@@ -165,45 +179,30 @@ export class Upstreams {
   }
 
   /**
-   * Opens a connection: SYN, SYN/ACK, ACK.
-   * @param source        address id of the proxy
-   * @param destination   index in the destination table that says what is meant: a Service or a machine
-   * @param endpoint      endpoint id of the target where the proxy chose it itself, else -1
-   * @param worker        of `workers` of this proxy: their ports do not meet
-   * @returns             -1 where it failed (`reason` says why) or there is no room
+   * Opens a connection of a worker: SYN, SYN/ACK, ACK.
+   * @returns  its number; or ~reason where it failed
    */
-  open(
-    group: number,
-    worker: number,
-    workers: number,
-    source: number,
-    address: number,
-    port: number,
-    destination: number,
-    endpoint: number,
-    shard: number,
-    nowMs: number,
-    tick: number,
-  ): number {
+  open(shard: Shard, group: number, dialled: Dialled, tick: Tick): number {
     const at = this.free
     if (at < 0) throw new Error('upstream connections: more than the core was made for')
     this.free = this.next[at]
     const { flows, slowPath, log, result, layout } = this.parts
     const flow = this.flowOf(at)
-    flows[flow + FLOW_CLIENT] = source
-    flows[flow + FLOW_DESTINATION] = address
-    flows[flow + FLOW_PORTS] = (this.sourcePort(group, worker, workers, source, address, port) << 16) | port
+    flows[flow + FLOW_CLIENT] = dialled.source
+    flows[flow + FLOW_DESTINATION] = dialled.address
+    flows[flow + FLOW_PORTS] = portPair(this.sourcePort(group, dialled), dialled.port)
     flows[flow + FLOW_STATUS] = FLOW_NEW | (PROTOCOL_TCP << 8)
-    flows[flow + FLOW_DESTINATION_INDEX] = destination
+    flows[flow + FLOW_DESTINATION_INDEX] = dialled.destinationIndex
     flows[flow + FLOW_ENTRY] = 0
     flows[flow + FLOW_ENTRY2] = 0
-    this.reason = slowPath.open(flow, TCP_SYN, nowMs, tick | 0, shard)
-    if (this.reason !== REASON_NONE) {
-      slowPath.countLoss(this.reason)
+    const reason = slowPath.open(flow, TCP_SYN, wholeMs(tick) | 0, tick | 0, shard)
+    if (reason !== REASON_NONE) {
+      slowPath.countLoss(reason)
       log.lost(flow, tick)
       this.release(at)
-      return -1
+      return ~reason
     }
+    const { endpoint } = dialled
     this.endpoint[at] = endpoint
     if (endpoint >= 0) flows[flow + FLOW_ENDPOINT] = endpoint
     const { path } = slowPath
@@ -218,21 +217,21 @@ export class Upstreams {
     }
     flows[flow + FLOW_FLAGS] |= FLOW_ANSWERED
     this.group[at] = group
-    this.peer[at] = address
-    this.peerPort[at] = port
+    this.peer[at] = dialled.address
+    this.peerPort[at] = dialled.port
     this.openedMs[at] = wholeMs(tick)
     this.requests[at] = 0
     this.shardOf[group] = shard
-    this.own(at, TCP_SYN | TCP_ACK | FLAG_REPLY, SYN_BYTES, nowMs, tick, shard)
-    this.own(at, TCP_ACK, ACK_BYTES, nowMs, tick, shard)
+    this.own(shard, at, TCP_SYN | TCP_ACK | FLAG_REPLY, SYN_BYTES, tick)
+    this.own(shard, at, TCP_ACK, ACK_BYTES, tick)
     return at
   }
 
   /** A packet on a connection. @returns REASON_NONE when it was delivered */
-  step(upstream: number, flags: number, length: number, nowMs: number, tick: number, shard: number): number {
+  step(shard: Shard, upstream: number, flags: number, length: number, tick: Tick): number {
     const { flows, slowPath } = this.parts
     const flow = this.flowOf(upstream)
-    const reason = slowPath.step(flow, flags, length, nowMs, tick | 0, shard)
+    const reason = slowPath.step(flow, flags, length, wholeMs(tick) | 0, tick | 0, shard)
     // An entry that has gone is made anew by the rules, and they know nothing of the proxy's choice.
     if (this.endpoint[upstream] >= 0) flows[flow + FLOW_ENDPOINT] = this.endpoint[upstream]
     return reason
@@ -246,7 +245,7 @@ export class Upstreams {
   }
 
   /** An exchange is over: the connection waits for the next one, or is closed where it has done enough. */
-  giveBack(upstream: number, nowMs: number, tick: number): void {
+  giveBack(upstream: number, tick: Tick): void {
     const group = this.group[upstream]
     const shard = this.shardOf[group]
     this.requests[upstream]++
@@ -256,7 +255,7 @@ export class Upstreams {
     }
     if (this.requests[upstream] >= MAX_REQUESTS || wholeMs(tick) - this.openedMs[upstream] >= LIFE_MS) {
       this.count(INGRESS_WORN, 1)
-      this.close(upstream, nowMs, tick)
+      this.close(upstream, tick)
       return
     }
     const usedMs = wholeMs(tick)
@@ -272,7 +271,7 @@ export class Upstreams {
     const last = this.tail[group]
     this.unlink(last)
     this.count(INGRESS_EVICTED, 1)
-    this.close(last, nowMs, tick)
+    this.close(last, tick)
   }
 
   /** Its client is no more, and time stands still: it is closed as soon as time goes on. */
@@ -289,22 +288,22 @@ export class Upstreams {
   }
 
   /** Closes what has been idle for too long in a shard's workers. */
-  closeIdle(shard: number, nowMs: number, tick: number): void {
+  closeIdle(shard: Shard, tick: Tick): void {
     let due = Number.MAX_SAFE_INTEGER
     for (let group = 0; group < this.head.length; group++) {
       if (this.shardOf[group] !== shard) continue
       while (this.tail[group] >= 0 && this.usedMs[this.tail[group]] + IDLE_MS <= wholeMs(tick)) {
-        this.expire(this.tail[group], nowMs, tick)
+        this.expire(this.tail[group], tick)
       }
       if (this.tail[group] >= 0) due = Math.min(due, this.usedMs[this.tail[group]] + IDLE_MS)
     }
     this.dueMs[shard] = due
   }
 
-  private expire(upstream: number, nowMs: number, tick: number): void {
+  private expire(upstream: number, tick: Tick): void {
     this.unlink(upstream)
     if (this.usedMs[upstream] !== ORPHANED && this.isOpen(upstream)) this.count(INGRESS_IDLE_CLOSED, 1)
-    this.close(upstream, nowMs, tick)
+    this.close(upstream, tick)
   }
 
   /** The proxy is no more: nobody closes its idle connections. */
@@ -318,12 +317,12 @@ export class Upstreams {
   }
 
   /** FIN, FIN, ACK, by the proxy. The flow record is free afterwards; conntrack keeps its entries as long as it does. */
-  close(upstream: number, nowMs: number, tick: number): void {
+  close(upstream: number, tick: Tick): void {
     const shard = this.shardOf[this.group[upstream]]
     if (this.isOpen(upstream)) {
-      this.own(upstream, TCP_FIN | TCP_ACK, ACK_BYTES, nowMs, tick, shard)
-      this.own(upstream, TCP_FIN | TCP_ACK | FLAG_REPLY, ACK_BYTES, nowMs, tick, shard)
-      this.own(upstream, TCP_ACK, ACK_BYTES, nowMs, tick, shard)
+      this.own(shard, upstream, TCP_FIN | TCP_ACK, ACK_BYTES, tick)
+      this.own(shard, upstream, TCP_FIN | TCP_ACK | FLAG_REPLY, ACK_BYTES, tick)
+      this.own(shard, upstream, TCP_ACK, ACK_BYTES, tick)
     }
     this.release(upstream)
   }
@@ -335,23 +334,16 @@ export class Upstreams {
   }
 
   /** A packet of the proxy's own making, of no client: it costs the nodes CPU time. */
-  private own(upstream: number, flags: number, length: number, nowMs: number, tick: number, shard: number): void {
+  private own(shard: Shard, upstream: number, flags: number, length: number, tick: Tick): void {
     const { slowPath, log } = this.parts
     const flow = this.flowOf(upstream)
-    const reason = this.step(upstream, flags, length, nowMs, tick, shard)
+    const reason = this.step(shard, upstream, flags, length, tick)
     if (reason === REASON_NONE) log.aside(flow, tick, false)
     else slowPath.countLoss(reason)
   }
 
   /** Workers take turns over the ports, so that no two of a proxy have the same. */
-  private sourcePort(
-    group: number,
-    worker: number,
-    workers: number,
-    source: number,
-    address: number,
-    port: number,
-  ): number {
+  private sourcePort(group: number, { source, address, port, worker, workers }: Dialled): number {
     const { conntrack } = this.parts.slowPath
     const node = this.rules.addressNode[source]
     const mine = Math.max(1, Math.floor(PORTS / workers))
@@ -360,7 +352,7 @@ export class Upstreams {
       taken = FIRST_PORT + this.ports[group] * workers + worker
       this.ports[group] = (this.ports[group] + 1) % mine
       if (node < 0) break
-      if (conntrack.find(source, address, (taken << 16) | port, (node << 8) | PROTOCOL_TCP) === 0) break
+      if (conntrack.find(source, address, portPair(taken, port), nodeProtocolOf(node, PROTOCOL_TCP)) === 0) break
     }
     return taken
   }

@@ -11,6 +11,7 @@
  */
 
 import { finish, mix } from './hash.ts'
+import type { AddressId, EndpointId, Int32Column, Millis, NodeId } from './kinds.ts'
 import { PairCounters } from './pair-counters.ts'
 
 export const RECENT_LIST_CLIENTS = 100
@@ -46,29 +47,31 @@ export class RecentLists {
     this.slots.fill(0)
   }
 
-  /** Position of the first endpoint in rule order whose list holds the client, or -1. */
+  /**
+   * @param sinceMs  the earliest last entry of a client that has not expired: now less the timeout
+   * @returns        position of the first endpoint in rule order whose list holds the client, or -1
+   */
   find(
-    client: number,
-    node: number,
-    nowMs: number,
-    timeoutMs: number,
-    members: Int32Array,
+    client: AddressId,
+    node: NodeId,
+    sinceMs: Millis,
+    members: Int32Column<EndpointId>,
     start: number,
     count: number,
   ): number {
     for (let position = 0; position < count; position++) {
       const list = this.listOf(node, members[start + position])
       const entry = this.lookup(list, client)
-      const found = entry !== 0 && this.stamp[entry] + timeoutMs >= nowMs
+      const found = entry !== 0 && this.stamp[entry] >= sinceMs
       const oldest = this.head[list]
-      if (oldest !== 0 && this.stamp[oldest] + timeoutMs < nowMs) this.remove(oldest)
+      if (oldest !== 0 && this.stamp[oldest] < sinceMs) this.remove(oldest)
       if (found) return position
     }
     return -1
   }
 
   /** Enter a client into an endpoint's list, as its newest. */
-  renew(client: number, node: number, endpoint: number, nowMs: number): void {
+  renew(client: AddressId, node: NodeId, endpoint: EndpointId, nowMs: Millis): void {
     const list = this.listOf(node, endpoint)
     let entry = this.lookup(list, client)
     if (entry !== 0) this.unlink(entry)
@@ -119,7 +122,7 @@ export class RecentLists {
     if (natSource !== this.used) throw new Error(`${natSource} recent entries in lists, ${this.used} counted`)
   }
 
-  private listOf(node: number, endpoint: number): number {
+  private listOf(node: NodeId, endpoint: EndpointId): number {
     const list = this.lists.index(node, endpoint)
     while (this.head.length <= list) {
       this.head.push(0)
@@ -128,7 +131,7 @@ export class RecentLists {
     return list
   }
 
-  private lookup(list: number, client: number): number {
+  private lookup(list: number, client: AddressId): number {
     const mask = this.slots.length - 1
     for (let i = home(list, client) & mask; ; i = (i + 1) & mask) {
       const entry = this.slots[i]
@@ -207,6 +210,6 @@ export class RecentLists {
   }
 }
 
-function home(list: number, client: number): number {
+function home(list: number, client: AddressId): number {
   return finish(mix(mix(0x63d83595, list), client))
 }

@@ -10,6 +10,7 @@ import {
   type ConntrackTable,
   createConntrackTable,
   createDecision,
+  createTuples,
   decide,
   ENTRY_EXPIRES,
   ENTRY_SHIFT,
@@ -37,6 +38,7 @@ const NODE_PROTOCOL = 6
 const ORDER = 1 << 16
 const NOW_MS = 1000
 const LIFE_MS = 60_000
+const tuples = createTuples()
 
 interface Tuple {
   source: number
@@ -91,7 +93,16 @@ function insertTuple(table: ConntrackTable, i: number): number {
   const { source, destination, ports, replySource, replyPorts } = tupleOf(i)
   const hash = hashTuple(source, destination, ports, NODE_PROTOCOL)
   const replyHash = hashTuple(replySource, source, replyPorts, NODE_PROTOCOL)
-  return table.insert(0, hash, source, destination, ports, NODE_PROTOCOL, replyHash, replySource, source, replyPorts)
+  tuples.source = source
+  tuples.destination = destination
+  tuples.ports = ports
+  tuples.nodeProtocol = NODE_PROTOCOL
+  tuples.hash = hash
+  tuples.replySource = replySource
+  tuples.replyDestination = source
+  tuples.replyPorts = replyPorts
+  tuples.replyHash = replyHash
+  return table.insert(0, tuples)
 }
 
 interface PlainEntry {
@@ -242,7 +253,8 @@ const masqueradePort: OperationPair = {
       const hash = hashTuple(9, 10, port << 16, NODE_PROTOCOL)
       const ports = replyPortsOf(port)
       const replyHash = hashTuple(BACKEND, EGRESS, ports, NODE_PROTOCOL)
-      table.insert(0, hash, 9, 10, port << 16, NODE_PROTOCOL, replyHash, BACKEND, EGRESS, ports)
+      const original = { source: 9, destination: 10, ports: port << 16, nodeProtocol: NODE_PROTOCOL, hash }
+      table.insert(0, { ...original, replySource: BACKEND, replyDestination: EGRESS, replyPorts: ports, replyHash })
     }
     const taken = (port: number): boolean => {
       const ports = replyPortsOf(port)
@@ -267,13 +279,18 @@ const endpointChoice: OperationPair = {
     const world = createWorld()
     const rules = openRules(world.rules)
     const decision = createDecision()
+    const packet = { source: 0, destination: 0, port: 0, protocol: 0 }
     const next = orderOf(1 << 30)
     return {
       call: () => {
         const word = next()
         const destination = world.destinations[SERVICES + (word % SERVICES)]
         const client = world.clientsOutside[word % CLIENTS_OUTSIDE]
-        decide(rules, 0, client, destination.address, destination.port, destination.protocol, decision)
+        packet.source = client
+        packet.destination = destination.address
+        packet.port = destination.port
+        packet.protocol = destination.protocol
+        decide(rules, 0, packet, decision)
         return rules.endpointAddress[rules.members[decision.setStart + pickUniform(word << 2, decision.setCount)]]
       },
     }

@@ -9,6 +9,7 @@ import {
   CAPACITY_FLAGS,
   COMPARE_FLAGS,
   CONNTRACK_FLAGS,
+  DIFF_FLAGS,
   DIG_FLAGS,
   EXPLAIN_FLAGS,
   type Flags,
@@ -70,6 +71,7 @@ export const COMMANDS: readonly Command[] = [
           seeds: textOf(args, 'seeds'),
           placements: textOf(args, 'placements'),
           model: textOf(args, 'model'),
+          shard: textOf(args, 'shard'),
           threshold: listOf(args, 'threshold'),
           series: !isSet(args, 'no-series'),
           dumpConntrack: textOf(args, 'dump-conntrack'),
@@ -267,6 +269,45 @@ export const COMMANDS: readonly Command[] = [
     },
   },
   {
+    name: 'diff',
+    positionals: [
+      ['[before]', 'the old manifests: a file, a folder or - for standard input'],
+      ['[after]', 'the new ones'],
+    ],
+    describe: 'Say what changes for whom between two sets of manifests: every client, address, name and route',
+    flags: DIFF_FLAGS,
+    examples: [
+      ['dpemu diff old/ new/', 'one entry for each cause, with an explain that shows it on both sides'],
+      ['dpemu diff -f cluster/ app.yaml app-new.yaml', 'nodes and the rest of the cluster are in cluster/'],
+      [
+        'kubectl get all -A -o json | dpemu diff - k8s/ --exit-code',
+        'a cluster beside its manifests; exit 1 if they differ',
+      ],
+      ['dpemu diff old/ new/ -o markdown=comment.md', 'for a pull request'],
+      ['dpemu diff old/ new/ --trace trace.msgpack', 'and what the connections of a trace make of either'],
+    ],
+    run: async (args, io) => {
+      const { runDiff } = await import('./diff.ts')
+      return runDiff(
+        {
+          old: textOf(args, 'before') ?? '',
+          new: textOf(args, 'after') ?? '',
+          moreOld: listOf(args, 'old'),
+          moreNew: listOf(args, 'new'),
+          manifests: listOf(args, 'manifests'),
+          exitCode: isSet(args, 'exit-code'),
+          trace: textOf(args, 'trace'),
+          naming: namingOf(args),
+          proxyMode: textOf(args, 'proxy-mode'),
+          kubeVersion: textOf(args, 'kube-version'),
+          output: listOf(args, 'output'),
+          quiet: isSet(args, 'quiet'),
+        },
+        io,
+      )
+    },
+  },
+  {
     name: 'lint',
     positionals: [],
     describe: 'Say what is in manifests, what is filled in, skipped, unknown or wrong',
@@ -424,9 +465,9 @@ export const COMMANDS: readonly Command[] = [
     describe: 'Put the parts of a run on many machines together: the same report as from one',
     flags: MERGE_FLAGS,
     examples: [
-      ['dpemu capacity scenario.yaml --shard 3/16', 'on one machine of 16: its cells, to part-3-of-16.json'],
+      ['dpemu capacity scenario.yaml --shard 3/16', 'on one machine of 16: its cells, to part-capacity-3-of-16.json'],
       [
-        'dpemu merge part-*-of-16.json -o json=capacity.json',
+        'dpemu merge part-capacity-*.json -o json=capacity.json',
         'and then: the bytes that one machine would have written',
       ],
     ],

@@ -82,6 +82,7 @@ export const REPLAY_FLAGS: Flags = {
   ),
   model: value('constants of the path-latency model, a JSON or YAML file'),
   constants: CONSTANTS,
+  shard: shard('lanes'),
   threshold: value("a condition on the report, such as 'runs[policy=local].connections.failed == 0'; repeatable"),
   timeline: value(
     'a Timeline whose events take place during the replay: rollouts, drains, crashes (default: that of the manifests, or of the trace)',
@@ -178,6 +179,23 @@ export const REACH_FLAGS: Flags = {
       values: ['text', 'json', 'markdown', 'dot', 'svg', 'junit'],
     },
   ),
+  'disable-warning': DISABLE_WARNING,
+  quiet: QUIET,
+}
+
+export const DIFF_FLAGS: Flags = {
+  old: value('more manifests of the old side; repeatable'),
+  new: value('more manifests of the new side; repeatable'),
+  manifests: { ...MANIFESTS, describe: 'manifests that both sides have: a file, a folder or -; repeatable' },
+  trace: value('replay this trace with both sides too, and compare the figures as compare does'),
+  'exit-code': toggle('exit 1 where something differs, as git diff has it'),
+  'kube-version': KUBE_VERSION,
+  'proxy-mode': PROXY_MODE,
+  ...NAMING,
+  output: value('text, json or markdown (for a pull request), or FORMAT=FILE; repeatable (default text)', {
+    alias: 'o',
+    values: ['text', 'json', 'markdown'],
+  }),
   'disable-warning': DISABLE_WARNING,
   quiet: QUIET,
 }

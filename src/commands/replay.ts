@@ -4,7 +4,6 @@
  * Everything that can be wrong with the command line is found before the replay starts. Nothing is written before the
  * replay is complete, and files before standard output.
  */
-import type { UserError } from '../errors.ts'
 import { writeOutput } from '../files/output.ts'
 import { INGRESS_PATHS } from '../ingress-path.ts'
 import { parseKubernetesVersion } from '../kubernetes-version.ts'
@@ -12,14 +11,15 @@ import { DEFAULT_SHARDS, MAX_SHARDS, MAX_WORKERS, runsOf, workersFor } from '../
 import type { DrawCounts } from '../replay/draws.ts'
 import type { replay as Replay } from '../replay/replay.ts'
 import type { ReplayFormat } from '../report/render.ts'
-import { evaluateThresholds, parseThreshold } from '../report/threshold.ts'
+import { evaluateThresholds, parseThreshold, type Threshold } from '../report/threshold.ts'
 import type { ReplayReport } from '../report/types.ts'
 import { commaList, usageError, wholeNumber } from './arguments.ts'
 import { commandLineOf } from './command-line.ts'
 import { withoutDisabled } from './disabled-warnings.ts'
 import { EXIT_THRESHOLD } from './exit.ts'
-import { type Io, interruptionOf } from './io.ts'
-import { checkOutput, isStandardOutput, parseOutputs, stdoutFormat, writeOutputs } from './outputs.ts'
+import { type Interruption, type Io, interruptionOf } from './io.ts'
+import { checkOutput, isStandardOutput, type Output, parseOutputs, stdoutFormat, writeOutputs } from './outputs.ts'
+import { isPartMade, type PartRun, partRun, partSummary, writePart } from './part.ts'
 import { startProgress } from './progress.ts'
 import { warningPrinter } from './warnings.ts'
 
@@ -45,6 +45,8 @@ export interface ReplayCommandOptions {
   readonly seeds?: string | undefined
   readonly placements?: string | undefined
   readonly model?: string | undefined
+  /** `3/16`: this shard's lanes, into a part. */
+  readonly shard?: string | undefined
   readonly threshold: readonly string[]
   /** False: without `series` in the report. */
   readonly series?: boolean | undefined
@@ -58,6 +60,8 @@ export interface ReplayCommandOptions {
 
 /** @returns the exit code: 0, 99 when a threshold failed, 130, 143 or 129 when interrupted */
 export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<number> {
+  const part = partRun('replay', options, inputsOf(options), { '--constants': options.constants === true })
+  if (part !== null) return runReplayPart(part, options, io)
   const thresholds = options.threshold.map(parseThreshold)
   const outputs = parseOutputs(options.output, FORMATS, inputsOf(options))
   const dump = options.dumpConntrack === undefined ? null : parseDump(options.dumpConntrack, inputsOf(options))
@@ -73,7 +77,9 @@ export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<
   const { openTrace } = await import('../trace/read.ts')
   const trace = openTrace(settings.trace)
   trace.close()
-  if (draws !== null && (options.timeline !== undefined || trace.header.timeline !== undefined)) throw drawnTimeline()
+  if (draws !== null && (options.timeline !== undefined || trace.header.timeline !== undefined)) {
+    throw (await import('../replay/draws.ts')).withTimeline()
+  }
   const workers = settings.workers ?? workersFor(trace.totals.packets * runsOf(settings))
   const { WorkerPool } = await import('../replay/pool.ts')
   const pool = new WorkerPool(workers)
@@ -109,11 +115,51 @@ export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<
     warnings.finish()
   }
   if (interruption.signal.aborted) return interruption.exitCode
-  report = { ...report, warnings: withoutDisabled(report.warnings, io.disabledWarnings) }
+  const { constants, quiet } = options
+  await views
+  return writeReplay(report, { thresholds, outputs, constants, quiet }, io, {
+    interruption,
+    ...(dump === null ? {} : { dump: { file: dump.file, table } }),
+  })
+}
 
-  const { renderReplay, renderThresholds } = await views
+export interface ReplayViews {
+  readonly thresholds: readonly Threshold[]
+  readonly outputs: readonly Output<ReplayFormat>[]
+  readonly constants: boolean | undefined
+  readonly quiet: boolean
+}
+
+/** @throws UserError for what was typed after -o or --threshold */
+export function replayViews(
+  options: Pick<ReplayCommandOptions, 'threshold' | 'output' | 'constants' | 'quiet'>,
+  inputs: readonly string[],
+): ReplayViews {
+  return {
+    thresholds: options.threshold.map(parseThreshold),
+    outputs: parseOutputs(options.output, FORMATS, inputs),
+    constants: options.constants,
+    quiet: options.quiet,
+  }
+}
+
+/** Files first, then standard output. @returns the exit code */
+export async function writeReplay(
+  whole: ReplayReport,
+  { thresholds, outputs, constants, quiet }: ReplayViews,
+  io: Io,
+  {
+    interruption,
+    dump = null,
+  }: {
+    readonly interruption: Interruption
+    /** A conntrack table, and where it goes; null: to standard output. */
+    readonly dump?: { readonly file: string | null; readonly table: string } | null
+  },
+): Promise<number> {
+  const report = { ...whole, warnings: withoutDisabled(whole.warnings, io.disabledWarnings) }
+  const { renderReplay, renderThresholds } = await import('../report/render.ts')
   const results = evaluateThresholds(thresholds, report)
-  const { constants } = options
   const command = commandLineOf(io.commandLine)
   await writeOutputs(
     outputs,
@@ -123,20 +169,57 @@ export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<
   if (interruption.signal.aborted) return interruption.exitCode
   if (dump?.file != null) {
     try {
-      await writeOutput(dump.file, table, interruption.signal)
+      await writeOutput(dump.file, dump.table, interruption.signal)
     } catch (error) {
       if (!interruption.signal.aborted) throw error
     }
     if (interruption.signal.aborted) return interruption.exitCode
   }
   // Where the table goes to standard output, the report does not.
-  const format = dump !== null && dump.file === null ? null : stdoutFormat(outputs, options.quiet)
-  if (dump !== null && dump.file === null) io.stdout(table)
+  const format = dump !== null && dump.file === null ? null : stdoutFormat(outputs, quiet)
+  if (dump !== null && dump.file === null) io.stdout(dump.table)
   // Text and Markdown begin with the thresholds; beside data they belong on standard error.
   if (format !== 'text' && format !== 'markdown') io.stderr(renderThresholds(results, { color: io.errorColor }))
   if (format !== null)
     io.stdout(renderReplay(format, report, results, { color: io.color, width: io.width, constants, command }))
   return results.every((result) => result.pass) ? 0 : EXIT_THRESHOLD
+}
+
+/** One shard's lanes into a part. */
+async function runReplayPart(part: PartRun, options: ReplayCommandOptions, io: Io): Promise<number> {
+  const unsplit: readonly (readonly [string, boolean, string])[] = [
+    ['--seeds', options.seeds !== undefined, 'each draw is a replay of its own: --seed says which'],
+    ['--placements', options.placements !== undefined, 'leave it out'],
+    ['--dump-conntrack', options.dumpConntrack !== undefined, 'a table is of all shards: replay on one machine'],
+    ['--workers', options.workers !== undefined, 'a shard is one thread: more shards use more cores'],
+    ['-f -', options.manifests.includes('-'), 'merge reads the manifests again: name a file'],
+  ]
+  const given = unsplit.find(([, isGiven]) => isGiven)
+  if (given !== undefined) throw usageError(`${given[0]} does not go with --shard`, given[2])
+  const { workers: _, ...settings } = replayOptions(options)
+  const { replayPart } = await import('../replay/part.ts')
+  const interruption = interruptionOf(io)
+  const progress = startProgress(io, 'replay', options.quiet)
+  const warnings = warningPrinter(io, progress, options.quiet)
+  try {
+    const { head, body } = await replayPart(settings, part.shard, (made) => isPartMade(part, made), {
+      onProgress: (done, total) => progress.update(done, total),
+      onWarning: (warning) => warnings.print(warning),
+      signal: interruption.signal,
+    })
+    progress.clear()
+    const code = body === null ? 0 : await writePart(part, head, body, interruption, io)
+    if (code !== 0) return code
+    const lanes = DEFAULT_SHARDS / part.shard.count
+    if (!options.quiet) io.stderr(partSummary(part, `${lanes} of ${DEFAULT_SHARDS} lanes`, body === null))
+    return 0
+  } catch (error) {
+    if (interruption.signal.aborted) return interruption.exitCode
+    throw error
+  } finally {
+    progress.clear()
+    warnings.finish()
+  }
 }
 
 async function oneReplay(): Promise<typeof Replay> {
@@ -148,18 +231,7 @@ async function drawnReplay(counts: DrawCounts): Promise<typeof Replay> {
     import('../replay/draws.ts'),
     import('../report/draws.ts'),
   ])
-  return async (options, hooks) => {
-    const drawn = await replayDraws(options, counts, hooks)
-    if (drawn.reports.some(({ timeline }) => timeline !== undefined)) throw drawnTimeline()
-    return mergeDraws(drawn)
-  }
-}
-
-function drawnTimeline(): UserError {
-  return usageError(
-    '--seeds and --placements do not go with a Timeline',
-    'its own `runs` draws what it costs so many times',
-  )
+  return async (options, hooks) => mergeDraws(await replayDraws(options, counts, hooks))
 }
 
 /** null where there is one of each. */

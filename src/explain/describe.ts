@@ -88,6 +88,12 @@ export function decisionSteps(scene: Scene): Step[] {
   return steps
 }
 
+/** Ready endpoints of a Service port on a node, as its health check counts them: 503 for none. */
+export function readyHere(context: ExplainContext, node: number, { endpoints }: PortContext): number {
+  const own = context.compiled.settings.isMisnamed ? null : context.nodeName(node)
+  return endpoints.filter((one) => one.ready && one.nodeName === own).length
+}
+
 function frontendStep(scene: Scene): Step {
   const { context, way } = scene
   const { registry } = context
@@ -96,10 +102,9 @@ function frontendStep(scene: Scene): Step {
   const kind = frontendKind(scene)
   const where = { at: at(scene), stage: 'frontend' } as const
   if (kind === FRONTEND_HEALTH_CHECK) {
-    const own = context.compiled.settings.isMisnamed ? null : context.nodeName(way.node)
-    const ready = scene.port.endpoints.filter((one) => one.ready && one.nodeName === own)
-    const answer = ready.length > 0 ? '200' : '503'
-    const detail = `${to} is the healthCheckNodePort of ${scene.port.title}: kube-proxy itself answers, ${answer} with ${count(ready.length, 'ready local endpoint')}`
+    const ready = readyHere(context, way.node, scene.port)
+    const answer = ready > 0 ? '200' : '503'
+    const detail = `${to} is the healthCheckNodePort of ${scene.port.title}: kube-proxy itself answers, ${answer} with ${count(ready, 'ready local endpoint')}`
     return { ...where, detail }
   }
   const name = FRONTEND_NAMES[kind]!

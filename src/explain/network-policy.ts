@@ -9,6 +9,7 @@ import {
   egressProfile,
   ingressProfile,
   ingressSource,
+  nodeProtocolOf,
   POLICIES_NONE,
   passesPeer,
   passesPort,
@@ -56,10 +57,19 @@ export function hasPolicies({ rules }: ExplainContext): boolean {
 /** REASON_NONE, or why the packet does not get through: the client's own policies first. */
 export function passageFate({ rules }: ExplainContext, passage: Passage): number {
   const { node, source, seen, destination, port, protocol } = passage
-  const here = policyFate(rules, node, source, seen, destination, port, protocol)
+  const here = policyFate(rules, nodeProtocolOf(node, protocol), source, seen, destination, port)
   const there = rules.addressNode[destination]!
   if (here !== REASON_NONE || there < 0 || there === node) return here
-  return policyFate(rules, there, seen, seen, destination, port, protocol)
+  return policyFate(rules, nodeProtocolOf(there, protocol), seen, seen, destination, port)
+}
+
+/** REASON_NONE, or that the policies of the client's pod do not let the packet out. */
+export function egressFate(context: ExplainContext, passage: Passage): number {
+  const { rules } = context
+  const { node, source, destination, port, protocol } = passage
+  const profile = hasPolicies(context) ? egressProfile(rules, node, source, destination) : -1
+  if (profile < 0) return REASON_NONE
+  return allowingRule(rules, profile, destination, destination, port, protocol) < 0 ? REASON_POLICY_EGRESS : REASON_NONE
 }
 
 /** What the policies of the client's pod say; null where none is asked. */

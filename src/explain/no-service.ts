@@ -29,13 +29,19 @@ import type { Step } from './types.ts'
 
 /** Whom the one sees who gets it: nobody does where a rule refuses it, or where nobody has the address. */
 export function untouchedSeen(context: ExplainContext, way: Approach): string[] {
-  const { rules, registry } = context
+  const seen = untouchedSource(context, way)
+  return seen < 0 ? [] : [context.registry.addressText(seen)]
+}
+
+/** The same as an address id, -1 for nobody. */
+export function untouchedSource(context: ExplainContext, way: Approach): number {
+  const { rules } = context
   const owner = rules.addressNode[way.destination]!
   const isServices = (rules.addressFlags[way.destination]! & (ADDRESS_CLUSTER_IP | ADDRESS_IN_SERVICE_CIDR)) !== 0
   const isVacant = owner < 0 && (rules.addressFlags[way.destination]! & ADDRESS_POD_RANGE) !== 0
-  if (way.decision.reason !== REASON_NONE || isServices || isVacant) return []
+  if (way.decision.reason !== REASON_NONE || isServices || isVacant) return -1
   const leaves = owner < 0 && leavesCluster(rules, way.source, way.destination)
-  return [registry.addressText(leaves ? egressAddress(context, way) : way.source)]
+  return leaves ? egressAddress(context, way) : way.source
 }
 
 /** Why no Service takes the packet, and what happens then. */

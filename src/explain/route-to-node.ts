@@ -34,7 +34,7 @@ import {
 import type { Announced } from '../k8s/cluster.ts'
 import type { ExplainContext } from './context.ts'
 import { joinPort, listed } from './dialled-name.ts'
-import { type Judged, judgeEgress } from './network-policy.ts'
+import { egressFate, type Judged, judgeEgress } from './network-policy.ts'
 import type { Step } from './types.ts'
 
 /** Addresses are ids of the registry. */
@@ -52,6 +52,11 @@ export interface PacketQuestion {
   /** Which of several nodes the packet is known to have come in on; -1: the first is followed. */
   readonly entered: number
 }
+
+/** Takes a step of the way, made only where somebody reads it. */
+type Tell = (step: () => Step) => void
+
+const silent: Tell = () => {}
 
 export interface Approach {
   /** Where it is decided; -1 where the packet comes to no node. */
@@ -74,34 +79,47 @@ export interface Approach {
   readonly stopped: Judged | null
 }
 
-export function approach(context: ExplainContext, question: PacketQuestion): Approach {
+/** @param told  false: nobody reads `steps`, which stay empty: src/diff asks by the hundred thousand */
+export function approach(context: ExplainContext, question: PacketQuestion, told: boolean = true): Approach {
   const { rules } = context
   const steps: Step[] = []
+  const tell: Tell = told ? (step) => steps.push(step()) : silent
   const decision = createDecision()
   const packet = { ...question }
   let clientNode = clientNodeOf(rules, question)
   let balanced = false
   let stopped: Judged | null = null
   const end = (node: number, lost = REASON_NONE): Approach => ({
-    ...packet,
-    ...{ node, decision, lost, clientNode, balanced, steps, stopped },
+    node,
+    // Field by field: spreading objects takes most of the time of a way that is not told.
+    source: packet.source,
+    sourcePort: packet.sourcePort,
+    destination: packet.destination,
+    port: packet.port,
+    protocol: packet.protocol,
+    decision,
+    lost,
+    clientNode,
+    balanced,
+    steps,
+    stopped,
   })
 
   let node = question.node >= 0 ? question.node : rules.addressNode[packet.source]!
   if (node < 0) {
-    const entry = enter(context, packet, question.entered, steps)
+    const entry = enter(context, packet, question.entered, tell)
     if (entry.node < 0) return end(-1, entry.lost)
     node = entry.node
     balanced = entry.balanced
   }
   const dialled = findFrontend(rules, packet.destination, packet.port, packet.protocol)
   if (dialsFromItsAddress(rules, node, packet.source, packet.destination, dialled)) {
-    steps.push(fromItsAddress(context, node, packet))
+    tell(() => fromItsAddress(context, node, packet))
     packet.source = packet.destination
     // Other nodes have the address too, and keep answers to it.
     clientNode = -1
   }
-  decideAtNode(rules, node, packet.source, packet.destination, packet.port, packet.protocol, decision)
+  decideAtNode(rules, node, packet, decision)
   const owner = rules.addressNode[packet.destination]!
   const goesOn =
     !question.stays &&
@@ -111,12 +129,15 @@ export function approach(context: ExplainContext, question: PacketQuestion): App
     (rules.addressFlags[packet.destination]! & ADDRESS_NODE) !== 0
   if (!goesOn) return end(node)
   const { source, destination, port, protocol } = packet
-  stopped = judgeEgress(context, { node, source, seen: source, destination, port, protocol, dialledPort: port })
-  if (stopped !== null) steps.push(stopped.step)
-  if (stopped?.reason === REASON_NONE) stopped = null
+  const passage = { node, source, seen: source, destination, port, protocol, dialledPort: port }
+  if (told || egressFate(context, passage) !== REASON_NONE) {
+    const judged = judgeEgress(context, passage)
+    if (judged !== null) tell(() => judged.step)
+    if (judged !== null && judged.reason !== REASON_NONE) stopped = judged
+  }
   if (stopped !== null) return end(node)
-  steps.push(onward(context, packet, node, owner))
-  decideAtNode(rules, owner, packet.source, packet.destination, packet.port, packet.protocol, decision)
+  goOnward(context, packet, node, owner, tell)
+  decideAtNode(rules, owner, packet, decision)
   return end(owner)
 }
 
@@ -142,21 +163,25 @@ function clientNodeOf(rules: RuleColumns, question: PacketQuestion): number {
 }
 
 /** No rule here is for another node's address: the packet goes there, from a pod with its node's address. */
-function onward(
+function goOnward(
   context: ExplainContext,
   packet: { source: number; destination: number },
   node: number,
   owner: number,
-): Step {
+  tell: Tell,
+): void {
   const { rules, registry } = context
-  const address = registry.addressText(packet.destination)
-  let detail = `${address} is an address of node ${context.nodeName(owner)}: the packet goes there untranslated and is decided there`
-  if (leavesCluster(rules, packet.source, packet.destination)) {
-    const before = registry.addressText(packet.source)
-    packet.source = rules.nodeRemoteEgress[node * 2 + familyOf(rules, packet.destination)]!
-    detail += `; the network plugin masquerades pod traffic out of the pod range, so ${before} arrives there as ${registry.addressText(packet.source)}`
-  }
-  return { at: `node ${context.nodeName(node)}`, stage: 'route', detail }
+  const before = packet.source
+  const leaves = leavesCluster(rules, before, packet.destination)
+  if (leaves) packet.source = rules.nodeRemoteEgress[node * 2 + familyOf(rules, packet.destination)]!
+  tell(() => {
+    const address = registry.addressText(packet.destination)
+    const hidden = leaves
+      ? `; the network plugin masquerades pod traffic out of the pod range, so ${registry.addressText(before)} arrives there as ${registry.addressText(packet.source)}`
+      : ''
+    const detail = `${address} is an address of node ${context.nodeName(owner)}: the packet goes there untranslated and is decided there${hidden}`
+    return { at: `node ${context.nodeName(node)}`, stage: 'route', detail }
+  })
 }
 
 /** Where a packet from outside the cluster comes in. */
@@ -164,7 +189,7 @@ function enter(
   context: ExplainContext,
   packet: { source: number; sourcePort: number; destination: number; port: number; protocol: number },
   entered: number,
-  steps: Step[],
+  tell: Tell,
 ): { readonly node: number; readonly lost: number; readonly balanced: boolean } {
   const { rules, registry } = context
   const frontend = findFrontend(rules, packet.destination, packet.port, packet.protocol)
@@ -172,15 +197,16 @@ function enter(
   if (kind === FRONTEND_LOAD_BALANCER_IP || kind === FRONTEND_BALANCER_PROXY) {
     const own = kind === FRONTEND_LOAD_BALANCER_IP ? rules.addressNode[packet.destination]! : -1
     if (own >= 0) {
-      const detail = `${registry.addressText(packet.destination)} is an address of node ${context.nodeName(own)}: that is where the packet comes in`
-      steps.push({ at: 'client', stage: 'route', detail })
+      tell(() => {
+        const detail = `${registry.addressText(packet.destination)} is an address of node ${context.nodeName(own)}: that is where the packet comes in`
+        return { at: 'client', stage: 'route', detail }
+      })
       return { node: own, lost: REASON_NONE, balanced: false }
     }
     const dialled = packet.destination
-    const node = throughBalancer(context, frontend, dialled, entered, steps)
+    const node = throughBalancer(context, frontend, dialled, entered, tell)
     if (node < 0) return { node, lost: REASON_NO_HEALTHY_NODE, balanced: false }
     if (kind === FRONTEND_BALANCER_PROXY) {
-      const address = registry.addressText(packet.destination)
       const hides = (rules.addressFlags[packet.destination]! & ADDRESS_BALANCER) !== 0
       if (hides) {
         packet.source = packet.destination
@@ -188,25 +214,26 @@ function enter(
       }
       packet.destination = rules.nodePrimary[node * 2 + familyOf(rules, packet.destination)]!
       packet.port = rules.frontendNodePort[frontend]!
-      const to = joinPort(registry.addressText(packet.destination), packet.port)
-      const opens = `it ends the client's connection and opens its own, ${registry.addressText(packet.source)} → ${to}; the client's address is known to it alone`
-      const keeps = `it sends the connection on to ${to} and keeps the client's address`
-      const named = context.balancerName(address)
-      const why = named === '' ? 'ipMode: Proxy in status.loadBalancer.ingress' : `load balancer ${named}`
-      const detail = `${why}: ${hides ? opens : keeps}`
-      steps.push({ at: 'load balancer', stage: 'route', detail })
+      tell(() => {
+        const to = joinPort(registry.addressText(packet.destination), packet.port)
+        const opens = `it ends the client's connection and opens its own, ${registry.addressText(packet.source)} → ${to}; the client's address is known to it alone`
+        const keeps = `it sends the connection on to ${to} and keeps the client's address`
+        const named = context.balancerName(registry.addressText(dialled))
+        const why = named === '' ? 'ipMode: Proxy in status.loadBalancer.ingress' : `load balancer ${named}`
+        return { at: 'load balancer', stage: 'route', detail: `${why}: ${hides ? opens : keeps}` }
+      })
     }
     return { node, lost: REASON_NONE, balanced: announcedAt(context, frontend, dialled) === undefined }
   }
   const owner = rules.addressNode[packet.destination]!
-  const destination = registry.addressText(packet.destination)
+  const destination = (): string => registry.addressText(packet.destination)
   if (owner >= 0) {
     const whose = (rules.addressFlags[packet.destination]! & ADDRESS_NODE) !== 0 ? 'an address' : 'a pod'
-    steps.push({
+    tell(() => ({
       at: 'client',
       stage: 'route',
-      detail: `${destination} is ${whose} of node ${context.nodeName(owner)}: that is where the packet comes in`,
-    })
+      detail: `${destination()} is ${whose} of node ${context.nodeName(owner)}: that is where the packet comes in`,
+    }))
     return { node: owner, lost: REASON_NONE, balanced: false }
   }
   const ofCluster =
@@ -215,16 +242,19 @@ function enter(
       (ADDRESS_EXTERNAL_FRONTEND | ADDRESS_IN_SERVICE_CIDR | ADDRESS_POD_RANGE | ADDRESS_LOOPBACK)) !==
       0
   if (!ofCluster) {
-    steps.push({ at: 'client', stage: 'route', detail: `neither the source nor ${destination} belongs to the cluster` })
+    const detail = (): string => `neither the source nor ${destination()} belongs to the cluster`
+    tell(() => ({ at: 'client', stage: 'route', detail: detail() }))
     return { node: -1, lost: REASON_NO_ROUTE, balanced: false }
   }
   const node = entered >= 0 ? entered : firstReady(context)
   if (node < 0) {
-    steps.push({ at: 'client', stage: 'route', detail: 'no node of the cluster is ready to take the packet in' })
+    tell(() => ({ at: 'client', stage: 'route', detail: 'no node of the cluster is ready to take the packet in' }))
     return { node: -1, lost: REASON_NO_ROUTE, balanced: false }
   }
-  const detail = `${destination} is no machine's address: routers may bring the packet to any node; ${context.nodeName(node)} is followed here`
-  steps.push({ at: 'client', stage: 'route', detail })
+  tell(() => {
+    const detail = `${destination()} is no machine's address: routers may bring the packet to any node; ${context.nodeName(node)} is followed here`
+    return { at: 'client', stage: 'route', detail }
+  })
   return { node, lost: REASON_NONE, balanced: false }
 }
 
@@ -234,44 +264,53 @@ function throughBalancer(
   frontend: number,
   destination: number,
   entered: number,
-  steps: Step[],
+  tell: Tell,
 ): number {
   const { rules } = context
   const start = rules.frontendNodeStart[frontend]!
   const targets = Array.from(rules.balancerNodes.subarray(start, start + rules.frontendNodeCount[frontend]!))
-  const nodes = targets.filter((node) => node !== BALANCER_NODE_DOWN)
-  const { proxied, title } = context.port(rules.frontendServicePort[frontend]!)
+  const nodes = targets.filter((one) => one !== BALANCER_NODE_DOWN)
+  const hasNoPort = rules.frontendKind[frontend] === FRONTEND_BALANCER_PROXY && rules.frontendNodePort[frontend] === 0
+  const node = hasNoPort || nodes.length === 0 ? -1 : entered >= 0 ? entered : nodes[0]!
+  const down = targets.length - nodes.length
+  if (node >= 0 && down > 0) {
+    const detail = `${down === 1 ? 'one of its targets is a node that is' : `${down} of its targets are nodes that are`} down: what goes there is lost`
+    tell(() => ({ at: 'load balancer', stage: 'route', detail }))
+  }
+  tell(() => balancerStep(context, frontend, destination, node, nodes, hasNoPort))
+  return node
+}
+
+function balancerStep(
+  context: ExplainContext,
+  frontend: number,
+  destination: number,
+  node: number,
+  nodes: readonly number[],
+  hasNoPort: boolean,
+): Step {
+  const { proxied, title } = context.port(context.rules.frontendServicePort[frontend]!)
   const announced = announcedAt(context, frontend, destination)
   const check = announced
     ? announcement(announced, proxied.externalLocal, title)
     : proxied.externalLocal
       ? `externalTrafficPolicy: Local of ${title}: healthCheckNodePort answers 200 on nodes with a ready endpoint only`
       : `externalTrafficPolicy: Cluster of ${title}: every ready node is healthy`
-  if (rules.frontendKind[frontend] === FRONTEND_BALANCER_PROXY && rules.frontendNodePort[frontend] === 0) {
+  if (hasNoPort) {
     const detail = `${title} has no node port (allocateLoadBalancerNodePorts: false): the load balancer has no node to send to`
-    steps.push({ at: 'load balancer', stage: 'route', detail })
-    return -1
+    return { at: 'load balancer', stage: 'route', detail }
   }
-  if (nodes.length === 0) {
-    steps.push({ at: 'load balancer', stage: 'route', detail: `${check}; no node ${announced ? 'answers' : 'passes'}` })
-    return -1
-  }
-  const node = entered >= 0 ? entered : nodes[0]!
-  const down = targets.length - nodes.length
-  if (down > 0) {
-    const detail = `${down === 1 ? 'one of its targets is a node that is' : `${down} of its targets are nodes that are`} down: what goes there is lost`
-    steps.push({ at: 'load balancer', stage: 'route', detail })
+  if (node < 0) {
+    return { at: 'load balancer', stage: 'route', detail: `${check}; no node ${announced ? 'answers' : 'passes'}` }
   }
   const names = listed(nodes.map((one) => context.nodeName(one)))
   const followed = nodes.length === 1 ? '' : `; ${context.nodeName(node)} is followed here`
   if (context.directory.views?.balanced.has(title.replace('Service ', '')) === true) {
-    steps.push({ at: 'load balancer', stage: 'route', detail: `at that time it sends to ${names}${followed}` })
-    return node
+    return { at: 'load balancer', stage: 'route', detail: `at that time it sends to ${names}${followed}` }
   }
   const verb = announced ? 'answer' : 'pass'
   const passing = nodes.length === 1 ? `${names} ${verb}${announced ? 's' : 'es'}` : `${names} ${verb}`
-  steps.push({ at: 'load balancer', stage: 'route', detail: `${check}; ${passing}${followed}` })
-  return node
+  return { at: 'load balancer', stage: 'route', detail: `${check}; ${passing}${followed}` }
 }
 
 function announcedAt(context: ExplainContext, frontend: number, destination: number): Announced | undefined {

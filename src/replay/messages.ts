@@ -30,6 +30,8 @@ export interface WorkerTask {
   readonly endpoints: number
   /** Conntrack entries that the worker's table must hold. */
   readonly entries: number
+  /** It is the only one of its run in this process, and meets nobody: another machine has the others. */
+  readonly alone: boolean
   /** Whether a node's limit can be reached at all, so that quotas must be settled on the way. */
   readonly settles: boolean
   /** Flows that a connection can make, those of its name queries included. */
@@ -72,6 +74,8 @@ export interface WorkerRunResult {
   readonly ports: readonly PairSeries[]
   readonly serviceEntries: readonly PairSeries[]
   readonly series: SeriesCounts | null
+  /** Of a worker alone: what a proof that nodes had room needs (room.ts); else empty. */
+  readonly room: Float64Array
   /** Rows of table-dump.ts; empty where no table was asked for. */
   readonly table: Int32Array
   /** Processing time of each block: nanoseconds a packet, and its packets. */

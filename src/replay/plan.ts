@@ -27,6 +27,7 @@ import { deriveCluster } from '../k8s/derive.ts'
 import { parseManifests, readManifestFiles, requireObjects } from '../k8s/load.ts'
 import { objectTexts } from '../k8s/reduce.ts'
 import { withVersion } from '../kubernetes-version.ts'
+import { versionOf } from '../rollout/site.ts'
 import { TICKS_PER_SECOND } from '../trace/format.ts'
 import type { TraceFile } from '../trace/read.ts'
 import { bindTrace } from './bind.ts'
@@ -114,7 +115,8 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
   // Of what a trace holds, only its writer saw what was left out and misspelt.
   const loadWarnings = options.manifests.length > 0 ? parsed.warnings : (header.warnings ?? parsed.warnings)
   const timeline = timelineOf(options.timeline ?? null, files, header, trace.path)
-  const cluster = withVersion(deriveCluster(parsed.objects, undefined, placement), options.kubernetesMinor ?? null)
+  const minor = options.kubernetesMinor ?? (timeline === null ? null : versionOf(timeline))
+  const cluster = withVersion(deriveCluster(parsed.objects, undefined, placement), minor)
   const model = options.model === null ? DEFAULT_MODEL : readModel(options.model)
   const registry = new Registry()
   registry.preload(header.addresses.v4, header.addresses.v6)
@@ -138,7 +140,7 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
           objects: parsed.objects,
           cluster,
           trace,
-          minor: options.kubernetesMinor ?? null,
+          minor,
           seed: options.seed ?? header.provenance.seed,
           fromTrace: options.manifests.length === 0,
           runs: options.policies.length * modes.length,

@@ -63,22 +63,12 @@ async function replayOn(
   hooks: ReplayHooks,
   began: number,
 ): Promise<ReplayReport> {
-  const trace = openTrace(options.trace)
-  let plan: ReplayPlan
-  let arrivals: number
-  try {
-    if (trace.totals.packets === 0) {
-      throw new UserError('E_TRACE_NO_PACKETS', 'the trace holds no packets', { where: options.trace })
-    }
-    plan = planReplay(options, trace, hooks.stdin?.bind(hooks))
-    arrivals = arrivalSeconds(trace)
-  } finally {
-    trace.close()
-  }
+  const prepared = preparedReplay(options, hooks)
+  const { plan, trace } = prepared
   hooks.onCluster?.(plan.cluster)
   for (const warning of plan.warnings) hooks.onWarning?.(warning)
   const total = trace.totals.packets * plan.runs.length
-  const running = pool.run(tasksOf(plan, trace, options.trace, dumpOf(options, plan, trace)), {
+  const running = pool.run(tasksOf(plan, trace, options.trace, { dump: dumpOf(options, plan, trace) }), {
     onProgress: (done) => hooks.onProgress?.(Math.min(done, total), total),
     signal: hooks.signal,
   })
@@ -92,6 +82,40 @@ async function replayOn(
       ),
     )
   }
+  const report = replayReport(prepared, results, timeline, options)
+  for (const warning of report.warnings.slice(plan.warnings.length)) hooks.onWarning?.(warning)
+  const measured = { ...thisMachine(), seconds: (performance.now() - began) / 1000 }
+  return { ...report, engine: engineReport(plan, results, total, measured) }
+}
+
+/** What there is before anything runs. */
+export interface PreparedReplay {
+  readonly plan: ReplayPlan
+  /** Closed: its header and index are here. */
+  readonly trace: TraceFile
+  /** Seconds in which connections begin. */
+  readonly arrivals: number
+}
+
+export function preparedReplay(options: ReplayOptions, hooks: Pick<ReplayHooks, 'stdin'> = {}): PreparedReplay {
+  const trace = openTrace(options.trace)
+  try {
+    if (trace.totals.packets === 0) {
+      throw new UserError('E_TRACE_NO_PACKETS', 'the trace holds no packets', { where: options.trace })
+    }
+    return { plan: planReplay(options, trace, hooks.stdin?.bind(hooks)), trace, arrivals: arrivalSeconds(trace) }
+  } finally {
+    trace.close()
+  }
+}
+
+/** @param results  of all workers, in their order */
+export function replayReport(
+  { plan, trace, arrivals }: PreparedReplay,
+  results: readonly WorkerResult[],
+  timeline: TimelineReport | null,
+  options: Pick<ReplayOptions, 'model'>,
+): Omit<ReplayReport, 'engine'> {
   const durationSeconds = Math.max(1, trace.totals.durationTicks) / TICKS_PER_SECOND
   const runs = plan.runs.map((run, i) =>
     summarizeRun(
@@ -104,8 +128,6 @@ async function replayOn(
       { durationSeconds, arrivalSeconds: arrivals, durationTicks: trace.totals.durationTicks },
     ),
   )
-  const late = lateWarnings(runs)
-  for (const warning of late) hooks.onWarning?.(warning)
   return {
     schemaVersion: 1,
     kind: 'replay',
@@ -126,16 +148,15 @@ async function replayOn(
     derived: [...plan.cluster.derived, assumedNetwork(plan.cluster, plan.model.egressMasquerade)].map(
       ({ object, what }) => ({ object, what }),
     ),
-    warnings: [...plan.warnings, ...late],
+    warnings: [...plan.warnings, ...lateWarnings(runs)],
     changes: trace.header.changes.map(({ timeSeconds }) => timeSeconds),
     emulates: emulatedIn(plan.cluster.kubernetesMinor),
     ...(timeline === null ? {} : { timeline }),
-    engine: engineReport(plan, results, total, (performance.now() - began) / 1000),
   }
 }
 
 /** What the Timeline costs clients, worked out while the workers run. */
-async function lossesOf(
+export async function lossesOf(
   { timeline }: ReplayPlan,
   { policies, trace: path }: ReplayOptions,
 ): Promise<TimelineReport | null> {
@@ -183,9 +204,16 @@ function dumpOf({ dumpConntrack }: ReplayOptions, plan: ReplayPlan, trace: Trace
   return { node: index, tick: Math.round(seconds * TICKS_PER_SECOND) }
 }
 
-export function tasksOf(plan: ReplayPlan, trace: TraceFile, path: string, dump: TableDump | null = null): WorkerTask[] {
+/** @param alone  the only worker that is run here, whose hops are the only ones that need room */
+export function tasksOf(
+  plan: ReplayPlan,
+  trace: TraceFile,
+  path: string,
+  { dump = null, alone = null }: { readonly dump?: TableDump | null; readonly alone?: number | null } = {},
+): WorkerTask[] {
   const nodes = plan.registry.nodes.length
   const hops = Array.from({ length: plan.workers }, (_, worker) => {
+    if (alone !== null && worker !== alone) return { buffer: new SharedArrayBuffer(0), capacity: 0 }
     const own = (lane: number): boolean => workerOfLane(lane, plan.shards, plan.workers) === worker
     const hopsOfPacket = MAX_HOPS + (plan.registry.podQueues.length > 0 ? 1 : 0)
     const hopsOfNames = plan.hopsOfNames === 0 ? 0 : mostRows(trace, own, CONNECTIONS_BLOCK) * plan.hopsOfNames
@@ -202,6 +230,7 @@ export function tasksOf(plan: ReplayPlan, trace: TraceFile, path: string, dump: 
     nodes,
     endpoints: Math.max(1, plan.registry.endpoints.length),
     entries: plan.entries,
+    alone: alone !== null,
     settles: plan.settles,
     flowsPerConnection: plan.flowsPerConnection,
     // Where lanes hold clients, flows of one client share a lane, but not a core.
@@ -261,7 +290,11 @@ function ruleSets(runs: readonly PlannedRun[]): PlannedRun['compiled'][] {
 }
 
 /** A column by node over all changes of the cluster: a node that joins on the way has its own from the start, and is idle. */
-function nodeMaxima(runs: readonly PlannedRun[], nodes: number, column: 'nodeConntrackMax' | 'nodeCores'): Int32Array {
+export function nodeMaxima(
+  runs: readonly PlannedRun[],
+  nodes: number,
+  column: 'nodeConntrackMax' | 'nodeCores',
+): Int32Array {
   const maxima = new Int32Array(nodes)
   for (const { columns } of ruleSets(runs)) {
     columns[column].forEach((value, node) => {
@@ -271,11 +304,24 @@ function nodeMaxima(runs: readonly PlannedRun[], nodes: number, column: 'nodeCon
   return maxima
 }
 
-function engineReport(
-  plan: ReplayPlan,
+/** Where results were made, and how long that took. */
+export interface Measured extends Pick<EngineReport, 'node' | 'machine' | 'peakRssBytes'> {
+  readonly seconds: number
+}
+
+export function thisMachine(): Omit<Measured, 'seconds'> {
+  return {
+    node: process.version,
+    machine: `${cpus()[0]?.model.trim() ?? 'unknown CPU'} × ${cpus().length}`,
+    peakRssBytes: process.resourceUsage().maxRSS * 1024,
+  }
+}
+
+export function engineReport(
+  plan: Pick<ReplayPlan, 'workers' | 'shards'>,
   results: readonly WorkerResult[],
   packets: number,
-  seconds: number,
+  { node, machine, peakRssBytes, seconds }: Measured,
 ): EngineReport {
   const runs = results.flatMap((result) => result.runs)
   const blocks = runs.flatMap(({ blockNanos, blockRows }) =>
@@ -293,14 +339,14 @@ function engineReport(
   }
   return {
     version: packageVersion(),
-    node: process.version,
-    machine: `${cpus()[0]?.model.trim() ?? 'unknown CPU'} × ${cpus().length}`,
+    node,
+    machine,
     workers: plan.workers,
     shards: plan.shards,
     wallSeconds: seconds,
     packetsPerSecond: packets / seconds,
     processingNanosPerPacket: { p50: at(0.5), p99: at(0.99) },
-    peakRssBytes: process.resourceUsage().maxRSS * 1024,
+    peakRssBytes,
     nativeAddons: results.some((result) => result.nativeAddons),
   }
 }

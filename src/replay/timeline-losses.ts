@@ -6,6 +6,7 @@
  * Cost: one pass over the trace, and about a microsecond a connection, policy and run.
  */
 import type { TimelineReport } from '../report/types.ts'
+import { assumptionsOf } from '../rollout/assumptions.ts'
 import { lossFigures } from '../rollout/figures.ts'
 import { narrate } from '../rollout/narrate.ts'
 import { proxyOf } from '../rollout/proxy.ts'
@@ -189,6 +190,7 @@ export function timelineReport(
         story: told(sample, name, whole),
       })),
     ),
+    derived: assumptionsOf(site, timeline, fronts).map(({ object, what }) => ({ object, what })),
     moments: moments.length,
   }
 }

@@ -42,6 +42,7 @@ import {
 } from './messages.ts'
 import { queueOwners } from './queue-owners.ts'
 import { Settlement } from './quotas.ts'
+import { RoomRecord } from './room.ts'
 import { tableRows } from './table-dump.ts'
 import { rowsByWindow, type ShardRows, WindowReader, workerOfLane } from './window.ts'
 
@@ -140,11 +141,13 @@ function runOn(trace: TraceFile, task: WorkerTask): WorkerResult {
   return { runs, nativeAddons: Object.keys(cache).some((path) => path.endsWith('.node')) }
 }
 
-/** By window: flows that can have been opened by its end, over all workers. */
+/** By window: flows that can have been opened by its end, over all workers, or by this one that is alone. */
 function mostOpened(trace: TraceFile, task: WorkerTask): Float64Array {
-  const requests = task.requests === null ? null : rowsByWindow(trace, REQUESTS_BLOCK)
+  const counted = (lane: number): boolean =>
+    !task.alone || workerOfLane(lane, task.shards, task.workers) === task.worker
+  const requests = task.requests === null ? null : rowsByWindow(trace, REQUESTS_BLOCK, counted)
   let sum = 0
-  return rowsByWindow(trace, CONNECTIONS_BLOCK).map((rows, window) => {
+  return rowsByWindow(trace, CONNECTIONS_BLOCK, counted).map((rows, window) => {
     sum += rows * task.flowsPerConnection + (requests?.[window] ?? 0)
     return sum
   })
@@ -173,6 +176,8 @@ class RunInWorker {
   private readonly parts: number
   private readonly busy: Float64Array
   private readonly drops: Float64Array
+  /** Of a worker alone, where limits matter: in place of settling. */
+  private readonly room: RoomRecord | null
   private readonly dump: TableDump | null
   /** By own shard, once its part of the wanted table is taken. */
   private readonly tables = new Map<number, Int32Array>()
@@ -205,6 +210,7 @@ class RunInWorker {
     this.drops = new Float64Array(this.busy.length)
     this.control = new Int32Array(task.control, 0, CONTROL_WORDS)
     this.settlement = new Settlement(task.control, task.workers, task.shards, task.nodes)
+    this.room = task.alone && task.settles ? new RoomRecord(reader.windows, task.nodes) : null
   }
 
   go(): WorkerRunResult {
@@ -219,7 +225,7 @@ class RunInWorker {
     for (let window = 0; window < reader.windows; window++) {
       if (Atomics.load(this.control, CONTROL_ABORT) !== 0) throw new AbortedError('the run was called off')
       const { packets, connections, requests } = dataplane
-      this.begin(this.mostOpened[window]!)
+      this.begin(window)
       reader.read(window, packets, connections, dataplane.define, task.requests === null ? null : requests)
       const end = starts[window + 1] ?? run.durationTicks + 1
       let from = starts[window]!
@@ -240,17 +246,20 @@ class RunInWorker {
       ports: dataplane.portSeries(),
       serviceEntries: dataplane.serviceEntrySeries(),
       series: dataplane.series(),
+      room: this.room?.needs ?? new Float64Array(0),
       table: joined([...this.tables.values()]),
       blockNanos: Float64Array.from(this.blockNanos),
       blockRows: Float64Array.from(this.blockRows),
     }
   }
 
-  /** A window in which no node can get full needs no settling on the way. @param mostOpened  flows that can be opened by its end */
-  private begin(mostOpened: number): void {
-    const { dataplane, run, settlement, task } = this
+  /** A window in which no node can get full needs no settling on the way. */
+  private begin(window: number): void {
+    const { dataplane, room, run, settlement, task } = this
+    const mostOpened = this.mostOpened[window]!
     const opened = settlement.opened * task.flowsPerConnection
-    this.settling = task.settles && !settlement.hasRoomFor(mostOpened - opened, run.conntrackMax)
+    room?.begin(window, mostOpened)
+    this.settling = room === null && task.settles && !settlement.hasRoomFor(mostOpened - opened, run.conntrackMax)
     if (this.settling) return
     for (let shard = 0; shard < task.shards; shard++) dataplane.quotas.set(run.conntrackMax, shard * task.nodes)
   }
@@ -271,7 +280,7 @@ class RunInWorker {
    * @param settles  whether nodes' limits are shared out anew
    */
   private step(from: number, until: number, end: number, settles: boolean): void {
-    const { dataplane, queues, settlement, task } = this
+    const { dataplane, queues, room, settlement, task } = this
     dataplane.beginStep(from)
     this.processUntil(until)
     this.takeTables(end)
@@ -279,10 +288,12 @@ class RunInWorker {
       const { conntrack } = dataplane.slowPath
       const nowMs = Math.floor(end / TICKS_PER_MS)
       for (const shard of this.own) conntrack.reapIfTight(shard, nowMs)
-      settlement.publish(dataplane.table.counts, this.own, dataplane.result[TOTAL_ATTEMPTED]!)
+      const attempted = dataplane.result[TOTAL_ATTEMPTED]!
+      if (room === null) settlement.publish(dataplane.table.counts, this.own, attempted)
+      else room.hold(dataplane.table.counts, this.own, attempted * task.flowsPerConnection)
     }
-    if (settles || !this.apart) settlement.barrier()
-    if (settles) settlement.settle(dataplane.quotas, this.run.conntrackMax)
+    if (room === null && (settles || !this.apart)) settlement.barrier()
+    if (room === null && settles) settlement.settle(dataplane.quotas, this.run.conntrackMax)
     for (let shard = 0; shard < task.shards; shard++) {
       if (this.apart && shard % task.workers !== task.worker) continue
       const hops = this.hops[shard % task.workers]!

@@ -10,7 +10,7 @@ const NAMES: Readonly<Record<string, string>> = { cluster: 'Cluster', local: 'Lo
 
 export function timelineSections({ timeline }: ReplayReport): Section[] {
   if (timeline === undefined) return []
-  return [lossSection(timeline), eventSection(timeline), ...toldSection(timeline)]
+  return [lossSection(timeline), eventSection(timeline), ...toldSection(timeline), ...assumedSection(timeline)]
 }
 
 function lossSection(timeline: TimelineReport): Section {
@@ -81,4 +81,10 @@ function toldSection({ told }: TimelineReport): Section[] {
   if (first === undefined) return []
   const title = `One connection told (${NAMES[first.policy] ?? first.policy}, ${first.cause}, ${first.clientSees})`
   return [textSection(title, first.story)]
+}
+
+function assumedSection({ derived }: TimelineReport): Section[] {
+  if (derived.length === 0) return []
+  const lines = derived.map(({ object, what }) => `${object}: ${what}`)
+  return [listSection('Assumed of the timeline, and what says otherwise', lines)]
 }

@@ -43,6 +43,8 @@ export interface TimelineReport {
     clientSees: string
     story: string[]
   }[]
+  /** What was assumed, and what says otherwise. */
+  derived: { object: string; what: string }[]
   /** Rule sets that packets met, one after the other. */
   moments: number
 }
@@ -63,5 +65,6 @@ export const TIMELINE_SHAPE: TimelineReport = {
   losses: [{ policy: '', service: '', cause: '', phase: '', clientSees: '', outcome: '', ...SPREAD }],
   overTime: [{ policy: '', lost: [0], delayed: [0] }],
   told: [{ policy: '', service: '', atSeconds: 0, cause: '', clientSees: '', story: [''] }],
+  derived: [{ object: '', what: '' }],
   moments: 0,
 }

@@ -91,6 +91,7 @@ function nodeAnswer(settings: ProbeSettings, node: number, answers: Answers, ms:
   const { up, proxy, tainted } = answers.course.nodes[node]!
   if (up.at(ms) === 0) return ANSWER_SILENCE
   const set = answers.sets[answers.rules[node]!.at(ms)]!
+  if (settings.kind !== 'node-port' && isStuck(answers, node, ms)) return ANSWER_NO
   switch (settings.kind) {
     // Both are answered by kube-proxy itself.
     case 'health-check-port':
@@ -100,6 +101,15 @@ function nodeAnswer(settings: ProbeSettings, node: number, answers: Answers, ms:
     case 'node-port':
       return set.cluster.some((pod) => answers.course.pods[pod]!.accept.at(ms) === ACCEPT_YES) ? ANSWER_YES : ANSWER_NO
   }
+}
+
+/** Two of kube-proxy's sync periods: a change that is waiting for longer makes its health checks fail. */
+const STUCK_MS = 60_000
+
+/** kube-proxy has had a change for too long without having written it. Source: pkg/proxy/healthcheck/proxy_health.go. */
+function isStuck({ control, rules, sets }: Answers, node: number, ms: number): boolean {
+  const waiting = sets[rules[node]!.at(ms) + 1]
+  return waiting !== undefined && ms - (waiting.fromMs + control.sliceMs + control.watchMs) >= STUCK_MS
 }
 
 /** 1 while a target counts as healthy. */

@@ -175,16 +175,32 @@ class Happenings {
       case 'taint':
         this.#scaleDown(this.#nodeOf(event.node))
         return
-      case 'stop': {
+      case 'shutdown': {
         const node = this.#nodeOf(event.node)
-        world.note(`kube-proxy on ${node.name} stops`)
-        node.proxy.set(world.nowMs, 0)
-        world.clock.at(world.nowMs + event.forMs, () => {
-          if (node.isUp) node.proxy.set(world.nowMs, 1)
-          world.note(`kube-proxy on ${node.name} starts`)
-        })
+        world.shutdown(node, event.forMs)
+        if (Number.isFinite(event.backMs)) world.clock.at(world.nowMs + event.backMs, () => world.revive(node))
+        return
       }
+      case 'stop':
+        this.#stop(this.#nodeOf(event.node), event)
     }
+  }
+
+  #stop(node: Node, { what, forMs }: TimelineEvent & { verb: 'stop' }): void {
+    const world = this.#world
+    if (what === 'heartbeat') {
+      world.stopHeartbeat(node)
+      world.clock.at(world.nowMs + forMs, () => world.resumeHeartbeat(node))
+      return
+    }
+    const steps = what === 'sync' ? node.syncs : node.proxy
+    const whose = what === 'sync' ? `syncs of kube-proxy on ${node.name}` : `kube-proxy on ${node.name}`
+    world.note(what === 'sync' ? `${whose} fail` : `${whose} stops`)
+    steps.set(world.nowMs, 0)
+    world.clock.at(world.nowMs + forMs, () => {
+      if (node.isUp) steps.set(world.nowMs, 1)
+      world.note(what === 'sync' ? `${whose} work again` : `${whose} starts`)
+    })
   }
 
   #flap(event: TimelineEvent & { verb: 'unready' }): void {

@@ -7,6 +7,7 @@ import type { Warning } from '../errors.ts'
 import type { DerivedNote } from '../k8s/cluster.ts'
 import type { Subject } from '../report/threshold.ts'
 import type { Emulated } from '../report/types.ts'
+import { assumptionsOf } from './assumptions.ts'
 import type { Policy } from './balancer.ts'
 import { type Cause, type Phase, type Sight, STALE_CAUSES } from './causes.ts'
 import { clockText } from './durations.ts'
@@ -73,6 +74,8 @@ export interface RolloutReport {
         readonly policy: Policy
         readonly preStopSeconds: number | null
         readonly graceSeconds: number
+        /** Of a readinessProbe that the pods do not have and need; null: none is missing. */
+        readonly readinessPeriodSeconds: number | null
         readonly leaves: number
         readonly because: string
       }[]
@@ -195,30 +198,7 @@ export function basisOf({ work, tally, target, version, emulates, warnings }: Ba
           })),
         ),
       },
-      derived: [
-        ...site.derived,
-        ...fronts.flatMap(({ proxy }) =>
-          proxy === null
-            ? []
-            : [
-                {
-                  object: proxy.ingress,
-                  what: 'its controller runs on, and does not send again what a pod had begun to answer',
-                },
-              ],
-        ),
-        ...fronts.flatMap(({ service, assumed }) =>
-          assumed === '' ? [] : [{ object: `Service ${service.name}`, what: assumed }],
-        ),
-        ...(timeline.controlPlaneGiven
-          ? []
-          : [
-              {
-                object: 'control plane',
-                what: `${timeline.controlPlane.name}: ${timeline.controlPlane.source} (controlPlane)`,
-              },
-            ]),
-      ],
+      derived: assumptionsOf(site, timeline, fronts),
       warnings: [...warnings, ...courseWarnings(tally)],
     },
   }
@@ -312,6 +292,6 @@ export const ROLLOUT_SUBJECT: Subject = {
     longLived: [{ policy: '', breaksEach: 0, byCause: [{ cause: '', breaksEach: 0 }], mostOverFair: 0 }],
     rollout: { meanSeconds: 0, peakPods: 0 },
     neededPreStopSeconds: [{ policy: '', neededSeconds: 0 }],
-    safe: [{ policy: '', preStopSeconds: 0, graceSeconds: 0, leaves: 0, because: '' }],
+    safe: [{ policy: '', preStopSeconds: 0, graceSeconds: 0, readinessPeriodSeconds: 0, leaves: 0, because: '' }],
   },
 }

@@ -14,7 +14,7 @@ import type { Way } from './traffic.ts'
 import { endpointSets, namesOf, rulesOf } from './views.ts'
 
 /** That NodeLocal DNSCache keeps answers for on top: an assumption. */
-const NODE_LOCAL_MS = 30_000
+export const NODE_LOCAL_MS = 30_000
 /** What ingress-nginx takes at most for a change in a burst: its rate limit and a poll. */
 const PROXY_MS = 4333
 /** Followed after everything has settled. */
@@ -167,11 +167,11 @@ export function sceneOf(
   const { service, way, balancer } = front
   const sets = endpointSets(course, site, service)
   const minSyncMs = timeline.controlPlane.minSyncMs ?? site.minSyncMs
-  const rules = course.nodes.map(({ name, proxy }) => {
+  const rules = course.nodes.map(({ name, proxy, syncs }) => {
     const own = timeline.nodeSyncMs.get(name)
     const control =
       own === undefined ? timeline.controlPlane : { ...timeline.controlPlane, syncMs: own.syncMs, syncQuantiles: null }
-    return rulesOf(sets, proxy, control, minSyncMs, chance, name)
+    return rulesOf(sets, { proxy, syncs }, control, minSyncMs, chance, name)
   })
   const isRegistered = balancer !== null && balancer.targets === 'pods' && isGated(site, balancer, service)
   const answers = { course, sets, rules, service, control: timeline.controlPlane, endMs, isRegistered }

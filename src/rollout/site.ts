@@ -277,7 +277,8 @@ function targetOf(event: TimelineEvent): string | null {
   return 'target' in event ? event.target : null
 }
 
-function versionOf({ kubeVersion, where }: Timeline): number | null {
+/** Minor release that a Timeline asks for; null for none. @throws UserError E_TIMELINE */
+export function versionOf({ kubeVersion, where }: Timeline): number | null {
   if (kubeVersion === null) return null
   const minor = /^v?1\.(\d+)(\.\d+)?$/.exec(kubeVersion.trim())?.[1]
   if (minor !== undefined) return Number(minor)

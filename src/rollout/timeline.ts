@@ -76,7 +76,14 @@ export type TimelineEvent = EventBase &
       }
     | { readonly verb: 'fail'; readonly node: string; readonly backMs: number }
     | { readonly verb: 'taint'; readonly node: string; readonly as: 'cluster-autoscaler' }
-    | { readonly verb: 'stop'; readonly what: 'kube-proxy'; readonly node: string; readonly forMs: number }
+    | { readonly verb: 'shutdown'; readonly node: string; readonly forMs: number; readonly backMs: number }
+    | {
+        readonly verb: 'stop'
+        /** The process, its syncs alone, or the renewal of the node's lease. */
+        readonly what: 'kube-proxy' | 'sync' | 'heartbeat'
+        readonly node: string
+        readonly forMs: number
+      }
     /** Whole objects, as manifests hold them. Only in a replay. */
     | { readonly verb: 'apply'; readonly objects: readonly unknown[] }
   )
@@ -157,7 +164,19 @@ export interface Timeline {
   readonly durationMs: number | null
 }
 
-const VERBS = ['rollout', 'scale', 'delete', 'crash', 'unready', 'drain', 'fail', 'taint', 'stop', 'apply'] as const
+const VERBS = [
+  'rollout',
+  'scale',
+  'delete',
+  'crash',
+  'unready',
+  'drain',
+  'fail',
+  'shutdown',
+  'taint',
+  'stop',
+  'apply',
+] as const
 /** Fields beside `at` and the verb. */
 const EVENT_FIELDS: Readonly<Record<(typeof VERBS)[number], readonly string[]>> = {
   rollout: ['set', 'patch', 'startup'],
@@ -167,6 +186,7 @@ const EVENT_FIELDS: Readonly<Record<(typeof VERBS)[number], readonly string[]>> 
   unready: ['pods', 'for', 'every', 'times'],
   drain: ['then', 'after', 'timeout'],
   fail: ['back'],
+  shutdown: ['for', 'back'],
   taint: ['as'],
   stop: ['node', 'for'],
   apply: [],
@@ -293,6 +313,16 @@ function readEvent(event: Field, folder: string): TimelineEvent[] {
           backMs: fields('back').or((f) => f.duration(), Number.POSITIVE_INFINITY),
         },
       ]
+    case 'shutdown':
+      return [
+        {
+          ...base,
+          verb,
+          node: target.text(),
+          forMs: fields('for').duration(),
+          backMs: fields('back').or((f) => f.duration(), Number.POSITIVE_INFINITY),
+        },
+      ]
     case 'taint':
       return [{ ...base, verb, node: target.text(), as: fields('as').oneOf('cluster-autoscaler') }]
     case 'stop':
@@ -300,7 +330,7 @@ function readEvent(event: Field, folder: string): TimelineEvent[] {
         {
           ...base,
           verb,
-          what: target.oneOf('kube-proxy'),
+          what: target.oneOf('kube-proxy', 'sync', 'heartbeat'),
           node: fields('node').text(),
           forMs: fields('for').or((field) => field.duration(), Number.POSITIVE_INFINITY),
         },
@@ -375,12 +405,14 @@ function readWorkload(field: Field): { settings: WorkloadSettings; given: Readon
 function refuseOverlaps(events: readonly TimelineEvent[]): void {
   const until = new Map<string, number>()
   for (const event of events) {
-    if (event.verb !== 'fail' && event.verb !== 'stop') continue
-    const key = `${event.verb} ${event.node}`
-    const endMs = event.atMs + (event.verb === 'fail' ? event.backMs : event.forMs)
+    if (event.verb !== 'fail' && event.verb !== 'stop' && event.verb !== 'shutdown') continue
+    const key = `${event.verb === 'stop' ? event.what : 'down'} ${event.node}`
+    const endMs = event.atMs + (event.verb === 'stop' ? event.forMs : event.backMs)
     if (event.atMs < (until.get(key) ?? 0)) {
       const what =
-        event.verb === 'fail' ? `node ${event.node} is down already` : `kube-proxy on ${event.node} has stopped already`
+        event.verb === 'stop'
+          ? `${event.what} on ${event.node} has stopped already`
+          : `node ${event.node} is down already`
       throw new UserError('E_TIMELINE', what, { where: event.where })
     }
     until.set(key, endMs)

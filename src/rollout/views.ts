@@ -102,7 +102,7 @@ export function setIndexAt(sets: readonly EndpointSets[], ms: number): number {
  */
 export function rulesOf(
   sets: readonly EndpointSets[],
-  proxy: Steps,
+  { proxy, syncs }: { readonly proxy: Steps; readonly syncs: Steps },
   control: ControlPlane,
   minSyncMs: number,
   chance: Chance,
@@ -111,13 +111,13 @@ export function rulesOf(
   const rules = new Steps(0)
   const lagMs = control.sliceMs + control.watchMs
   let lastEndMs = Number.NEGATIVE_INFINITY
-  let syncs = 0
+  let drawn = 0
   const sync = (startMs: number): void => {
     const lengthMs =
       control.syncQuantiles === null
         ? control.syncMs
-        : quantileAt(control.syncQuantiles, chance.unit('sync', who, syncs))
-    syncs++
+        : quantileAt(control.syncQuantiles, chance.unit('sync', who, drawn))
+    drawn++
     lastEndMs = startMs + lengthMs
     rules.set(lastEndMs, setIndexAt(sets, startMs - lagMs))
   }
@@ -127,10 +127,22 @@ export function rulesOf(
     if (rules.last >= i) continue
     const wantedMs = Math.max(knownMs, lastEndMs + minSyncMs)
     // While kube-proxy is down nothing is written; when it comes back it writes all of it.
-    const startMs = proxy.next(wantedMs, (value) => value === 1)
+    const startMs = nextOfBoth(proxy, syncs, wantedMs)
     if (Number.isFinite(startMs)) sync(startMs)
   }
   return rules
+}
+
+/** The first time at or after `ms` at which kube-proxy runs and its syncs work; Infinity for never. */
+function nextOfBoth(proxy: Steps, syncs: Steps, ms: number): number {
+  const isOne = (value: number): boolean => value === 1
+  let atMs = ms
+  for (;;) {
+    const runsMs = proxy.next(atMs, isOne)
+    const bothMs = Number.isFinite(runsMs) ? syncs.next(runsMs, isOne) : runsMs
+    if (!Number.isFinite(bothMs) || proxy.at(bothMs) === 1) return bothMs
+    atMs = bothMs
+  }
 }
 
 /** What CoreDNS answers: ready endpoints, as soon as it has heard of them. A step function of set indices. */

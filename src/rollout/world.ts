@@ -34,7 +34,7 @@ import type { Span, Timeline } from './timeline.ts'
 /** That a container has at least between SIGTERM and SIGKILL. Source: minimumGracePeriodInSeconds of the kubelet. */
 const LEAST_GRACE_MS = 2000
 /** From the end of a pod's containers until nobody has its address: an assumption. */
-const SANDBOX_MS = 1000
+export const SANDBOX_MS = 1000
 /** Waits before restarts of one container: none, then 10 s doubled up to 300 s. */
 const BACK_OFF_MS = 10_000
 const MAX_BACK_OFF_MS = 300_000
@@ -56,6 +56,10 @@ export class Node {
   readonly up: Steps = new Steps(1)
   /** 1 while kube-proxy runs on it. */
   readonly proxy: Steps = new Steps(1)
+  /** 0 while syncs of kube-proxy fail: it runs and answers, and writes nothing. */
+  readonly syncs: Steps = new Steps(1)
+  /** 0 while the node's lease is not renewed, though all on it runs. */
+  readonly heartbeat: Steps = new Steps(1)
   /** 1 while it has a taint that makes kube-proxy's /healthz fail. */
   readonly tainted: Steps = new Steps(0)
   /** 1 once its Node object is deleted. */
@@ -219,6 +223,11 @@ export class World {
       pod.accept.set(this.nowMs, ACCEPT_SILENT)
       pod.breaks.push({ atMs: this.nowMs, why: BREAK_NODE })
     }
+    this.#watch(node)
+  }
+
+  /** Nothing is heard of the node from now on: the node controller misses it after the grace period. */
+  #watch(node: Node): void {
     const graceMs =
       this.timeline.nodeMonitorGraceMs ?? (this.site.kubernetesMinor >= 32 ? NODE_GRACE_MS : NODE_GRACE_BEFORE_132_MS)
     const sinceLease = this.chance.unit('lease', node.name) * LEASE_MS
@@ -226,11 +235,54 @@ export class World {
     this.clock.at(this.nowMs + graceMs - sinceLease + untilCheck, () => this.#miss(node))
   }
 
+  /** The lease is not renewed: the node runs, and is missed where that lasts for longer than the grace period. */
+  stopHeartbeat(node: Node): void {
+    node.heartbeat.set(this.nowMs, 0)
+    this.note(`node ${node.name} is not heard of`)
+    this.#watch(node)
+  }
+
+  resumeHeartbeat(node: Node): void {
+    if (!node.isUp || node.deleted.last === 1) return
+    node.heartbeat.set(this.nowMs, 1)
+    node.ready.set(this.nowMs, 1)
+    this.isDirty = true
+    this.note(`node ${node.name} is heard of again`)
+    for (const pod of this.#podsOn(node)) {
+      this.#changed(pod)
+      // What was evicted in the meantime is ended now.
+      if (pod.isTerminating && !Number.isFinite(pod.sigtermMs)) {
+        pod.isTerminating = false
+        this.deletePod(pod)
+      }
+    }
+  }
+
+  /**
+   * The kubelet ends the node's pods by itself and lets the machine go down: nobody has deleted them, so that their endpoints stay ready until
+   * they have ended. Source: KEP-2000; kubernetes/kubernetes#116965 (readiness is not turned false in time).
+   */
+  shutdown(node: Node, forMs: number): void {
+    if (!node.isUp) return
+    this.note(`node ${node.name} shuts down`)
+    node.isCordoned = true
+    for (const pod of this.#podsOn(node)) {
+      if (pod.isTerminating || !pod.isRunning) continue
+      const graceMs = Math.min(pod.lifecycle.graceMs, forMs)
+      const preStopMs = Math.min(pod.lifecycle.preStopMs, graceMs)
+      pod.sigtermMs = this.nowMs + preStopMs
+      pod.killMs = this.nowMs + Math.max(graceMs, preStopMs + LEAST_GRACE_MS)
+      this.clock.at(pod.sigtermMs, () => this.#terminate(pod))
+    }
+    this.clock.at(this.nowMs + forMs, () => this.fail(node))
+  }
+
   /** Power comes back: its pods start anew, where their objects are still there. */
   revive(node: Node): void {
     if (node.isUp || node.deleted.last === 1) return
     node.up.set(this.nowMs, 1)
     node.proxy.set(this.nowMs, 1)
+    node.heartbeat.set(this.nowMs, 1)
     node.ready.set(this.nowMs, 1)
     this.isDirty = true
     this.note(`node ${node.name} is back`)
@@ -451,13 +503,14 @@ export class World {
   }
 
   #miss(node: Node): void {
-    if (node.isUp || node.deleted.last === 1) return
+    const isHeard = (): boolean => node.isUp && node.heartbeat.last === 1
+    if (isHeard() || node.deleted.last === 1) return
     node.ready.set(this.nowMs, 0)
     this.isDirty = true
     this.note(`node ${node.name} is missed: its pods count as not ready`)
     for (const pod of this.#podsOn(node)) this.#changed(pod)
     this.clock.at(this.nowMs + this.timeline.tolerationMs, () => {
-      if (node.isUp || node.deleted.last === 1) return
+      if (isHeard() || node.deleted.last === 1) return
       // What runs a DaemonSet tolerates the taint for ever.
       for (const pod of this.#podsOn(node)) {
         if (this.site.workloads[pod.workload]!.object.kind === 'DaemonSet' || pod.isTerminating) continue

@@ -426,7 +426,7 @@ class Judge {
       const number = PROTOCOL_NUMBERS[protocol]!
       const dialled = findFrontend(rules, destination, port, number)
       const from = dialsFromItsAddress(rules, node, source.id, destination, dialled) ? destination : source.id
-      decide(rules, node, from, destination, port, number, out)
+      decide(rules, node, { source: from, destination, port, protocol: number }, out)
       const outcome = follower.follow(packet)
       this.packets++
       for (const text of outcome.unknown) this.unknown.add(text)

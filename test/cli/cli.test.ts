@@ -53,6 +53,7 @@ describe('help', () => {
       'explain',
       'reach',
       'compare',
+      'diff',
       'lint',
       'dig',
       'rules',

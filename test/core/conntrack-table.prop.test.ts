@@ -35,18 +35,17 @@ function put(
 ): number {
   const hash = hashTuple(source, destination, ports, nodeProtocol)
   const replyHash = hashTuple(replySource, replyDestination, replyPorts, nodeProtocol)
-  return table.insert(
-    shard,
-    hash,
+  return table.insert(shard, {
     source,
     destination,
     ports,
     nodeProtocol,
-    replyHash,
+    hash,
     replySource,
     replyDestination,
     replyPorts,
-  )
+    replyHash,
+  })
 }
 
 interface Flow {

@@ -22,7 +22,7 @@ test('sources of one class get one answer, at every frontend and node', () => {
           const answers = new Map<number, { source: number; answer: unknown }>()
           for (const source of sources) {
             const decision = createDecision()
-            decide(rules, node, source, destination, port, protocol, decision)
+            decide(rules, node, { source, destination, port, protocol }, decision)
             const { frontend } = decision
             if (frontend >= 0 && rules.frontendRangeCount[frontend] > 0) continue
             const kind = classifySource(rules, node, source)

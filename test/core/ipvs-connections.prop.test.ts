@@ -71,8 +71,7 @@ test('random losses, looks, sweeps and changes give what the Map gives', () => {
               expiresMs: nowMs + one.ms,
             }
             map.set(key, known)
-            const { source, destination, ports, nodeProtocol, endpoint, frontend } = known
-            table.add(source, destination, ports, nodeProtocol, endpoint, frontend, known.expiresMs | 0)
+            table.add(one.tuple, known.endpoint, known.frontend, known.expiresMs | 0)
           } else if (one.do === 'find' || one.do === 'take') {
             const known = map.get(keyOf(one.tuple))
             const slot = slotOf(one.tuple)

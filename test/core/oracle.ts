@@ -439,7 +439,8 @@ export class Oracle {
       return this.toBackend(node, rules.addressNode[travel.at.destination], masqueraded, travel)
     }
     const decision = createDecision()
-    decideAtNode(rules, node, at.source, at.destination, at.destinationPort, connection.protocol, decision)
+    const { source, destination, destinationPort: port } = at
+    decideAtNode(rules, node, { source, destination, port, protocol: connection.protocol }, decision)
     if (decision.action === ACTION_NONE) return null
     if (decision.reason !== 0) return REASONS[decision.reason].name
     if (decision.action !== ACTION_DNAT) return this.forward(node, travel, false)

@@ -113,7 +113,8 @@ describe('ipvs schedulers', () => {
   const COUNT = 3
 
   function pick(schedulers: Schedulers, scheduler: number, virtualServer = 0, source = 1, destination = 2): number {
-    return schedulers.pick(scheduler, virtualServer, source, destination, members, START, COUNT)
+    const hashed = scheduler === SCHEDULER_DH ? destination : source
+    return schedulers.pick(scheduler, virtualServer, hashed, members, START, COUNT)
   }
 
   test('rr takes turns, and each virtual server has its own', () => {
@@ -127,7 +128,7 @@ describe('ipvs schedulers', () => {
   test('rr goes on within the set when endpoints are gone', () => {
     const schedulers = new Schedulers()
     for (let i = 0; i < 3; i++) pick(schedulers, SCHEDULER_RR)
-    expect(schedulers.pick(SCHEDULER_RR, 0, 1, 2, members, START, 2)).toBeLessThan(2)
+    expect(schedulers.pick(SCHEDULER_RR, 0, 1, members, START, 2)).toBeLessThan(2)
   })
 
   test('lc takes the endpoint with the fewest connections, the first of equals', () => {

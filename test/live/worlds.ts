@@ -200,7 +200,7 @@ export function judge(world: World, cases: readonly Case[]): Judged {
     const index = DIALS.findIndex(([p, a, n]) => p === one.protocol && a === one.to && n === one.port)
     const { address, port, protocol } = destinations[index]!
     const client = registry.address(own(one.from))
-    decide(context.rules, node, client, address, port, protocol, out)
+    decide(context.rules, node, { source: client, destination: address, port, protocol }, out)
     const action = ACTION_NAMES[out.action]!
     if (action === 'drop') return new Set(['silent'])
     if (action === 'reject') return new Set(['refused'])

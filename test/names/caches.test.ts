@@ -42,7 +42,8 @@ interface StageOptions {
 }
 
 function stage({ address, cacheMs, clientCacheMs = 0, replicas = [0, 1, 2] }: StageOptions): RuleColumns {
-  const columns = Object.fromEntries(RULE_COLUMNS.map((name) => [name, new Int32Array(0)])) as RuleColumns
+  const empty = Object.fromEntries(RULE_COLUMNS.map((name) => [name, new Int32Array(0)]))
+  const columns: RuleColumns = empty as Record<keyof RuleColumns, Int32Array>
   columns.addressFlags = new Int32Array(100)
   if (address !== null) columns.addressFlags[address] = ADDRESS_LIVE
   columns.addressNode = new Int32Array(100).fill(-1)

@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Ajv } from 'ajv'
 import { beforeAll, describe, expect, test } from 'vitest'
+import { replayDraws } from '../../dist/src/replay/draws.js'
 import type { UserError } from '../../src/errors.ts'
 import type { ReplayOptions } from '../../src/replay/plan.ts'
 import { renderJson } from '../../src/report/json.ts'
@@ -263,6 +264,12 @@ describe('bad input', () => {
   test('a scenario says so before a trace is written', async () => {
     const wrong = `${TRAFFIC}timeline: { events: [{ at: 2m, rollout: daemonset/web }] }\n`
     await expect(generated('wrong', wrong)).rejects.toThrow('at 120 s the scenario is over; it lasts 90 s')
+  })
+
+  test('--seeds and --placements draw traffic, `runs` of a Timeline its courses: not both', async () => {
+    const options = { trace, manifests: [MANIFESTS], policies: ['cluster'] as const, proxyModes: [], workers: 1 }
+    const all = { ...options, shards: 16, seed: null, model: null, timeline: timeline('draws.yaml', RESTART) }
+    await expect(replayDraws(all, { seeds: 2, placements: 1 }, {})).rejects.toThrow('do not go with a Timeline')
   })
 
   test('a threshold on losses where there is no Timeline', async () => {

@@ -92,7 +92,8 @@ test.each(rows)('%s', (_name, fixture) => {
       const vip = cluster.services[0]!.loadBalancer[0]!.ip
       for (const node of course.nodes) {
         const out = createDecision()
-        decide(rules, registry.node(node.name), registry.address('203.0.113.7'), registry.address(vip), 80, TCP, out)
+        const [source, destination] = [registry.address('203.0.113.7'), registry.address(vip)]
+        decide(rules, registry.node(node.name), { source, destination, port: 80, protocol: TCP }, out)
         const chosen = Array.from(
           { length: out.setCount },
           (_, i) => registry.endpoints[rules.members[out.setStart + i]!]!.address,

@@ -8,7 +8,7 @@ import { surveySite } from '../../src/rollout/site.ts'
 import { parseTimeline } from '../../src/rollout/timeline.ts'
 import { objectsOf } from './fixture.ts'
 
-const VERBS = ['rollout', 'scale', 'delete', 'crash', 'unready', 'drain', 'fail', 'taint', 'stop', 'apply']
+const VERBS = ['rollout', 'scale', 'delete', 'crash', 'unready', 'drain', 'fail', 'taint', 'stop', 'shutdown', 'apply']
 const TARGETS = ['deployment/web', 'deploy/web', 'p1', 'pod/p2', 'a', 'b', 'kube-proxy', 'ds/web', '', 7, null, [], {}]
 const TIMES = ['0s', '5s', '30s', 10, '1m', 'soon', -3, '500ms', null, 1e12]
 const WORDS = [

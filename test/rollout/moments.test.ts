@@ -1,5 +1,6 @@
 /** The moments of a course: what each node's rules hold, whom balancers send to, what pods do with a SYN. */
 import { describe, expect, test } from 'vitest'
+import type { Cluster } from '../../src/k8s/cluster.ts'
 import { deriveCluster } from '../../src/k8s/derive.ts'
 import { FixedChance } from '../../src/rollout/chance.ts'
 import { takeCourse } from '../../src/rollout/happenings.ts'
@@ -143,4 +144,50 @@ test('moments nearer to each other than is asked for are one, at the end of the 
   expect(coarse.every(({ atMs }) => atMs % 5000 === 0)).toBe(true)
   const states = (moment: Moment): object => moment.views('cluster', { addresses: null }).pods
   expect(states(coarse.at(-1)!)).toEqual(states(fine.at(-1)!))
+})
+
+describe('the names of a StatefulSet of three', () => {
+  /** Names that have a record, by what CoreDNS knows. */
+  const recordsAt = (moments: readonly Moment[], cluster: Cluster, seconds: number): string => {
+    const { slices } = momentAt(moments, seconds).cluster(cluster)
+    const endpoints = slices.flatMap((slice) => slice.endpoints)
+    return endpoints
+      .flatMap(({ conditions, hostname }) => (conditions?.ready === true && hostname !== undefined ? [hostname] : []))
+      .sort()
+      .join()
+  }
+  const rolled = (service: object): { records: string[]; order: string[] } => {
+    const fixture: Fixture = {
+      kind: 'StatefulSet',
+      replicas: 3,
+      workload: { serviceName: 'web' },
+      pod: { terminationGracePeriodSeconds: 5 },
+      service: { type: 'ClusterIP', clusterIP: 'None', ...service },
+      timeline: { events: [{ at: '10s', rollout: 'statefulset/web' }] },
+    }
+    const { moments, names } = played(fixture)
+    const cluster = deriveCluster(objectsOf(fixture))
+    const records = moments.map(({ atMs }) => recordsAt(moments, cluster, atMs / 1000))
+    return { records: records.filter((one, i) => one !== records[i - 1]), order: names.slice(3) }
+  }
+
+  test('go one by one from the highest down, and come back when the pod is ready; never two at once', () => {
+    const { order, records } = rolled({})
+    expect(order).toEqual(['web-2', 'web-1', 'web-0'])
+    expect(records).toEqual([
+      'web-0,web-1,web-2',
+      'web-0,web-1',
+      // All lags are 0 here: the next one goes at the instant at which the last is ready.
+      'web-0,web-2',
+      'web-1,web-2',
+      'web-0,web-1,web-2',
+    ])
+  })
+
+  test('with publishNotReadyAddresses a name stays until the pod itself is gone', () => {
+    const plain = rolled({})
+    const { records } = rolled({ publishNotReadyAddresses: true })
+    expect(records.every((one) => one.split(',').length >= 2)).toBe(true)
+    expect(records.length).toBeLessThanOrEqual(plain.records.length)
+  })
 })

@@ -46,7 +46,7 @@ test('each virtual server has the real servers that a client outside may be give
       expect(servers).toHaveLength(8)
       for (let k = 0; k < servers.length; k += 2) {
         const [address, port] = [servers[k]!, Number(servers[k + 1])]
-        decide(rules, node, client, registry.address(address), port, 6, out)
+        decide(rules, node, { source: client, destination: registry.address(address), port, protocol: 6 }, out)
         const members =
           out.action === ACTION_DNAT ? rules.members.subarray(out.setStart, out.setStart + out.setCount) : []
         const expected = Array.from(members, (id) => registry.endpointText(id))
