@@ -142,6 +142,7 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
           trace,
           minor,
           seed: options.seed ?? header.provenance.seed,
+          modes,
           fromTrace: options.manifests.length === 0,
           runs: options.policies.length * modes.length,
           warnings,
