@@ -51,7 +51,11 @@ import { FLAG_REPLY, PROTOCOL_TCP } from './packet.ts'
 import {
   ENDPOINT_CONNECTIONS,
   ENDPOINT_WORDS,
+  NODE_ARRIVED,
   NODE_CONNECTIONS,
+  NODE_FROM_OUTSIDE,
+  NODE_LEFT,
+  NODE_STAYED,
   TOTAL_CLIENT_IP_KEPT,
   TOTAL_CROSS_NODE,
   TOTAL_ESTABLISHED,
@@ -191,7 +195,17 @@ export class ConnectionSetup extends FlowSetup {
     if (endpoint >= 0) {
       const at = this.layout.endpoints + endpoint * ENDPOINT_WORDS + ENDPOINT_CONNECTIONS
       this.result[at] = this.result[at] + 1
+      if (this.entered >= 0) this.countPath(this.rules.addressNode[this.flows[flow + FLOW_BACKEND]], client)
     }
+  }
+
+  /** @param to  the endpoint's node, negative for one outside of the cluster */
+  private countPath(to: number, client: number): void {
+    const { entered } = this
+    const masked = this.path.masqueraded !== 0 ? 1 : 0
+    if (this.rules.addressNode[client] < 0) this.count(entered, NODE_FROM_OUTSIDE, 1)
+    this.count(entered, (to === entered ? NODE_STAYED : NODE_LEFT) + masked, 1)
+    if (to >= 0 && to !== entered) this.count(to, NODE_ARRIVED + masked, 1)
   }
 
   /** The core on which the node that a connection came in on has taken its packet. */

@@ -42,7 +42,13 @@ export const NODE_INSERT = 8
 export const NODE_INSERT_FAILED = 9
 /** Packets that found a receive queue full. */
 export const NODE_BACKLOG_DROPS = 10
-export const NODE_WORDS = 11
+/** Established connections to Services that enter here: those of clients outside of the cluster. */
+export const NODE_FROM_OUTSIDE = 11
+/** Of the same: to an endpoint here, to one elsewhere; and those that come to one here from another node. The next word is of those masqueraded. */
+export const NODE_STAYED = 12
+export const NODE_LEFT = 14
+export const NODE_ARRIVED = 16
+export const NODE_WORDS = 18
 
 /** Per endpoint, in order. */
 export const ENDPOINT_CONNECTIONS = 0

@@ -48,7 +48,7 @@ export interface LineChart {
 }
 
 const DEFAULT_HEIGHT = 240
-const MARGIN = { top: 26, right: 14, bottom: 40 }
+const MARGIN = { top: 26, right: 20, bottom: 40 }
 /** A limit so many times what there is needs no line. */
 const FAR = 4
 const CURSOR_STEPS = 100
@@ -231,8 +231,8 @@ function drawInto(
   for (const { value, text } of chart.limits ?? []) {
     if (value < yFrom) continue
     if (value > yTo) {
-      body.append(
-        s('text', { class: 'limit-text above', x: width - margin.right - 4, y: margin.top + 8 }, `↑ ${shown(text)}`),
+      svg.append(
+        s('text', { class: 'limit-text above', x: width - margin.right, y: margin.top - 10 }, `↑ ${shown(text)}`),
       )
       continue
     }

@@ -1,5 +1,6 @@
 /** The way of connections: clients → load balancer → the node they enter → the node of the pod → the pod. */
-import type { EnteringReport, ReplayPage, RunJson } from '../../src/report/html/page-data.ts'
+import type { ReplayPage } from '../../src/report/html/page-data.ts'
+import type { PathsReport, RunReport } from '../../src/report/types.ts'
 import { formatCount } from '../../src/report/units.ts'
 import { type FlowLink, type FlowNode, flowChart } from '../charts/sankey.ts'
 import { h } from '../dom.ts'
@@ -12,14 +13,10 @@ const MOST_PODS = 14
 const OTHERS = 'others'
 const HEADS = ['clients', '', 'enter by', '', 'node of the pod', 'pods'] as const
 
-type Entering = EnteringReport
-
 export function flowPart({ report: { runs }, runNames }: ReplayPage): Part | null {
   const charts = runs.map((run, i) => runChart(run, runNames[i]!))
   if (charts.every((chart) => chart === null)) return null
-  const rows = runs.flatMap((run, i) =>
-    run.nodes.flatMap(({ node, entering }) => (entering == null ? [] : [{ run: runNames[i]!, node, ...entering }])),
-  )
+  const rows = runs.flatMap((run, i) => run.nodes.map(({ node, paths }) => ({ run: runNames[i]!, node, ...paths })))
   type Row = (typeof rows)[number]
   const column = (head: string, of: (row: Row) => number) => ({
     head,
@@ -49,18 +46,15 @@ export function flowPart({ report: { runs }, runNames }: ReplayPage): Part | nul
   )
 }
 
-function total({ stayed, stayedMasqueraded, left, leftMasqueraded }: Entering): number {
+function total({ stayed, stayedMasqueraded, left, leftMasqueraded }: PathsReport): number {
   return stayed + stayedMasqueraded + left + leftMasqueraded
 }
 
-function runChart(run: RunJson, name: string): HTMLElement | null {
-  const nodes = run.nodes.flatMap((node) =>
-    node.entering == null ? [] : [{ node: node.node, entering: node.entering }],
-  )
-  const all = nodes.reduce((sum, { entering }) => sum + total(entering), 0)
+function runChart(run: RunReport, name: string): HTMLElement | null {
+  const nodes = run.nodes.flatMap((node) => (node.paths == null ? [] : [{ node: node.node, paths: node.paths }]))
+  const all = nodes.reduce((sum, { paths }) => sum + total(paths), 0)
   if (all === 0) return null
-  const weight = ({ entering }: (typeof nodes)[number]): number =>
-    total(entering) + entering.arrived + entering.arrivedMasqueraded
+  const weight = ({ paths }: (typeof nodes)[number]): number => total(paths) + paths.arrived + paths.arrivedMasqueraded
   const own = new Set(
     [...nodes]
       .sort((a, b) => weight(b) - weight(a))
@@ -77,7 +71,7 @@ function runChart(run: RunJson, name: string): HTMLElement | null {
     if (known === undefined) links.set(key, { source, target, value, masqueraded, hop })
     else known.value += value
   }
-  for (const { node, entering: e } of nodes) {
+  for (const { node, paths: e } of nodes) {
     const at = nameOf(node)
     add('outside', 'balancer', e.fromOutside)
     add('balancer', `in ${at}`, e.fromOutside)

@@ -8,6 +8,7 @@ import { chooser, h } from '../dom.ts'
 import { numbers } from '../table.ts'
 import { SOURCE_PORTS } from './nodes.ts'
 import { changing, grid, type Part, part, rateText, timeText, titled } from './section.ts'
+import { servicesByWeight } from './shares.ts'
 
 type Values = readonly (number | null)[]
 type Series = SeriesReport
@@ -110,20 +111,24 @@ export function overTimePart({ report, runNames }: ReplayPage): Part | null {
           limits: [{ value: SOURCE_PORTS, text: `all: ${formatCount(SOURCE_PORTS)}` }],
         }),
         chart(`CPU time on packets ${which}`, [['', of('cpuUtilization')]], formatPercent, {
-          to: 1.05,
           limits: [{ value: 1, text: 'all cores busy' }],
         }),
         chart(`Affinity entries ${which}`, [['', of('affinityEntries')]], formatCount),
       ),
     ]
   })
-  const services = [...new Set(known.flatMap(({ series }) => series.endpoints.map(({ service }) => service)))]
+  const followed = new Set(known.flatMap(({ series }) => series.endpoints.map(({ service }) => service)))
+  const services = servicesByWeight(report).filter((service) => followed.has(service))
   const content = [
     grid(
       chart('Connections established', [['established', ({ delivered }) => delivered.connections]], rateText, {
         rate: true,
       }),
-      chart('Connections attempted', [['attempted', ({ offered }) => offered.connections]], rateText, { rate: true }),
+      known.every(({ series: { offered, delivered } }) => String(offered.connections) === String(delivered.connections))
+        ? null
+        : chart('Connections attempted', [['attempted', ({ offered }) => offered.connections]], rateText, {
+            rate: true,
+          }),
       chart(
         'Connections failed or broken',
         [

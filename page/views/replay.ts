@@ -13,11 +13,12 @@ import { table } from '../table.ts'
 import { finePrint, thresholdsPart } from './fine-print.ts'
 import { flowPart } from './flow.ts'
 import { latencyPart } from './latency.ts'
+import { lossesOverTimePart, lossesPart, toldPart } from './losses.ts'
 import { dnsPart, ingressPart } from './names-and-routes.ts'
 import { nodesPart } from './nodes.ts'
 import { dropsPart, outcomesPart } from './outcomes.ts'
 import { overTimePart } from './over-time.ts'
-import { type Part, part } from './section.ts'
+import { type Part, part, timeText } from './section.ts'
 import { sharesPart } from './shares.ts'
 
 export function replayParts(page: ReplayPage): (Part | null)[] {
@@ -30,11 +31,32 @@ export function replayParts(page: ReplayPage): (Part | null)[] {
     dropsPart(page),
     nodesPart(page),
     overTimePart(page),
+    ...timelineParts(page),
     ingressPart(page),
     dnsPart(page),
     drawsPart(page),
     ...finePrint(page),
     enginePart(page),
+  ]
+}
+
+/** Of a Timeline beside the trace. */
+function timelineParts({ report: { timeline }, words }: ReplayPage): (Part | null)[] {
+  if (timeline === undefined) return []
+  const { events, told } = timeline
+  const happenings = table(
+    'What happened in the first course',
+    [
+      { head: 'at', value: ({ atSeconds }) => atSeconds, text: ({ atSeconds }) => timeText(atSeconds) },
+      { head: 'what', value: ({ what }) => what },
+    ],
+    events,
+  )
+  return [
+    lossesPart(timeline, words),
+    lossesOverTimePart(timeline, events),
+    part('events', 'Timeline', `From ${shown(timeline.source)}.`, happenings),
+    toldPart(told),
   ]
 }
 

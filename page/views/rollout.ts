@@ -2,13 +2,13 @@
 import type { RolloutJson, RolloutPage } from '../../src/report/html/page-data.ts'
 import { formatCount, formatPercent, formatRatio, formatSeconds } from '../../src/report/units.ts'
 import { barChart } from '../charts/bars.ts'
-import { newGroup } from '../charts/group.ts'
 import { lineChart } from '../charts/line.ts'
 import { timeline } from '../charts/timeline.ts'
 import { h, shown } from '../dom.ts'
-import { numbers, runTable, table } from '../table.ts'
+import { runTable, table } from '../table.ts'
 import { finePrint, thresholdsPart } from './fine-print.ts'
-import { grid, type Part, part, timeText, titled } from './section.ts'
+import { lossesOverTimePart, lossesPart, toldPart } from './losses.ts'
+import { type Part, part, timeText } from './section.ts'
 
 const POLICIES = ['cluster', 'local'] as const
 const NAMES = ['Cluster', 'Local'] as const
@@ -17,12 +17,12 @@ export function rolloutParts(page: RolloutPage): (Part | null)[] {
   return [
     thresholdsPart(page),
     outcomePart(page),
-    lossesPart(page),
-    overTimePart(page),
+    lossesPart(page.report, page.words),
+    lossesOverTimePart(page.report, page.report.firstRun.events),
     timelinePart(page),
     preStopPart(page),
     longLivedPart(page),
-    toldPart(page),
+    toldPart(page.report.firstRun.told),
     ...finePrint(page),
   ]
 }
@@ -58,93 +58,6 @@ function outcomePart({ report }: RolloutPage): Part | null {
       row('time of the rollout', () => report.rollout.meanSeconds, formatSeconds),
       row('most pods at once', () => report.rollout.peakPods, formatCount),
     ]),
-  )
-}
-
-function lossesPart({ report: { losses }, words }: RolloutPage): Part | null {
-  if (losses.length === 0)
-    return part('losses', 'Losses by cause', '', h('p', { class: 'good' }, '✓ No connection is lost or late.'))
-  const causes = [...new Set(losses.map(({ cause, clientSees }) => JSON.stringify([clientSees, cause])))].map(
-    (key) => JSON.parse(key) as [string, string],
-  )
-  return part(
-    'losses',
-    'Losses by cause',
-    'Connections a run, by what the client sees and why.',
-    barChart({
-      label: 'Connections lost or late, by cause',
-      rows: causes.map(([sees, cause]) => ({
-        name: `${sees}: ${cause}`,
-        values: POLICIES.map((policy) =>
-          losses
-            .filter((loss) => loss.policy === policy && loss.cause === cause && loss.clientSees === sees)
-            .reduce((sum, { count }) => sum + count, 0),
-        ),
-      })),
-      runs: NAMES,
-      format: formatCount,
-      noun: 'causes',
-    }),
-    table(
-      'Losses',
-      [
-        { head: 'cause', value: ({ cause }) => cause },
-        { head: 'what that is', value: ({ cause }) => words[cause] ?? '' },
-        { head: 'policy', value: ({ policy }) => policy },
-        { head: 'Service', value: ({ service }) => service },
-        { head: 'client sees', value: ({ clientSees }) => clientSees },
-        { head: 'outcome', value: ({ outcome }) => outcome },
-        { head: 'when', value: ({ phase }) => words[phase] ?? phase },
-        { head: 'mean', value: ({ count }) => count, text: ({ count }) => formatCount(count) },
-        { head: 'median', value: ({ p50 }) => p50, text: ({ p50 }) => formatCount(p50) },
-        { head: '95 %', value: ({ p95 }) => p95, text: ({ p95 }) => formatCount(p95) },
-        { head: 'most', value: ({ most }) => most, text: ({ most }) => formatCount(most) },
-      ],
-      losses,
-    ),
-  )
-}
-
-function overTimePart({ report: { overTime, firstRun } }: RolloutPage): Part | null {
-  const group = newGroup()
-  const marks = firstRun.events.map(({ atSeconds, what }) => ({ at: atSeconds, text: what }))
-  const chart = (title: string, key: 'lost' | 'delayed'): HTMLElement | null => {
-    if (overTime.every((one) => one[key].every((count) => count === 0))) return null
-    return titled(
-      title,
-      lineChart({
-        label: `${title} over time`,
-        lines: overTime.map((one) => {
-          const index = Math.max(0, POLICIES.indexOf(one.policy as 'cluster'))
-          return { name: NAMES[index]!, index, x: one[key].map((_, second) => second), y: one[key] }
-        }),
-        x: { title: 'time; lines up and down are events of the first run', format: timeText },
-        y: { title: 'a second, mean of the runs', format: formatCount, from: 0 },
-        steps: true,
-        marks,
-        group,
-      }),
-    )
-  }
-  const charts = [chart('Connections lost', 'lost'), chart('Connections late', 'delayed')]
-  if (charts.every((one) => one === null)) return null
-  const seconds = overTime[0]?.lost.map((_, second) => second) ?? []
-  return part(
-    'time',
-    'Over time',
-    '',
-    grid(...charts),
-    numbers(
-      'losses by second',
-      [
-        { head: 'second', value: (second: number) => second },
-        ...overTime.flatMap(({ policy, lost, delayed }) => [
-          { head: `lost, ${policy}`, value: (second: number) => lost[second] ?? 0 },
-          { head: `late, ${policy}`, value: (second: number) => delayed[second] ?? 0 },
-        ]),
-      ],
-      seconds,
-    ),
   )
 }
 
@@ -308,22 +221,5 @@ function longLivedPart({ report: { longLived } }: RolloutPage): Part | null {
         text: formatRatio,
       },
     ]),
-  )
-}
-
-function toldPart({ report: { firstRun } }: RolloutPage): Part | null {
-  if (firstRun.told.length === 0) return null
-  return part(
-    'told',
-    'One of each, told',
-    'A connection of the first run for every way in which one was lost or late.',
-    grid(
-      ...firstRun.told.map(({ policy, service, cause, clientSees, story }) =>
-        titled(
-          `${policy === 'local' ? 'Local' : 'Cluster'}, ${shown(service)}: ${clientSees}, ${cause}`,
-          h('ol', { class: 'story' }, ...story.map((line) => h('li', {}, shown(line)))),
-        ),
-      ),
-    ),
   )
 }

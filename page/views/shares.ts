@@ -9,15 +9,8 @@ import { table } from '../table.ts'
 import { changing, type Part, part } from './section.ts'
 
 export function sharesPart({ report: { runs, comparedServices }, runNames }: ReplayPage): Part | null {
-  const counts = new Map<string, number>()
-  for (const { service, connections } of runs.flatMap(({ endpoints }) => endpoints))
-    counts.set(service, (counts.get(service) ?? 0) + connections)
-  if (counts.size === 0) return null
-  const isCompared = (service: string): number =>
-    comparedServices.some((name) => service.startsWith(`${name}:`)) ? 1 : 0
-  const services = [...counts]
-    .sort(([a, x], [b, y]) => isCompared(b) - isCompared(a) || y - x || (a < b ? -1 : 1))
-    .map(([service]) => service)
+  const services = servicesByWeight({ runs, comparedServices })
+  if (services.length === 0) return null
   let chosen = 0
   const view = changing(() => {
     const service = services[chosen]!
@@ -103,6 +96,21 @@ export function sharesPart({ report: { runs, comparedServices }, runNames }: Rep
       rows,
     ),
   )
+}
+
+/** Service ports: those that the runs differ in first, then those with the most connections. */
+export function servicesByWeight({
+  runs,
+  comparedServices,
+}: Pick<ReplayPage['report'], 'runs' | 'comparedServices'>): string[] {
+  const counts = new Map<string, number>()
+  for (const { service, connections } of runs.flatMap(({ endpoints }) => endpoints))
+    counts.set(service, (counts.get(service) ?? 0) + connections)
+  const isCompared = (service: string): number =>
+    comparedServices.some((name) => service.startsWith(`${name}:`)) ? 1 : 0
+  return [...counts]
+    .sort(([a, x], [b, y]) => isCompared(b) - isCompared(a) || y - x || (a < b ? -1 : 1))
+    .map(([service]) => service)
 }
 
 function inUnits(share: number | undefined, unit: number): number | null {

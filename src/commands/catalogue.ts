@@ -284,6 +284,7 @@ export const COMMANDS: readonly Command[] = [
         'a cluster beside its manifests; exit 1 if they differ',
       ],
       ['dpemu diff old/ new/ -o markdown=comment.md', 'for a pull request'],
+      ['dpemu diff old/ new/ --trace trace.msgpack', 'and what the connections of a trace make of either'],
     ],
     run: async (args, io) => {
       const { runDiff } = await import('./diff.ts')
@@ -295,6 +296,7 @@ export const COMMANDS: readonly Command[] = [
           moreNew: listOf(args, 'new'),
           manifests: listOf(args, 'manifests'),
           exitCode: isSet(args, 'exit-code'),
+          trace: textOf(args, 'trace'),
           naming: namingOf(args),
           proxyMode: textOf(args, 'proxy-mode'),
           kubeVersion: textOf(args, 'kube-version'),
@@ -463,9 +465,9 @@ export const COMMANDS: readonly Command[] = [
     describe: 'Put the parts of a run on many machines together: the same report as from one',
     flags: MERGE_FLAGS,
     examples: [
-      ['dpemu capacity scenario.yaml --shard 3/16', 'on one machine of 16: its cells, to part-3-of-16.json'],
+      ['dpemu capacity scenario.yaml --shard 3/16', 'on one machine of 16: its cells, to part-capacity-3-of-16.json'],
       [
-        'dpemu merge part-*-of-16.json -o json=capacity.json',
+        'dpemu merge part-capacity-*.json -o json=capacity.json',
         'and then: the bytes that one machine would have written',
       ],
     ],

@@ -1,5 +1,10 @@
-/** `dpemu diff`: two sets of manifests → what changes for whom, as text, Markdown or JSON. */
+/**
+ * `dpemu diff`: two sets of manifests → what changes for whom, as text, Markdown or JSON; with a trace also what its connections make
+ * of either.
+ */
 
+import type { Comparison } from '../compare/compare.ts'
+import type { renderComparison as RenderComparison } from '../compare/text.ts'
 import { diffClusters } from '../diff/diff.ts'
 import { loadPair } from '../diff/load.ts'
 import type { Diff } from '../diff/types.ts'
@@ -10,9 +15,10 @@ import { parseKubernetesVersion, withVersion } from '../kubernetes-version.ts'
 import { renderDocumentMarkdown } from '../report/markdown.ts'
 import { renderDocumentText } from '../report/text.ts'
 import { usageError } from './arguments.ts'
-import type { Io } from './io.ts'
+import { type Io, interruptionOf } from './io.ts'
 import { type NamingOptions, readNaming } from './naming.ts'
 import { parseOutputs, stdoutFormat } from './outputs.ts'
+import { startProgress } from './progress.ts'
 import { proxyModeOf } from './proxy-mode.ts'
 import { warningPrinter } from './warnings.ts'
 
@@ -32,6 +38,8 @@ export interface DiffCommandOptions {
   /** `-f`, repeated: manifests of both sides. */
   readonly manifests: readonly string[]
   readonly exitCode: boolean
+  /** A trace that both sides are replayed with. */
+  readonly trace?: string | undefined
   readonly naming?: NamingOptions | undefined
   readonly proxyMode?: string | undefined
   readonly kubeVersion?: string | undefined
@@ -39,28 +47,68 @@ export interface DiffCommandOptions {
   readonly quiet: boolean
 }
 
-/** @returns the exit code: 0, and with `--exit-code` 1 where something differs @throws UserError for what cannot be used */
-export function runDiff(
-  options: DiffCommandOptions,
-  io: Pick<Io, 'stdout' | 'stderr' | 'stdin' | 'disabledWarnings' | 'width' | 'color'>,
-): number {
+/**
+ * @returns the exit code: 0, and with `--exit-code` 1 where something differs; 130, 143 or 129 when interrupted
+ * @throws UserError for what cannot be used
+ */
+export async function runDiff(options: DiffCommandOptions, io: Io): Promise<number> {
   const inputs = inputsOf(options)
-  const outputs = parseOutputs(options.output, FORMATS, [...inputs.old, ...inputs.new])
+  const { trace } = options
+  const outputs = parseOutputs(options.output, FORMATS, [
+    ...inputs.old,
+    ...inputs.new,
+    ...(trace === undefined ? [] : [trace]),
+  ])
   const mode = proxyModeOf(options.proxyMode)
   const minor = options.kubeVersion === undefined ? null : parseKubernetesVersion(options.kubeVersion)
   const naming = readNaming(options.naming ?? {})
-  const pair = loadPair(inputs.old, inputs.new, () => io.stdin())
+  let read: string | null = null
+  const stdin = (): string => {
+    read ??= io.stdin()
+    return read
+  }
+  const pair = loadPair(inputs.old, inputs.new, stdin)
   const sideOf = ({ cluster, warnings }: (typeof pair)['old']) => ({ cluster: withVersion(cluster, minor), warnings })
-  const printer = warningPrinter(io, { update: () => {}, clear: () => {} }, options.quiet)
-  for (const warning of bothWarnings(pair.old.warnings, pair.new.warnings)) printer.print(warning)
-  printer.finish()
   const diff = diffClusters(sideOf(pair.old), sideOf(pair.new), { naming, mode })
-  for (const { format, file } of outputs)
-    if (file !== null) writeOutputNow(file, render(format, diff, inputs, { color: false }))
+  const interruption = interruptionOf(io)
+  const progress = startProgress(io, 'replay', options.quiet)
+  const printer = warningPrinter(io, progress, options.quiet)
+  for (const warning of bothWarnings(pair.old.warnings, pair.new.warnings)) printer.print(warning)
+  let comparison: Comparison | null = null
+  try {
+    if (trace !== undefined) {
+      const { compareReplays } = await import('../diff/replays.ts')
+      comparison = await compareReplays(
+        trace,
+        inputs,
+        { mode, kubernetesMinor: minor },
+        {
+          onProgress: (done, total) => progress.update(done, total),
+          onWarning: (warning) => printer.print(warning),
+          signal: interruption.signal,
+          stdin,
+        },
+      )
+    }
+  } catch (error) {
+    if (interruption.signal.aborted) return interruption.exitCode
+    throw error
+  } finally {
+    progress.clear()
+    printer.finish()
+  }
+  if (interruption.signal.aborted) return interruption.exitCode
+  const views = comparison === null ? null : await import('../compare/text.ts')
+  const view: View = (format, settings) =>
+    render(format, diff, inputs, comparison, views?.renderComparison ?? null, settings)
+  for (const { format, file } of outputs) if (file !== null) writeOutputNow(file, view(format, { color: false }))
   const format = stdoutFormat(outputs, options.quiet)
-  if (format !== null) io.stdout(render(format, diff, inputs, { color: io.color, width: io.width }))
-  return options.exitCode && diff.changes.length > 0 ? EXIT_DIFFERENT : 0
+  if (format !== null) io.stdout(view(format, { color: io.color, width: io.width }))
+  const differs = diff.changes.length > 0 || (comparison !== null && comparison.differences.length > 0)
+  return options.exitCode && differs ? EXIT_DIFFERENT : 0
 }
+
+type View = (format: Format, options: { readonly color: boolean; readonly width?: number | null }) => string
 
 function inputsOf({ old, new: changed, moreOld, moreNew, manifests }: DiffCommandOptions): DiffInputs {
   const given = (positional: string, more: readonly string[]): string[] => [
@@ -90,14 +138,13 @@ function render(
   format: Format,
   diff: Diff,
   inputs: DiffInputs,
+  comparison: Comparison | null,
+  renderComparison: typeof RenderComparison | null,
   options: { readonly color: boolean; readonly width?: number | null },
 ): string {
-  switch (format) {
-    case 'json':
-      return diffJson(diff, inputs)
-    case 'markdown':
-      return renderDocumentMarkdown(diffDocument(diff, inputs))
-    case 'text':
-      return renderDocumentText(diffDocument(diff, inputs), options)
-  }
+  if (format === 'json') return diffJson(diff, inputs, comparison)
+  const document = diffDocument(diff, inputs)
+  const own = format === 'markdown' ? renderDocumentMarkdown(document) : renderDocumentText(document, options)
+  if (comparison === null || renderComparison === null) return own
+  return `${own}\n${renderComparison(format, comparison, options)}`
 }

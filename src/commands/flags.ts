@@ -187,6 +187,7 @@ export const DIFF_FLAGS: Flags = {
   old: value('more manifests of the old side; repeatable'),
   new: value('more manifests of the new side; repeatable'),
   manifests: { ...MANIFESTS, describe: 'manifests that both sides have: a file, a folder or -; repeatable' },
+  trace: value('replay this trace with both sides too, and compare the figures as compare does'),
   'exit-code': toggle('exit 1 where something differs, as git diff has it'),
   'kube-version': KUBE_VERSION,
   'proxy-mode': PROXY_MODE,

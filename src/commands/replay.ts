@@ -4,7 +4,6 @@
  * Everything that can be wrong with the command line is found before the replay starts. Nothing is written before the
  * replay is complete, and files before standard output.
  */
-import type { UserError } from '../errors.ts'
 import { writeOutput } from '../files/output.ts'
 import { INGRESS_PATHS } from '../ingress-path.ts'
 import { parseKubernetesVersion } from '../kubernetes-version.ts'
@@ -61,7 +60,7 @@ export interface ReplayCommandOptions {
 
 /** @returns the exit code: 0, 99 when a threshold failed, 130, 143 or 129 when interrupted */
 export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<number> {
-  const part = partRun(options, inputsOf(options), { '--constants': options.constants === true })
+  const part = partRun('replay', options, inputsOf(options), { '--constants': options.constants === true })
   if (part !== null) return runReplayPart(part, options, io)
   const thresholds = options.threshold.map(parseThreshold)
   const outputs = parseOutputs(options.output, FORMATS, inputsOf(options))
@@ -78,7 +77,9 @@ export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<
   const { openTrace } = await import('../trace/read.ts')
   const trace = openTrace(settings.trace)
   trace.close()
-  if (draws !== null && (options.timeline !== undefined || trace.header.timeline !== undefined)) throw drawnTimeline()
+  if (draws !== null && (options.timeline !== undefined || trace.header.timeline !== undefined)) {
+    throw (await import('../replay/draws.ts')).withTimeline()
+  }
   const workers = settings.workers ?? workersFor(trace.totals.packets * runsOf(settings))
   const { WorkerPool } = await import('../replay/pool.ts')
   const pool = new WorkerPool(workers)
@@ -230,18 +231,7 @@ async function drawnReplay(counts: DrawCounts): Promise<typeof Replay> {
     import('../replay/draws.ts'),
     import('../report/draws.ts'),
   ])
-  return async (options, hooks) => {
-    const drawn = await replayDraws(options, counts, hooks)
-    if (drawn.reports.some(({ timeline }) => timeline !== undefined)) throw drawnTimeline()
-    return mergeDraws(drawn)
-  }
-}
-
-function drawnTimeline(): UserError {
-  return usageError(
-    '--seeds and --placements do not go with a Timeline',
-    'its own `runs` draws what it costs so many times',
-  )
+  return async (options, hooks) => mergeDraws(await replayDraws(options, counts, hooks))
 }
 
 /** null where there is one of each. */

@@ -1,4 +1,5 @@
 /** A diff for people: one section a cause, below it what comes of it, for whom, and a command that shows it on both sides. */
+import type { Comparison } from '../compare/compare.ts'
 import { type Cell, listSection, type ReportDocument, type Section, textSection } from '../report/document.ts'
 import { countOf } from '../report/units.ts'
 import { changeTitle } from './gather.ts'
@@ -28,15 +29,14 @@ const KIND_TEXT: Readonly<Record<EffectKind, string>> = {
   route: 'request goes to',
 }
 
-/** @param more  sections that come behind: a trace's figures */
-export function diffDocument(diff: Diff, inputs: DiffInputs, more: readonly Section[] = []): ReportDocument {
-  const { changes, differences, questions, notCompared } = diff
+export function diffDocument(diff: Diff, inputs: DiffInputs): ReportDocument {
+  const { changes, differences, notCompared } = diff
   const shown = changes.slice(0, MAX_CHANGES)
   const rest = changes.length - shown.length
   const summary =
     changes.length === 0
-      ? `No difference for any client: ${countOf(questions, 'question')} asked of both sides.`
-      : `${countOf(changes.length, 'cause')}; ${differences} of ${countOf(questions, 'question')} asked of both sides ${differences === 1 ? 'is' : 'are'} answered otherwise.`
+      ? 'No client could tell the one from the other.'
+      : `${countOf(changes.length, 'cause')}, ${countOf(differences, 'answer that differs', 'answers that differ')}.`
   return {
     title: 'dpemu diff',
     subtitle: [`${inputs.old.join(' ')} → ${inputs.new.join(' ')}`, summary],
@@ -44,7 +44,6 @@ export function diffDocument(diff: Diff, inputs: DiffInputs, more: readonly Sect
       ...shown.map((change) => changeSection(change, inputs)),
       ...(rest > 0 ? [textSection(`... and ${countOf(rest, 'more cause', 'more causes')} (-o json has all)`, [])] : []),
       ...(notCompared.length > 0 ? [listSection('Not compared', notCompared)] : []),
-      ...more,
     ],
   }
 }
@@ -91,8 +90,9 @@ function some(names: readonly string[], separator = ', '): string {
   return rest <= 1 ? names.join(separator) : `${names.slice(0, MAX_NAMES).join(separator)} and ${rest} more`
 }
 
-/** `dpemu diff -o json` */
-export function diffJson(diff: Diff, inputs: DiffInputs, more: Readonly<Record<string, unknown>> = {}): string {
-  const document = { schemaVersion: 1, kind: 'diff', inputs, same: diff.changes.length === 0, ...diff, ...more }
-  return `${JSON.stringify(document, null, 2)}\n`
+/** `dpemu diff -o json` @param replays  with a trace: what its replays differ in */
+export function diffJson(diff: Diff, inputs: DiffInputs, replays: Comparison | null): string {
+  const same = diff.changes.length === 0 && (replays === null || replays.differences.length === 0)
+  const traced = replays === null ? {} : { replays }
+  return `${JSON.stringify({ schemaVersion: 1, kind: 'diff', inputs, same, ...diff, ...traced }, null, 2)}\n`
 }

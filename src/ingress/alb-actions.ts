@@ -10,7 +10,7 @@
 import { ALB_PREFIX } from './classes.ts'
 import { toBackend } from './plain-rules.ts'
 import type { ReadIngress, ReadPath, Warn } from './read-ingress.ts'
-import type { Action } from './rules.ts'
+import type { Action, BackendRef, Canary } from './rules.ts'
 
 export type Scheme = 'http' | 'https'
 const PORTS: Readonly<Record<Scheme, string>> = { http: '80', https: '443' }
@@ -70,12 +70,52 @@ export function actionOf(
     const action: Action = { kind: 'redirect', status: redirect.status, to, keepsQuery: false, fills: true }
     return { action, schemes: schemes.filter((scheme) => !loops(redirect, scheme, host, patterns)) }
   }
-  return refused(type === 'forward' ? forward(where, warn) : `has type ${type || '(none)'}`)
+  if (type !== 'forward') return refused(`has type ${type || '(none)'}`)
+  const action = forwardOf(config, key, ingress.namespace, where, warn)
+  return typeof action === 'string' ? refused(action) : { action, schemes }
 }
 
-function forward(where: string, warn: Warn): string {
-  warn(where, 'W_NOT_MODELLED', 'forward actions and their weights are not modelled')
-  return 'is a forward action, which is not modelled'
+/** The heaviest of its target groups, and the next by its share; the reason where there is none. */
+function forwardOf(config: Fields, key: string, namespace: string, where: string, warn: Warn): Action | string {
+  const written = field(fields(config, 'forwardConfig'), 'targetGroups')
+  const groups = (Array.isArray(written) ? (written as Fields[]) : []).map((group) => ({
+    name: text(group, 'serviceName'),
+    port: text(group, 'servicePort'),
+    weight: text(group, 'weight') === '' ? 1 : Number(text(group, 'weight')),
+  }))
+  const named = groups.filter(({ name }) => name !== '')
+  if (named.length < Math.max(groups.length, 1)) {
+    const message =
+      'target groups that are not made from a Service of the cluster are not modelled: 503 stands for them'
+    warn(where, 'W_NOT_MODELLED', message)
+  }
+  const weighed = named.filter(({ weight }) => weight > 0).sort((a, b) => b.weight - a.weight)
+  const [first, second, ...others] = weighed
+  if (first === undefined)
+    return { kind: 'respond', status: 503, why: `no target group of ${key} is of this cluster and has weight` }
+  if (others.length > 0) warn(where, 'W_NOT_MODELLED', 'of several weights the two largest are modelled')
+  const refOf = ({ name, port }: { name: string; port: string }): BackendRef => {
+    return { namespace, name, port: /^\d+$/.test(port) ? Number(port) : port, byClusterIp: false }
+  }
+  const action: Action = { kind: 'backend', backend: refOf(first), instead: null }
+  if (second === undefined) return action
+  const total = first.weight + second.weight
+  const canary: Canary = {
+    backend: refOf(second),
+    text: `weight ${second.weight} of ${total} in ${key}`,
+    share: second.weight / total,
+    header: '',
+    value: '',
+    pattern: null,
+    cookie: '',
+    isSplit: true,
+  }
+  warn(
+    where,
+    'W_NOT_MODELLED',
+    'the shares of its weights are told by explain; a replay leaves all requests with the largest',
+  )
+  return { ...action, canary }
 }
 
 /** Whether the client would be sent to where it is. Source: rule_optimizer.go isInfiniteRedirectRule. */
@@ -124,7 +164,7 @@ function listenersOf({ annotations }: ReadIngress): Scheme[] | null {
   return annotations.has(`${ALB_PREFIX}certificate-arn`) ? ['https'] : null
 }
 
-type Fields = Readonly<Record<string, unknown>>
+export type Fields = Readonly<Record<string, unknown>>
 
 function objectOf(json: string): Fields | null {
   try {
@@ -136,16 +176,16 @@ function objectOf(json: string): Fields | null {
 }
 
 /** Field names of either spelling: `redirectConfig`, `RedirectConfig`. */
-function field(config: Fields, name: string): unknown {
+export function field(config: Fields, name: string): unknown {
   return config[name] ?? config[name[0]!.toUpperCase() + name.slice(1)]
 }
 
-function fields(config: Fields, name: string): Fields {
+export function fields(config: Fields, name: string): Fields {
   const value = field(config, name)
   return typeof value === 'object' && value !== null ? (value as Fields) : {}
 }
 
-function text(config: Fields, name: string): string {
+export function text(config: Fields, name: string): string {
   const value = field(config, name)
   return typeof value === 'string' || typeof value === 'number' ? String(value) : ''
 }

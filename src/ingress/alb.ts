@@ -3,7 +3,7 @@
  *
  * Rules are asked in one order, whatever their hosts: Ingresses by group.order, then by name, in each the rules as written, in
  * each rule exact paths, then prefixes from the longest, then ImplementationSpecific as written. The first rule whose host
- * and path patterns fit has the request. A Prefix is two patterns, `/foo` and `/foo/*`; ImplementationSpecific is a pattern as
+ * and path patterns fit, and whose conditions hold, has the request. A Prefix is two patterns, `/foo` and `/foo/*`; ImplementationSpecific is a pattern as
  * it stands, so `/foo` is that path alone and `/*` everything, and a `*` may stand in the middle. One Ingress of a group may have a default
  * backend; without one 404 is answered. Paths are compared as sent, with regard to case.
  * Source: aws-load-balancer-controller pkg/ingress/model_build_listener_rules.go (sortIngressPaths, buildPathPatterns,
@@ -11,12 +11,13 @@
  */
 
 import { actionOf, sslRedirectOf } from './alb-actions.ts'
+import { conditionsOf } from './alb-conditions.ts'
 import { ALB_PREFIX } from './classes.ts'
 import { certificatesOf, everyPath, fallbackRule, plainHost, plainRule } from './plain-rules.ts'
 import type { ReadIngress, ReadPath, Warn } from './read-ingress.ts'
-import { type Host, type Listener, type PathMatch, PEER } from './rules.ts'
+import { type Host, type Listener, type PathMatch, PEER, type Rule } from './rules.ts'
 
-const ROUTING = /^(conditions\.|transforms\.|auth-|use-regex-path-match$)/
+const ROUTING = /^(transforms\.|auth-|use-regex-path-match$)/
 const WILDCARD = /[*?]/
 
 /** Warnings: W_NOT_MODELLED, W_INGRESS_PATH, W_INGRESS_CONFLICT. @param ingresses  of one load balancer, in its order */
@@ -54,12 +55,21 @@ function ruleHosts(ingress: ReadIngress, warn: Warn): Host[] {
         return []
       }
       const text = `${pathType} ${path.path} of ${ingress.text}`
-      const matches = patterns(path)
+      const conditions = conditionsOf(ingress, path.backend.ref?.name ?? '', warn)
+      const matches = [...patterns(path), ...conditions.paths.map((one): PathMatch => ({ kind: 'pattern', path: one }))]
       const { action, schemes } = actionOf(ingress, host, path, matches.map(patternText), warn)
       const [scheme] = schemes
       if (scheme === undefined) return []
-      const rules = matches.map((match) => plainRule(ingress.name, text, match, path.path, action))
-      return [{ ...plainHost(host, rules, null), ...(schemes.length === 1 ? { scheme } : {}) }]
+      const rules = matches.map(
+        (match): Rule => ({
+          ...plainRule(ingress.name, text, match, path.path, action),
+          conditions: conditions.others,
+        }),
+      )
+      const hosts = host === '' && conditions.hosts.length > 0 ? conditions.hosts : [host, ...conditions.hosts]
+      return hosts.map(
+        (name): Host => ({ ...plainHost(name, rules, null), ...(schemes.length === 1 ? { scheme } : {}) }),
+      )
     }),
   )
 }

@@ -16,6 +16,7 @@ const GCE = /^k8s\.io\/ingress-gce|^networking\.gke\.io\/|^gce(-internal)?$/
 const TRAEFIK = /^traefik\.io\/|^traefik$/
 const NGINX_INC = 'nginx.org/ingress-controller'
 const HAPROXY = /^haproxy\.(org|com)\/ingress-controller/
+const HAPROXY_COMMUNITY = /^haproxy-ingress\.github\.io\/controller/
 const NEG = 'cloud.google.com/neg'
 
 export interface ChosenPath {
@@ -52,9 +53,10 @@ export function cloudOf(controller: string): 'alb' | 'gce' | null {
 }
 
 /** Which proxy in pods, of those that read Ingresses in a way of their own; null for any other. */
-export function proxyOf(controller: string): 'traefik' | 'nginx-inc' | 'haproxy' | null {
+export function proxyOf(controller: string): 'traefik' | 'nginx-inc' | 'haproxy' | 'haproxy-ingress' | null {
   if (TRAEFIK.test(controller)) return 'traefik'
   if (HAPROXY.test(controller)) return 'haproxy'
+  if (HAPROXY_COMMUNITY.test(controller)) return 'haproxy-ingress'
   return controller === NGINX_INC ? 'nginx-inc' : null
 }
 

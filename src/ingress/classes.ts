@@ -22,7 +22,7 @@ export interface ControllerGroup {
   readonly classes: readonly string[]
   /** `spec.controller`; '' where it is not known. */
   readonly controller: string
-  readonly preset: 'api' | 'ingress-nginx' | 'nginx-inc' | 'haproxy' | 'traefik' | 'alb' | 'gce'
+  readonly preset: 'api' | 'ingress-nginx' | 'nginx-inc' | 'haproxy' | 'haproxy-ingress' | 'traefik' | 'alb' | 'gce'
   /** Oldest first, then in the order written; an ALB's by group.order, then by name. */
   readonly ingresses: readonly Ingress[]
 }

@@ -1,7 +1,7 @@
 /**
  * The Ingress front: the Ingresses of a cluster as neutral listeners, one per controller (or per cloud load balancer).
  *
- * ingress-nginx (nginx.ts), F5's (nginx-inc.ts), HAProxy's (haproxy.ts), Traefik (traefik.ts), AWS' (alb.ts) and Google's controller (gce.ts) are read as they read themselves. Any other follows the API text to the letter: a rule without a host applies to every
+ * ingress-nginx (nginx.ts), F5's (nginx-inc.ts), HAProxy's (haproxy.ts) and the community's for HAProxy (haproxy-community.ts), Traefik (traefik.ts), AWS' (alb.ts) and Google's controller (gce.ts) are read as they read themselves. Any other follows the API text to the letter: a rule without a host applies to every
  * request, a path that no rule matches goes to the default backend of an Ingress that has the host, then to the default
  * backend of an Ingress without rules, then to any Ingress's default backend, then to 404. ImplementationSpecific is read
  * as Prefix. TLS ends at the proxy and plain HTTP is served beside it.
@@ -11,9 +11,10 @@
 import type { Warning } from '../errors.ts'
 import type { Cluster } from '../k8s/cluster.ts'
 import { albListener } from './alb.ts'
-import { type ControllerGroup, groupByController, NGINX_PREFIX } from './classes.ts'
+import { ALB_PREFIX, type ControllerGroup, groupByController, NGINX_PREFIX } from './classes.ts'
 import { gceListener } from './gce.ts'
 import { haproxyListener } from './haproxy.ts'
+import { haproxyCommunityListener } from './haproxy-community.ts'
 import { nginxListener } from './nginx.ts'
 import { configOf } from './nginx-config.ts'
 import { nginxIncListener } from './nginx-inc.ts'
@@ -47,6 +48,7 @@ export function listenersFromIngresses(
   const firstPorts = new Map(
     cluster.services.map((service) => [`${service.namespace}/${service.name}`, service.ports[0]?.port ?? null]),
   )
+  const types = new Map(cluster.services.map(({ namespace, name, type }) => [`${namespace}/${name}`, type]))
   const firstPort = (service: string): number | null => firstPorts.get(service) ?? null
   const listeners = groups.map((group) => {
     const ingresses = group.ingresses.map((ingress) => readIngress(ingress, warn))
@@ -55,15 +57,37 @@ export function listenersFromIngresses(
       return nginxListener(group.text, ingresses, ownDefault, warn, firstPort, config)
     }
     for (const ingress of ingresses) warnOfForeignAnnotations(ingress, group, warn)
-    if (group.preset === 'alb') return albListener(group.text, ingresses, warn)
+    if (group.preset === 'alb') {
+      warnOfInstanceTargets(group, ingresses, (service) => types.get(service) ?? null, warn)
+      return albListener(group.text, ingresses, warn)
+    }
     if (group.preset === 'gce') return gceListener(group.text, ingresses, warn)
     if (group.preset === 'traefik')
       return traefikListener(group.text, ingresses, (service) => firstPorts.has(service), warn)
     if (group.preset === 'haproxy') return haproxyListener(group.text, ingresses, warn)
+    if (group.preset === 'haproxy-ingress') return haproxyCommunityListener(group.text, ingresses, warn)
     if (group.preset === 'nginx-inc') return nginxIncListener(group.text, ingresses, warn)
     return apiListener(group, ingresses, ownDefault, warn)
   })
   return { listeners, warnings }
+}
+
+/** Such a target group cannot be made, and with it nothing of the load balancer. */
+function warnOfInstanceTargets(
+  { text }: ControllerGroup,
+  ingresses: readonly ReadIngress[],
+  typeOf: (service: string) => string | null,
+  warn: Warn,
+): void {
+  for (const ingress of ingresses) {
+    if (ingress.annotations.get(`${ALB_PREFIX}target-type`) === 'ip') continue
+    const refs = ingress.rules.flatMap(({ paths }) => paths.flatMap(({ backend }) => backend.ref ?? []))
+    const names = new Set(refs.map(({ namespace, name }) => `${namespace}/${name}`))
+    const inside = [...names].filter((name) => typeOf(name) === 'ClusterIP')
+    if (inside.length === 0) continue
+    const message = `Service ${inside.join(', ')} has type ClusterIP and so no node port, which target-type instance (the default) needs: the controller cannot make ${text}; annotation target-type ip takes it as it is. The rules are followed here all the same`
+    warn(ingress.text, 'W_INGRESS_BACKEND', message)
+  }
 }
 
 /** What was written for ingress-nginx and says nothing to the controller that serves the Ingress: one warning an object. */

@@ -8,9 +8,9 @@
  * Source: ingress-gce pkg/controller/translator (pathsForPathType), pkg/utils; Cloud Load Balancing, URL maps: host and path
  * patterns.
  */
-import { certificatesOf, fallbackRule, plainHost, plainRule, toBackend } from './plain-rules.ts'
+import { certificatesOf, everyPath, fallbackRule, plainHost, plainRule, toBackend } from './plain-rules.ts'
 import type { ReadIngress, ReadPath, Warn } from './read-ingress.ts'
-import { type Listener, type PathMatch, PEER, type Rule } from './rules.ts'
+import { type Action, type Host, type Listener, type PathMatch, PEER, type Rule } from './rules.ts'
 
 const NOT_MODELLED = /^(networking\.gke\.io\/.*frontendconfig|networking\.gke\.io\/v1beta1\.FrontendConfig)$/i
 const ALLOW_HTTP = 'kubernetes.io/ingress.allow-http'
@@ -38,8 +38,11 @@ export function gceListener(text: string, ingresses: readonly ReadIngress[], war
   if (ingress !== undefined) warnOfAnnotations(ingress, warn)
   return {
     text,
-    hosts: Array.from(hosts, ([name, rules]) => plainHost(name, [...rules.values()], null)),
-    fallback: ingress === undefined ? null : fallbackRule(ingress),
+    ...served(
+      Array.from(hosts, ([name, rules]) => plainHost(name, [...rules.values()], null)),
+      ingress === undefined ? null : fallbackRule(ingress),
+      ingress?.annotations.get(ALLOW_HTTP) === 'false',
+    ),
     hostOwnsRequest: true,
     inOrder: false,
     wildcards: 'any depth',
@@ -49,6 +52,17 @@ export function gceListener(text: string, ingresses: readonly ReadIngress[], war
     backendLookup: 'api',
     certificates: certificatesOf(ingresses),
     addresses: new Set(ingresses.flatMap(({ addresses }) => addresses)),
+  }
+}
+
+/** Without plain HTTP there is no forwarding rule for port 80: what answers there (404) knows none of the rules. */
+function served(hosts: Host[], fallback: Rule | null, httpsOnly: boolean): Pick<Listener, 'hosts' | 'fallback'> {
+  if (!httpsOnly) return { hosts, fallback }
+  const all = hosts.some(({ name }) => name === '') ? hosts : [...hosts, plainHost('', [], null)]
+  const nothing: Action = { kind: 'respond', status: 404, why: `${ALLOW_HTTP} is false: nothing is served on port 80` }
+  return {
+    hosts: all.map((host) => ({ ...host, scheme: 'https', fallback })),
+    fallback: everyPath(null, "Google's front end", nothing),
   }
 }
 
@@ -92,9 +106,7 @@ function matches(
 }
 
 function warnOfAnnotations(ingress: ReadIngress, warn: Warn): void {
-  for (const [key, value] of ingress.annotations) {
+  for (const key of ingress.annotations.keys()) {
     if (NOT_MODELLED.test(key)) warn(`${ingress.text}, annotation ${key}`, 'W_NOT_MODELLED', 'is not modelled')
-    if (key === ALLOW_HTTP && value === 'false')
-      warn(`${ingress.text}, annotation ${key}`, 'W_NOT_MODELLED', 'is not modelled: plain HTTP is served')
   }
 }

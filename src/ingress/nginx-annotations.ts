@@ -5,8 +5,9 @@
  * every other one is a W_NOT_MODELLED warning.
  * Source: ingress-nginx docs/user-guide/nginx-configuration/annotations.md.
  */
+import { signInUrl } from './access.ts'
 import { NGINX_PREFIX } from './classes.ts'
-import type { NginxConfig } from './nginx-config.ts'
+import { bodySize, type NginxConfig } from './nginx-config.ts'
 import type { ReadIngress, Warn } from './read-ingress.ts'
 import { compileRegex } from './regex.ts'
 import type { Action, Authentication, Canary } from './rules.ts'
@@ -25,6 +26,10 @@ export interface NginxAnnotations {
   /** Null for a main Ingress. */
   readonly canary: CanarySettings | null
   readonly authentication: Authentication | null
+  /** Of the whole host; null for none. */
+  readonly clientCertificate: { readonly errorPage: string | null } | null
+  /** 0 for no limit. */
+  readonly maxBodyBytes: number
   readonly appRoot: string | null
   readonly redirect: Extract<Action, { kind: 'redirect' }> | null
   /** Takes over while a backend of the Ingress has no endpoint. */
@@ -65,9 +70,21 @@ const MODELLED: ReadonlySet<string> = new Set([
   'auth-secret-type',
   'auth-realm',
   'satisfy',
+  'auth-url',
+  'auth-signin',
+  'auth-signin-redirect-param',
+  'auth-tls-secret',
+  'auth-tls-verify-client',
+  'auth-tls-error-page',
+  'proxy-body-size',
 ])
 const HARMLESS =
-  /^(proxy-|client-|cors-|ssl-(ciphers|prefer)|enable-(cors|access-log|rewrite-log|opentracing|opentelemetry)|connection-proxy-header$|backend-protocol$|upstream-vhost$|x-forwarded-prefix$|http2-push-preload$|custom-headers$|session-cookie-)/
+  /^(proxy-|client-|cors-|ssl-(ciphers|prefer)|enable-(cors|access-log|rewrite-log|opentracing|opentelemetry)|connection-proxy-header$|backend-protocol$|upstream-vhost$|x-forwarded-prefix$|http2-push-preload$|custom-headers$|session-cookie-|auth-tls-(verify-depth|pass-certificate)|auth-(keepalive|method|request-redirect|response-headers|proxy-set-headers|cache-|always-set-cookie))/
+
+/** Text that goes into nginx' configuration as it is. */
+const SNIPPET = /^(server|configuration|stream|auth|modsecurity)-snippet$/
+const UNTOLD =
+  '; 1.12 and later let the Ingress in only where the ConfigMap, which is not in the manifests, has annotations-risk-level: Critical'
 
 /** Warnings: W_NOT_MODELLED, W_INGRESS_ANNOTATION for a value that cannot be read (its default then holds). */
 export function readAnnotations(ingress: ReadIngress, config: NginxConfig, warn: Warn): NginxAnnotations {
@@ -106,7 +123,10 @@ export function readAnnotations(ingress: ReadIngress, config: NginxConfig, warn:
   for (const key of ingress.annotations.keys()) {
     if (!key.startsWith(NGINX_PREFIX)) continue
     const name = key.slice(NGINX_PREFIX.length)
-    if (!MODELLED.has(name) && !HARMLESS.test(name)) warn(where(name), 'W_NOT_MODELLED', 'is not modelled')
+    if (MODELLED.has(name) || HARMLESS.test(name)) continue
+    const isSnippet = SNIPPET.test(name)
+    if (isSnippet && config.snippets === 'ignored') continue
+    warn(where(name), 'W_NOT_MODELLED', `is not modelled${isSnippet && config.snippets === 'not told' ? UNTOLD : ''}`)
   }
   const aliases = get('server-alias')
     .split(',')
@@ -126,7 +146,9 @@ export function readAnnotations(ingress: ReadIngress, config: NginxConfig, warn:
     aliases: aliases.filter((alias) => alias !== '' && !alias.startsWith('~')),
     sourceRanges: lists(allow, deny, config.sourceRanges),
     canary: canary ? canarySettings(get, bad) : null,
-    authentication: /^(basic|digest)$/.test(get('auth-type')) ? { orAddress: get('satisfy') === 'any' } : null,
+    authentication: authenticationOf(get),
+    clientCertificate: certificateOf(get),
+    maxBodyBytes: bodySize(get('proxy-body-size'), config.maxBodyBytes, (problem) => bad('proxy-body-size', problem)),
     appRoot: get('app-root') || null,
     redirect: redirect('temporal-redirect', 302) ?? redirect('permanent-redirect', 301),
     defaultBackend: get('default-backend') || null,
@@ -134,6 +156,45 @@ export function readAnnotations(ingress: ReadIngress, config: NginxConfig, warn:
     byClusterIp: flag('service-upstream', config.byClusterIp),
     fromToWww: flag('from-to-www-redirect', false),
   }
+}
+
+/**
+ * Whether the controller keeps an Ingress: one with a snippet (risk Critical) is left out as a whole, as if it were not there, unless
+ * annotations-risk-level lets it in. Source: ingress-nginx internal/ingress/annotations (Extract, CheckAnnotationRisk), controller/
+ * store (syncIngress), 1.12 and later.
+ * Warnings: W_INGRESS_ANNOTATION.
+ */
+export function takesSnippets(ingress: ReadIngress, { snippets }: NginxConfig, warn: Warn): boolean {
+  const names = [...ingress.annotations.keys()].flatMap((key) =>
+    key.startsWith(NGINX_PREFIX) && SNIPPET.test(key.slice(NGINX_PREFIX.length))
+      ? [key.slice(NGINX_PREFIX.length)]
+      : [],
+  )
+  if (names.length === 0 || snippets === 'taken' || snippets === 'not told') return true
+  const why =
+    snippets === 'refused'
+      ? 'is of risk Critical, and annotations-risk-level of the ConfigMap is not: ingress-nginx 1.12 and later leave the whole Ingress out (its webhook refuses it), and so does dpemu'
+      : 'does nothing: allow-snippet-annotations of the ConfigMap is not true'
+  warn(ingress.text, 'W_INGRESS_ANNOTATION', `${names.join(', ')} ${why}`)
+  return snippets !== 'refused'
+}
+
+/** auth-url comes before a password where both are set: it is the one that can send a client on. */
+function authenticationOf(get: (name: string) => string): Authentication | null {
+  const orAddress = get('satisfy') === 'any'
+  if (get('auth-url') !== '') {
+    const signIn = get('auth-signin')
+    const parameter = get('auth-signin-redirect-param') || 'rd'
+    return { kind: 'service', orAddress, signIn: signIn === '' ? null : signInUrl(signIn, parameter) }
+  }
+  return /^(basic|digest)$/.test(get('auth-type')) ? { kind: 'password', orAddress } : null
+}
+
+/** `on` where nothing else is said. The Secret is taken to be there: Secrets are not read. */
+function certificateOf(get: (name: string) => string): NginxAnnotations['clientCertificate'] {
+  if (get('auth-tls-secret') === '' || /^(off|optional|optional_no_ca)$/.test(get('auth-tls-verify-client')))
+    return null
+  return { errorPage: get('auth-tls-error-page') || null }
 }
 
 /** A total of 100 or less is not looked at. Source: ingress-nginx annotations/canary, balancer.lua route_to_alternative_balancer. */

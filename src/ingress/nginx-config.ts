@@ -29,6 +29,10 @@ export interface NginxConfig {
   readonly byClusterIp: boolean
   readonly preserveTrailingSlash: boolean
   readonly strictPaths: boolean
+  /** `proxy-body-size`; 0 for no limit. */
+  readonly maxBodyBytes: number
+  /** What becomes of Ingresses with snippets; `not told` where there is no ConfigMap. */
+  readonly snippets: 'taken' | 'ignored' | 'refused' | 'not told'
   /** null: one a CPU. */
   readonly workers: number | null
 }
@@ -46,6 +50,8 @@ export const DEFAULT_CONFIG: NginxConfig = {
   byClusterIp: false,
   preserveTrailingSlash: false,
   strictPaths: true,
+  maxBodyBytes: 1024 * 1024,
+  snippets: 'not told',
   workers: null,
 }
 
@@ -130,8 +136,27 @@ function readConfig(config: ConfigMap, warnings: Warning[]): NginxConfig {
     byClusterIp: flag('service-upstream', false),
     preserveTrailingSlash: flag('preserve-trailing-slash', false),
     strictPaths: flag('strict-validate-path-type', true),
+    maxBodyBytes: bodySize(text('proxy-body-size'), DEFAULT_CONFIG.maxBodyBytes, (problem) =>
+      bad('proxy-body-size', problem),
+    ),
+    snippets: !/^critical$/i.test(text('annotations-risk-level'))
+      ? 'refused'
+      : flag('allow-snippet-annotations', false)
+        ? 'taken'
+        : 'ignored',
     workers: whole('worker-processes', 1, 1024),
   }
+}
+
+/** nginx' sizes: `8m`, `500k`, `1g`, bytes; '' is the default. */
+export function bodySize(written: string, missing: number, bad: (problem: string) => void): number {
+  if (written === '') return missing
+  const [, digits, unit = ''] = /^(\d{1,12})([bkmg]?)$/i.exec(written) ?? []
+  if (digits === undefined) {
+    bad(`${JSON.stringify(written)} is no size like 8m`)
+    return missing
+  }
+  return Number(digits) * 1024 ** 'bkmg'.indexOf(unit === '' ? 'b' : unit.toLowerCase())
 }
 
 function clientSource(

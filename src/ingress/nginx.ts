@@ -9,7 +9,7 @@
  * Source: ingress-nginx internal/ingress/controller/{controller,location}.go, template/template.go, docs/user-guide/
  * ingress-path-matching.md; nginx's ngx_http_core_find_static_location and proxy_pass (auto_redirect).
  */
-import { type NginxAnnotations, readAnnotations } from './nginx-annotations.ts'
+import { type NginxAnnotations, readAnnotations, takesSnippets } from './nginx-annotations.ts'
 import type { NginxConfig } from './nginx-config.ts'
 import type { PathType, ReadIngress, ReadPath, Warn } from './read-ingress.ts'
 import { compileRegex, type LinearRegex } from './regex.ts'
@@ -37,6 +37,8 @@ interface Server {
   readonly locations: Location[]
   aliases: readonly string[]
   readonly tlsPassthrough: boolean
+  /** Of the first Ingress of the host that asks for one. */
+  clientCertificate: Host['clientCertificate']
 }
 
 /** The catch-all server's name in ingress-nginx is `_`; here it is the host of every host. */
@@ -56,7 +58,9 @@ export function nginxListener(
   firstPort: (service: string) => number | null,
   config: NginxConfig,
 ): Listener {
-  const read = ingresses.map((ingress) => ({ ingress, annotations: readAnnotations(ingress, config, warn) }))
+  const read = ingresses
+    .filter((ingress) => takesSnippets(ingress, config, warn))
+    .map((ingress) => ({ ingress, annotations: readAnnotations(ingress, config, warn) }))
   const main = read.filter(({ annotations }) => annotations.canary === null)
   const servers = new Map<string, Server>([[ANY_HOST, newServer(ANY_HOST, controllersDefault(ownDefault), false)]])
   const certificates = new Map<string, string>()
@@ -68,6 +72,8 @@ export function nginxListener(
         servers.set(host, newServer(host, serversDefault(ingress, annotations, ownDefault), annotations.tlsPassthrough))
       const server = servers.get(host)!
       if (server.aliases.length === 0) server.aliases = annotations.aliases
+      if (annotations.clientCertificate !== null)
+        server.clientCertificate ??= { ...annotations.clientCertificate, text: ingress.text }
       // An alias has HTTPS only where its name is in the certificate, for which spec.tls.hosts has to stand.
       const covered = annotations.aliases.filter((alias) => ingress.tls.some(({ hosts }) => hosts.includes(alias)))
       for (const name of ingress.tls.length > 0 && host !== ANY_HOST ? [host, ...covered] : []) {
@@ -113,7 +119,7 @@ function standIn(
 }
 
 function newServer(name: string, root: Location, tlsPassthrough: boolean): Server {
-  return { name, locations: [root], aliases: [], tlsPassthrough }
+  return { name, locations: [root], aliases: [], tlsPassthrough, clientCertificate: null }
 }
 
 function controllersDefault(ownDefault: BackendRef | null): Location {
@@ -226,6 +232,7 @@ function toHost(server: Server, servers: ReadonlyMap<string, Server>, config: Ng
     rules,
     fallback: null,
     tlsPassthrough: server.tlsPassthrough,
+    clientCertificate: server.clientCertificate ?? null,
     appRoot: sorted.find((location) => location.annotations?.appRoot)?.annotations?.appRoot ?? null,
     redirectToHost: null,
     note: cause === undefined ? null : regexNote(cause),
@@ -318,6 +325,7 @@ function toRule(location: Location, path: string, match: PathMatch, rewrite: Rew
     keepsTrailingSlash: annotations?.preserveTrailingSlash ?? false,
     sourceRanges: annotations?.sourceRanges ?? null,
     authentication: annotations?.authentication ?? null,
+    maxBodyBytes: annotations?.maxBodyBytes ?? 0,
   }
 }
 

@@ -1,15 +1,17 @@
 /**
  * What the proxy does with one request: which backend, or which answer of its own, and why.
  *
- * The order is nginx's, of which the API text is a part: host → server-wide redirects → path → redirects of the location
+ * The order is nginx's, of which the API text is a part: host → client certificate → server-wide redirects → path → size → redirects of the location
  * → HTTPS redirect → client address → backend. Every step that decided something is in `steps`.
  * Never throws; a request that no server accepts is answered 400 or 414. Cost: see table.ts; nothing is kept between calls.
  */
+import { accessOf, type Refusal, tooLarge } from './access.ts'
 import type { Backend } from './backends.ts'
 import { clientOf } from './client.ts'
+import { unmet } from './conditions.ts'
+import { filled, withQuery } from './fill.ts'
 import { type HttpRequest, readHost, readPath } from './request.ts'
 import type { Canary, Rewrite } from './rules.ts'
-import { allows } from './source-ranges.ts'
 import {
   type CompiledHost,
   type CompiledListener,
@@ -27,7 +29,8 @@ export interface RouteStep {
 
 export interface RouteResult {
   /**
-   * 200 a backend gets the request · 3xx redirect · 400, 414 no proper request · 401 no password · 403 client not let in · 404 no rule ·
+   * 200 a backend gets the request · 3xx redirect · 400, 414 no proper request, or no certificate of the client · 401 no password or session ·
+   * 403 client not let in · 404 no rule · 413 too large ·
    * 444 the connection is closed without an answer · 502 the cluster IP behind the rule refuses · 503 a rule, but no usable backend.
    */
   readonly status: number
@@ -104,6 +107,8 @@ export function route(table: RouteTable, request: HttpRequest, listenerId = -1):
   answer.host = candidates[0] ?? null
   const owner = listener.hostOwnsRequest ? answer.host : null
   if (owner !== null) {
+    const unknown = withoutCertificate(owner, request)
+    if (unknown !== null) return refusal(answer, unknown)
     const early = serverWide(owner, path, host, answer)
     if (early !== null) return early
   }
@@ -121,6 +126,16 @@ export function route(table: RouteTable, request: HttpRequest, listenerId = -1):
     return refuse(answer, 404, `no rule matches host ${host === '' ? '(none)' : host} and path ${path}`)
   answer.rule = rule
   return passedThrough ? toBackend(table, rule, answer) : apply(table, rule, path, host, answer)
+}
+
+/** TLS has been spoken when this is found out, so the answer is one of HTTP. Source: nginx ngx_http_process_request. */
+function withoutCertificate(owner: CompiledHost, request: HttpRequest): Refusal | null {
+  const { clientCertificate = null } = owner
+  if (clientCertificate === null || request.scheme === 'http' || owner.tlsPassthrough) return null
+  if (request.isAuthenticated === true) return null
+  const { errorPage } = clientCertificate
+  const why = `no certificate of the client was sent, and ${clientCertificate.text} asks for one (auth-tls-secret), for every path of this host`
+  return { status: errorPage === null ? 400 : 302, location: errorPage, why }
 }
 
 /** Redirects that a server block makes before it looks at its locations. */
@@ -156,6 +171,11 @@ function findRule(
   const asked = listener.hostOwnsRequest ? candidates.slice(0, 1) : candidates
   for (const host of asked) {
     const rule = ruleFor(host, path)
+    const missing = unmet(rule?.conditions ?? [], answer.request, answer.client)
+    if (missing !== null) {
+      step(answer, `${rule!.text} is passed over: ${missing}`)
+      continue
+    }
     if (host.note !== null) step(answer, host.note)
     if (rule !== null) return found(answer, host, rule)
     if (!listener.inOrder) step(answer, `host ${hostText(host)}: no path of it matches ${path}`)
@@ -175,6 +195,8 @@ function found(answer: Answer, host: CompiledHost, rule: CompiledRule): Compiled
 function apply(table: RouteTable, rule: CompiledRule, path: string, host: string, answer: Answer): RouteResult {
   const { request } = answer
   const { action } = rule
+  const large = tooLarge(rule, request)
+  if (large !== null) return refusal(answer, large)
   if (action.kind === 'redirect') {
     const to = action.fills === true ? filled(action.to, rule, path, request) : action.to
     const target = to.startsWith('/') ? `${request.scheme}://${request.host}${to}` : to
@@ -208,30 +230,10 @@ function apply(table: RouteTable, rule: CompiledRule, path: string, host: string
       `plain HTTP is sent to HTTPS: ${why}`,
     )
   }
-  const refused = accessOf(rule, answer)
-  if (refused !== null) return refused
+  const refused = accessOf(rule, path, request, answer.client, (detail) => step(answer, detail))
+  if (refused !== null) return refusal(answer, refused)
   if (action.kind === 'respond') return refuse(answer, action.status, action.why)
   return toBackend(table, rule, answer)
-}
-
-/** Address and password, both or (satisfy any) either; null where the client is let in. Source: nginx ngx_http_core_access_phase. */
-function accessOf(rule: CompiledRule, answer: Answer): RouteResult | null {
-  const { sourceRanges, authentication = null } = rule
-  const { client, request } = answer
-  const isUnknown = sourceRanges !== null && client === ''
-  if (isUnknown) step(answer, 'source ranges are set, but the client address is not known: not checked')
-  const isListed = sourceRanges === null || isUnknown || allows(sourceRanges, client)
-  if (authentication === null || !authentication.orAddress || sourceRanges === null) {
-    if (!isListed) return refuse(answer, 403, `client ${client} is not in the source ranges of ${rule.text}`)
-  } else if (isListed) {
-    step(answer, `satisfy any: client ${client} is in the source ranges, no password is asked for`)
-    return null
-  }
-  if (authentication === null || request.isAuthenticated === true) return null
-  if (request.headers['authorization'] === undefined)
-    return refuse(answer, 401, `${rule.text} asks for a name and a password (auth-type), and the request has none`)
-  step(answer, 'the Authorization header is taken for right: passwords are in a Secret, which is not read')
-  return null
 }
 
 /** Source: ingress-nginx rootfs/etc/nginx/lua/lua_ingress.lua rewrite: pass_access_scheme, best_http_host. */
@@ -243,29 +245,6 @@ function accessScheme(listener: CompiledListener, { scheme, headers, tlsEndedBef
 function forwardedHost(listener: CompiledListener, { headers }: HttpRequest): string | null {
   const written = listener.believesForwarded === true ? headers['x-forwarded-host'] : undefined
   return /^[^,:]*/.exec(written ?? '')?.[0].trim() || null
-}
-
-/** What nginx puts into the URL of a `return`: groups of the location's expression, '' for those it has not, and variables. */
-function filled(to: string, rule: CompiledRule, path: string, request: HttpRequest): string {
-  const groups = rule.match.kind === 'regex' ? (rule.match.regex.exec(path, true) ?? []) : []
-  const variables: Readonly<Record<string, string>> = {
-    scheme: request.scheme,
-    host: readHost(request.host) ?? '',
-    http_host: request.host,
-    request_uri: withQuery(request.path, request.query),
-    uri: path,
-    args: request.query,
-    query_string: request.query,
-    is_args: request.query === '' ? '' : '?',
-    server_port: request.scheme === 'https' ? '443' : '80',
-    path_below_root: path.slice(1),
-  }
-  return to
-    .replace(/\$(\d)/g, (_whole, digit: string) => groups[Number(digit)] ?? '')
-    .replace(
-      /\$(?:\{(\w+)\}|(\w+))/g,
-      (whole, braced?: string, plain?: string) => variables[braced ?? plain ?? ''] ?? whole,
-    )
 }
 
 function toBackend(table: RouteTable, rule: CompiledRule, answer: Answer): RouteResult {
@@ -288,7 +267,11 @@ function toBackend(table: RouteTable, rule: CompiledRule, answer: Answer): Route
  * Source: ingress-nginx rootfs/etc/nginx/lua/balancer.lua route_to_alternative_balancer.
  */
 function chosen(main: Backend, other: Backend, canary: Canary, answer: Answer): Backend {
-  const name = `canary Service ${other.service} (${canary.text})`
+  const name = `${canary.isSplit === true ? '' : 'canary '}Service ${other.service} (${canary.text})`
+  if (canary.isSplit === true) {
+    step(answer, `${shareText(canary)} ${name}; the others, told here, to Service ${main.service}`)
+    return main
+  }
   if (!main.usable) {
     step(answer, `${name} is not asked: it stands behind the main Service, which has no endpoint`)
     return main
@@ -302,12 +285,15 @@ function chosen(main: Backend, other: Backend, canary: Canary, answer: Answer): 
     step(answer, `${told.how}: ${told.isCanary ? `${name} gets the request` : `${name} does not get the request`}`)
     return told.isCanary ? other : main
   }
-  const percent = Number((canary.share * 100).toFixed(3))
   step(
     answer,
-    `${percent} % of the requests go to ${name}${canary.share > 0 && canary.share < 1 ? '; the others are told here' : ''}`,
+    `${shareText(canary)} ${name}${canary.share > 0 && canary.share < 1 ? '; the others are told here' : ''}`,
   )
   return canary.share >= 1 ? other : main
+}
+
+function shareText({ share }: Canary): string {
+  return `${Number((share * 100).toFixed(3))} % of the requests go to`
 }
 
 interface Told {
@@ -349,6 +335,10 @@ function deliver(answer: Answer, backend: Backend): RouteResult {
 function refuse(answer: Answer, status: number, reason: string): RouteResult {
   step(answer, reason)
   return finish(answer, { status, backend: null, location: null, reason })
+}
+
+function refusal(answer: Answer, { status, location, why }: Refusal): RouteResult {
+  return location === null ? refuse(answer, status, why) : redirect(answer, status, location, why)
 }
 
 function redirect(answer: Answer, status: number, location: string, reason: string): RouteResult {
@@ -448,10 +438,6 @@ function hostText(host: CompiledHost): string {
 
 function step(answer: Answer, detail: string): void {
   answer.steps.push({ stage: 'ingress', detail })
-}
-
-function withQuery(path: string, query: string): string {
-  return query === '' ? path : `${path}?${query}`
 }
 
 /** null where the pattern is nowhere in the path: nginx then leaves the path as it is. */

@@ -4,6 +4,7 @@
  * A front (`from-ingress.ts`; a Gateway API HTTPRoute front would be a second one) writes these, `table.ts` orders and
  * numbers them, `route.ts` reads them. Nothing here or behind it knows an Ingress object.
  */
+import type { Condition } from './conditions.ts'
 import type { LinearRegex } from './regex.ts'
 import type { SourceRanges } from './source-ranges.ts'
 
@@ -42,13 +43,19 @@ export interface Canary {
   readonly pattern: LinearRegex | null
   /** '' for none. */
   readonly cookie: string
+  /** Chance alone decides, whichever of both has endpoints: the two targets of a rule with weights. */
+  readonly isSplit?: boolean
 }
 
 /** What has to be shown besides the client's address, or in place of it. */
-export interface Authentication {
+export type Authentication = {
   /** An allowed address is enough. */
   readonly orAddress: boolean
-}
+} & (
+  | { readonly kind: 'password' }
+  /** Another service is asked; who has no session is sent to `signIn` (nginx's variables are put in), or gets 401 where it is null. */
+  | { readonly kind: 'service'; readonly signIn: string | null }
+)
 
 export type Action =
   | {
@@ -90,8 +97,12 @@ export interface Rule {
   /** The HTTPS redirect keeps a slash at the end of the URL; ingress-nginx drops it unless told otherwise. */
   readonly keepsTrailingSlash: boolean
   readonly sourceRanges: SourceRanges | null
-  /** Name and password are asked for (401); left out: not. */
+  /** A name and a password, or a session (401); left out: not asked for. */
   readonly authentication?: Authentication | null
+  /** Of a request; a larger one is answered 413. 0 or left out: no limit. */
+  readonly maxBodyBytes?: number
+  /** What is asked of the request besides host and path: where one does not hold, the next rule is asked. Left out: nothing. */
+  readonly conditions?: readonly Condition[]
 }
 
 export interface Host {
@@ -109,6 +120,8 @@ export interface Host {
   readonly appRoot: string | null
   /** Every request is sent to the same path on this host; null for none. */
   readonly redirectToHost: string | null
+  /** Clients have to show one; `errorPage` is where the others are sent, null answers them 400. Left out: not asked for. */
+  readonly clientCertificate?: { readonly text: string; readonly errorPage: string | null } | null
   /** What is odd about all of its rules, in a sentence; null for nothing. */
   readonly note: string | null
 }

@@ -9,6 +9,7 @@
  */
 import type { Warning } from '../errors.ts'
 import type { Backend, BackendResolver } from './backends.ts'
+import { fits } from './glob.ts'
 import { wildcardOf } from './request.ts'
 import type { BackendRef, Host, Listener, PathMatch, Rule } from './rules.ts'
 
@@ -161,27 +162,4 @@ function matches(match: PathMatch, path: string): boolean {
     case 'regex':
       return match.regex.exec(path, true) !== null
   }
-}
-
-/** Linear in the text for each `*`: the last one alone is tried again. */
-function fits(pattern: string, text: string): boolean {
-  let at = 0
-  let star = -1
-  let resume = 0
-  let i = 0
-  while (i < text.length) {
-    const want = pattern[at]
-    if (want === '*') {
-      star = at++
-      resume = i
-    } else if (want === '?' || want === text[i]) {
-      at++
-      i++
-    } else if (star >= 0) {
-      at = star + 1
-      i = ++resume
-    } else return false
-  }
-  while (pattern[at] === '*') at++
-  return at === pattern.length
 }

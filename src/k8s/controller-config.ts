@@ -26,6 +26,9 @@ export const CONTROLLER_SETTINGS: ReadonlySet<string> = new Set([
   'preserve-trailing-slash',
   'strict-validate-path-type',
   'worker-processes',
+  'proxy-body-size',
+  'allow-snippet-annotations',
+  'annotations-risk-level',
 ])
 
 /** Settings that do so too and are not modelled. */

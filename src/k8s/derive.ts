@@ -155,7 +155,9 @@ function warnOfMissingBackends(ingress: Ingress, services: readonly ClusterServi
     ingress.spec.defaultBackend,
     ...(ingress.spec.rules ?? []).flatMap(({ http }) => (http?.paths ?? []).map(({ backend }) => backend)),
   ]
-  const names = new Set(backends.flatMap((backend) => backend?.service?.name ?? []))
+  // `use-annotation` is an ALB's: an action of that name, no Service.
+  const named = backends.filter((backend) => backend?.service?.port?.name !== 'use-annotation')
+  const names = new Set(named.flatMap((backend) => backend?.service?.name ?? []))
   for (const { namespace: of, name } of services) if (of === namespace) names.delete(name)
   for (const name of names) {
     notes.warn(

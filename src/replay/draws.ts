@@ -8,7 +8,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Warning } from '../errors.ts'
+import { UserError, type Warning } from '../errors.ts'
 import type { Cluster } from '../k8s/cluster.ts'
 import { seedsFrom } from '../random.ts'
 import type { PlacementReport, ReplayReport } from '../report/types.ts'
@@ -94,6 +94,7 @@ export async function replayDraws(
             },
           },
         )
+        if (report.timeline !== undefined) throw withTimeline()
         const warnings = [...notes, ...report.warnings.map((warning) => named(warning, path, options.trace))]
         reports.push({ ...report, warnings })
       }
@@ -143,6 +144,14 @@ function named(warning: Warning, path: string, trace: string): Warning {
     where: warning.where.replaceAll(path, trace),
     message: warning.message.replaceAll(path, trace),
   }
+}
+
+/** Draws of traffic are one thing, courses of a Timeline another: their figures would not be of the same. */
+export function withTimeline(): UserError {
+  return new UserError('E_USAGE', '--seeds and --placements do not go with a Timeline', {
+    hint: 'its own `runs` draws what it costs so many times',
+    exitCode: 2,
+  })
 }
 
 function withoutScenario(path: string): Warning {

@@ -25,7 +25,9 @@ import type { IngressPath } from '../ingress/index.ts'
 import type { Cluster } from '../k8s/cluster.ts'
 import { deriveCluster } from '../k8s/derive.ts'
 import { parseManifests, readManifestFiles, requireObjects } from '../k8s/load.ts'
+import { objectTexts } from '../k8s/reduce.ts'
 import { withVersion } from '../kubernetes-version.ts'
+import { versionOf } from '../rollout/site.ts'
 import { TICKS_PER_SECOND } from '../trace/format.ts'
 import type { TraceFile } from '../trace/read.ts'
 import { bindTrace } from './bind.ts'
@@ -84,7 +86,7 @@ export interface ReplayPlan {
   readonly runs: readonly PlannedRun[]
   readonly comparedServices: readonly string[]
   readonly seed: number
-  /** Texts of the manifests that were used. */
+  /** The objects of the manifests that were used, as texts. */
   readonly manifests: readonly string[]
   readonly shards: number
   readonly workers: number
@@ -113,7 +115,8 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
   // Of what a trace holds, only its writer saw what was left out and misspelt.
   const loadWarnings = options.manifests.length > 0 ? parsed.warnings : (header.warnings ?? parsed.warnings)
   const timeline = timelineOf(options.timeline ?? null, files, header, trace.path)
-  const cluster = withVersion(deriveCluster(parsed.objects, undefined, placement), options.kubernetesMinor ?? null)
+  const minor = options.kubernetesMinor ?? (timeline === null ? null : versionOf(timeline))
+  const cluster = withVersion(deriveCluster(parsed.objects, undefined, placement), minor)
   const model = options.model === null ? DEFAULT_MODEL : readModel(options.model)
   const registry = new Registry()
   registry.preload(header.addresses.v4, header.addresses.v6)
@@ -137,8 +140,9 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
           objects: parsed.objects,
           cluster,
           trace,
-          minor: options.kubernetesMinor ?? null,
+          minor,
           seed: options.seed ?? header.provenance.seed,
+          modes,
           fromTrace: options.manifests.length === 0,
           runs: options.policies.length * modes.length,
           warnings,
@@ -213,7 +217,7 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
     cluster,
     clusters,
     registry,
-    manifests: files.map(({ text }) => text),
+    manifests: objectTexts(parsed),
     model,
     runs: planned,
     comparedServices: compared,

@@ -78,7 +78,7 @@ export interface TraceSummary {
   bytes: number
 }
 
-/** Digests: equal where the inputs are. Manifests are told by their texts, a trace by its header, index and totals. */
+/** Digests, equal where the inputs are: of what packets hang on in the manifests' objects, and of a trace's header, index and totals. */
 export interface InputsReport {
   trace: string
   manifests: string
@@ -391,6 +391,7 @@ export interface NodeReport {
   cpuUtilizationPeak: number
   /** Packets that found a receive queue full. */
   backlogDrops: number
+  paths: PathsReport
   /** As /proc/net/stat/nf_conntrack counts them; `clashResolve` is always 0: packets here are never simultaneous. */
   conntrack: {
     found: number
@@ -403,6 +404,21 @@ export interface NodeReport {
   }
   /** Service ports with the most entries when the table was fullest, at most five; `(no Service)` for other traffic. */
   conntrackHolders: { service: string; entries: number; share: number }[]
+}
+
+/** Where established connections of clients to Services go that enter by a node, and those that come to it. */
+export interface PathsReport {
+  /** Of those that enter: from clients outside of the cluster. */
+  fromOutside: number
+  /** They enter here, to an endpoint here; the second likewise, masqueraded. */
+  stayed: number
+  stayedMasqueraded: number
+  /** They enter here, to an endpoint elsewhere. */
+  left: number
+  leftMasqueraded: number
+  /** They entered by another node, to an endpoint here. */
+  arrived: number
+  arrivedMasqueraded: number
 }
 
 export interface EngineReport {

@@ -74,6 +74,8 @@ export interface RolloutReport {
         readonly policy: Policy
         readonly preStopSeconds: number | null
         readonly graceSeconds: number
+        /** Of a readinessProbe that the pods do not have and need; null: none is missing. */
+        readonly readinessPeriodSeconds: number | null
         readonly leaves: number
         readonly because: string
       }[]
@@ -290,6 +292,6 @@ export const ROLLOUT_SUBJECT: Subject = {
     longLived: [{ policy: '', breaksEach: 0, byCause: [{ cause: '', breaksEach: 0 }], mostOverFair: 0 }],
     rollout: { meanSeconds: 0, peakPods: 0 },
     neededPreStopSeconds: [{ policy: '', neededSeconds: 0 }],
-    safe: [{ policy: '', preStopSeconds: 0, graceSeconds: 0, leaves: 0, because: '' }],
+    safe: [{ policy: '', preStopSeconds: 0, graceSeconds: 0, readinessPeriodSeconds: 0, leaves: 0, because: '' }],
   },
 }

@@ -3,6 +3,7 @@
  *
  * Loss falls as preStop grows, until it eats the grace period that requests need: so the grace period grows along. Candidates are whole seconds,
  * and the same chance is used for all of them, so that what differs is the setting. Zero means zero in every run, lost and late.
+ * Where connections come to pods that do not listen yet, the pods get a readinessProbe first: the one that asks least often of those that help.
  */
 import type { Policy } from './balancer.ts'
 import type { Lifecycle } from './lifecycle.ts'
@@ -25,6 +26,8 @@ export interface SafeSetting {
   /** null: no preStop helps. */
   readonly preStopSeconds: number | null
   readonly graceSeconds: number
+  /** Of a readinessProbe that the pods do not have and need; null: none is missing. */
+  readonly readinessPeriodSeconds: number | null
   /** What is still lost or late with it, of other causes; the mean of the runs. */
   readonly leaves: number
   readonly because: string
@@ -42,7 +45,9 @@ const ROWS = [0, 1, 5, 10, 15, 20, 30, 60]
 const MARGIN_SECONDS = 3
 
 /** @param asIs  the runs with the settings of the manifests */
-export function searchSafe(work: Work, asIs: Tally, onStep: () => void = () => {}): Search {
+export function searchSafe(given: Work, asIs: Tally, onStep: () => void = () => {}): Search {
+  const probe = missingProbe(given, asIs, onStep)
+  const work = probe === null ? given : { ...given, site: withProbe(given.site, probe) }
   const tried = new Map<number, PreStopRow>()
   const at = (seconds: number): PreStopRow => {
     let row = tried.get(seconds)
@@ -60,11 +65,38 @@ export function searchSafe(work: Work, asIs: Tally, onStep: () => void = () => {
   const safe = asIs.policies.map(({ policy, neededMs }) => {
     const slowestMs = slowestSenderMs(work.fronts, work.site, work.timeline, policy)
     const needed = neededMs.some((ms) => ms > 0) ? Math.min(slowestMs / 1000, MAX_SECONDS / 2) : 0
-    return smallest(policy, lossAt, needed, work.site)
+    const least = smallest(policy, lossAt, needed, work.site)
+    return probe === null ? least : { ...least, readinessPeriodSeconds: probe, because: `${least.because}${PROBED}` }
   })
   const most = safe.some(({ preStopSeconds }) => preStopSeconds !== null) ? Math.max(...tried.keys(), 10) : 0
   for (const seconds of ROWS) if (seconds <= most) at(seconds)
   return { table: [...tried.values()].sort((a, b) => a.preStopSeconds - b.preStopSeconds), safe }
+}
+
+const PROBED = '; a readinessProbe keeps new pods out until they listen'
+/** Default of the API first. */
+const PROBE_SECONDS = [10, 5, 2, 1]
+
+/** How often a readinessProbe must ask that is not there, in seconds; null where none is missing, or none helps. */
+function missingProbe(work: Work, { policies }: Tally, onStep: () => void): number | null {
+  const early = (tally: Pick<Tally, 'policies'>): number => {
+    const losses = tally.policies.flatMap((one) => [...one.losses.values()])
+    return losses.reduce((sum, { key, counts }) => sum + (key.cause === 'not-listening-yet' ? mean(counts) : 0), 0)
+  }
+  const isMissing = work.site.workloads.some(({ lifecycle }) => lifecycle.readiness === null)
+  if (!isMissing || early({ policies }) === 0) return null
+  for (const seconds of PROBE_SECONDS) {
+    const tally = countRuns({ ...work, site: withProbe(work.site, seconds), longLived: false })
+    onStep()
+    if (early(tally) === 0) return seconds
+  }
+  return null
+}
+
+/** A readinessProbe with the API's defaults but for its period, where there is none. */
+function withProbe(site: Site, periodSeconds: number): Site {
+  const probe = { initialDelayMs: 0, periodMs: periodSeconds * 1000, success: 1, failure: 3 }
+  return withLifecycle(site, (lifecycle) => ({ ...lifecycle, readiness: lifecycle.readiness ?? probe }))
 }
 
 /** What a policy loses, or is late, with a preStop of so many seconds. */
@@ -79,6 +111,7 @@ function smallest(policy: Policy, lossAt: LossAt, neededSeconds: number, site: S
     policy,
     preStopSeconds,
     graceSeconds: graceFor(site, preStopSeconds),
+    readinessPeriodSeconds: null,
     leaves,
     because,
   })

@@ -153,6 +153,9 @@ function remedy(report: RolloutReport, bad: readonly Policy[]): Cell {
           : `leaves ${POLICY_NAMES[policy]} ${short(leaves)} of other causes`
       return `a preStop of ${preStopSeconds} s with a grace period of ${graceSeconds} s ${result}`
     })
+    const probe = found.find(({ readinessPeriodSeconds }) => readinessPeriodSeconds !== null)?.readinessPeriodSeconds
+    if (probe != null) causes.delete('not-listening-yet')
+    if (probe != null) parts[0] = `with a readinessProbe every ${probe} s ${parts[0]!}`
     const most = Math.max(...found.map(({ preStopSeconds }) => preStopSeconds ?? -1))
     const row = report.preStopTable.find(({ preStopSeconds }) => preStopSeconds === most)
     const price =

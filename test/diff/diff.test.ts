@@ -282,50 +282,50 @@ describe('the command', () => {
   const changed = place('new.yaml', [service('web', { ...BALANCED, externalTrafficPolicy: 'Local' }, VIP)])
   const options = { moreOld: [], moreNew: [], manifests: [cluster], exitCode: false, output: [], quiet: true } as const
 
-  test('exit 0 for the same and for another; with --exit-code 1 for another', () => {
-    expect(runDiff({ ...options, old, new: old, exitCode: true }, fakeIo())).toBe(0)
-    expect(runDiff({ ...options, old, new: changed }, fakeIo())).toBe(0)
-    expect(runDiff({ ...options, old, new: changed, exitCode: true }, fakeIo())).toBe(1)
+  test('exit 0 for the same and for another; with --exit-code 1 for another', async () => {
+    expect(await runDiff({ ...options, old, new: old, exitCode: true }, fakeIo())).toBe(0)
+    expect(await runDiff({ ...options, old, new: changed }, fakeIo())).toBe(0)
+    expect(await runDiff({ ...options, old, new: changed, exitCode: true }, fakeIo())).toBe(1)
   })
 
-  test('text names the cause, who sees it, and the commands that show it', () => {
+  test('text names the cause, who sees it, and the commands that show it', async () => {
     const io = fakeIo()
-    runDiff({ ...options, old, new: changed }, io)
+    await runDiff({ ...options, old, new: changed }, io)
     expect(io.written.stdout).toContain('Service shop/web: externalTrafficPolicy Cluster → Local')
     expect(io.written.stdout.replace(/\s+/g, ' ')).toContain(`dpemu explain -f ${cluster} -f ${old} --from 198.18.0.7`)
   })
 
-  test('Markdown has a heading a cause', () => {
+  test('Markdown has a heading a cause', async () => {
     const io = fakeIo()
-    runDiff({ ...options, old, new: changed, output: ['markdown'] }, io)
+    await runDiff({ ...options, old, new: changed, output: ['markdown'] }, io)
     expect(io.written.stdout).toContain('## Service shop/web: externalTrafficPolicy Cluster → Local')
   })
 
-  test('JSON is what its schema says', () => {
+  test('JSON is what its schema says', async () => {
     const schema = readFileSync(fileURLToPath(new URL('../../schemas/diff.schema.json', import.meta.url)), 'utf8')
     const validate = new Ajv({ strict: true }).compile(JSON.parse(schema))
     for (const side of [old, changed]) {
       const io = fakeIo()
-      runDiff({ ...options, old, new: side, output: ['json'] }, io)
+      await runDiff({ ...options, old, new: side, output: ['json'] }, io)
       const document = JSON.parse(io.written.stdout) as { same: boolean }
       expect(validate(document), JSON.stringify(validate.errors)).toBe(true)
       expect(document.same).toBe(side === old)
     }
   })
 
-  test('several manifests a side', () => {
+  test('several manifests a side', async () => {
     const io = fakeIo()
-    runDiff({ ...options, manifests: [], old: cluster, new: cluster, moreOld: [old], moreNew: [changed] }, io)
+    await runDiff({ ...options, manifests: [], old: cluster, new: cluster, moreOld: [old], moreNew: [changed] }, io)
     expect(io.written.stdout).toContain('externalTrafficPolicy Cluster → Local')
   })
 
-  test('a side that is missing, or standard input for both, is wrong usage', () => {
+  test('a side that is missing, or standard input for both, is wrong usage', async () => {
     const usage = expect.objectContaining({ code: 'E_USAGE', exitCode: 2 })
-    expect(() => runDiff({ ...options, old, new: '' }, fakeIo())).toThrow(usage)
-    expect(() => runDiff({ ...options, old: '-', new: '-' }, fakeIo())).toThrow(usage)
+    await expect(runDiff({ ...options, old, new: '' }, fakeIo())).rejects.toThrow(usage)
+    await expect(runDiff({ ...options, old: '-', new: '-' }, fakeIo())).rejects.toThrow(usage)
   })
 
-  test('a manifest that cannot be used is 3, whichever side it is of', () => {
+  test('a manifest that cannot be used is 3, whichever side it is of', async () => {
     const broken = join(folder, 'broken.yaml')
     writeFileSync(broken, 'kind: Service\nspec: [')
     for (const sides of [
@@ -333,7 +333,7 @@ describe('the command', () => {
       { old, new: broken },
     ]) {
       try {
-        runDiff({ ...options, ...sides }, fakeIo())
+        await runDiff({ ...options, ...sides }, fakeIo())
         expect.unreachable()
       } catch (error) {
         expect(error).toBeInstanceOf(UserError)

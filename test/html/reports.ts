@@ -1,7 +1,6 @@
 /** Reports as pages: the hand-made ones of other tests, with series over time, hostile names, or very many endpoints. */
-import type { EnteringReport, RunJson } from '../../src/report/html/page-data.ts'
 import { renderReplayHtml } from '../../src/report/html/replay.ts'
-import type { ReplayReport, SeriesReport } from '../../src/report/types.ts'
+import type { PathsReport, ReplayReport, RunReport, SeriesReport } from '../../src/report/types.ts'
 import { clusterRun, dnsReport, endpoint, ingressReport, localRun, nodeReport, report } from '../report/fixture.ts'
 
 export const BINS = 40
@@ -39,7 +38,7 @@ export function series(endpoints: readonly string[]): SeriesReport {
   }
 }
 
-const CLUSTER: EnteringReport = {
+const CLUSTER: PathsReport = {
   fromOutside: 6_000,
   stayed: 0,
   stayedMasqueraded: 1_500,
@@ -48,7 +47,7 @@ const CLUSTER: EnteringReport = {
   arrived: 0,
   arrivedMasqueraded: 1_500,
 }
-const LOCAL: EnteringReport = {
+const LOCAL: PathsReport = {
   fromOutside: 3_000,
   stayed: 3_000,
   stayedMasqueraded: 0,
@@ -58,8 +57,8 @@ const LOCAL: EnteringReport = {
   arrivedMasqueraded: 0,
 }
 
-function withSeries(run: RunJson, entering: EnteringReport): RunJson {
-  const nodes = run.nodes.map((node) => ({ ...node, entering }))
+function withSeries(run: RunReport, paths: PathsReport): RunReport {
+  const nodes = run.nodes.map((node) => ({ ...node, paths }))
   return { ...run, nodes, series: series(run.endpoints.map((one) => one.endpoint)) }
 }
 
@@ -102,7 +101,7 @@ export function hostileReport(endpoints: number, nodes: number): ReplayReport {
       endpoint: `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}:8080`,
       pod: `default/${name(i)}`,
     })),
-    nodes: nodeNames.map((node, i) => ({ ...nodeReport(node, { conntrackPeak: i * 100 }), entering: LOCAL })),
+    nodes: nodeNames.map((node, i) => ({ ...nodeReport(node, { conntrackPeak: i * 100 }), paths: LOCAL })),
   }
   return report([clusterRun(run), localRun(run)], {
     trace: { ...report().trace, name: HOSTILE[0]! },

@@ -476,7 +476,7 @@ describe('other annotations', () => {
 
   it.each([
     [{ 'configuration-snippet': 'return 418;' }, ['W_NOT_MODELLED']],
-    [{ 'auth-url': 'http://auth' }, ['W_NOT_MODELLED']],
+    [{ 'limit-rps': '5' }, ['W_NOT_MODELLED']],
     [{ affinity: 'cookie' }, ['W_NOT_MODELLED']],
     [{ 'server-alias': '~^x' }, ['W_NOT_MODELLED']],
     [{ 'use-regex': 'yes please' }, ['W_INGRESS_ANNOTATION']],

@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Ajv } from 'ajv'
 import { beforeAll, describe, expect, test } from 'vitest'
+import { replayDraws } from '../../dist/src/replay/draws.js'
 import type { UserError } from '../../src/errors.ts'
 import type { ReplayOptions } from '../../src/replay/plan.ts'
 import { renderJson } from '../../src/report/json.ts'
@@ -151,6 +152,33 @@ describe('a restart of a DaemonSet', () => {
   })
 })
 
+test('connections that last break with their pod: as many in the packets as clients lose', async () => {
+  const lasting = TRAFFIC.replace('requests: 0', 'requests: 8\n    thinkTime: 1s')
+  const path = await generated('lasting', lasting)
+  const { runs, timeline: losses } = await replayed(path, {
+    manifests: [MANIFESTS],
+    policies: ['cluster'],
+    timeline: timeline('lasting-timeline.yaml', RESTART),
+  })
+  const { broken, failed } = runs[0]!.connections
+  const lost = losses!.lost[0]!.count + losses!.delayed[0]!.count
+  expect(broken).toBeGreaterThan(100)
+  expect(losses!.losses.map(({ cause }) => cause)).toContain('killed-in-flight')
+  expect(Math.abs(broken + failed - lost)).toBeLessThan(4 * Math.sqrt(2 * lost))
+})
+
+test('the proxy mode that is asked for is that of what clients lose: ipvs has no rule that drops', async () => {
+  const path = timeline('modes.yaml', RESTART)
+  const causes = async (mode: 'nftables' | 'ipvs'): Promise<string[]> => {
+    const report = await run({ timeline: path, proxyModes: [mode], policies: ['local'] })
+    return report.timeline!.losses.map(({ cause }) => cause)
+  }
+  expect(await causes('nftables')).toContain('no-local-endpoint')
+  expect(await causes('ipvs')).not.toContain('no-local-endpoint')
+  const both = await run({ timeline: path, proxyModes: ['nftables', 'ipvs'] })
+  expect(both.warnings.map(({ code }) => code)).toContain('W_TIMELINE_MODES')
+})
+
 describe('where a Timeline comes from', () => {
   test('one without events changes nothing, not a byte', async () => {
     const empty = file('empty.yaml', 'apiVersion: dpemu/v1\nkind: Timeline\n')
@@ -263,6 +291,12 @@ describe('bad input', () => {
   test('a scenario says so before a trace is written', async () => {
     const wrong = `${TRAFFIC}timeline: { events: [{ at: 2m, rollout: daemonset/web }] }\n`
     await expect(generated('wrong', wrong)).rejects.toThrow('at 120 s the scenario is over; it lasts 90 s')
+  })
+
+  test('--seeds and --placements draw traffic, `runs` of a Timeline its courses: not both', async () => {
+    const options = { trace, manifests: [MANIFESTS], policies: ['cluster'] as const, proxyModes: [], workers: 1 }
+    const all = { ...options, shards: 16, seed: null, model: null, timeline: timeline('draws.yaml', RESTART) }
+    await expect(replayDraws(all, { seeds: 2, placements: 1 }, {})).rejects.toThrow('do not go with a Timeline')
   })
 
   test('a threshold on losses where there is no Timeline', async () => {

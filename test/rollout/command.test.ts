@@ -67,6 +67,31 @@ async function refusal(options: Partial<RolloutOptions>): Promise<UserError> {
 const timeline = (text: string): string =>
   file(`timeline-${text.length}-${text.charCodeAt(10)}.yaml`, `apiVersion: dpemu/v1\nkind: Timeline\n${text}`)
 
+describe('--safe where a readinessProbe is missing', () => {
+  const BARE = file('bare.yaml', readFileSync(WEB, 'utf8').replace(/ *readinessProbe.*\n/, ''))
+
+  test('finds the probe first, then the hook: together they lose nothing', async () => {
+    const options = { manifests: [BARE], workload: 'daemonset/web', loadBalancer: 'gke-l4', safe: true }
+    const { stdout } = await run({ ...options, output: ['json'] })
+    const { safe, losses } = JSON.parse(stdout) as RolloutReport
+    expect(losses.map(({ cause }) => cause)).toContain('not-listening-yet')
+    for (const one of safe!) {
+      expect([one.readinessPeriodSeconds, one.leaves]).toEqual([10, 0])
+      expect(one.preStopSeconds).toBeGreaterThanOrEqual(0)
+      expect(one.because).toMatch(/a readinessProbe keeps new pods out until they listen$/)
+    }
+    const { stdout: text } = await run(options)
+    expect(text.replace(/\s+/g, ' ')).toMatch(
+      /With a readinessProbe every 10 s a preStop of \d+ s .* makes Cluster zero/,
+    )
+  })
+
+  test('where there is one none is missing', async () => {
+    const { stdout } = await run({ workload: 'ds/web', loadBalancer: 'gke-l4', safe: true, output: ['json'] })
+    expect((JSON.parse(stdout) as RolloutReport).safe!.map((one) => one.readinessPeriodSeconds)).toEqual([null, null])
+  })
+})
+
 describe('a restart', () => {
   test('in short: what each policy loses, why, and what helps', async () => {
     const { stdout, code } = await run({ workload: 'daemonset/web', loadBalancer: 'gke-l4', safe: true })

@@ -1,26 +1,7 @@
 /** What the page of `-o html` is given: a report as its JSON has it, and what was worked out of it beforehand. */
 import type { CapacityReport } from '../capacity-types.ts'
 import type { ThresholdReport } from '../json.ts'
-import type { NodeReport, ReplayReport, RunReport } from '../types.ts'
-
-/** Connections to Services that enter by a node, and those that come to it by a hop; see docs/report.md. */
-export interface EnteringReport {
-  readonly fromOutside: number
-  readonly stayed: number
-  readonly stayedMasqueraded: number
-  readonly left: number
-  readonly leftMasqueraded: number
-  readonly arrived: number
-  readonly arrivedMasqueraded: number
-}
-
-export interface NodeJson extends NodeReport {
-  readonly entering?: EnteringReport | null
-}
-
-export interface RunJson extends RunReport {
-  readonly nodes: NodeJson[]
-}
+import type { ReplayReport } from '../types.ts'
 
 interface Common {
   readonly title: string
@@ -36,8 +17,9 @@ export interface ReplayPage extends Common {
   readonly runNames: readonly string[]
   /** Of the drop reasons that occur. */
   readonly reasons: Readonly<Record<string, string>>
-  readonly report: Omit<ReplayReport, 'draws' | 'runs'> & {
-    readonly runs: readonly RunJson[]
+  /** For the causes and phases of a Timeline's losses. */
+  readonly words: Readonly<Record<string, string>>
+  readonly report: Omit<ReplayReport, 'draws'> & {
     readonly draws: Omit<NonNullable<ReplayReport['draws']>, 'each'> | null
     readonly thresholds: readonly ThresholdReport[]
   }

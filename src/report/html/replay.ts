@@ -1,4 +1,5 @@
 /** A replay report as a page. */
+import { CAUSE_WORDS, PHASE_WORDS } from '../../rollout/causes.ts'
 import { chanceLines } from '../chance.ts'
 import { conclude } from '../conclusion.ts'
 import { cellText } from '../document.ts'
@@ -23,6 +24,7 @@ export function renderReplayHtml(report: ReplayReport, results: readonly Thresho
     command,
     runNames: runNames(report.runs),
     reasons: Object.fromEntries([...reasons].sort().map((reason) => [reason, reasonSentence(reason)])),
+    words: report.timeline === undefined ? {} : { ...CAUSE_WORDS, ...PHASE_WORDS },
     report: JSON.parse(renderJson(report, results)) as ReplayPage['report'],
   })
 }
