@@ -84,7 +84,7 @@ export interface CapacityCommandOptions {
 
 /** @returns the exit code: 0, 99 when a threshold failed, 130, 143 or 129 when interrupted */
 export async function runCapacity(options: CapacityCommandOptions, io: Io): Promise<number> {
-  const part = partRun(options, inputsOf(options), {
+  const part = partRun('capacity', options, inputsOf(options), {
     '--columns': (options.columns ?? []).length > 0,
     '--constants': options.constants === true,
   })

@@ -465,9 +465,9 @@ export const COMMANDS: readonly Command[] = [
     describe: 'Put the parts of a run on many machines together: the same report as from one',
     flags: MERGE_FLAGS,
     examples: [
-      ['dpemu capacity scenario.yaml --shard 3/16', 'on one machine of 16: its cells, to part-3-of-16.json'],
+      ['dpemu capacity scenario.yaml --shard 3/16', 'on one machine of 16: its cells, to part-capacity-3-of-16.json'],
       [
-        'dpemu merge part-*-of-16.json -o json=capacity.json',
+        'dpemu merge part-capacity-*.json -o json=capacity.json',
         'and then: the bytes that one machine would have written',
       ],
     ],

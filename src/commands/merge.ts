@@ -4,6 +4,9 @@
  * Views, thresholds and exit codes are those of the command that made the parts. Nothing is written before all parts have been
  * found to belong together.
  */
+import { existsSync, readdirSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { UserError } from '../errors.ts'
 import { gather, type PartCommand } from '../parts/part.ts'
 import { countOf } from '../report/units.ts'
 import { usageError } from './arguments.ts'
@@ -22,7 +25,8 @@ export interface MergeOptions {
 
 /** @returns the exit code: 0, 99 when a threshold failed, 130, 143 or 129 when interrupted @throws UserError */
 export async function runMerge(options: MergeOptions, io: Io): Promise<number> {
-  const gathered = gather(options.parts)
+  const paths = options.parts.flatMap(expanded)
+  const gathered = gather(paths)
   const { command, bodies } = gathered
   refuseOthers(command, options)
   const said = (): void => {
@@ -34,7 +38,7 @@ export async function runMerge(options: MergeOptions, io: Io): Promise<number> {
       import('./rollout.ts'),
       import('../rollout/part.ts'),
     ])
-    const views = rolloutViews(options, options.parts)
+    const views = rolloutViews(options, paths)
     const { report, picture } = mergeRollout(gathered)
     said()
     return writeRollout(report, picture, views, io, interruption)
@@ -44,7 +48,7 @@ export async function runMerge(options: MergeOptions, io: Io): Promise<number> {
       import('./replay.ts'),
       import('../replay/part.ts'),
     ])
-    const views = replayViews(options, options.parts)
+    const views = replayViews(options, paths)
     const report = mergeReplay(gathered)
     const warnings = warningPrinter(io, { update: () => {}, clear: () => {} }, options.quiet)
     for (const warning of report.warnings) warnings.print(warning)
@@ -56,12 +60,31 @@ export async function runMerge(options: MergeOptions, io: Io): Promise<number> {
     import('./capacity.ts'),
     import('../capacity/part.ts'),
   ])
-  const views = capacityViews(options, options.parts)
+  const views = capacityViews(options, paths)
   const report = withoutUnwanted(mergeCapacity(gathered), io)
   const warnings = warningPrinter(io, { update: () => {}, clear: () => {} }, options.quiet)
   for (const warning of report.warnings) warnings.print(warning)
   warnings.finish()
   return writeCapacity(report, views, io, { interruption, beforeStdout: said })
+}
+
+/**
+ * `part-*.json` as a shell has it, for those who have none: in a container, or on Windows. Only in the file's name.
+ *
+ * @throws UserError `E_PART` where no file is called so
+ */
+function expanded(path: string): string[] {
+  const name = basename(path)
+  if (!name.includes('*') || existsSync(path)) return [path]
+  const pattern = new RegExp(`^${name.split('*').map(escaped).join('.*')}$`)
+  const folder = dirname(path)
+  const found = existsSync(folder) ? readdirSync(folder).filter((one) => pattern.test(one)) : []
+  if (found.length === 0) throw new UserError('E_PART', 'no file is called so', { where: path })
+  return found.sort().map((one) => (folder === '.' && !path.startsWith('.') ? one : join(folder, one)))
+}
+
+function escaped(text: string): string {
+  return text.replace(/[\\^$.|?+()[\]{}]/g, '\\$&')
 }
 
 /** Flags that the parts' own command does not have. */

@@ -1,6 +1,6 @@
 /** What commands with `--shard` have in common: where the part goes, which flags wait for merge, and what is said of it. */
 import { writeOutput } from '../files/output.ts'
-import { isMade, type PartHead, partText } from '../parts/part.ts'
+import { isMade, type PartCommand, type PartHead, partText } from '../parts/part.ts'
 import { type Shard, shardName, shardOf } from '../parts/shard.ts'
 import { usageError } from './arguments.ts'
 import type { Interruption, Io } from './io.ts'
@@ -20,12 +20,14 @@ export interface ShardedOptions {
 }
 
 /**
+ * @param command  in the part's own name
  * @param inputs  files that the command reads
  * @param refused by flag: whether it was given, though it is about the whole report
  * @returns       null where the run is whole
  * @throws UserError `E_USAGE`, exit code 2
  */
 export function partRun(
+  command: PartCommand,
   options: ShardedOptions,
   inputs: readonly string[],
   refused: Readonly<Record<string, boolean>> = {},
@@ -43,7 +45,7 @@ export function partRun(
       `-o part=FILE names it; give -o ${whole} to dpemu merge`,
     )
   }
-  const given = options.output.length > 0 ? options.output : [`part=part-${shardName(shard)}.json`]
+  const given = options.output.length > 0 ? options.output : [`part=part-${command}-${shardName(shard)}.json`]
   const outputs = parseOutputs(given, ['part'], inputs)
   if (outputs.length > 1) throw usageError('a part goes to one place: -o part=FILE')
   return { shard, file: outputs[0]!.file }
@@ -75,7 +77,7 @@ export async function writePart(
   return interruption.signal.aborted ? interruption.exitCode : 0
 }
 
-/** `dpemu: shard 3 of 16 is in part-3-of-16.json: …` */
+/** `dpemu: shard 3 of 16 is in part-capacity-3-of-16.json: …` */
 export function partSummary({ shard, file }: PartRun, what: string, wasThere: boolean): string {
   const place = file === null ? '' : ` ${wasThere ? 'was' : 'is'} in ${file}`
   return `dpemu: shard ${shard.index} of ${shard.count}${place}: ${what}\n`

@@ -60,7 +60,7 @@ export interface ReplayCommandOptions {
 
 /** @returns the exit code: 0, 99 when a threshold failed, 130, 143 or 129 when interrupted */
 export async function runReplay(options: ReplayCommandOptions, io: Io): Promise<number> {
-  const part = partRun(options, inputsOf(options), { '--constants': options.constants === true })
+  const part = partRun('replay', options, inputsOf(options), { '--constants': options.constants === true })
   if (part !== null) return runReplayPart(part, options, io)
   const thresholds = options.threshold.map(parseThreshold)
   const outputs = parseOutputs(options.output, FORMATS, inputsOf(options))

@@ -73,7 +73,7 @@ const NEWEST_MINOR = 37
 
 /** @returns the exit code: 0, or 99 when a threshold failed @throws UserError */
 export async function runRollout(options: RolloutOptions, io: Io): Promise<number> {
-  const part = partRun(options, inputsOf(options))
+  const part = partRun('rollout', options, inputsOf(options))
   if (part !== null && options.safe) {
     throw usageError(
       '--safe is one search, in which each setting hangs on what the last one showed: it is not split',

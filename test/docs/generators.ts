@@ -44,6 +44,7 @@ const GENERATORS: Readonly<Record<string, (args: readonly string[]) => string>> 
   'bench-machine': ([name]) => benchMachine(benchDocument(name)),
   'bench-rows': ([name, row]) => benchRows(benchDocument(name), row),
   'bench-replay': ([name]) => benchReplay(benchDocument(name)),
+  'bench-machines': ([name]) => benchMachines(benchDocument(name)),
   schemas: () => schemaNames().map(schemaSection).join('\n\n'),
 }
 
@@ -221,6 +222,31 @@ function benchReplay({ replay }: BenchDocument): string {
       threeDigits(packets / min / 1e6),
     ]),
   )
+}
+
+/** Of a packet in a trace: time, slot, flags and length. */
+const TRACE_BYTES = 4 + 4 + 1 + 2
+
+/** What large traces take under both policies, at the rate of one thread in the measured replay of both. */
+function benchMachines({ replay }: BenchDocument): string {
+  const { packets, median } = replay.find(({ policy, workers }) => policy === 'cluster,local' && workers === 1)!
+  const policies = 2
+  const hours = (count: number): number => (count * policies * median) / packets / 3600
+  return table(
+    ['packets', 'trace', 'one shard', '4 shards', '16 shards', 'core hours'],
+    [1e9, 1e10, 1e11, 1e12].map((count) => [
+      count.toLocaleString('en'),
+      `${threeDigits((count * TRACE_BYTES) / 1e9)} GB`,
+      ...[1, 4, 16].map((shards) => spanText(hours(count) / shards)),
+      threeDigits(hours(count)),
+    ]),
+  )
+}
+
+function spanText(hours: number): string {
+  if (hours >= 48) return `${threeDigits(hours / 24)} days`
+  if (hours >= 1) return `${threeDigits(hours)} h`
+  return hours * 60 >= 1 ? `${threeDigits(hours * 60)} min` : `${threeDigits(hours * 3600)} s`
 }
 
 /** What the package exports: values, then types. */
