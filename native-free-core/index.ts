@@ -7,7 +7,6 @@ export {
   alignedWords,
   type ConntrackTable,
   createConntrackTable,
-  createTuples,
   ENTRY_DESTINATION,
   ENTRY_EXPIRES,
   ENTRY_NODE_PROTOCOL,
