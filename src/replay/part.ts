@@ -16,6 +16,7 @@ import { digestsOf, type Gathered, type PartHead, partHead } from '../parts/part
 import type { Shard } from '../parts/shard.ts'
 import type { ReplayReport, TimelineReport } from '../report/types.ts'
 import { readTextFile } from '../text-file.ts'
+import { CONNECTIONS_BLOCK, REQUESTS_BLOCK } from '../trace/format.ts'
 import type { WorkerResult, WorkerRunResult } from './messages.ts'
 import type { ReplayOptions, ReplayPlan } from './plan.ts'
 import { WorkerPool } from './pool.ts'
@@ -33,6 +34,7 @@ import {
   thisMachine,
 } from './replay.ts'
 import { nodeWithoutRoom } from './room.ts'
+import { rowsByWindow } from './window.ts'
 
 /** But for the workers, which are the shards. */
 export type PartOptions = Omit<ReplayOptions, 'workers' | 'dumpConntrack'>
@@ -72,6 +74,7 @@ export async function replayPart(
   const worker = shard.index - 1
   const tasks = tasksOf(plan, trace, options.trace, { alone: shard.count === 1 ? null : worker })
   refuseCoupled(plan, tasks[0]!, shard.count, options.trace)
+  if (shard.count > 1) refuseFull(prepared, options.trace)
   const head = partHead('replay', shard, inputsOf(options, prepared))
   for (const warning of plan.warnings) hooks.onWarning?.(warning)
   if (isMade(head)) return { head, body: null }
@@ -187,15 +190,24 @@ function refuseCoupled(
   )
 }
 
+/** What the index alone shows: a first window that can fill a node. Later ones hang on what expires. */
+function refuseFull({ plan, trace }: PreparedReplay, where: string): void {
+  const requests = plan.runs.some(({ ingress }) => ingress !== null) ? rowsByWindow(trace, REQUESTS_BLOCK)[0]! : 0
+  const flows = rowsByWindow(trace, CONNECTIONS_BLOCK)[0]! * plan.flowsPerConnection + requests
+  if (plan.settles) refuseNear(plan, () => [Float64Array.from(plan.registry.nodes, () => flows)], where)
+}
+
 /** @throws UserError `E_COUPLED` naming the node and the run */
 function proveRoom(plan: ReplayPlan, results: readonly WorkerResult[], where: string): void {
+  refuseNear(plan, (run) => results.map(({ runs }) => runs[run]!.room), where)
+}
+
+/** @param shares  of a run: what its shards held and could open, by windows and nodes */
+function refuseNear(plan: ReplayPlan, shares: (run: number) => readonly Float64Array[], where: string): void {
   for (const [i, run] of plan.runs.entries()) {
     const { policy, mode } = run
     const maxima = nodeMaxima([run], plan.registry.nodes.length, 'nodeConntrackMax')
-    const node = nodeWithoutRoom(
-      results.map(({ runs }) => runs[i]!.room),
-      maxima,
-    )
+    const node = nodeWithoutRoom(shares(i), maxima)
     if (node < 0) continue
     throw new UserError(
       'E_COUPLED',
