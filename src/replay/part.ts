@@ -17,6 +17,7 @@ import type { Shard } from '../parts/shard.ts'
 import type { ReplayReport, TimelineReport } from '../report/types.ts'
 import { readTextFile } from '../text-file.ts'
 import { CONNECTIONS_BLOCK, REQUESTS_BLOCK } from '../trace/format.ts'
+import type { TraceFile } from '../trace/read.ts'
 import type { WorkerResult, WorkerRunResult } from './messages.ts'
 import type { ReplayOptions, ReplayPlan } from './plan.ts'
 import { WorkerPool } from './pool.ts'
@@ -75,7 +76,7 @@ export async function replayPart(
   const tasks = tasksOf(plan, trace, options.trace, { alone: shard.count === 1 ? null : worker })
   refuseCoupled(plan, tasks[0]!, shard.count, options.trace)
   if (shard.count > 1) refuseFull(prepared, options.trace)
-  const head = partHead('replay', shard, inputsOf(options, prepared))
+  const head = partHead('replay', shard, inputsOf(options, trace))
   for (const warning of plan.warnings) hooks.onWarning?.(warning)
   if (isMade(head)) return { head, body: null }
   // Progress counts this worker's packets; that lanes differ a little is no matter to it.
@@ -108,7 +109,7 @@ export function mergeReplay({ bodies, inputs }: Gathered): ReplayReport {
   const { options, timeline } = parts[0]!
   const prepared = preparedReplay({ ...options, workers: parts.length })
   const { plan, trace } = prepared
-  const now = digestsOf(inputsOf(options, prepared))
+  const now = digestsOf(inputsOf(options, trace))
   const changed = Object.keys(inputs).filter((name) => inputs[name] !== now[name])
   if (changed.length > 0) {
     throw new UserError('E_PART', `the ${changed.join(' and the ')} that the parts were made of changed since`, {
@@ -125,8 +126,8 @@ export function mergeReplay({ bodies, inputs }: Gathered): ReplayReport {
 }
 
 /** All that a part depends on, by what the user knows it as. */
-function inputsOf(options: PartOptions, { trace, plan }: PreparedReplay): Record<string, unknown> {
-  const { trace: path, manifests, model, timeline, seed: _, ...others } = options
+export function inputsOf(options: PartOptions, trace: TraceFile): Record<string, unknown> {
+  const { trace: path, manifests, model, timeline, seed, ...others } = options
   const file = (name: string | null | undefined, title: string): string | null =>
     name == null ? null : readTextFile(name, title, 'E_PART')
   return {
@@ -134,7 +135,7 @@ function inputsOf(options: PartOptions, { trace, plan }: PreparedReplay): Record
     manifests: readManifestFiles(manifests).map(({ name, text }) => [name, text]),
     model: file(model, 'model'),
     timeline: file(timeline, 'timeline'),
-    seed: plan.seed,
+    seed: seed ?? trace.header.provenance.seed,
     options: others,
     'names of files': [path, model, timeline ?? null],
   }
