@@ -46,6 +46,7 @@ import {
 } from './flow-record.ts'
 import { FlowSetup, type FlowSetupParts } from './flow-setup.ts'
 import { finish, mix } from './hash.ts'
+import type { AddressId, FlowOffset, Millis32, PortPair, RandomWord, Shard, Tick32 } from './kinds.ts'
 import { FLAG_REPLY, PROTOCOL_TCP } from './packet.ts'
 import {
   ENDPOINT_CONNECTIONS,
@@ -86,7 +87,7 @@ export class ConnectionSetup extends FlowSetup {
    * @param tick  the packet's time, low 32 bits: part of the connection's identity
    * @returns     REASON_NONE when it was delivered, else why not; the flow record's status says the same
    */
-  open(flow: number, flags: number, nowMs: number, tick: number, shard: number): number {
+  open(shard: Shard, flow: FlowOffset, flags: number, nowMs: Millis32, tick: Tick32): number {
     const { flows } = this
     this.conntrack.shard = shard
     this.conntrack.nowMs = nowMs
@@ -111,7 +112,7 @@ export class ConnectionSetup extends FlowSetup {
   }
 
   /** A connection sets out as its flow record says. */
-  private startFlow(flow: number, flags: number, tick: number): void {
+  private startFlow(flow: FlowOffset, flags: number, tick: Tick32): void {
     const { flows } = this
     const protocol = flows[flow + FLOW_STATUS] >> 8
     const source = flows[flow + FLOW_CLIENT]
@@ -122,7 +123,7 @@ export class ConnectionSetup extends FlowSetup {
   }
 
   /** A new connection asks where the name is and dials what it is told; one under way stays where it is. */
-  private dialName(flow: number, flags: number, tick: number): number {
+  private dialName(flow: FlowOffset, flags: number, tick: Tick32): number {
     const { flows, names } = this
     if ((flows[flow + FLOW_STATUS] & 0xff) !== FLOW_NEW) {
       this.endpoint = flows[flow + FLOW_ENDPOINT]
@@ -138,7 +139,7 @@ export class ConnectionSetup extends FlowSetup {
   }
 
   /** Writes the opened path into the flow record. Twin: fast-setup.ts `open`. */
-  private finishFlow(flow: number): void {
+  private finishFlow(flow: FlowOffset): void {
     const { flows, path, entries } = this
     const base = path.entry0 << ENTRY_SHIFT
     const translatedFirst =
@@ -181,7 +182,7 @@ export class ConnectionSetup extends FlowSetup {
   }
 
   /** Counts the connection that `open` has just tried; only for its first opening. @param reason what `open` returned */
-  countOpening(flow: number, reason: number, client: number): void {
+  countOpening(flow: FlowOffset, reason: number, client: AddressId): void {
     const { path } = this
     if (this.entered >= 0) this.count(this.entered, NODE_CONNECTIONS, 1)
     this.total(reason === REASON_NONE ? TOTAL_ESTABLISHED : TOTAL_FAILED)
@@ -208,12 +209,12 @@ export class ConnectionSetup extends FlowSetup {
   }
 
   /** The core on which the node that a connection came in on has taken its packet. */
-  enteredCore(flow: number): number {
+  enteredCore(flow: FlowOffset): number {
     return this.core(this.entered, this.connectionRandomWord, flow)
   }
 
-  private total(word: number): void {
-    const at = this.layout.totals + word
+  private total(counter: number): void {
+    const at = this.layout.totals + counter
     this.result[at] = this.result[at] + 1
   }
 
@@ -225,6 +226,6 @@ export class ConnectionSetup extends FlowSetup {
 }
 
 /** The random word of a connection. */
-export function connectionRandom(tick: number, source: number, destination: number, ports: number): number {
+export function connectionRandom(tick: Tick32, source: AddressId, destination: AddressId, ports: PortPair): RandomWord {
   return finish(mix(mix(mix(tick | 0, source), destination), ports))
 }

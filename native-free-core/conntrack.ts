@@ -66,6 +66,7 @@ import {
 } from './result.ts'
 import {
   FRONTEND_HEALTH_CHECK,
+  NO_RULES,
   nodePortAddress,
   type RuleColumns,
   SETTING_CLEANS_EMPTY,
@@ -113,17 +114,20 @@ const PAIR_SOURCE = 0xffff0000 | 0
 const STATUS_SYN_IGNORED = 128
 
 export interface ConntrackParts {
+  readonly result: Float64Array
+  readonly layout: ResultLayout
+  /** Most entries by shard × nodes + node. */
+  readonly quotas: Int32Array
   readonly table: ConntrackTable
   readonly shards: number
   readonly nodes: number
 }
 
 export class Conntrack {
-  rules!: RuleColumns
-  result: Float64Array = new Float64Array(0)
-  layout!: ResultLayout
-  /** Most entries by shard × nodes + node. */
-  quotas: Int32Array = new Int32Array(0)
+  rules: RuleColumns = NO_RULES
+  private readonly result: Float64Array
+  private readonly layout: ResultLayout
+  private readonly quotas: Int32Array
   /** The shard and the time of the packet at hand. */
   shard: Shard = 0
   nowMs: Millis32 = 0
@@ -163,6 +167,9 @@ export class Conntrack {
   private readonly taken: (port: Port, harder: boolean) => boolean
 
   constructor(parts: ConntrackParts) {
+    this.result = parts.result
+    this.layout = parts.layout
+    this.quotas = parts.quotas
     this.table = parts.table
     this.entries = parts.table.entries
     this.shards = parts.shards
@@ -228,7 +235,18 @@ export class Conntrack {
       this.countFull(node)
       return 0
     }
-    const entry = table.insert(this.shard, tuples)
+    const entry = table.insert(
+      this.shard,
+      tuples.hash,
+      tuples.source,
+      tuples.destination,
+      tuples.ports,
+      nodeProtocol,
+      tuples.replyHash,
+      tuples.replySource,
+      tuples.replyDestination,
+      tuples.replyPorts,
+    )
     if (entry === 0) {
       this.countFull(node)
       return 0
@@ -257,8 +275,8 @@ export class Conntrack {
   advance(entry: EntryNumber, direction: number, flagClass: number, payload: boolean): number {
     const { entries, rules, nowMs } = this
     const base = entry << ENTRY_SHIFT
-    const word = entries[base + ENTRY_STATE]
-    const state = word & 15
+    const stateWord = entries[base + ENTRY_STATE]
+    const state = stateWord & 15
     let next = TRANSITIONS[((direction * 6 + flagClass) << 4) | state]
     if (next === BY_AGE) {
       next = (nowMs - entries[base + ENTRY_CREATED]) >>> 0 > UDP_STREAM_AGE_MS ? UDP_STREAM : UDP_REPLIED
@@ -268,13 +286,18 @@ export class Conntrack {
       return next
     }
     if (next === IGNORED && direction === 0 && flagClass === CLASS_SYN) {
-      entries[base + ENTRY_STATE] = word | STATUS_SYN_IGNORED
-    } else if (next === IGNORED && direction === 1 && flagClass === CLASS_SYNACK && (word & STATUS_SYN_IGNORED) !== 0) {
+      entries[base + ENTRY_STATE] = stateWord | STATUS_SYN_IGNORED
+    } else if (
+      next === IGNORED &&
+      direction === 1 &&
+      flagClass === CLASS_SYNACK &&
+      (stateWord & STATUS_SYN_IGNORED) !== 0
+    ) {
       // Client and server are in sync and the entry is not: it follows them.
       next = SYN_RECV
     }
     if (next === INVALID || next === IGNORED) return next
-    let status = word & ~15
+    let status = stateWord & ~15
     if (next !== state) status &= ~STATUS_SYN_IGNORED
     if (direction === 1) status |= STATUS_SEEN_REPLY
     if (next === ESTABLISHED && (state === SYN_RECV || state === ESTABLISHED) && (status & STATUS_SEEN_REPLY) !== 0) {
@@ -292,16 +315,16 @@ export class Conntrack {
   /**
    * Gives the reply tuple a destination port (the packet's source port behind the node) that makes it unique on the node.
    * @param tuples      the reply tuple with the port that the packet comes with; it has the one found, and its hash, afterwards
-   * @param word        random word of the connection for this purpose
+   * @param random      random word of the connection for this purpose
    * @param translates  whether the rules masquerade; otherwise the port changes only where it clashes
    * @param opens       whether the packet is a SYN, which may take over the port of a closing connection
    * @returns           whether one was found; if not, that is counted
    */
-  findSourcePort(tuples: EntryTuples, word: RandomWord, translates: boolean, opens: boolean): boolean {
+  findSourcePort(tuples: EntryTuples, random: RandomWord, translates: boolean, opens: boolean): boolean {
     this.search = tuples
     this.searchMayReclaim = opens
     const fully = translates && this.rules.settings[SETTING_RANDOM_FULLY] !== 0
-    const found = findPort(tuples.replyPorts & 0xffff, word, !fully, this.shard, this.shards, this.taken)
+    const found = findPort(tuples.replyPorts & 0xffff, random, !fully, this.shard, this.shards, this.taken)
     if (found === 0) this.count(tuples.nodeProtocol >> 8, NODE_INSERT_FAILED)
     return found !== 0
   }
@@ -417,8 +440,8 @@ export class Conntrack {
     this.table.forEachOfShard(shard, (entry) => {
       const base = entry << ENTRY_SHIFT
       if (left === 0 || entries[base + ENTRY_NODE_PROTOCOL] >> 8 !== node) return
-      const word = entries[base + ENTRY_STATE]
-      if ((word & STATUS_ASSURED) !== 0 && !isClosing(word & 15)) return
+      const stateWord = entries[base + ENTRY_STATE]
+      if ((stateWord & STATUS_ASSURED) !== 0 && !isClosing(stateWord & 15)) return
       this.remove(entry)
       this.count(node, NODE_EARLY_DROPS)
       left--
@@ -494,8 +517,8 @@ export class Conntrack {
     if (this.result[at] === 0 || exactMs + 1 < this.result[at]) this.result[at] = exactMs + 1
   }
 
-  private count(node: NodeId, word: number): void {
-    const at = this.layout.nodes + node * NODE_WORDS + word
+  private count(node: NodeId, counter: number): void {
+    const at = this.layout.nodes + node * NODE_WORDS + counter
     this.result[at] = this.result[at] + 1
   }
 }

@@ -4,7 +4,9 @@
  * By hash alone where lanes say nothing about flows; else also by lane, as far as the numbers of lanes and cores have a power of
  * two in common: then a core has its flows from few lanes, and threads need not wait for each other.
  */
+
 import { FLOW_SHIFT, type Lanes } from './flow-record.ts'
+import type { FlowOffset, NodeId, Shard } from './kinds.ts'
 import type { RuleColumns } from './rule-columns.ts'
 
 export class Cores {
@@ -33,13 +35,13 @@ export class Cores {
    * @param hash   any word; its low 8 bits count
    * @param shard  of the flow: a flow record behind those of the trace is in its lane
    */
-  of(node: number, hash: number, flow: number, shard: number): number {
+  of(node: NodeId, hash: number, flow: FlowOffset, shard: Shard): number {
     const own = this.byLane[node]
     const rest = ((hash & 255) * this.byHash[node]) >> 8
     return own === 0 ? rest : (this.laneOf(flow, shard) & own) + (own + 1) * rest
   }
 
-  private laneOf(flow: number, shard: number): number {
+  private laneOf(flow: FlowOffset, shard: Shard): number {
     const { firstFlow, lane } = this.lanes!
     const number = flow >> FLOW_SHIFT
     if (number >= firstFlow[firstFlow.length - 1]) return shard

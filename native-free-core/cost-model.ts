@@ -7,6 +7,7 @@
  * Constants come with the rule set (`settings`, `propagation`); src/replay/model.ts holds their defaults, units and sources.
  * Cost: a handful of additions, on the slow path; the fast path adds up two numbers that were stored with the connection.
  */
+import type { Nanos, NodeId, RandomWord, ServicePortId } from './kinds.ts'
 import {
   type RuleColumns,
   SETTING_COLD_SCAN_PERMILLE,
@@ -23,14 +24,14 @@ import {
 } from './rule-columns.ts'
 
 /** One-way time between two nodes; 0 for a node and itself. */
-export function propagationBetween(rules: RuleColumns, from: number, to: number): number {
+export function propagationBetween(rules: RuleColumns, from: NodeId, to: NodeId): Nanos {
   if (from === to) return 0
   const zones = rules.settings[SETTING_ZONES]
   return rules.propagation[(rules.nodeZone[from] + 1) * (zones + 1) + rules.nodeZone[to] + 1]
 }
 
 /** CPU time of a packet of a known flow on one node. */
-export function establishedCost(rules: RuleColumns, masqueraded: boolean): number {
+export function establishedCost(rules: RuleColumns, masqueraded: boolean): Nanos {
   return rules.settings[SETTING_COST_ESTABLISHED] + (masqueraded ? rules.settings[SETTING_COST_MASQUERADED] : 0)
 }
 
@@ -40,7 +41,12 @@ export function establishedCost(rules: RuleColumns, masqueraded: boolean): numbe
  * @param servicePort  -1 where no Service matched: the full scan
  * @param word         random word of the connection on this node
  */
-export function firstPacketCost(rules: RuleColumns, servicePort: number, masqueraded: boolean, word: number): number {
+export function firstPacketCost(
+  rules: RuleColumns,
+  servicePort: ServicePortId,
+  masqueraded: boolean,
+  word: RandomWord,
+): Nanos {
   const { settings } = rules
   const cold = coldCost(settings, (word >>> 0) / 4294967296)
   const masquerade = masqueraded ? settings[SETTING_COST_FIRST_MASQUERADE] : 0

@@ -3,6 +3,7 @@
 import type { ConntrackTable } from './conntrack-table.ts'
 import type { HopColumns } from './cpu-queues.ts'
 import type { Lanes } from './flow-record.ts'
+import type { Millis, Shard, Tick } from './kinds.ts'
 import type { ConnectionColumns, PacketColumns, RequestColumns } from './packet.ts'
 import type { PairSeries, ResultExtent, ResultLayout } from './result.ts'
 import type { SeriesCounts } from './series.ts'
@@ -69,19 +70,19 @@ export interface Dataplane {
    * The cluster changed: new rules, state stays. Affinity of endpoints that no rule names is dropped, and UDP entries that
    * kube-proxy would delete are.
    */
-  adopt(rules: Int32Array, nowMs: number): void
+  adopt(rules: Int32Array, nowMs: Millis): void
   /** Take `rows` connection definitions in; `flowBase` is the number of the lane's first flow record. */
   define(flowBase: number, rows: number): void
   /** Put the packets in rows `from` to `to` of `packets` through: one shard's, in time order. */
-  process(shard: number, flowBase: number, baseTick: number, from: number, to: number): void
+  process(shard: Shard, flowBase: number, baseTick: Tick, from: number, to: number): void
   /** Hops written since `beginStep`. */
   hopCount(): number
   /** A step begins: hops count their times from this tick. */
-  beginStep(baseTick: number): void
+  beginStep(baseTick: Tick): void
   /** The queues have answered: record the latencies of the step's packets, and take back those that were dropped. */
   applyWaits(): void
   /** Take the remaining samples of a shard: once, after its last packet. */
-  end(shard: number): void
+  end(shard: Shard): void
   /** Counters over time, of all shards of this instance: a copy; null where the limits ask for none. */
   series(): SeriesCounts | null
   /** Source ports in use by node and endpoint id over time, of all shards of this instance. */

@@ -66,6 +66,7 @@ import {
   FLOW_WORDS,
 } from './flow-record.ts'
 import { bucketOf, HISTOGRAM_MAX, HISTOGRAM_SUM } from './histogram.ts'
+import type { FlowOffset, Millis, Millis32, Shard, Tick, Tick32 } from './kinds.ts'
 import {
   createConnectionColumns,
   createPacketColumns,
@@ -93,7 +94,14 @@ import {
   TOTAL_OFFERED_BYTES,
   TOTAL_OFFERED_PACKETS,
 } from './result.ts'
-import { ADDRESS_LIVE, openRules, type RuleColumns, SETTING_NODES, SETTING_UNACKNOWLEDGED_MS } from './rule-columns.ts'
+import {
+  ADDRESS_LIVE,
+  NO_RULES,
+  openRules,
+  type RuleColumns,
+  SETTING_NODES,
+  SETTING_UNACKNOWLEDGED_MS,
+} from './rule-columns.ts'
 import { Sampler } from './sampler.ts'
 import { Series } from './series.ts'
 import { SlowPath } from './slow-path.ts'
@@ -131,45 +139,34 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   const readsAhead = table.bytes + flows.byteLength > CACHED_BYTES
   const batchFlows = new Int32Array(BATCH)
   const sink = new Int32Array(1)
-  const slowPath = new SlowPath({ table, flows, thirdEntries, shards, nodes, lanes: limits.lanes ?? null })
+  const parts = { table, flows, thirdEntries, shards, nodes, result, layout, quotas }
+  const slowPath = new SlowPath({ ...parts, lanes: limits.lanes ?? null })
   const { conntrack } = slowPath
-  slowPath.result = result
-  slowPath.layout = layout
-  conntrack.result = result
-  conntrack.layout = layout
-  conntrack.quotas = quotas
-  const fastSetup = createFastSetup({ slowPath, flows, packets, batchFlows, result, layout, shards, nodes, quotas })
+  const fastSetup = createFastSetup({ ...parts, slowPath, packets, batchFlows })
   const fastSetupOn = limits.fastSetup !== false
   const { time, slot, flags, length } = packets
   const { packetHistogram, endpoints: endpointsAt } = layout
   const queued = limits.hops !== undefined
-  const sampler = new Sampler({ shards, nodes, slowPath, result, layout })
+  const sampler = new Sampler({ ...parts, slowPath })
   const due = sampler.nextTick
   const series = new Series(result, layout, limits.series?.endpoints ?? null)
   const log = new QueueEvents({
-    nodes,
-    flows,
-    thirdEntries,
+    ...parts,
     slowPath,
-    result,
-    layout,
     endpoints: limits.endpoints,
     columns: limits.hops ?? null,
     series,
   })
   const { hopTime, hopServer, hopCost, hopFlow, hopNanos, hopMeta, slotOf, flowCosts, zones } = log
-  let rules: RuleColumns
+  let rules = NO_RULES
   const requests = createRequestColumns(limits.packetRows, limits.requests?.rows ?? 0)
   const { at: requestAt } = requests
   const proxying = limits.requests !== undefined
   const proxies = new Proxies({
-    flows,
+    ...parts,
     slowPath,
     log,
-    result,
-    layout,
     requests,
-    shards,
     connections: limits.connections,
     upstreams: limits.requests?.upstreams ?? 0,
     groups: limits.requests?.workers ?? 0,
@@ -206,7 +203,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     timeouts[WITH_DATA | ESTABLISHED] = rules.settings[SETTING_UNACKNOWLEDGED_MS]
   }
 
-  function adopt(words: Int32Array, nowMs: number): void {
+  function adopt(words: Int32Array, nowMs: Millis): void {
     const before = rules.addressFlags
     takeRules(words, rules)
     conntrack.clockMs[0] = nowMs
@@ -214,7 +211,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     slowPath.names.adopt(rules, nowMs)
     orphanFlows(before, rules.addressFlags)
     for (let shard = 0; shard < shards; shard++) {
-      slowPath.selector.sweep(shard, nowMs, new Int32Array(nodes))
+      slowPath.selector.sweep(shard, conntrack.nowMs, new Int32Array(nodes))
       conntrack.cleanStaleUdp(shard)
       slowPath.selector.keepServed(shard)
     }
@@ -251,7 +248,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     }
   }
 
-  function process(shard: number, flowBase: number, baseTick: number, from: number, to: number): void {
+  function process(shard: Shard, flowBase: number, baseTick: Tick, from: number, to: number): void {
     for (let start = from; start < to; ) {
       let end = Math.min(start + BATCH, to)
       if (baseTick + time[end - 1] >= due[shard]) {
@@ -262,7 +259,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
         end = start + 1
         while (baseTick + time[end] < due[shard]) end++
       }
-      batch(shard, flowBase, start, end, baseTick)
+      batch(shard, flowBase, baseTick, start, end)
       start = end
     }
   }
@@ -313,12 +310,12 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     return touched
   }
 
-  function batch(shard: number, flowBase: number, from: number, to: number, baseTick: number): void {
+  function batch(shard: Shard, flowBase: number, baseTick: Tick, from: number, to: number): void {
     const size = to - from
     for (let i = 0; i < size; i++) batchFlows[i] = (flowBase + slot[from + i]) << FLOW_SHIFT
     if (readsAhead) {
       const opens = prefetchFlows(size) < 0
-      sink[0] = prefetchEntries(size) ^ (opens && fastSetupOn ? fastSetup.plan(shard, size, from, baseTick) : 0)
+      sink[0] = prefetchEntries(size) ^ (opens && fastSetupOn ? fastSetup.plan(shard, baseTick, from, size) : 0)
     }
     conntrack.clockMs[0] = Math.floor(baseTick / TICKS_PER_MS)
     const restTicks = baseTick - conntrack.clockMs[0] * TICKS_PER_MS
@@ -351,8 +348,8 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
         const delivered = flows[flow + FLOW_NAT_PORTS]
         const replyPorts = (delivered << 16) | (delivered >>> 16)
         const entry = flows[flow + FLOW_ENTRY] << ENTRY_SHIFT
-        const word = entries[entry + ENTRY_STATE]
-        const state = word & 15
+        const stateWord = entries[entry + ENTRY_STATE]
+        const state = stateWord & 15
         const seenReply = (packetFlags >> 7) * STATUS_SEEN_REPLY
         if (
           // No branch that depends on direction or length, which nobody can predict (a tenth of the loop, bench: packet-step).
@@ -363,7 +360,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
             (entries[entry + ENTRY_REPLY_SOURCE] ^ backend) |
             (entries[entry + ENTRY_REPLY_DESTINATION] ^ natSource) |
             (entries[entry + ENTRY_REPLY_PORTS] ^ replyPorts) |
-            ((word & (STATUS_PICKED_UP | seenReply)) ^ seenReply) |
+            ((stateWord & (STATUS_PICKED_UP | seenReply)) ^ seenReply) |
             (STEADY[(packetFlags << 4) | state] ^ 1)) ===
             0 &&
           ((entries[entry + ENTRY_EXPIRES] - nowMs) | 0) > 0
@@ -374,7 +371,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
             passes = true
           } else {
             const entry2 = flows[flow + FLOW_ENTRY2] << ENTRY_SHIFT
-            const word2 = entries[entry2 + ENTRY_STATE]
+            const stateWord2 = entries[entry2 + ENTRY_STATE]
             if (
               ((entries[entry2 + ENTRY_NODE_PROTOCOL] ^ flows[flow + FLOW_NODE_PROTOCOL2]) |
                 (entries[entry2 + ENTRY_SOURCE] ^ natSource) |
@@ -383,7 +380,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
                 (entries[entry2 + ENTRY_REPLY_SOURCE] ^ backend) |
                 (entries[entry2 + ENTRY_REPLY_DESTINATION] ^ natSource) |
                 (entries[entry2 + ENTRY_REPLY_PORTS] ^ replyPorts) |
-                ((word2 & (15 | STATUS_PICKED_UP | seenReply)) ^ (state | seenReply))) ===
+                ((stateWord2 & (15 | STATUS_PICKED_UP | seenReply)) ^ (state | seenReply))) ===
                 0 &&
               ((entries[entry2 + ENTRY_EXPIRES] - nowMs) | 0) > 0
             ) {
@@ -470,17 +467,24 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
    * Everything but a packet of a known flow in its steady state.
    * @returns whether it is to be counted as a packet of the established connection
    */
-  function slow(shard: number, flow: number, row: number, place: number, nowMs: number, baseTick: number): boolean {
+  function slow(
+    shard: Shard,
+    flow: FlowOffset,
+    row: number,
+    inBatch: number,
+    nowMs: Millis32,
+    baseTick: Tick,
+  ): boolean {
     const status = flows[flow + FLOW_STATUS] & 0xff
     if (status === FLOW_FAILED) {
       result[TOTAL_NOT_SENT]++
       return false
     }
     const tick = (baseTick + time[row]) | 0
-    if (status === FLOW_NEW) return openConnection(shard, flow, row, place, nowMs, baseTick)
+    if (status === FLOW_NEW) return openConnection(shard, flow, row, inBatch, nowMs, baseTick)
     if (status === FLOW_EDGE) return atEdge(shard, flow, row, baseTick)
     if (status === FLOW_ORPHANED) return orphaned(shard, flow, row, nowMs, tick)
-    const reason = slowPath.step(flow, flags[row], length[row], nowMs, tick, shard)
+    const reason = slowPath.step(shard, flow, flags[row], length[row], nowMs, tick)
     if (reason !== REASON_NONE) {
       slowPath.countLoss(reason)
       if ((flows[flow + FLOW_STATUS] & 0xff) === FLOW_FAILED) result[TOTAL_BROKEN]++
@@ -500,13 +504,13 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   }
 
   /** The first packet of a direction has been recorded; in a trace that begins in mid-flow it may be part of an exchange. */
-  function behindProxy(shard: number, flow: number, row: number, baseTick: number): void {
+  function behindProxy(shard: Shard, flow: FlowOffset, row: number, baseTick: Tick): void {
     if (!proxying || (flows[flow + FLOW_FLAGS] & FLOW_PROXIED) === 0) return
     proxies.first(shard, flow, flags[row], length[row], requestAt[row], baseTick + time[row])
   }
 
   /** A packet of a connection that ends at a balancer outside the cluster: no node has a say in it. */
-  function atEdge(shard: number, flow: number, row: number, baseTick: number): boolean {
+  function atEdge(shard: Shard, flow: FlowOffset, row: number, baseTick: Tick): boolean {
     if (flags[row] < FLAG_REPLY || (flows[flow + FLOW_FLAGS] & FLOW_ANSWERED) !== 0) return true
     flows[flow + FLOW_FLAGS] |= FLOW_ANSWERED
     log.countDelivered(flow, length[row], 1)
@@ -516,14 +520,14 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   }
 
   /** A packet of a connection whose pod has gone. */
-  function orphaned(shard: number, flow: number, row: number, nowMs: number, tick: number): boolean {
+  function orphaned(shard: Shard, flow: FlowOffset, row: number, nowMs: Millis32, tick: Tick32): boolean {
     if (flags[row] >= FLAG_REPLY) {
       result[TOTAL_NOT_SENT]++
       return false
     }
     const protocol = flows[flow + FLOW_STATUS] >> 8
     if (slowPath.opensAnew(flow, flags[row], nowMs)) {
-      const reason = slowPath.open(flow, flags[row], nowMs, tick, shard)
+      const reason = slowPath.open(shard, flow, flags[row], nowMs, tick)
       if (reason !== REASON_NONE) slowPath.countLoss(reason)
       return reason === REASON_NONE
     }
@@ -536,18 +540,18 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
   }
 
   function openConnection(
-    shard: number,
-    flow: number,
+    shard: Shard,
+    flow: FlowOffset,
     row: number,
-    place: number,
-    nowMs: number,
-    baseTick: number,
+    inBatch: number,
+    nowMs: Millis32,
+    baseTick: Tick,
   ): boolean {
     const tick = (baseTick + time[row]) | 0
     const client = flows[flow + FLOW_CLIENT]
     log.opens(flow, baseTick + time[row])
-    const ordinary = fastSetupOn && fastSetup.open(place, flow, flags[row], nowMs, tick, shard)
-    const reason = ordinary ? REASON_NONE : slowPath.open(flow, flags[row], nowMs, tick, shard)
+    const ordinary = fastSetupOn && fastSetup.open(shard, inBatch, flow, flags[row], nowMs, tick)
+    const reason = ordinary ? REASON_NONE : slowPath.open(shard, flow, flags[row], nowMs, tick)
     result[TOTAL_ATTEMPTED]++
     slowPath.countOpening(flow, reason, client)
     if (reason !== REASON_NONE) {

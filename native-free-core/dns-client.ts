@@ -82,6 +82,7 @@ import {
   NAMES_LIBC,
   NAMES_RESOLVERS,
   NAMES_TYPES,
+  NO_RULES,
   type RuleColumns,
   SERVER_ASSUMED,
   SETTING_POLICY_DNS,
@@ -140,17 +141,17 @@ export interface Forwarder {
   /** Where packets take their turn in the nodes' queues. */
   readonly sink: PacketSink
   /** Takes the first packet of a flow to its destination. @returns REASON_NONE when it was delivered */
-  inject(source: AddressId, destination: AddressId, ports: PortPair, protocol: Protocol, word: RandomWord): number
+  inject(source: AddressId, destination: AddressId, ports: PortPair, protocol: Protocol, random: RandomWord): number
 }
 
 /** What is told of every packet of a question's flow. */
 export interface PacketSink {
   /**
-   * @param word   random word of the flow
+   * @param random   random word of the flow
    * @param nanos  path latency of what was asked and told before it
    * @param waits  whether the resolution waits for this packet
    */
-  packet(path: Path, word: RandomWord, nanos: Nanos, opening: boolean, waits: boolean): void
+  packet(path: Path, random: RandomWord, nanos: Nanos, opening: boolean, waits: boolean): void
 }
 
 /** Where nothing waits. */
@@ -176,7 +177,7 @@ export class DnsClient {
   /** Rule sets in the order in which they came into force, and when they did. */
   private history: RuleColumns[] = []
   private since: number[] = []
-  private rules!: RuleColumns
+  private rules: RuleColumns = NO_RULES
 
   constructor(forwarder: Forwarder) {
     this.forwarder = forwarder
@@ -201,10 +202,10 @@ export class DnsClient {
   /**
    * Resolves a name for a client that opens a connection.
    * @param name  index of the name
-   * @param word  random word of the connection
+   * @param random  random word of the connection
    * @returns     REASON_NONE, and `address`, `endpoint` and `nanos` say what came of it
    */
-  resolve(client: AddressId, name: number, word: RandomWord): number {
+  resolve(client: AddressId, name: number, random: RandomWord): number {
     const { rules } = this
     const nowMs = this.forwarder.conntrack.exactMs()
     this.nanos = 0
@@ -223,7 +224,7 @@ export class DnsClient {
       this.resolved(walk, client, true)
       return REASON_NONE
     }
-    const reason = this.walk(client, walk, rules.resolverServer[resolver], word)
+    const reason = this.walk(client, walk, rules.resolverServer[resolver], random)
     if (reason === REASON_NONE && keepMs > 0) {
       this.cache.put(client, name, this.address, this.endpoint, nowMs + keepMs)
     }
@@ -231,7 +232,7 @@ export class DnsClient {
   }
 
   /** The search list, step by step, until one brings records. */
-  private walk(client: AddressId, walk: number, server: AddressId, word: RandomWord): number {
+  private walk(client: AddressId, walk: number, server: AddressId, random: RandomWord): number {
     const { rules, forwarder } = this
     const types = rules.nameSettings[NAMES_TYPES]
     const libc = rules.nameSettings[NAMES_LIBC]
@@ -239,7 +240,7 @@ export class DnsClient {
     const end = rules.walkStart[walk] + rules.walkCount[walk]
     for (let step = rules.walkStart[walk]; step < end; step++) {
       const first = step * types * QUERY_WORDS
-      const flowRandom = finish(mix(word, step - end))
+      const flowRandom = finish(mix(random, step - end))
       const isLocal = rules.nameQueries[first + QUERY_LOCAL] !== 0
       const inPackets = server >= 0 && !isLocal
       const sent = inPackets
@@ -289,20 +290,20 @@ export class DnsClient {
   }
 
   /** The first packet of a flow to the server. @returns a reason */
-  private send(client: AddressId, server: AddressId, protocol: Protocol, word: RandomWord): number {
-    const port = this.sourcePort(client, server, protocol, word)
-    const reason = this.forwarder.inject(client, server, portPair(port, DNS_PORT), protocol, word)
+  private send(client: AddressId, server: AddressId, protocol: Protocol, random: RandomWord): number {
+    const port = this.sourcePort(client, server, protocol, random)
+    const reason = this.forwarder.inject(client, server, portPair(port, DNS_PORT), protocol, random)
     this.count(DNS_ENTRIES, this.forwarder.path.hops)
     return reason
   }
 
   /** A port of the client's own that no live entry has; the last one tried where all have. */
-  private sourcePort(client: AddressId, server: AddressId, protocol: Protocol, word: RandomWord): number {
+  private sourcePort(client: AddressId, server: AddressId, protocol: Protocol, random: RandomWord): number {
     const { conntrack, seed } = this.forwarder
     const node = this.rules.addressNode[client]
     let port = 0
     for (let tries = 0; tries < PORT_TRIES; tries++) {
-      port = FIRST_PORT + below(draw(seed, word, tries, PURPOSE_NAME_PORT), PORTS)
+      port = FIRST_PORT + below(draw(seed, random, tries, PURPOSE_NAME_PORT), PORTS)
       if (node < 0 || conntrack.find(client, server, portPair(port, DNS_PORT), nodeProtocolOf(node, protocol)) === 0)
         break
     }
@@ -310,7 +311,7 @@ export class DnsClient {
   }
 
   /** The questions of a step and their replies, on the flow that has just been opened. */
-  private exchange(first: number, types: number, replica: EndpointId, word: RandomWord): void {
+  private exchange(first: number, types: number, replica: EndpointId, random: RandomWord): void {
     const { path, sink } = this.forwarder
     let bytes = 0
     for (let type = 0; type < types; type++) {
@@ -322,22 +323,22 @@ export class DnsClient {
     for (let type = 0; type < types; type++) this.advance(1, CLASS_NONE, false)
     // Both questions are on their way at once: the resolution waits for one of them and its reply.
     const replyNanos = this.nanos + path.firstExtraNanos + path.forwardNanos
-    for (let type = 0; type < types; type++) sink.packet(path, word, this.nanos, type === 0, type === 0)
-    for (let type = 0; type < types; type++) sink.packet(path, word, replyNanos, false, type === 0)
+    for (let type = 0; type < types; type++) sink.packet(path, random, this.nanos, type === 0, type === 0)
+    for (let type = 0; type < types; type++) sink.packet(path, random, replyNanos, false, type === 0)
     this.nanos += path.firstExtraNanos + 2 * path.forwardNanos
     this.countTraffic(replica, 2 * types, bytes)
     this.countQueries(replica, types)
   }
 
   /** The same question over TCP, after a truncated reply: a connection of its own. */
-  private askOverTcp(client: AddressId, server: AddressId, bytes: number, word: RandomWord): number {
+  private askOverTcp(client: AddressId, server: AddressId, bytes: number, random: RandomWord): number {
     this.count(DNS_TCP, 1)
-    const reason = this.send(client, server, PROTOCOL_TCP, word)
+    const reason = this.send(client, server, PROTOCOL_TCP, random)
     if (reason !== REASON_NONE) return reason
     const { path, sink } = this.forwarder
     // The resolution waits for handshake, question and reply, not for the ACKs and the close.
     for (let packet = 0; packet < DNS_TCP_PACKETS; packet++) {
-      sink.packet(path, word, this.nanos + packet * path.forwardNanos, packet === 0, packet < 5 && packet !== 2)
+      sink.packet(path, random, this.nanos + packet * path.forwardNanos, packet === 0, packet < 5 && packet !== 2)
     }
     this.advance(1, CLASS_SYNACK, false)
     this.advance(0, CLASS_ACK, false)
@@ -391,12 +392,12 @@ export class DnsClient {
   }
 
   /** Takes an address out of a reply. @returns whether it has one */
-  private choose(answering: RuleColumns, at: number, word: RandomWord): boolean {
+  private choose(answering: RuleColumns, at: number, random: RandomWord): boolean {
     const { nameQueries, nameAnswers } = answering
     const count = nameQueries[at + QUERY_ANSWER_COUNT]
     if (count === 0) return false
     const shuffled = nameQueries[at + QUERY_SHUFFLED] !== 0
-    const position = shuffled ? below(draw(this.forwarder.seed, word, 0, PURPOSE_NAME_ANSWER), count) : 0
+    const position = shuffled ? below(draw(this.forwarder.seed, random, 0, PURPOSE_NAME_ANSWER), count) : 0
     const answer = (nameQueries[at + QUERY_ANSWER_START] + position) * ANSWER_WORDS
     this.address = nameAnswers[answer]
     this.endpoint = nameAnswers[answer + 1]
@@ -451,8 +452,8 @@ export class DnsClient {
     return false
   }
 
-  private count(word: number, by: number): void {
-    this.forwarder.result[this.forwarder.layout.dns + word] += by
+  private count(counter: number, by: number): void {
+    this.forwarder.result[this.forwarder.layout.dns + counter] += by
   }
 
   private countQueries(replica: EndpointId, by: number): void {

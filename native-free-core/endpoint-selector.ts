@@ -41,6 +41,7 @@ import {
   FRONTEND_HOST_PORT,
   MODE_IPTABLES,
   MODE_IPVS,
+  NO_RULES,
   type RuleColumns,
   SCHEDULER_DH,
   SCHEDULER_LC,
@@ -52,7 +53,7 @@ import { pickUniform, Schedulers } from './schedulers.ts'
 import { RecentLists } from './xt-recent.ts'
 
 export class EndpointSelector {
-  rules!: RuleColumns
+  rules: RuleColumns = NO_RULES
   readonly affinity: readonly AffinityTable[]
   /** In iptables mode, in place of `affinity`. */
   readonly recent: readonly RecentLists[]

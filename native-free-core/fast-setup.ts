@@ -18,7 +18,6 @@ import { CHECKED, check } from './checked.ts'
 import { connectionRandom } from './connection-setup.ts'
 import {
   alignedWords,
-  createTuples,
   ENTRY_CREATED,
   ENTRY_ENDPOINT,
   ENTRY_EXPIRES,
@@ -44,6 +43,7 @@ import {
   type PacketHeader,
 } from './decide.ts'
 import { REASON_NONE } from './drop-reasons.ts'
+import type { FastSetup, FastSetupParts } from './fast-setup-types.ts'
 import {
   FLOW_BACKEND,
   FLOW_CLIENT,
@@ -71,17 +71,23 @@ import {
 } from './flow-record.ts'
 import { below, draw, hashTuple, PURPOSE_COST, PURPOSE_ENDPOINT, PURPOSE_LOAD_BALANCER, PURPOSE_SNAT } from './hash.ts'
 import { isTranslatedAgain } from './host-port.ts'
+import type {
+  AddressId,
+  EndpointId,
+  EntryNumber,
+  FlowOffset,
+  FrontendId,
+  Millis32,
+  NodeId,
+  Protocol,
+  Shard,
+  Tick,
+  Tick32,
+} from './kinds.ts'
 import { firstTry } from './nat-ports.ts'
-import { FLAG_REPLY, type PacketColumns, PROTOCOL_TCP, TICKS_PER_MS } from './packet.ts'
+import { FLAG_REPLY, PROTOCOL_TCP, TICKS_PER_MS } from './packet.ts'
 import { policyFate } from './policy.ts'
-import {
-  ENDPOINT_WORDS,
-  NODE_AFFINITY_HITS,
-  NODE_AFFINITY_MISSES,
-  NODE_INSERT,
-  NODE_WORDS,
-  type ResultLayout,
-} from './result.ts'
+import { ENDPOINT_WORDS, NODE_AFFINITY_HITS, NODE_AFFINITY_MISSES, NODE_INSERT, NODE_WORDS } from './result.ts'
 import {
   DESTINATION_NAME,
   FRONTEND_BALANCER_PROXY,
@@ -89,6 +95,7 @@ import {
   familyOf,
   MODE_IPTABLES,
   MODE_IPVS,
+  NO_RULES,
   type RuleColumns,
   SETTING_BALANCER_NANOS,
   SETTING_CLIENT_NANOS,
@@ -98,7 +105,6 @@ import {
   SETTING_RANDOM_FULLY,
 } from './rule-columns.ts'
 import { pickUniform } from './schedulers.ts'
-import type { SlowPath } from './slow-path.ts'
 import { CLASS_NONE, CLASS_SYN, FLAG_CLASS, initialState } from './tcp-states.ts'
 
 /** Answers of `decide`, by frontend, node and `SOURCE_*`: a direct-mapped cache, the last writer wins. */
@@ -154,36 +160,6 @@ const LOOK_AGAIN = 2
 /** Punted to the general driver. */
 const REFUSED = 3
 
-export interface FastSetupParts {
-  readonly slowPath: SlowPath
-  readonly flows: Int32Array
-  readonly packets: PacketColumns
-  /** Lines of the packets of the batch at hand. */
-  readonly batchFlows: Int32Array
-  readonly result: Float64Array
-  readonly layout: ResultLayout
-  readonly shards: number
-  readonly nodes: number
-  /** Most entries by shard × nodes + node. */
-  readonly quotas: Int32Array
-}
-
-export interface FastSetup {
-  /** Takes up a rule set. */
-  take(rules: RuleColumns): void
-  /**
-   * Plans the new connections of the batch whose packets stand in the rows from `from` on.
-   * @returns a checksum of what was read, so that the loads are not optimised away
-   */
-  plan(shard: number, size: number, from: number, baseTick: number): number
-  /**
-   * Opens a connection as `SlowPath.open` does, where it is an ordinary one. Counting it is left to the caller.
-   * @param place  of the packet in its batch, planned or not
-   * @returns      false when it is not, and then nothing has changed
-   */
-  open(place: number, flow: number, flags: number, nowMs: number, tick: number, shard: number): boolean
-}
-
 export function createFastSetup(parts: FastSetupParts): FastSetup {
   const { slowPath, flows, batchFlows, result, layout, shards, nodes, quotas } = parts
   const { time, flags: packetFlags } = parts.packets
@@ -192,12 +168,11 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
   const { entries, counts } = table
   const answers = alignedWords((ANSWERS + 1) << ANSWER_SHIFT)
   const plans = alignedWords(batchFlows.length << PLAN_SHIFT)
-  /** Places of the batch's new connections. */
+  /** Positions in the batch of its new connections. */
   const fresh = new Int32Array(batchFlows.length)
   const decision = createDecision()
-  const tuples = createTuples()
   const asked: PacketHeader = { source: 0, destination: 0, port: 0, protocol: 0 }
-  let rules: RuleColumns
+  let rules = NO_RULES
   let serves = false
   /** There are NetworkPolicies. */
   let policed = false
@@ -213,7 +188,7 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
   }
 
   /** Where a node's answer to a connection that dials `frontend` is. */
-  function answerTo(frontend: number, node: number, flow: number): number {
+  function answerTo(frontend: FrontendId, node: NodeId, flow: FlowOffset): number {
     const key = (frontend * nodes + node) * SOURCES + classifySource(rules, node, flows[flow + FLOW_CLIENT]) + 1
     const answer = (key & (ANSWERS - 1)) << ANSWER_SHIFT
     if (answers[answer + ANSWER_KEY] !== key) {
@@ -228,7 +203,7 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
     return answer
   }
 
-  function ask(answer: number, frontend: number, node: number, flow: number): void {
+  function ask(answer: number, frontend: FrontendId, node: NodeId, flow: FlowOffset): void {
     asked.source = flows[flow + FLOW_CLIENT]
     asked.destination = flows[flow + FLOW_DESTINATION]
     asked.port = flows[flow + FLOW_PORTS] & 0xffff
@@ -250,19 +225,19 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
     answers[answer + ANSWER_SERVICE_COUNTER_SHARD] = 0
   }
 
-  function plan(shard: number, size: number, from: number, baseTick: number): number {
+  function plan(shard: Shard, baseTick: Tick, from: number, size: number): number {
     let count = 0
-    for (let place = 0; place < size; place++) {
-      const flow = batchFlows[place]
+    for (let inBatch = 0; inBatch < size; inBatch++) {
+      const flow = batchFlows[inBatch]
       if ((flows[flow + FLOW_STATUS] & 0xff) !== FLOW_NEW) continue
-      const tick = baseTick + time[from + place]
-      aim(place, flow, packetFlags[from + place], Math.floor(tick / TICKS_PER_MS) | 0, tick | 0)
-      fresh[count++] = place
+      const tick = baseTick + time[from + inBatch]
+      aim(inBatch, flow, packetFlags[from + inBatch], Math.floor(tick / TICKS_PER_MS) | 0, tick | 0)
+      fresh[count++] = inBatch
     }
     let touched = 0
-    for (let i = 0; i < count; i++) touched ^= consult(fresh[i], shard)
-    for (let i = 0; i < count; i++) choose(fresh[i], shard)
-    for (let i = 0; i < count; i++) translate(fresh[i], shard)
+    for (let i = 0; i < count; i++) touched ^= consult(shard, fresh[i])
+    for (let i = 0; i < count; i++) choose(shard, fresh[i])
+    for (let i = 0; i < count; i++) translate(shard, fresh[i])
     const ports = conntrack.ports[shard]
     for (let i = 0; i < count; i++) {
       const p = fresh[i] << PLAN_SHIFT
@@ -279,7 +254,7 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
   }
 
   /** Reads the place where the general way will look first. */
-  function touchFirst(flow: number): number {
+  function touchFirst(flow: FlowOffset): number {
     const protocol = flows[flow + FLOW_STATUS] >> 8
     return table.prefetch(
       hashTuple(flows[flow + FLOW_CLIENT], flows[flow + FLOW_DESTINATION], flows[flow + FLOW_PORTS], protocol),
@@ -287,17 +262,24 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
   }
 
   /** All of it for one packet. @returns `PLAN_STATE` */
-  function planNow(place: number, flow: number, flags: number, nowMs: number, tick: number, shard: number): number {
-    aim(place, flow, flags, nowMs, tick)
-    consult(place, shard)
-    choose(place, shard)
-    translate(place, shard)
-    return plans[(place << PLAN_SHIFT) + PLAN_STATE]
+  function planNow(
+    shard: Shard,
+    inBatch: number,
+    flow: FlowOffset,
+    flags: number,
+    nowMs: Millis32,
+    tick: Tick32,
+  ): number {
+    aim(inBatch, flow, flags, nowMs, tick)
+    consult(shard, inBatch)
+    choose(shard, inBatch)
+    translate(shard, inBatch)
+    return plans[(inBatch << PLAN_SHIFT) + PLAN_STATE]
   }
 
   /** Where the packet is going, and the node it comes in on. */
-  function aim(place: number, flow: number, flags: number, nowMs: number, tick: number): void {
-    const p = place << PLAN_SHIFT
+  function aim(inBatch: number, flow: FlowOffset, flags: number, nowMs: Millis32, tick: Tick32): void {
+    const p = inBatch << PLAN_SHIFT
     plans[p + PLAN_STATE] = REFUSED
     const protocol = flows[flow + FLOW_STATUS] >> 8
     // Connections under way are picked up on the general way.
@@ -308,12 +290,12 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
     const ports = flows[flow + FLOW_PORTS]
     const frontend = findFrontend(rules, destination, ports & 0xffff, protocol)
     if (frontend < 0) return
-    const word = connectionRandom(tick, source, destination, ports)
+    const random = connectionRandom(tick, source, destination, ports)
     let node = rules.addressNode[source]
     if (node < 0) {
       const count = rules.frontendNodeCount[frontend]
       if (rules.frontendKind[frontend] !== FRONTEND_LOAD_BALANCER_IP || count === 0) return
-      const choice = below(draw(slowPath.seed, word, 0, PURPOSE_LOAD_BALANCER), count)
+      const choice = below(draw(slowPath.seed, random, 0, PURPOSE_LOAD_BALANCER), count)
       node = rules.balancerNodes[rules.frontendNodeStart[frontend] + choice]
       if (node < 0) return
     }
@@ -321,13 +303,13 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
     plans[p + PLAN_FLOW] = flow
     plans[p + PLAN_NODE] = node
     plans[p + PLAN_FRONTEND] = frontend
-    plans[p + PLAN_RANDOM] = word
+    plans[p + PLAN_RANDOM] = random
     plans[p + PLAN_NOW] = nowMs
   }
 
   /** What the node's rules say. @returns something read of the client's affinity */
-  function consult(place: number, shard: number): number {
-    const p = place << PLAN_SHIFT
+  function consult(shard: Shard, inBatch: number): number {
+    const p = inBatch << PLAN_SHIFT
     if (plans[p + PLAN_STATE] === REFUSED) return 0
     const node = plans[p + PLAN_NODE]
     const flow = plans[p + PLAN_FLOW]
@@ -349,7 +331,7 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
   }
 
   /** Position of the endpoint that affinity binds the client of a plan to, or -1. */
-  function boundTo(p: number, shard: number): number {
+  function boundTo(shard: Shard, p: number): number {
     const client = flows[plans[p + PLAN_FLOW] + FLOW_CLIENT]
     const owner = plans[p + PLAN_SERVICE_PORT] * nodes + plans[p + PLAN_NODE]
     const start = plans[p + PLAN_SET_START]
@@ -364,12 +346,12 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
   }
 
   /** The endpoint: the one that the client is bound to, or any. */
-  function choose(place: number, shard: number): void {
-    const p = place << PLAN_SHIFT
+  function choose(shard: Shard, inBatch: number): void {
+    const p = inBatch << PLAN_SHIFT
     if (plans[p + PLAN_STATE] === REFUSED) return
     const node = plans[p + PLAN_NODE]
     const count = plans[p + PLAN_SET_COUNT]
-    let position = plans[p + PLAN_STATE] === LOOK_AGAIN ? boundTo(p, shard) : -1
+    let position = plans[p + PLAN_STATE] === LOOK_AGAIN ? boundTo(shard, p) : -1
     plans[p + PLAN_BOUND] = position
     if (position < 0) {
       position = pickUniform(draw(slowPath.seed, plans[p + PLAN_RANDOM], node, PURPOSE_ENDPOINT), count)
@@ -378,8 +360,8 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
   }
 
   /** What the endpoint will see, and both tuples' places. */
-  function translate(place: number, shard: number): void {
-    const p = place << PLAN_SHIFT
+  function translate(shard: Shard, inBatch: number): void {
+    const p = inBatch << PLAN_SHIFT
     if (plans[p + PLAN_STATE] === REFUSED) return
     const flow = plans[p + PLAN_FLOW]
     const node = plans[p + PLAN_NODE]
@@ -389,7 +371,7 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
     const destination = flows[flow + FLOW_DESTINATION]
     const ports = flows[flow + FLOW_PORTS]
     const { seed } = slowPath
-    const word = plans[p + PLAN_RANDOM]
+    const random = plans[p + PLAN_RANDOM]
     const backend = rules.endpointAddress[endpoint]
     if ((rules.addressFlags[backend] & ADDRESS_DOUBTFUL) !== 0 && !isPlain(node, endpoint, backend, protocol)) {
       plans[p + PLAN_STATE] = REFUSED
@@ -402,7 +384,7 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
     if (masquerade !== 0) {
       natSource = masqueradeAddress(rules, node, endpoint, familyOf(rules, destination))
       if (rules.settings[SETTING_RANDOM_FULLY] !== 0) {
-        seenPort = firstTry(seenPort, draw(seed, word, (node << 8) | protocol, PURPOSE_SNAT), shard, shards)
+        seenPort = firstTry(seenPort, draw(seed, random, (node << 8) | protocol, PURPOSE_SNAT), shard, shards)
       }
     }
     if (seenPort === 0 || (policed && isBarred(node, source, natSource, endpoint, protocol)))
@@ -421,12 +403,18 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
       rules,
       plans[p + PLAN_SERVICE_PORT],
       masquerade !== 0,
-      draw(seed, word, node, PURPOSE_COST),
+      draw(seed, random, node, PURPOSE_COST),
     )
   }
 
   /** NetworkPolicies stop it, here or on the endpoint's node. */
-  function isBarred(node: number, source: number, natSource: number, endpoint: number, protocol: number): boolean {
+  function isBarred(
+    node: NodeId,
+    source: AddressId,
+    natSource: AddressId,
+    endpoint: EndpointId,
+    protocol: Protocol,
+  ): boolean {
     const backend = rules.endpointAddress[endpoint]
     const port = rules.endpointPort[endpoint]
     if (policyFate(rules, (node << 8) | protocol, source, natSource, backend, port) !== REASON_NONE) return true
@@ -439,19 +427,26 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
   }
 
   /** Nothing more is in the way to an endpoint at an address of a node or a Service. */
-  function isPlain(node: number, endpoint: number, backend: number, protocol: number): boolean {
+  function isPlain(node: NodeId, endpoint: EndpointId, backend: AddressId, protocol: Protocol): boolean {
     return (
       endpointFate(rules, node, endpoint, protocol) === REASON_NONE &&
       !isTranslatedAgain(rules, backend, rules.endpointPort[endpoint], protocol)
     )
   }
 
-  function open(place: number, flow: number, flags: number, nowMs: number, tick: number, shard: number): boolean {
-    const p = place << PLAN_SHIFT
+  function open(
+    shard: Shard,
+    inBatch: number,
+    flow: FlowOffset,
+    flags: number,
+    nowMs: Millis32,
+    tick: Tick32,
+  ): boolean {
+    const p = inBatch << PLAN_SHIFT
     let worth = plans[p + PLAN_STATE]
     plans[p + PLAN_STATE] = NO_PLAN
-    if (worth === NO_PLAN || (worth === LOOK_AGAIN && boundTo(p, shard) !== plans[p + PLAN_BOUND])) {
-      worth = planNow(place, flow, flags, nowMs, tick, shard)
+    if (worth === NO_PLAN || (worth === LOOK_AGAIN && boundTo(shard, p) !== plans[p + PLAN_BOUND])) {
+      worth = planNow(shard, inBatch, flow, flags, nowMs, tick)
       plans[p + PLAN_STATE] = NO_PLAN
     }
     if (worth === REFUSED) return false
@@ -499,53 +494,61 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
     if (affine) {
       const expiresMs = nowMs + rules.serviceAffinityMs[servicePort]
       selector.affinity[shard].renew(source, servicePort * nodes + node, endpoint, expiresMs)
-      const word = plans[p + PLAN_BOUND] >= 0 ? NODE_AFFINITY_HITS : NODE_AFFINITY_MISSES
-      count(layout.nodes + node * NODE_WORDS + word)
+      const counter = plans[p + PLAN_BOUND] >= 0 ? NODE_AFFINITY_HITS : NODE_AFFINITY_MISSES
+      count(layout.nodes + node * NODE_WORDS + counter)
     }
-    tuples.source = source
-    tuples.destination = destination
-    tuples.ports = ports
-    tuples.nodeProtocol = nodeProtocol
-    tuples.hash = hash
-    tuples.replySource = backend
-    tuples.replyDestination = natSource
-    tuples.replyPorts = replyPorts
-    tuples.replyHash = replyHash
-    const entry = table.insert(shard, tuples)
+    const entry = table.insert(
+      shard,
+      hash,
+      source,
+      destination,
+      ports,
+      nodeProtocol,
+      replyHash,
+      backend,
+      natSource,
+      replyPorts,
+    )
     const serviceCounter = plans[p + PLAN_SERVICE_COUNTER]
     const holding = conntrack.serviceEntries[shard].counts
     holding[serviceCounter] = holding[serviceCounter] + 1
     const stateWord = state | ((plans[p + PLAN_FRONTEND] + 1) << ENTRY_FRONTEND_SHIFT)
-    fill(entry, stateWord, endpoint + 1, nowMs, state, serviceCounter + 1)
+    fill(entry, stateWord, endpoint + 1, nowMs, serviceCounter + 1)
     if (masquerades) conntrack.holdPort(entry, node, endpoint)
 
     const { settings } = rules
-    const word = plans[p + PLAN_RANDOM]
+    const random = plans[p + PLAN_RANDOM]
     const cost = establishedCost(rules, masquerades)
     const extra = plans[p + PLAN_EXTRA]
     let forward = cost + settings[backendNode >= 0 ? SETTING_LOCAL_DELIVERY_NANOS : SETTING_CLIENT_NANOS]
     if (fromOutside) forward += settings[SETTING_CLIENT_NANOS] + settings[SETTING_BALANCER_NANOS]
     let first = extra
-    let flowFlags = (word & FLOW_HASH_BITS) | (masquerades ? FLOW_MASQUERADED : 0)
-    flowFlags |= slowPath.core(node, word, flow) << FLOW_CORE_SHIFT
+    let flowFlags = (random & FLOW_HASH_BITS) | (masquerades ? FLOW_MASQUERADED : 0)
+    flowFlags |= slowPath.core(node, random, flow) << FLOW_CORE_SHIFT
     slowPath.entered = node
     slowPath.names.nanos = 0
     path.hops = 1
     path.cost0 = cost + extra
     path.masqueraded = masquerade
     if (away) {
-      tuples.source = natSource
-      tuples.destination = backend
-      tuples.ports = delivered
-      tuples.nodeProtocol = nodeProtocol2
-      tuples.hash = hash2
-      const entry2 = table.insert(shard, tuples)
-      fill(entry2, state, 0, nowMs, state, conntrack.hold(backendNode, servicePort))
+      const entry2 = table.insert(
+        shard,
+        hash2,
+        natSource,
+        backend,
+        delivered,
+        nodeProtocol2,
+        replyHash,
+        backend,
+        natSource,
+        replyPorts,
+      )
+      fill(entry2, state, 0, nowMs, conntrack.hold(backendNode, servicePort))
       const cost2 = establishedCost(rules, false)
-      const extra2 = firstPacketCost(rules, -1, false, draw(slowPath.seed, word, backendNode, PURPOSE_COST))
+      const extra2 = firstPacketCost(rules, -1, false, draw(slowPath.seed, random, backendNode, PURPOSE_COST))
       forward += cost2 + propagationBetween(rules, node, backendNode)
       first += extra2
-      flowFlags |= slowPath.core(backendNode, word, flow) << FLOW_CORE2_SHIFT
+      flowFlags |= slowPath.core(backendNode, random, flow) << FLOW_CORE2_SHIFT
       path.hops = 2
       path.cost1 = cost2 + extra2
       flows[flow + FLOW_ENTRY2] = entry2
@@ -571,19 +574,18 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
 
   /** The words of an entry that the table does not fill in. */
   function fill(
-    entry: number,
-    word: number,
+    entry: EntryNumber,
+    stateWord: number,
     endpoint: number,
-    nowMs: number,
-    state: number,
+    nowMs: Millis32,
     serviceCounter: number,
   ): void {
     const base = entry << ENTRY_SHIFT
-    entries[base + ENTRY_STATE] = word
+    entries[base + ENTRY_STATE] = stateWord
     entries[base + ENTRY_CREATED] = nowMs
     entries[base + ENTRY_ENDPOINT] = endpoint
     entries[base + ENTRY_PORT_COUNTER] = 0
-    entries[base + ENTRY_EXPIRES] = (nowMs + rules.timeouts[state]) | 0
+    entries[base + ENTRY_EXPIRES] = (nowMs + rules.timeouts[stateWord & 15]) | 0
     entries[base + ENTRY_SERVICE_COUNTER] = serviceCounter
   }
 

@@ -4,7 +4,7 @@
  * A flow record is 16 int32 words. It is written when the trace defines the connection and filled in when the opening packet
  * passes. The fast path takes the entries' places from here and checks every word of their keys, so that a place that has
  * been given to another connection is noticed; it saves the hash and one miss in the index (a fifth to two fifths, bench: packet-step), not the lookup's
- * meaning. Lines are numbered by lane and slot, so their number is the most connections under way at once, not all of them.
+ * meaning. Flow records are numbered by lane and slot, so their number is the most connections under way at once, not all of them.
  */
 
 export const FLOW_WORDS = 16

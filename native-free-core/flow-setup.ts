@@ -112,6 +112,7 @@ import {
   FRONTEND_LOAD_BALANCER_IP,
   familyOf,
   MODE_IPVS,
+  NO_RULES,
   type RuleColumns,
   SETTING_BALANCER_NANOS,
   SETTING_CLIENT_NANOS,
@@ -134,9 +135,9 @@ export interface FlowSetupParts extends ConntrackParts {
 }
 
 export class FlowSetup implements Forwarder {
-  rules!: RuleColumns
-  result: Float64Array = new Float64Array(0)
-  layout!: ResultLayout
+  rules: RuleColumns = NO_RULES
+  readonly result: Float64Array
+  readonly layout: ResultLayout
   seed = 0
   sink: PacketSink = NO_WIRE
   private readonly cores: Cores
@@ -175,6 +176,8 @@ export class FlowSetup implements Forwarder {
   protected staysOn: NodeId = -1
 
   constructor(parts: FlowSetupParts) {
+    this.result = parts.result
+    this.layout = parts.layout
     this.conntrack = new Conntrack(parts)
     this.selector = new EndpointSelector(this.conntrack, parts.shards, parts.nodes)
     this.entries = parts.table.entries
@@ -203,14 +206,14 @@ export class FlowSetup implements Forwarder {
     ports: PortPair,
     protocol: Protocol,
     flagClass: number,
-    word: RandomWord,
+    random: RandomWord,
   ): void {
     this.source = source
     this.destination = destination
     this.packetPorts = ports
     this.protocol = protocol
     this.flagClass = flagClass
-    this.connectionRandomWord = word
+    this.connectionRandomWord = random
     this.endpoint = -1
     this.servicePort = -1
     this.entered = -1
@@ -219,8 +222,8 @@ export class FlowSetup implements Forwarder {
   }
 
   /** A question to a name server: a packet like any other, of a flow without a flow record. */
-  inject(source: AddressId, destination: AddressId, ports: PortPair, protocol: Protocol, word: RandomWord): number {
-    this.start(source, destination, ports, protocol, protocol === PROTOCOL_TCP ? CLASS_SYN : CLASS_NONE, word)
+  inject(source: AddressId, destination: AddressId, ports: PortPair, protocol: Protocol, random: RandomWord): number {
+    this.start(source, destination, ports, protocol, protocol === PROTOCOL_TCP ? CLASS_SYN : CLASS_NONE, random)
     return this.forward(-1, DESTINATION_NAME)
   }
 
@@ -332,11 +335,11 @@ export class FlowSetup implements Forwarder {
     if (kind === FRONTEND_LOAD_BALANCER_IP || kind === FRONTEND_BALANCER_PROXY) {
       const count = rules.frontendNodeCount[frontend]
       if (count === 0) return -2
-      const word = draw(this.seed, this.connectionRandomWord, 0, PURPOSE_LOAD_BALANCER)
-      const chosen = rules.balancerNodes[rules.frontendNodeStart[frontend] + below(word, count)]
+      const random = draw(this.seed, this.connectionRandomWord, 0, PURPOSE_LOAD_BALANCER)
+      const chosen = rules.balancerNodes[rules.frontendNodeStart[frontend] + below(random, count)]
       const node = this.staysOn >= 0 ? this.staysOn : chosen
       this.path.forwardNanos += rules.settings[SETTING_BALANCER_NANOS]
-      if (kind === FRONTEND_BALANCER_PROXY && node >= 0) this.proxyByBalancer(flow, node, frontend, word)
+      if (kind === FRONTEND_BALANCER_PROXY && node >= 0) this.proxyByBalancer(flow, node, frontend, random)
       return node
     }
     // An external IP that is a node's own comes in there; other addresses are routed to some node.
@@ -352,11 +355,11 @@ export class FlowSetup implements Forwarder {
   }
 
   /** To the node port: in a connection of the balancer's own, or in the client's, where it leaves the source alone. */
-  private proxyByBalancer(flow: FlowOffset, node: NodeId, frontend: FrontendId, word: RandomWord): void {
+  private proxyByBalancer(flow: FlowOffset, node: NodeId, frontend: FrontendId, random: RandomWord): void {
     const { rules, flows } = this
     this.frontend = UNKNOWN
     const own = (rules.addressFlags[this.destination] & ADDRESS_BALANCER) !== 0
-    const sourcePort = own ? 1024 + ((finish(mix(word, 7)) >>> 0) % 64512) : this.packetPorts >>> 16
+    const sourcePort = own ? 1024 + ((finish(mix(random, 7)) >>> 0) % 64512) : this.packetPorts >>> 16
     if (own) this.source = this.destination
     this.destination = rules.nodePrimary[node * 2 + familyOf(rules, this.destination)]
     this.packetPorts = (sourcePort << 16) | rules.frontendNodePort[frontend]
@@ -397,9 +400,9 @@ export class FlowSetup implements Forwarder {
     const byIpvs =
       rules.settings[SETTING_MODE] === MODE_IPVS && rules.frontendKind[decision.frontend] !== FRONTEND_HOST_PORT
     if (state === ESTABLISHED && byIpvs) return REASON_NO_IPVS_CONNECTION
-    const word = draw(this.seed, this.connectionRandomWord, node, PURPOSE_ENDPOINT)
+    const random = draw(this.seed, this.connectionRandomWord, node, PURPOSE_ENDPOINT)
     const { source, destination, packetPorts } = this
-    const endpoint = this.selector.choose(decision, nodeProtocol, source, destination, packetPorts, word)
+    const endpoint = this.selector.choose(decision, nodeProtocol, source, destination, packetPorts, random)
     if (this.selector.lastAffinity >= 0) {
       this.count(node, this.selector.lastAffinity === 0 ? NODE_AFFINITY_MISSES : NODE_AFFINITY_HITS, 1)
     }
@@ -494,9 +497,9 @@ export class FlowSetup implements Forwarder {
     tuples.replySource = backend
     tuples.replyDestination = egress
     tuples.replyPorts = (backendPort << 16) | (this.packetPorts >>> 16)
-    const word = draw(this.seed, this.connectionRandomWord, tuples.nodeProtocol, PURPOSE_SNAT)
+    const random = draw(this.seed, this.connectionRandomWord, tuples.nodeProtocol, PURPOSE_SNAT)
     const opens = this.protocol === PROTOCOL_TCP && this.flagClass === CLASS_SYN
-    if (!conntrack.findSourcePort(tuples, word, masquerade, opens)) return -this.portsExhausted(node, masquerade)
+    if (!conntrack.findSourcePort(tuples, random, masquerade, opens)) return -this.portsExhausted(node, masquerade)
     const entry = conntrack.insert(tuples, this.flagClass, this.servicePort)
     if (entry === 0) return -REASON_CONNTRACK_FULL
     this.path.add(node, entry)
@@ -585,8 +588,8 @@ export class FlowSetup implements Forwarder {
     return REASON_INVALID_STATE
   }
 
-  protected count(node: NodeId, word: number, by: number): void {
-    const at = this.layout.nodes + node * NODE_WORDS + word
+  protected count(node: NodeId, counter: number, by: number): void {
+    const at = this.layout.nodes + node * NODE_WORDS + counter
     this.result[at] = this.result[at] + by
   }
 }

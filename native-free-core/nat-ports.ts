@@ -11,7 +11,9 @@
  * In the last 31 tries of each walk the ports of closing TCP connections may be taken over (NF_NAT_HARDER_THRESH).
  * Cost: one index lookup a try. Source: linux net/netfilter/nf_nat_core.c; failure curve measured.
  */
+
 import { finish, mix } from './hash.ts'
+import type { Port, RandomWord, Shard } from './kinds.ts'
 
 const WINDOWS = [128, 64, 32, 16, 8]
 const HARDER_THRESHOLD = 32
@@ -21,13 +23,13 @@ export const PORTS_PRIVILEGED: readonly [number, number] = [600, 1023]
 export const PORTS_USER: readonly [number, number] = [1024, 65535]
 
 /** The range that a source port may be mapped into: first and last port. */
-export function portRange(port: number): readonly [number, number] {
+export function portRange(port: Port): readonly [number, number] {
   return port < 512 ? PORTS_LOW : port < 1024 ? PORTS_PRIVILEGED : PORTS_USER
 }
 
 /**
  * @param port    the original source port
- * @param word    random word of the connection for this purpose
+ * @param random    random word of the connection for this purpose
  * @param keep    try the original port first
  * @param taken   whether the reply tuple with this source port exists already; `harder` in the last tries of a walk, where
  *                the kernel takes over ports of closing connections
@@ -35,43 +37,43 @@ export function portRange(port: number): readonly [number, number] {
  * Twin: fast-setup.ts `translate` (`firstTry`).
  */
 export function findPort(
-  port: number,
-  word: number,
+  port: Port,
+  random: RandomWord,
   keep: boolean,
-  shard: number,
+  shard: Shard,
   shards: number,
-  taken: (port: number, harder: boolean) => boolean,
+  taken: (port: Port, harder: boolean) => boolean,
 ): number {
   if (keep && !taken(port, false)) return port
   const range = portRange(port)
   const own = firstOwn(range, shard, shards)
   const size = sizeOf(range, own, shards)
   if (size === 0) return 0
-  let random = word
+  let drawn: RandomWord = random
   for (let walk = 0; walk < WINDOWS.length; walk++) {
-    const start = startOf(range, size, random, shards)
+    const start = startOf(range, size, drawn, shards)
     const tries = size <= 128 ? size : WINDOWS[walk]
     for (let i = 0; i < tries; i++) {
-      const place = start + i < size ? start + i : start + i - size
-      const candidate = own + place * shards
+      const nth = start + i < size ? start + i : start + i - size
+      const candidate = own + nth * shards
       if (!taken(candidate, tries - i < HARDER_THRESHOLD)) return candidate
     }
     if (size <= 128) return 0
-    random = finish(mix(random, WINDOWS[walk]))
+    drawn = finish(mix(drawn, WINDOWS[walk]))
   }
   return 0
 }
 
 /** The port that a fully random search tries first, or 0 where the shard has none. */
-export function firstTry(port: number, word: number, shard: number, shards: number): number {
+export function firstTry(port: Port, random: RandomWord, shard: Shard, shards: number): number {
   const range = portRange(port)
   const own = firstOwn(range, shard, shards)
   const size = sizeOf(range, own, shards)
-  return size === 0 ? 0 : own + startOf(range, size, word, shards) * shards
+  return size === 0 ? 0 : own + startOf(range, size, random, shards) * shards
 }
 
 /** The first port of the range in this shard's class. */
-function firstOwn(range: readonly [number, number], shard: number, shards: number): number {
+function firstOwn(range: readonly [number, number], shard: Shard, shards: number): number {
   // Nothing negative: a remainder of -0 would make all of this doubles (`fprem`).
   return range[0] + ((shard + (shards << 16) - range[0]) % shards)
 }

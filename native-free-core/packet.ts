@@ -4,6 +4,7 @@
  * Flags: TCP's own six low bits (RFC 9293 §3.1), bit 7 set for the reply direction (by who sent the first packet).
  * Times are virtual: ticks of 100 ns from the start of the trace.
  */
+import type { Millis, Protocol, Tick } from './kinds.ts'
 
 export const TCP_FIN = 1
 export const TCP_SYN = 2
@@ -22,12 +23,12 @@ export const TICKS_PER_MS = 10_000
 export const NANOS_PER_TICK = 100
 
 /** The last packet of a message from the client: a TCP segment that is pushed, or any datagram. */
-export function isRequest(flags: number, protocol: number): boolean {
+export function isRequest(flags: number, protocol: Protocol): boolean {
   return (flags & (FLAG_REPLY | TCP_PSH)) === (protocol === PROTOCOL_TCP ? TCP_PSH : 0)
 }
 
 /** The millisecond that a tick lies in, whole: conntrack's own times are its low 32 bits. */
-export function wholeMs(tick: number): number {
+export function wholeMs(tick: Tick): Millis {
   return Math.floor(tick / TICKS_PER_MS)
 }
 

@@ -3,21 +3,22 @@
  *
  * One record, reused; whoever opens a connection begins it anew and adds hops as the packet gets on.
  */
+import type { EntryNumber, Nanos, NodeId } from './kinds.ts'
 export class Path {
   hops = 0
-  node0 = -1
-  node1 = -1
-  node2 = -1
-  entry0 = 0
-  entry1 = 0
-  entry2 = 0
+  node0: NodeId = -1
+  node1: NodeId = -1
+  node2: NodeId = -1
+  entry0: EntryNumber = 0
+  entry1: EntryNumber = 0
+  entry2: EntryNumber = 0
   /** Path latency of a packet of the established connection, ns; and what the first one takes more. */
-  forwardNanos = 0
-  firstExtraNanos = 0
+  forwardNanos: Nanos = 0
+  firstExtraNanos: Nanos = 0
   /** CPU time of the opening packet on each node. */
-  cost0 = 0
-  cost1 = 0
-  cost2 = 0
+  cost0: Nanos = 0
+  cost1: Nanos = 0
+  cost2: Nanos = 0
   /** `MASQUERADE_*` bits. */
   masqueraded = 0
 
@@ -31,7 +32,7 @@ export class Path {
     this.masqueraded = 0
   }
 
-  add(node: number, entry: number): void {
+  add(node: NodeId, entry: EntryNumber): void {
     if (this.hops === 0) {
       this.node0 = node
       this.entry0 = entry

@@ -58,6 +58,7 @@ import {
 import {
   ADDRESS_LIVE,
   familyOf,
+  NO_RULES,
   PROXY_WAYS,
   type RuleColumns,
   TARGET_ADDRESS,
@@ -83,7 +84,7 @@ export interface ProxyParts {
   readonly layout: ResultLayout
   readonly requests: RequestColumns
   readonly shards: number
-  /** Lines of the trace, then those of upstream connections. */
+  /** Flow records of the trace, then those of upstream connections. */
   readonly connections: number
   readonly upstreams: number
   /** Workers of all proxies together. */
@@ -92,7 +93,7 @@ export interface ProxyParts {
 
 export class Proxies {
   readonly upstreams: Upstreams
-  private rules!: RuleColumns
+  private rules: RuleColumns = NO_RULES
   private seed = 0
   private readonly parts: ProxyParts
   /**
@@ -344,9 +345,9 @@ export class Proxies {
     if (known >= this.groupStart[proxy] && known < this.groupStart[proxy + 1]) return known
     const { flows, shards, result, layout } = this.parts
     const workers = this.rules.proxyWorkers[proxy]
-    const word = finish(mix(mix(flows[flow + FLOW_CLIENT], flows[flow + FLOW_PORTS]), proxy))
+    const random = finish(mix(mix(flows[flow + FLOW_CLIENT], flows[flow + FLOW_PORTS]), proxy))
     const here = Math.max(1, Math.floor(workers / shards))
-    const worker = (shard % workers) + shards * below(draw(this.seed, word, 0, PURPOSE_PROXY_WORKER), here)
+    const worker = (shard % workers) + shards * below(draw(this.seed, random, 0, PURPOSE_PROXY_WORKER), here)
     const group = this.groupStart[proxy] + Math.min(worker, workers - 1)
     this.groupOf[index] = group + 1
     // A connection that was opened again may have got to another proxy.
@@ -397,9 +398,9 @@ export class Proxies {
     result[at + ENDPOINT_BYTES] = result[at + ENDPOINT_BYTES] + length
   }
 
-  private count(word: number, by: number): void {
+  private count(counter: number, by: number): void {
     const { result, layout } = this.parts
-    const at = layout.ingress + word
+    const at = layout.ingress + counter
     result[at] = result[at] + by
   }
 }

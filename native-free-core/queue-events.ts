@@ -45,6 +45,7 @@ import {
 } from './flow-record.ts'
 import { draw, finish, mix, PURPOSE_SERVICE } from './hash.ts'
 import { bucketOf, HISTOGRAM_MAX, HISTOGRAM_SUM } from './histogram.ts'
+import type { FlowOffset, Nanos, NodeId, RandomWord, Tick } from './kinds.ts'
 import { NANOS_PER_TICK } from './packet.ts'
 import type { Path } from './path.ts'
 import {
@@ -59,7 +60,13 @@ import {
   TOTAL_ACCEPTED_PACKETS,
   TOTAL_BROKEN,
 } from './result.ts'
-import { type RuleColumns, SETTING_COST_FIRST_P50, SETTING_SERVICE_EXPONENTIAL, SETTING_ZONES } from './rule-columns.ts'
+import {
+  NO_RULES,
+  type RuleColumns,
+  SETTING_COST_FIRST_P50,
+  SETTING_SERVICE_EXPONENTIAL,
+  SETTING_ZONES,
+} from './rule-columns.ts'
 import { SERIES_SHIFT, type Series } from './series.ts'
 import type { SlowPath } from './slow-path.ts'
 
@@ -114,7 +121,7 @@ export class QueueEvents implements PacketSink {
   private readonly series: Series
   private lostCost = 0
   private seed = 0
-  private rules!: RuleColumns
+  private rules: RuleColumns = NO_RULES
   /** The connection that is being opened, and its packet's tick. */
   private openingFlow = 0
   private openingTick = 0
@@ -162,7 +169,7 @@ export class QueueEvents implements PacketSink {
     this.lostCost = this.flowCosts[0] + rules.settings[SETTING_COST_FIRST_P50]
   }
 
-  beginStep(baseTick: number): void {
+  beginStep(baseTick: Tick): void {
     this.stepBase = baseTick
     this.count = 0
     this.series.beginStep(baseTick)
@@ -173,14 +180,14 @@ export class QueueEvents implements PacketSink {
    * @param tick  the packet's time
    * @returns     the last one's number; the caller says whose it is and moves `count` behind it
    */
-  chain(flow: number, tick: number): number {
+  chain(flow: FlowOffset, tick: Tick): number {
     const hop = this.legs(this.count, flow, tick) - 1
     this.hopServer[hop] |= HOP_LAST
     return hop
   }
 
   /** @returns the place behind the last one written */
-  private legs(from: number, flow: number, tick: number): number {
+  private legs(from: number, flow: FlowOffset, tick: Tick): number {
     const { flows, flowCosts } = this
     const at = tick - this.stepBase
     const flowFlags = flows[flow + FLOW_FLAGS]
@@ -203,7 +210,7 @@ export class QueueEvents implements PacketSink {
   }
 
   /** The packet that has just opened a connection. */
-  opening(flow: number, tick: number, length: number): void {
+  opening(flow: FlowOffset, tick: Tick, length: number): void {
     const nanos = this.flows[flow + FLOW_FIRST_NANOS]
     const { path, names } = this.slowPath
     if (!this.queued || path.hops === 0) {
@@ -223,7 +230,7 @@ export class QueueEvents implements PacketSink {
   }
 
   /** The answer that completes the set-up of a TCP connection. */
-  answer(flow: number, tick: number, length: number): void {
+  answer(flow: FlowOffset, tick: Tick, length: number): void {
     const nanos = this.flows[flow + FLOW_FORWARD_NANOS]
     if (this.queued && (this.flows[flow + FLOW_STATUS] & 0xff) !== FLOW_EDGE) {
       this.close(this.chain(flow, tick), HOP_ANSWERS, flow, nanos, length)
@@ -235,7 +242,7 @@ export class QueueEvents implements PacketSink {
   }
 
   /** What is opened next, for the questions that it needs answered. */
-  opens(flow: number, tick: number): void {
+  opens(flow: FlowOffset, tick: Tick): void {
     this.openingFlow = flow
     this.openingTick = tick
   }
@@ -243,11 +250,11 @@ export class QueueEvents implements PacketSink {
   /**
    * A packet of a question to a name server or of its reply. There is room for those of the connections that a window defines;
    * where a trace defines connections long before they open, more may come at once, and what is too much does not wait.
-   * @param word   random word of its flow
+   * @param random   random word of its flow
    * @param nanos  after the packet of the connection that asks
    * @param waits  whether the set-up of the connection waits for it
    */
-  packet(path: Path, word: number, nanos: number, opening: boolean, waits: boolean): void {
+  packet(path: Path, random: RandomWord, nanos: Nanos, opening: boolean, waits: boolean): void {
     const { flowCosts } = this
     if (!this.queued || path.hops === 0 || this.count + path.hops > this.hopTime.length) return
     const at = this.openingTick - this.stepBase + Math.round(nanos / NANOS_PER_TICK)
@@ -256,7 +263,7 @@ export class QueueEvents implements PacketSink {
     let hop = this.write(
       this.count,
       path.node0,
-      this.slowPath.core(path.node0, word, this.openingFlow),
+      this.slowPath.core(path.node0, random, this.openingFlow),
       at,
       opening ? path.cost0 : first,
     )
@@ -264,7 +271,7 @@ export class QueueEvents implements PacketSink {
       hop = this.write(
         hop + 1,
         path.node1,
-        this.slowPath.core(path.node1, word, this.openingFlow),
+        this.slowPath.core(path.node1, random, this.openingFlow),
         at,
         opening ? path.cost1 : second,
       )
@@ -273,7 +280,7 @@ export class QueueEvents implements PacketSink {
       hop = this.write(
         hop + 1,
         path.node2,
-        this.slowPath.core(path.node2, word, this.openingFlow),
+        this.slowPath.core(path.node2, random, this.openingFlow),
         at,
         opening ? path.cost2 : second,
       )
@@ -285,7 +292,7 @@ export class QueueEvents implements PacketSink {
    * A request that its last packet, whose hops have just been written, has brought to its pod: it takes its turn there.
    * @param nanos  the packet's latency without waiting
    */
-  serve(flow: number, tick: number, nanos: number, length: number): void {
+  serve(flow: FlowOffset, tick: Tick, nanos: Nanos, length: number): void {
     const { rules, flows } = this
     const backend = flows[flow + FLOW_BACKEND]
     const podQueue = backend < rules.addressPodQueue.length ? rules.addressPodQueue[backend] : -1
@@ -306,7 +313,7 @@ export class QueueEvents implements PacketSink {
    * @param podQueue  the proxy's pod where it works on a request that begins, else -1
    * @param nanos    latency of the whole way without waiting, the proxy's work apart
    */
-  through(flow: number, behind: number, podQueue: number, tick: number, nanos: number, length: number): void {
+  through(flow: FlowOffset, behind: number, podQueue: number, tick: Tick, nanos: Nanos, length: number): void {
     const last = behind < 0 ? flow : behind
     const cost = podQueue < 0 ? 0 : this.serviceNanos(this.rules.podQueueNanos[podQueue], flow, tick)
     let hop = this.count
@@ -329,7 +336,7 @@ export class QueueEvents implements PacketSink {
    * A packet of a proxy's own making: it costs CPU time and has no latency that anybody waits for.
    * @param opening  it has just opened its connection
    */
-  aside(flow: number, tick: number, opening: boolean): void {
+  aside(flow: FlowOffset, tick: Tick, opening: boolean): void {
     const { path } = this.slowPath
     if (!this.queued || this.count + MAX_LEGS > this.hopTime.length) return
     const hop = this.legs(this.count, flow, tick)
@@ -343,7 +350,7 @@ export class QueueEvents implements PacketSink {
   }
 
   /** CPU time of a request in its pod: constant, or exponential with the same mean. */
-  private serviceNanos(mean: number, flow: number, tick: number): number {
+  private serviceNanos(mean: number, flow: FlowOffset, tick: Tick): number {
     if (this.rules.settings[SETTING_SERVICE_EXPONENTIAL] === 0) return mean
     const request = finish(mix(mix(tick | 0, this.flows[flow + FLOW_CLIENT]), this.flows[flow + FLOW_PORTS]))
     const uniform = ((draw(this.seed, request, 0, PURPOSE_SERVICE) >>> 0) + 1) / 4294967296
@@ -351,7 +358,7 @@ export class QueueEvents implements PacketSink {
   }
 
   /** An opening packet that the node it came in on did not let through. */
-  lost(flow: number, tick: number): void {
+  lost(flow: FlowOffset, tick: Tick): void {
     const { entered } = this.slowPath
     if (!this.queued || entered < 0) return
     const hop = this.write(this.count, entered, this.slowPath.enteredCore(flow), tick - this.stepBase, this.lostCost)
@@ -409,7 +416,7 @@ export class QueueEvents implements PacketSink {
    * A packet that opened a connection or completed its set-up, a request, or what a full queue dropped.
    * @param before  latency of the packet that brought a request, -1 where it did not arrive
    */
-  private settleSpecial(hop: number, bits: number, nanos: number, dropped: boolean, before: number): void {
+  private settleSpecial(hop: number, bits: number, nanos: Nanos, dropped: boolean, before: number): void {
     if ((bits & HOP_LOST) !== 0) return
     const first = this.hopFlow[hop] + FLOW_FIRST_NANOS
     const slot = (this.hopMeta[hop] >>> 16) * LATENCY_LENGTH
@@ -426,7 +433,7 @@ export class QueueEvents implements PacketSink {
   }
 
   /** @param nanos  from sending the request to the end of its service */
-  private settleRequest(hop: number, nanos: number, dropped: boolean, slot: number): void {
+  private settleRequest(hop: number, nanos: Nanos, dropped: boolean, slot: number): void {
     const podQueue = (this.hopServer[hop] >>> 16) - this.nodes
     this.result[this.layout.podQueues + podQueue * POD_QUEUE_WORDS + POD_QUEUE_REQUESTS]++
     if (!dropped) {
@@ -438,18 +445,18 @@ export class QueueEvents implements PacketSink {
   }
 
   /** Offset of the latencies of a flow record's Service port from those of slot 0. */
-  latencyOf(flow: number): number {
+  latencyOf(flow: FlowOffset): number {
     return this.slotOf[this.flows[flow + FLOW_ENDPOINT] + 1] * LATENCY_LENGTH
   }
 
   /** A delivered packet whose latency no queue adds to. @param slot  offset of its Service port's latencies */
-  private recordPacket(slot: number, nanos: number): void {
+  private recordPacket(slot: number, nanos: Nanos): void {
     this.record(this.layout.packetHistogram + slot, nanos)
     const { latencies, latencyAt } = this.series
     latencies[latencyAt + (bucketOf(Math.min(nanos, 0x7fffffff)) >> SERIES_SHIFT)]++
   }
 
-  record(histogram: number, nanos: number): void {
+  record(histogram: number, nanos: Nanos): void {
     const { result } = this
     result[histogram + bucketOf(Math.min(nanos, 0x7fffffff))]++
     result[histogram + HISTOGRAM_SUM] += nanos
@@ -457,7 +464,7 @@ export class QueueEvents implements PacketSink {
   }
 
   /** Counts a delivered packet, or takes one back. @param by 1 or -1 */
-  countDelivered(flow: number, length: number, by: number): void {
+  countDelivered(flow: FlowOffset, length: number, by: number): void {
     const { result, layout } = this
     result[TOTAL_ACCEPTED_PACKETS] += by
     result[TOTAL_ACCEPTED_BYTES] += by * length
@@ -468,14 +475,14 @@ export class QueueEvents implements PacketSink {
     result[at + ENDPOINT_BYTES] += by * length
   }
 
-  private write(hop: number, node: number, core: number, at: number, cost: number): number {
+  private write(hop: number, node: NodeId, core: number, at: number, cost: number): number {
     this.hopTime[hop] = at
     this.hopServer[hop] = (node << 16) | (core << 8)
     this.hopCost[hop] = cost
     return hop
   }
 
-  private close(hop: number, bits: number, flow: number, nanos: number, length: number): void {
+  private close(hop: number, bits: number, flow: FlowOffset, nanos: Nanos, length: number): void {
     this.hopServer[hop] |= HOP_LAST | bits
     this.hopFlow[hop] = flow
     this.hopNanos[hop] = nanos

@@ -520,3 +520,18 @@ export function frontendHash(address: AddressId, port: Port, protocol: Protocol)
   h = Math.imul(h ^ (h >>> 15), 0x2c1b3c6d)
   return h ^ (h >>> 13)
 }
+
+/** What is in force before a run begins: no node, no address, no rule. */
+export const NO_RULES: RuleColumns = noRules()
+
+function noRules(): RuleColumns {
+  const directory = 3 + RULE_COLUMNS.length * 2
+  const words = new Int32Array(directory + SETTING_COUNT)
+  words[0] = MAGIC
+  words[1] = VERSION
+  words[2] = RULE_COLUMNS.length
+  // The settings come first; all other columns are empty.
+  words[3] = directory
+  words[4] = SETTING_COUNT
+  return openRules(words)
+}

@@ -6,10 +6,11 @@
  * Cost: a sweep looks at every entry of the shard (bench: expiry-sweep), a sample at its counters.
  */
 
+import type { Shard, Tick } from './kinds.ts'
 import { TICKS_PER_MS } from './packet.ts'
 import type { PairCounters } from './pair-counters.ts'
 import { type PairSeries, type ResultLayout, SAMPLES } from './result.ts'
-import { type RuleColumns, SETTING_GC_INTERVAL_MS } from './rule-columns.ts'
+import { NO_RULES, type RuleColumns, SETTING_GC_INTERVAL_MS } from './rule-columns.ts'
 import { ticksPerSample } from './series.ts'
 import type { SlowPath } from './slow-path.ts'
 
@@ -27,7 +28,7 @@ export interface SamplerParts {
 export class Sampler {
   /** By shard: the tick before which nothing is due. */
   readonly nextTick: Float64Array
-  rules!: RuleColumns
+  rules: RuleColumns = NO_RULES
   private readonly parts: SamplerParts
   private readonly nextSample: Int32Array
   private readonly nextSampleTick: Float64Array
@@ -61,7 +62,7 @@ export class Sampler {
   }
 
   /** Samples and sweeps of a shard that are due at `tick` or before. */
-  run(shard: number, tick: number): void {
+  run(shard: Shard, tick: Tick): void {
     const { nextTick, nextGcMs, nextSample, nextSampleTick } = this
     const interval = this.rules.settings[SETTING_GC_INTERVAL_MS]
     while (nextTick[shard] <= tick) {
@@ -82,7 +83,7 @@ export class Sampler {
   }
 
   /** The samples that are left, after a shard's last packet. */
-  end(shard: number): void {
+  end(shard: Shard): void {
     if (this.nextSample[shard] < SAMPLES) this.run(shard, this.sampleTicks * SAMPLES)
   }
 
@@ -96,11 +97,11 @@ export class Sampler {
     return this.serviceEntries.series()
   }
 
-  private plan(shard: number): void {
+  private plan(shard: Shard): void {
     this.nextTick[shard] = Math.min(this.nextSampleTick[shard], this.nextGcMs[shard] * TICKS_PER_MS)
   }
 
-  private sample(shard: number): void {
+  private sample(shard: Shard): void {
     const { nodes, result, layout, slowPath } = this.parts
     const { conntrack } = slowPath
     const at = this.nextSample[shard]
@@ -131,7 +132,7 @@ class PairLog {
   }
 
   /** Adds what a shard's counters hold at a sample. */
-  add(shard: number, counters: PairCounters, at: number): void {
+  add(shard: Shard, counters: PairCounters, at: number): void {
     const { samples } = this
     const columns = this.columnsOf(shard, counters)
     for (let i = 0; i < counters.size; i++) {
@@ -150,7 +151,7 @@ class PairLog {
     }))
   }
 
-  private columnsOf(shard: number, counters: PairCounters): Int32Array {
+  private columnsOf(shard: Shard, counters: PairCounters): Int32Array {
     if (this.columns[shard].length < counters.size) {
       const wider = new Int32Array(counters.counts.length)
       wider.set(this.columns[shard])

@@ -36,6 +36,7 @@ import {
   FLOW_SHIFT,
   FLOW_STATUS,
 } from './flow-record.ts'
+import type { FlowOffset, Millis32, Shard, Tick32 } from './kinds.ts'
 import { FLAG_REPLY, HEADER_ONLY_BYTES, PROTOCOL_TCP, PROTOCOL_UDP } from './packet.ts'
 import { policyBetween } from './policy.ts'
 import { SETTING_TCP_LOOSE } from './rule-columns.ts'
@@ -46,7 +47,7 @@ export class SlowPath extends ConnectionSetup {
    * A packet of an open connection that the fast path could not take: a state change, or an entry that has gone.
    * @returns REASON_NONE when it was delivered
    */
-  step(flow: number, flags: number, length: number, nowMs: number, tick: number, shard: number): number {
+  step(shard: Shard, flow: FlowOffset, flags: number, length: number, nowMs: Millis32, tick: Tick32): number {
     const { flows } = this
     const protocol = flows[flow + FLOW_STATUS] >> 8
     const flagClass = protocol === PROTOCOL_TCP ? FLAG_CLASS[flags & 63] : CLASS_NONE
@@ -54,25 +55,25 @@ export class SlowPath extends ConnectionSetup {
     this.conntrack.shard = shard
     this.conntrack.nowMs = nowMs | 0
     const payload = protocol === PROTOCOL_TCP && length > HEADER_ONLY_BYTES
-    if (!this.resolve(flow)) return this.entryGone(flow, flags, nowMs, tick, shard)
+    if (!this.resolve(flow)) return this.entryGone(shard, flow, flags, nowMs, tick)
     const { path } = this
     const outcome = this.conntrack.advance(path.entry0, direction, flagClass, payload)
     if (path.entry1 !== 0) this.conntrack.advance(path.entry1, direction, flagClass, payload)
     if (path.entry2 !== 0) this.conntrack.advance(path.entry2, direction, flagClass, payload)
     if (outcome === INVALID) return this.invalid(flows[flow + FLOW_NODE_PROTOCOL] >> 8)
-    if (outcome === REOPEN) return this.open(flow, flags, nowMs, tick, shard)
+    if (outcome === REOPEN) return this.open(shard, flow, flags, nowMs, tick)
     return REASON_NONE
   }
 
   /** Whether the connection of a flow record is under way and all its entries are alive. */
-  isAlive(flow: number, nowMs: number): boolean {
+  isAlive(flow: FlowOffset, nowMs: Millis32): boolean {
     const status = this.flows[flow + FLOW_STATUS] & 0xff
     this.conntrack.nowMs = nowMs | 0
     return status >= FLOW_OPEN && status <= FLOW_CHAIN && this.resolve(flow)
   }
 
   /** Whether the entries of an orphaned connection are still there. */
-  hasEntries(flow: number, nowMs: number): boolean {
+  hasEntries(flow: FlowOffset, nowMs: Millis32): boolean {
     this.conntrack.nowMs = nowMs | 0
     return this.resolve(flow)
   }
@@ -81,7 +82,7 @@ export class SlowPath extends ConnectionSetup {
    * A packet of a client whose pod is gone. Conntrack lets it through although nobody will answer, and it keeps the entries alive.
    * @returns whether it opens a connection of its own: a datagram without an entry, or a SYN where the old connection is over
    */
-  opensAnew(flow: number, flags: number, nowMs: number): boolean {
+  opensAnew(flow: FlowOffset, flags: number, nowMs: Millis32): boolean {
     this.conntrack.nowMs = nowMs | 0
     const isTcp = this.flows[flow + FLOW_STATUS] >> 8 === PROTOCOL_TCP
     const flagClass = isTcp ? FLAG_CLASS[flags & 63] : CLASS_NONE
@@ -97,7 +98,7 @@ export class SlowPath extends ConnectionSetup {
    * Finds the live entries of a flow record's hops, from the client's side: each hop's key is the packet as the hop before sent it on.
    * @returns whether all are there and still lead to the pod that the flow record names; `path` holds them
    */
-  private resolve(flow: number): boolean {
+  private resolve(flow: FlowOffset): boolean {
     const { flows, entries, path, third } = this
     const at = (flow >> FLOW_SHIFT) * 2
     const chain = (flows[flow + FLOW_STATUS] & 0xff) === FLOW_CHAIN
@@ -139,7 +140,7 @@ export class SlowPath extends ConnectionSetup {
   }
 
   /** An entry of an open connection has expired or was evicted. */
-  private entryGone(flow: number, flags: number, nowMs: number, tick: number, shard: number): number {
+  private entryGone(shard: Shard, flow: FlowOffset, flags: number, nowMs: Millis32, tick: Tick32): number {
     const { flows } = this
     const backend = flows[flow + FLOW_BACKEND]
     const ports = flows[flow + FLOW_NAT_PORTS]
@@ -161,11 +162,11 @@ export class SlowPath extends ConnectionSetup {
       }
       // ipvs translates a late answer back as long as it has the connection; what NAT of the node did to the source only conntrack knew.
       const keptSource = natSource === flows[flow + FLOW_CLIENT] && ports >>> 16 === flows[flow + FLOW_PORTS] >>> 16
-      if (keptSource && this.isKnownToIpvs(flow)) return this.openAgain(flow, flags & ~FLAG_REPLY, nowMs, tick, shard)
+      if (keptSource && this.isKnownToIpvs(flow)) return this.openAgain(shard, flow, flags & ~FLAG_REPLY, nowMs, tick)
       flows[flow + FLOW_STATUS] = FLOW_FAILED | (protocol << 8)
       return REASON_REPLY_LOST
     }
-    const reason = this.openAgain(flow, flags, nowMs, tick, shard)
+    const reason = this.openAgain(shard, flow, flags, nowMs, tick)
     if (reason !== REASON_NONE) return reason
     const same =
       backend === flows[flow + FLOW_BACKEND] &&
@@ -177,7 +178,7 @@ export class SlowPath extends ConnectionSetup {
     return REASON_ENTRY_LOST
   }
 
-  private isKnownToIpvs(flow: number): boolean {
+  private isKnownToIpvs(flow: FlowOffset): boolean {
     const { flows } = this
     return this.selector.isKnownToIpvs(
       flows[flow + FLOW_CLIENT],
@@ -189,12 +190,12 @@ export class SlowPath extends ConnectionSetup {
   }
 
   /** A connection under way makes new entries, where it came in before. */
-  private openAgain(flow: number, flags: number, nowMs: number, tick: number, shard: number): number {
+  private openAgain(shard: Shard, flow: FlowOffset, flags: number, nowMs: Millis32, tick: Tick32): number {
     const { flows } = this
     const firstNanos = flows[flow + FLOW_FIRST_NANOS]
     const answered = flows[flow + FLOW_FLAGS] & FLOW_ANSWERED
     this.staysOn = flows[flow + FLOW_NODE_PROTOCOL] >> 8
-    const reason = this.open(flow, flags, nowMs, tick, shard)
+    const reason = this.open(shard, flow, flags, nowMs, tick)
     this.staysOn = -1
     if (reason !== REASON_NONE) return reason
     flows[flow + FLOW_FIRST_NANOS] = firstNanos

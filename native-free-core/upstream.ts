@@ -48,7 +48,7 @@ import {
   INGRESS_WORN,
   type ResultLayout,
 } from './result.ts'
-import type { RuleColumns } from './rule-columns.ts'
+import { NO_RULES, type RuleColumns } from './rule-columns.ts'
 import type { SlowPath } from './slow-path.ts'
 
 export const KEEPALIVE = 320
@@ -95,7 +95,7 @@ export interface Dialled {
 }
 
 export class Upstreams {
-  rules!: RuleColumns
+  rules: RuleColumns = NO_RULES
   /** By shard: the time at which an idle connection is to be closed next. */
   readonly dueMs: Float64Array
 
@@ -195,7 +195,7 @@ export class Upstreams {
     flows[flow + FLOW_DESTINATION_INDEX] = dialled.destinationIndex
     flows[flow + FLOW_ENTRY] = 0
     flows[flow + FLOW_ENTRY2] = 0
-    const reason = slowPath.open(flow, TCP_SYN, wholeMs(tick) | 0, tick | 0, shard)
+    const reason = slowPath.open(shard, flow, TCP_SYN, wholeMs(tick) | 0, tick | 0)
     if (reason !== REASON_NONE) {
       slowPath.countLoss(reason)
       log.lost(flow, tick)
@@ -231,7 +231,7 @@ export class Upstreams {
   step(shard: Shard, upstream: number, flags: number, length: number, tick: Tick): number {
     const { flows, slowPath } = this.parts
     const flow = this.flowOf(upstream)
-    const reason = slowPath.step(flow, flags, length, wholeMs(tick) | 0, tick | 0, shard)
+    const reason = slowPath.step(shard, flow, flags, length, wholeMs(tick) | 0, tick | 0)
     // An entry that has gone is made anew by the rules, and they know nothing of the proxy's choice.
     if (this.endpoint[upstream] >= 0) flows[flow + FLOW_ENDPOINT] = this.endpoint[upstream]
     return reason
@@ -400,9 +400,9 @@ export class Upstreams {
     this.free = upstream
   }
 
-  private count(word: number, by: number): void {
+  private count(counter: number, by: number): void {
     const { result, layout } = this.parts
-    const at = layout.ingress + word
+    const at = layout.ingress + counter
     result[at] = result[at] + by
   }
 }

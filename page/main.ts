@@ -4,6 +4,7 @@ import type { PageData } from '../src/report/html/page-data.ts'
 import { readData } from './data.ts'
 import { h } from './dom.ts'
 import { capacityParts } from './views/capacity.ts'
+import { documentParts } from './views/document.ts'
 import { replayParts } from './views/replay.ts'
 import { rolloutParts } from './views/rollout.ts'
 import type { Part } from './views/section.ts'
@@ -18,7 +19,7 @@ async function start(): Promise<void> {
     h(
       'ul',
       {},
-      h('li', {}, h('a', { href: '#in-short' }, 'In short')),
+      page.inShort.length === 0 ? null : h('li', {}, h('a', { href: '#in-short' }, 'In short')),
       ...parts.map(({ id, title }) => h('li', {}, h('a', { href: `#${id}` }, title))),
     ),
     themeButton(),
@@ -34,6 +35,8 @@ function partsOf(page: PageData): (Part | null)[] {
       return replayParts(page)
     case 'capacity':
       return capacityParts(page)
+    case 'document':
+      return documentParts(page)
     case 'rollout':
       return rolloutParts(page)
   }

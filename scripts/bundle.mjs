@@ -68,7 +68,8 @@ const bundle = await rolldown({
   optimization,
   plugins: [data],
 })
-await bundle.write({ dir: TO, format: 'esm', cleanDir: true })
+// Of comments only licences: what exported things are for is in their types.
+await bundle.write({ dir: TO, format: 'esm', cleanDir: true, comments: { jsdoc: false } })
 await bundle.close()
 
 // What `-o html` fills in: one file with its style and its program, and a policy that knows both by their hashes and lets in nothing else.

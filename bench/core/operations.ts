@@ -10,7 +10,6 @@ import {
   type ConntrackTable,
   createConntrackTable,
   createDecision,
-  createTuples,
   decide,
   ENTRY_EXPIRES,
   ENTRY_SHIFT,
@@ -38,7 +37,6 @@ const NODE_PROTOCOL = 6
 const ORDER = 1 << 16
 const NOW_MS = 1000
 const LIFE_MS = 60_000
-const tuples = createTuples()
 
 interface Tuple {
   source: number
@@ -93,16 +91,7 @@ function insertTuple(table: ConntrackTable, i: number): number {
   const { source, destination, ports, replySource, replyPorts } = tupleOf(i)
   const hash = hashTuple(source, destination, ports, NODE_PROTOCOL)
   const replyHash = hashTuple(replySource, source, replyPorts, NODE_PROTOCOL)
-  tuples.source = source
-  tuples.destination = destination
-  tuples.ports = ports
-  tuples.nodeProtocol = NODE_PROTOCOL
-  tuples.hash = hash
-  tuples.replySource = replySource
-  tuples.replyDestination = source
-  tuples.replyPorts = replyPorts
-  tuples.replyHash = replyHash
-  return table.insert(0, tuples)
+  return table.insert(0, hash, source, destination, ports, NODE_PROTOCOL, replyHash, replySource, source, replyPorts)
 }
 
 interface PlainEntry {
@@ -253,8 +242,7 @@ const masqueradePort: OperationPair = {
       const hash = hashTuple(9, 10, port << 16, NODE_PROTOCOL)
       const ports = replyPortsOf(port)
       const replyHash = hashTuple(BACKEND, EGRESS, ports, NODE_PROTOCOL)
-      const original = { source: 9, destination: 10, ports: port << 16, nodeProtocol: NODE_PROTOCOL, hash }
-      table.insert(0, { ...original, replySource: BACKEND, replyDestination: EGRESS, replyPorts: ports, replyHash })
+      table.insert(0, hash, 9, 10, port << 16, NODE_PROTOCOL, replyHash, BACKEND, EGRESS, ports)
     }
     const taken = (port: number): boolean => {
       const ports = replyPortsOf(port)

@@ -1,12 +1,14 @@
 /** What every report ends with: thresholds, warnings, what was filled in, constants with their sources, and how to make it again. */
 
-import type { PageData } from '../../src/report/html/page-data.ts'
+import type { CapacityPage, ReplayPage, RolloutPage } from '../../src/report/html/page-data.ts'
 import { emulatesText, formatCount } from '../../src/report/units.ts'
 import { h, shown } from '../dom.ts'
 import { table } from '../table.ts'
 import { type Part, part } from './section.ts'
 
-export function thresholdsPart({ report: { thresholds } }: PageData): Part | null {
+type Reported = ReplayPage | CapacityPage | RolloutPage
+
+export function thresholdsPart({ report: { thresholds } }: Reported): Part | null {
   if (thresholds.length === 0) return null
   const rows = thresholds.flatMap(({ threshold, pass, matches }) =>
     matches.map((match) => ({ threshold, pass, match })),
@@ -28,7 +30,7 @@ export function thresholdsPart({ report: { thresholds } }: PageData): Part | nul
   )
 }
 
-export function finePrint({ report, command, kind }: PageData): (Part | null)[] {
+export function finePrint({ report, command, kind }: Reported): (Part | null)[] {
   const { warnings } = report
   const derived = 'derived' in report ? report.derived : []
   const model = 'model' in report ? report.model : []

@@ -60,7 +60,7 @@ export function nodesPart({ report: { runs }, runNames }: ReplayPage): Part | nu
       chart('CPU time on packets, busiest moment', ({ cpuUtilizationPeak }) => cpuUtilizationPeak, 'all cores busy'),
     ),
     table(
-      'Nodes',
+      'All nodes',
       [
         { head: 'node', value: ({ node }: Row) => node },
         { head: 'run', value: ({ run }) => run },

@@ -1,6 +1,6 @@
 /** Series over virtual time under one cursor and one zoom: what was offered and what became of it, latency, and the nodes. */
 import type { ReplayPage } from '../../src/report/html/page-data.ts'
-import type { SeriesReport } from '../../src/report/types.ts'
+import type { RunReport, SeriesReport } from '../../src/report/types.ts'
 import { formatCount, formatMicros, formatPercent } from '../../src/report/units.ts'
 import { newGroup, zoomTo } from '../charts/group.ts'
 import { type Line, lineChart } from '../charts/line.ts'
@@ -184,7 +184,8 @@ export function overTimePart({ report, runNames }: ReplayPage): Part | null {
     { class: 'choices' },
     h('button', { type: 'button', onclick: () => zoomTo(group, null) }, 'Show all of the time'),
   )
-  const of = draws === null ? '' : ' Of several draws it is the first.'
+  const leftOut = Math.max(...known.map(({ series }) => series.nodesLeftOut))
+  const of = `${draws === null ? '' : ' Of several draws it is the first.'}${leftOut === 0 ? '' : ` ${formatCount(leftOut)} nodes, those furthest from their limits, are left out.`}`
   return part(
     'time',
     'Over time',
@@ -219,20 +220,21 @@ const MOST_LINES = 6
 
 function endpointsOverTime(
   services: readonly string[],
-  known: readonly { readonly series: Series; readonly index: number; readonly name: string }[],
+  known: readonly { readonly series: Series; readonly index: number; readonly name: string; readonly run: RunReport }[],
   x: { readonly title: string; readonly format: (value: number) => string; readonly from: number; readonly to: number },
   group: ReturnType<typeof newGroup>,
 ): HTMLElement {
   let chosen = 0
   const view = changing(() => [
     grid(
-      ...known.map(({ series, name }) => {
+      ...known.map(({ series, name, run }) => {
+        const podOf = new Map(run.endpoints.map((one) => [`${one.service} ${one.endpoint}`, one.pod ?? one.endpoint]))
         const own = series.endpoints
           .filter(({ service }) => service === services[chosen])
           .map((one) => ({ ...one, total: one.connections.reduce((sum, count) => sum + count, 0) }))
           .sort((a, b) => b.total - a.total)
         const lines = own.slice(0, MOST_LINES).map(({ endpoint, connections }, index) => ({
-          name: endpoint,
+          name: podOf.get(`${services[chosen]} ${endpoint}`) ?? endpoint,
           index,
           x: [...connections.keys(), connections.length].map((bin) => bin * series.binSeconds),
           y: [...connections, connections.at(-1) ?? 0].map((count) => count / series.binSeconds),

@@ -11,11 +11,12 @@ import { type CompareFormat, renderComparison } from '../compare/text.ts'
 import { UserError } from '../errors.ts'
 import { writeOutputNow } from '../files/output.ts'
 import { usageError } from './arguments.ts'
+import { commandLineOf } from './command-line.ts'
 import { EXIT_THRESHOLD } from './exit.ts'
 import type { Io } from './io.ts'
 import { parseOutputs, stdoutFormat } from './outputs.ts'
 
-const FORMATS: readonly CompareFormat[] = ['text', 'json', 'markdown']
+const FORMATS: readonly CompareFormat[] = ['text', 'json', 'markdown', 'html']
 
 export interface CompareCommandOptions {
   /** Files; `-` for standard input. */
@@ -28,7 +29,7 @@ export interface CompareCommandOptions {
 /** @returns the exit code: 0, or 99 when an expression of --fail-on holds @throws UserError for what is no report */
 export function runCompare(
   options: CompareCommandOptions,
-  io: Pick<Io, 'stdout' | 'stderr' | 'stdin' | 'color' | 'width'>,
+  io: Pick<Io, 'stdout' | 'stderr' | 'stdin' | 'color' | 'width' | 'commandLine'>,
 ): number {
   if (options.reports.length < 2) {
     throw usageError('compare needs two reports at least', 'dpemu compare before.json after.json')
@@ -46,11 +47,13 @@ export function runCompare(
   const failOn = options.failOn.map((text) => parseFailOn(text, kind))
   const comparison = compareReports(reports, failOn)
   const { all } = options
+  const command = commandLineOf(io.commandLine)
   for (const { format, file } of outputs) {
-    if (file !== null) writeOutputNow(file, renderComparison(format, comparison, { color: false, all }))
+    if (file !== null) writeOutputNow(file, renderComparison(format, comparison, { color: false, all, command }))
   }
   const format = stdoutFormat(outputs, false)
-  if (format !== null) io.stdout(renderComparison(format, comparison, { color: io.color, width: io.width, all }))
+  if (format !== null)
+    io.stdout(renderComparison(format, comparison, { color: io.color, width: io.width, all, command }))
   return comparison.failOn.some(({ fails }) => fails) ? EXIT_THRESHOLD : 0
 }
 

@@ -112,10 +112,13 @@ export const COMPARE_FLAGS: Flags = {
     "exit with 99 where this holds of a later report; base is the same figure of the first one: 'local.p99 > 1.1 * base'; repeatable",
   ),
   all: toggle('list all that differs, not only the largest differences'),
-  output: value('text, json, markdown (for a comment on a pull request), or FORMAT=FILE; repeatable (default text)', {
-    alias: 'o',
-    values: ['text', 'json', 'markdown'],
-  }),
+  output: value(
+    'text, json, markdown (for a comment on a pull request) or html, or FORMAT=FILE; repeatable (default text)',
+    {
+      alias: 'o',
+      values: ['text', 'json', 'markdown', 'html'],
+    },
+  ),
 }
 
 export const INIT_FLAGS: Flags = {

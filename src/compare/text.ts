@@ -2,6 +2,7 @@
 import { basename } from 'node:path'
 import { type Cell, listSection, type ReportDocument, type Section, shorten, type Tone } from '../report/document.ts'
 import type { Dimension } from '../report/fields.ts'
+import { renderDocumentHtml } from '../report/html/document.ts'
 import { renderDocumentMarkdown } from '../report/markdown.ts'
 import { renderDocumentText, type TextOptions } from '../report/text.ts'
 import {
@@ -18,11 +19,13 @@ import type { Comparison } from './compare.ts'
 import type { Difference, Direction } from './differences.ts'
 import type { FailOn } from './fail-on.ts'
 
-export type CompareFormat = 'text' | 'json' | 'markdown'
+export type CompareFormat = 'text' | 'json' | 'markdown' | 'html'
 
 export interface CompareTextOptions extends TextOptions {
   /** All that differs, however much it is. */
   readonly all?: boolean
+  /** What was typed; for pages. */
+  readonly command?: string
 }
 
 const MAX_DIFFERENCES = 30
@@ -32,6 +35,8 @@ const MAX_MATCHES = 6
 
 export function renderComparison(format: CompareFormat, comparison: Comparison, options: CompareTextOptions): string {
   if (format === 'json') return `${JSON.stringify(comparison, null, 2)}\n`
+  // A page has room for all, and a filter.
+  if (format === 'html') return renderDocumentHtml(comparisonDocument(comparison, true), options.command ?? '')
   const document = comparisonDocument(comparison, options.all ?? false)
   return format === 'markdown' ? renderDocumentMarkdown(document) : renderDocumentText(document, options)
 }

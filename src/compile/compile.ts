@@ -9,27 +9,17 @@ import {
   DETECTOR_LOCAL_PODS,
   DETECTOR_NODE_CIDR,
   DETECTOR_NONE,
-  FRONTEND_HOST_PORT,
-  FRONTEND_NAMES,
-  frontendHash,
   HOST_PORTS_BRIDGE,
   HOST_PORTS_ROUTED,
   MODE_IPTABLES,
   MODE_IPVS,
   MODE_NFTABLES,
-  NODE_PORT_ADDRESS,
-  NODE_PORT_ADDRESS_IPV6,
   packRules,
   type RuleColumns,
   SCHEDULER_DH,
   SCHEDULER_LC,
   SCHEDULER_RR,
   SCHEDULER_SH,
-  SERVICE_EXTERNAL_LOCAL,
-  SERVICE_HAS_ANY,
-  SERVICE_INTERNAL_LOCAL,
-  SERVICE_USES_CLUSTER,
-  SERVICE_USES_LOCAL,
   SETTING_BALANCER_NANOS,
   SETTING_CLEANS_EMPTY,
   SETTING_CLIENT_NANOS,
@@ -69,12 +59,11 @@ import { ipFamily, parseCidr } from '../k8s/ip.ts'
 import type { EndpointSlice, TrafficPolicy } from '../k8s/types.ts'
 import { cleansEmptyServices, emulatedMinor } from '../kubernetes-version.ts'
 import { type PolicyTables, policyTables } from '../policy/compile.ts'
-import { addressColumns, gatewayText, maskWords } from './address-columns.ts'
-import { announcingNodes } from './announcing.ts'
-import { balancedNodes, clusterByNode, eligibleNodes, localByNode } from './by-node.ts'
-import { Column, Sets } from './columns.ts'
+import { addressColumns, gatewayText } from './address-columns.ts'
+import { balancedNodes } from './by-node.ts'
 import { destinationMeaning, type NameTables, nameColumns } from './dns-columns.ts'
-import { type Frontend, type ProxyService, proxyServices } from './frontends.ts'
+import { FrontendColumns } from './frontend-columns.ts'
+import { type ProxyService, proxyServices } from './frontends.ts'
 import { cutTimeout, OPEN_END_MS } from './horizon.ts'
 import { hostPortServices, pairsByBridge } from './host-ports.ts'
 import { type IngressTables, ingressColumns, type NodePortTargets, targetEndpoints } from './ingress.ts'
@@ -83,9 +72,10 @@ import type { Model } from './model.ts'
 import { stationColumns } from './pod-queues.ts'
 import { propagationColumn } from './propagation.ts'
 import type { Registry } from './registry.ts'
+import { ServiceColumns } from './service-columns.ts'
 import { timeoutColumn } from './timeouts.ts'
-import { clusterEndpoints, endpointsOfPort, isFallback, type ProxyEndpoint } from './usable.ts'
-import { balancedBy, type ClusterViews, endpointsByNode, takenOver, unionOf, viewedAddresses } from './views.ts'
+import { endpointsOfPort } from './usable.ts'
+import { type ClusterViews, endpointsByNode, takenOver, unionOf, viewedAddresses } from './views.ts'
 
 /** What a trace dials, bound to this cluster's addresses. */
 export interface Destination {
@@ -156,172 +146,31 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
   const services = proxyServices(cluster.services, options.policy).sort(byName)
   const slices = slicesByService(cluster.slices)
   const nodeIndex = new Map(cluster.nodes.map((node) => [node.name, registry.node(node.name)]))
-  const ownerOf = new Map(
-    cluster.nodes.flatMap((node) => node.addresses.map((address) => [address, nodeIndex.get(node.name)!] as const)),
-  )
-  const sets = new Sets()
-  const overrides: number[] = []
-  const ranges: number[] = []
-  const balancerNodes: number[] = []
-  const service = {
-    flags: new Column(),
-    affinity: new Column(),
-    position: new Column(),
-    clusterSet: new Column(),
-    servingSet: new Column(),
-    clusterStart: new Column(),
-    clusterCount: new Column(),
-    localStart: new Column(),
-    localCount: new Column(),
-  }
-  const frontend = {
-    servicePort: new Column(),
-    kind: new Column(),
-    rangeStart: new Column(),
-    rangeCount: new Column(),
-    nodeStart: new Column(),
-    nodeCount: new Column(),
-    nodePort: new Column(),
-  }
-  const endpoint = { node: new Column(), alive: new Column() }
-  const entries: { readonly id: number; readonly frontend: Frontend; readonly address: number }[] = []
-  const taken = new Set<number>()
+  const service = new ServiceColumns(cluster, registry, settings, nodeIndex, endMs)
+  const frontend = new FrontendColumns(cluster, registry, nodeIndex, services, options.views ?? null, warnings)
   const nodePorts = new Map<string, NodePortTargets>()
-
-  const nodePortKeys = new Set(
-    services.flatMap(({ frontends, family }) =>
-      frontends.flatMap((one) => (one.kind === 'nodePort' ? nodePortKey(family, one) : [])),
-    ),
-  )
   services.forEach((proxied, position) => {
+    const { namespace, name } = proxied.service
     const portName = proxied.port.name === '' ? String(proxied.port.port) : proxied.port.name
-    const servicePort = registry.servicePort({
-      namespace: proxied.service.namespace,
-      service: proxied.service.name,
-      port: portName,
-      family: proxied.family,
-    })
-    const own = slices.get(`${proxied.service.namespace}/${proxied.service.name}`) ?? []
+    const servicePort = registry.servicePort({ namespace, service: name, port: portName, family: proxied.family })
     const byNode = endpointsByNode(options.views, proxied)
+    const own = slices.get(`${namespace}/${name}`) ?? []
     const written = byNode === null ? endpointsOfPort(proxied.port, proxied.family, own) : unionOf(byNode)
     const known = settings.isMisnamed ? written.map((one) => ({ ...one, nodeName: '' })) : written
-    const ids = new Map<ProxyEndpoint, number>()
-    for (const one of [...known, ...[...(byNode?.values() ?? [])].flat()]) {
-      const id = registry.endpoint(servicePort, registry.address(one.address), one.port)
-      ids.set(one, id)
-      endpoint.node.set(id, nodeIndex.get(one.nodeName) ?? -1)
-    }
-    const setOf = (list: readonly ProxyEndpoint[]): number => {
-      for (const one of list) endpoint.alive.set(ids.get(one)!, 1)
-      return sets.add(list.map((one) => ids.get(one)!))
-    }
-    const usesCluster = !proxied.internalLocal || proxied.externallyAccessible
-    const usesLocal = proxied.internalLocal || (proxied.externalLocal && proxied.externallyAccessible)
-
-    service.clusterSet.set(servicePort, usesCluster ? setOf(clusterEndpoints(known)) : 0)
-    service.servingSet.set(servicePort, sets.add(known.filter((one) => one.serving).map((one) => ids.get(one)!)))
-    const topology = usesCluster ? clusterByNode(known, byNode, settings, cluster.nodes, nodeIndex) : []
-    service.clusterStart.set(servicePort, overrides.length / 2)
-    service.clusterCount.set(servicePort, topology.length)
-    overrides.push(...topology.flatMap(([node, list]) => [node, list === null ? sets.nowhere() : setOf(list)]))
-
-    // Local sets are compiled for every Service, so that a Local load balancer's health check can ask for them.
-    const local = usesLocal
-      ? localByNode(known, byNode)
-          .flatMap(([name, list]) =>
-            nodeIndex.has(name) ? [[nodeIndex.get(name)!, list === null ? sets.nowhere() : setOf(list)] as const] : [],
-          )
-          .sort((a, b) => a[0] - b[0])
-      : []
-    service.localStart.set(servicePort, overrides.length / 2)
-    service.localCount.set(servicePort, local.length)
-    overrides.push(...local.flat())
-
-    service.flags.set(
-      servicePort,
-      (proxied.externalLocal ? SERVICE_EXTERNAL_LOCAL : 0) |
-        (proxied.internalLocal ? SERVICE_INTERNAL_LOCAL : 0) |
-        (usesCluster ? SERVICE_USES_CLUSTER : 0) |
-        (usesLocal ? SERVICE_USES_LOCAL : 0) |
-        (known.some((one) => one.ready || isFallback(one)) ? SERVICE_HAS_ANY : 0),
-    )
-    service.affinity.set(servicePort, cutTimeout(proxied.service.affinityTimeoutSeconds * 1000, endMs))
-    service.position.set(servicePort, position)
-
-    const key = `${proxied.service.namespace}/${proxied.service.name}:${portName}`
+    service.add(servicePort, position, proxied, { known, byNode })
+    frontend.add(servicePort, proxied, { written, known })
+    const key = `${namespace}/${name}:${portName}`
     if (options.ingress != null && !nodePorts.has(key)) {
       const passing = balancedNodes(proxied, known, cluster.nodes, nodeIndex)
       const names = passing.map((node) => registry.nodes[node]!)
       nodePorts.set(key, { nodePort: proxied.port.nodePort, family: proxied.family, nodes: names })
     }
-    for (const one of proxied.frontends) {
-      const anyNode = proxied.family === 'IPv4' ? NODE_PORT_ADDRESS : NODE_PORT_ADDRESS_IPV6
-      const address = one.address === null ? anyNode : registry.address(one.address)
-      const id = registry.frontend(address, one.port, one.protocol)
-      // Node ports are translated in PREROUTING, before anything could come to kube-proxy's own socket.
-      const isHidden = one.kind === 'healthCheckNodePort' && nodePortKeys.has(nodePortKey(proxied.family, one))
-      if (taken.has(id) || isHidden) {
-        if (isHidden) warnings.push(hidden(proxied, one))
-        else if (one.kind !== 'healthCheckNodePort') warnings.push(conflict(proxied, one))
-        continue
-      }
-      taken.add(id)
-      entries.push({ id, frontend: one, address })
-      frontend.servicePort.set(id, servicePort)
-      frontend.kind.set(id, FRONTEND_NAMES.indexOf(one.kind))
-      frontend.nodePort.set(id, proxied.port.nodePort)
-      if (one.kind === 'loadBalancerIP') {
-        frontend.rangeStart.set(id, ranges.length / 8)
-        const written = proxied.service.sourceRanges.filter((range) => ipFamily(range) === proxied.family)
-        for (const range of written) ranges.push(...maskWords(parseCidr(range)!))
-        frontend.rangeCount.set(id, written.length)
-      }
-      if (one.kind === 'loadBalancerIP' || one.kind === 'loadBalancerProxy') {
-        // A node's own address (bare metal, ServiceLB of k3s) is answered for by that node, whatever it has.
-        const owner = one.kind === 'loadBalancerIP' ? ownerOf.get(one.address!) : undefined
-        const ready = (): string[] => eligibleNodes(cluster.nodes).map(({ name }) => name)
-        const viewed = balancedBy(options.views, `${proxied.service.namespace}/${proxied.service.name}`, nodeIndex)
-        const nodes =
-          owner !== undefined
-            ? [owner]
-            : viewed !== null
-              ? viewed
-              : one.announced !== undefined
-                ? announcingNodes(one.announced, one.address!, proxied.externalLocal, written, ready()).map(
-                    (name) => nodeIndex.get(name)!,
-                  )
-                : balancedNodes(proxied, known, cluster.nodes, nodeIndex)
-        // Without a node port there is nothing for it to connect to.
-        if (one.kind === 'loadBalancerProxy' && proxied.port.nodePort === 0) nodes.length = 0
-        frontend.nodeStart.set(id, balancerNodes.length)
-        frontend.nodeCount.set(id, nodes.length)
-        balancerNodes.push(...nodes)
-      }
-    }
   })
-
   const hostPorts = hostPortServices(cluster, registry, nodeIndex)
-  for (const { servicePort, nodes, frontends } of hostPorts) {
-    for (const [node, ids] of nodes) {
-      for (const id of ids) {
-        endpoint.node.set(id, node)
-        endpoint.alive.set(id, 1)
-      }
-    }
-    service.flags.set(servicePort, SERVICE_EXTERNAL_LOCAL | SERVICE_USES_LOCAL | SERVICE_HAS_ANY)
+  for (const one of hostPorts) {
     // Behind all of kube-proxy's rules.
-    service.position.set(servicePort, services.length)
-    service.localStart.set(servicePort, overrides.length / 2)
-    service.localCount.set(servicePort, nodes.length)
-    overrides.push(...nodes.flatMap(([node, ids]) => [node, sets.add(ids)]))
-    for (const { address, port, protocol } of frontends) {
-      const id = registry.frontend(address, port, protocol)
-      if (taken.has(id)) continue
-      taken.add(id)
-      entries.push({ id, frontend: { kind: 'hostPort', address: null, port, protocol }, address })
-      frontend.servicePort.set(id, servicePort)
-      frontend.kind.set(id, FRONTEND_HOST_PORT)
-    }
+    service.addHostPort(one, services.length)
+    frontend.addHostPort(one)
   }
 
   // Addresses get their numbers before their columns are made.
@@ -329,7 +178,7 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
   for (const pod of cluster.pods) for (const address of pod.addresses) registry.address(address)
   const policies = policyTables(cluster, registry)
   const ingress = ingressColumns(options.ingress ?? null, cluster, registry, nodePorts)
-  const table = frontendTable(entries)
+  const table = frontend.table()
   const settingWords = settingColumn(cluster, registry, settings, options, {
     rules: services.length,
     frontendMask: table.length / 4 - 1,
@@ -349,11 +198,11 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
   const { ingress: routed = null } = options
   const destinations = routed === null ? options.destinations : [...options.destinations, ANY_MACHINE, ANY_SERVICE]
   const podQueues = stationColumns(cluster, registry, options.model, options.ingress?.proxies ?? [])
-  for (const id of names?.knownEndpoints ?? []) endpoint.node.set(id, addresses.node[endpoints[id]!.address]!)
-  for (const id of names?.endpoints ?? []) endpoint.alive.set(id, 1)
+  for (const id of names?.knownEndpoints ?? []) service.endpointNode.set(id, addresses.node[endpoints[id]!.address]!)
+  for (const id of names?.endpoints ?? []) service.endpointAlive.set(id, 1)
   for (const id of targetEndpoints(ingress)) {
-    endpoint.node.set(id, addresses.node[endpoints[id]!.address]!)
-    endpoint.alive.set(id, 1)
+    service.endpointNode.set(id, addresses.node[endpoints[id]!.address]!)
+    service.endpointAlive.set(id, 1)
   }
   const columns = takenOver(options.before ?? null, {
     settings: settingWords,
@@ -375,10 +224,10 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
     frontendNodeStart: frontend.nodeStart.toArray(frontends),
     frontendNodeCount: frontend.nodeCount.toArray(frontends),
     frontendNodePort: frontend.nodePort.toArray(frontends),
-    ranges: Int32Array.from(ranges),
-    balancerNodes: Int32Array.from(balancerNodes),
+    ranges: Int32Array.from(frontend.ranges),
+    balancerNodes: Int32Array.from(frontend.balancerNodes),
     serviceFlags: service.flags.toArray(servicePorts),
-    serviceAffinityMs: service.affinity.toArray(servicePorts),
+    serviceAffinityMs: service.affinityMs.toArray(servicePorts),
     servicePosition: service.position.toArray(servicePorts),
     clusterSet: service.clusterSet.toArray(servicePorts),
     clusterOverrideStart: service.clusterStart.toArray(servicePorts),
@@ -386,15 +235,15 @@ export function compileRules(cluster: Cluster, registry: Registry, options: Comp
     servingSet: service.servingSet.toArray(servicePorts),
     localOverrideStart: service.localStart.toArray(servicePorts),
     localOverrideCount: service.localCount.toArray(servicePorts),
-    overrides: Int32Array.from(overrides),
-    setStart: Int32Array.from(sets.start),
-    setCount: Int32Array.from(sets.count),
-    members: Int32Array.from(sets.members),
+    overrides: Int32Array.from(service.overrides),
+    setStart: Int32Array.from(service.sets.start),
+    setCount: Int32Array.from(service.sets.count),
+    members: Int32Array.from(service.sets.members),
     endpointAddress: Int32Array.from(endpoints, (one) => one.address),
     endpointPort: Int32Array.from(endpoints, (one) => one.port),
-    endpointNode: endpoint.node.toArray(endpoints.length),
+    endpointNode: service.endpointNode.toArray(endpoints.length),
     endpointServicePort: Int32Array.from(endpoints, (one) => one.servicePort),
-    endpointAlive: endpoint.alive.toArray(endpoints.length),
+    endpointAlive: service.endpointAlive.toArray(endpoints.length),
     destinationAddress: Int32Array.from(destinations, (one) => one.address),
     destinationPort: Int32Array.from(destinations, (one) => one.port),
     destinationProtocol: Int32Array.from(destinations, (one) => one.protocol),
@@ -428,20 +277,6 @@ function slicesByService(slices: readonly EndpointSlice[]): Map<string, Endpoint
     else list.push(slice)
   }
   return byService
-}
-
-function frontendTable(
-  entries: readonly { readonly id: number; readonly frontend: Frontend; readonly address: number }[],
-): Int32Array {
-  let slots = 16
-  while (slots < entries.length * 3) slots *= 2
-  const table = new Int32Array(slots * 4)
-  for (const { id, frontend, address } of entries) {
-    let i = frontendHash(address, frontend.port, frontend.protocol) & (slots - 1)
-    while (table[i * 4 + 3] !== 0) i = (i + 1) & (slots - 1)
-    table.set([address, frontend.port, frontend.protocol, id + 1], i * 4)
-  }
-  return table
 }
 
 interface NodeColumns {
@@ -530,24 +365,4 @@ function meanColdNanos({
 }: Model): number {
   const last = p90 + ((p99 - p90) / 0.09) * 0.1
   return (0.5 * p50) / 2 + (0.4 * (p50 + p90)) / 2 + (0.1 * (p90 + last)) / 2
-}
-
-function nodePortKey(family: string, { port, protocol }: Frontend): string {
-  return `${family} ${port} ${protocol}`
-}
-
-function hidden({ service }: ProxyService, { port }: Frontend): Warning {
-  return {
-    code: 'W_FRONTEND_TAKEN',
-    where: `Service ${service.namespace}/${service.name}`,
-    message: `healthCheckNodePort ${port} is taken as a nodePort too: its rules come first, so health checks are answered by that Service's pods and say nothing about this one`,
-  }
-}
-
-function conflict(proxied: ProxyService, frontend: Frontend): Warning {
-  return {
-    code: 'W_FRONTEND_TAKEN',
-    where: `Service ${proxied.service.namespace}/${proxied.service.name}`,
-    message: `${frontend.kind} ${frontend.address ?? '(every node)'} port ${frontend.port} belongs to another Service already and is left to it`,
-  }
 }

@@ -5,7 +5,7 @@
  * own addresses; cluster IPs are not routed outside. Inside: every node and class of pods. An address of a node is dialled from that
  * node, its pods, and of the others from one of each kind, since nothing but the kind tells them apart there; with NetworkPolicies,
  * where the client's own policies and its node count too, from all.
- * Cost: (nodes + classes of pods) a target, two decisions each.
+ * Cost: (nodes + classes of pods) a target, two decisions each; nothing for what `unchanged.ts` knows to be the same.
  */
 import {
   ADDRESS_NODE,
@@ -22,9 +22,11 @@ import type { PacketQuestion } from '../explain/route-to-node.ts'
 import { ipFamily } from '../k8s/ip.ts'
 import type { IpFamily } from '../k8s/types.ts'
 import { addressWords, type Block, blocksOf, type Client, type Clients, membership } from './clients.ts'
+import type { Objects } from './objects.ts'
 import { type Outcome, outcomeOf, sameOutcome } from './outcome.ts'
 import type { Side, Sides } from './sides.ts'
 import type { Target } from './targets.ts'
+import { Unchanged } from './unchanged.ts'
 
 /** Pods that dial what they are endpoints of, each asked by itself. */
 export const ENDPOINTS_THEMSELVES = 'endpoints themselves'
@@ -69,9 +71,10 @@ export function askAll(
   clients: Clients,
   targets: readonly Target[],
   outside: Outside,
+  objects: Objects,
   told: Told,
 ): number {
-  return new Asker(sides, clients, outside, told).run(targets)
+  return new Asker(sides, clients, outside, objects, told).run(targets)
 }
 
 class Asker {
@@ -85,9 +88,12 @@ class Asker {
   /** Nodes that are ready on both sides; and whether the first of either is another, or there is none of both. */
   readonly #ready: readonly number[]
   readonly #otherReady: boolean
+  readonly #unchanged: Unchanged
+  /** Of the target that is asked about: everybody, or those that are not the same on both sides. */
+  #onlyChanged = false
   #questions = 0
 
-  constructor(sides: Sides, clients: Clients, outside: Outside, told: Told) {
+  constructor(sides: Sides, clients: Clients, outside: Outside, objects: Objects, told: Told) {
     this.#sides = sides
     this.#clients = clients
     this.#told = told
@@ -104,32 +110,41 @@ class Asker {
       .map(({ name }) => sides.registry.node(name))
     const firsts = [sides.old, sides.new].map(({ cluster }) => cluster.nodes.find(({ ready }) => ready)?.name)
     this.#otherReady = firsts[0] !== firsts[1] || this.#ready.length === 0
+    const all = (['IPv4', 'IPv6'] as const).flatMap((family) => [
+      ...clients.nodes[family],
+      ...clients.pods[family],
+      ...this.#ofCommon[family],
+    ])
+    this.#unchanged = new Unchanged(sides, objects, all)
   }
 
   run(targets: readonly Target[]): number {
     for (const target of targets) {
+      const endpoints = this.#endpointsOf(target)
+      const asking = this.#unchanged.about(target, endpoints)
+      if (asking === 'nobody') continue
+      this.#onlyChanged = asking === 'changed'
       switch (target.kind) {
         case 'clusterIP':
         case 'pod':
-          this.#fromInside(target)
+          this.#fromInside(target, endpoints)
           break
         case 'nodePort':
         case 'healthCheckNodePort':
         case 'hostPort':
-          this.#atNode(target)
+          this.#atNode(target, endpoints)
           break
         default:
-          this.#fromInside(target)
+          this.#fromInside(target, endpoints)
           this.#fromOutside(target)
       }
     }
     return this.#questions
   }
 
-  #fromInside(target: Target): void {
+  #fromInside(target: Target, endpoints: ReadonlySet<number>): void {
     for (const client of this.#clients.nodes[target.family]) this.#ask(client, target)
     const blocks = blocksOf(target.ranges)
-    const endpoints = this.#endpointsOf(target)
     for (const client of this.#clients.pods[target.family]) {
       for (const one of this.#split(client, blocks)) this.#askOneOf([one], endpoints, target)
     }
@@ -245,7 +260,7 @@ class Asker {
   }
 
   /** At an address of a node, or its loopback. */
-  #atNode(target: Target): void {
+  #atNode(target: Target, endpoints: ReadonlySet<number>): void {
     const { registry } = this.#sides
     if (registry.addressText(target.address) === '127.0.0.1') {
       for (const client of this.#clients.nodes[target.family]) {
@@ -255,7 +270,6 @@ class Asker {
     }
     for (const client of this.#ofCommon[target.family]) this.#ask(client, target)
     const inside = [...this.#clients.nodes[target.family], ...this.#clients.pods[target.family]]
-    const endpoints = this.#endpointsOf(target)
     for (const client of inside) {
       const isOwn = client.oldNode === target.node || client.newNode === target.node
       if (isOwn || this.#hasPolicies) this.#askOneOf([client], endpoints, target)
@@ -299,6 +313,7 @@ class Asker {
   }
 
   #ask(client: Client, target: Target, entered = -1): void {
+    if (this.#onlyChanged && !this.#unchanged.isChanged(client)) return
     const { old, new: changed } = this.#sides
     this.#questions++
     const before = outcomeOf(old.context, questionOf(client.old, target, entered))

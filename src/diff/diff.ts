@@ -3,7 +3,7 @@
  *
  * Complete by classes and not by samples: clients.ts says what a class is, and a property in test/diff holds that no packet whose
  * answer differs is without a line, and no line without a packet.
- * Cost: two compiles, and (nodes + classes of pods) × targets decisions on each side.
+ * Cost: two compiles, and for each target that something differs about (nodes + classes of pods) decisions on each side.
  */
 import type { Warning } from '../errors.ts'
 import type { Cluster } from '../k8s/cluster.ts'
@@ -43,7 +43,7 @@ export function diffClusters(old: DiffSide, changed: DiffSide, options: SideOpti
   const objects = new Objects(sides)
   const gatherer = new Gatherer(sides, objects)
   const clients = new Clients(sides, policies)
-  const packets = askAll(sides, clients, targetsOf(sides), { common, blocks, policies, of }, gatherer)
+  const packets = askAll(sides, clients, targetsOf(sides), { common, blocks, policies, of }, objects, gatherer)
   const names = compareNames(sides, objects, gatherer)
   const routes = compareRoutes(sides, objects, gatherer)
   return {

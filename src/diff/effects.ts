@@ -56,7 +56,7 @@ function compareMembers(
   const differ = (key: 'fate' | 'seen' | 'hop' | 'losesReply'): boolean =>
     before.some((one, i) => one[key] !== after[i]![key])
   if (differ('fate')) say('reachability', fatesText(before), fatesText(after))
-  // Whom an endpoint sees that nothing gets to is nobody's business.
+  // As `sameOutcome` has it.
   const going = before.map((one, i) => one.fate === REASON_NONE && after[i]!.fate === REASON_NONE)
   const [a, b] = [before.filter((_, i) => going[i]), after.filter((_, i) => going[i])]
   if (a.some((one, i) => one.seen !== b[i]!.seen)) {

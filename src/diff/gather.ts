@@ -127,7 +127,7 @@ export class Gatherer implements Told {
         client,
         target: target.text,
         example: () => this.#example(client, target, entered),
-        isAskable: this.#entryOption(target, entered) !== null,
+        isAskable: this.#entryOption(client, target, entered) !== null,
       })
     }
   }
@@ -248,7 +248,7 @@ export class Gatherer implements Told {
       return explainPacket(side.context, { question, before: [], fromName: '', toName: '' }).conclusion
     }
     const protocol = target.text.slice(target.text.lastIndexOf('/') + 1)
-    const how = this.#entryOption(target, entered)
+    const how = this.#entryOption(client, target, entered)
     const options = `${protocol === 'tcp' ? '' : ` --protocol ${protocol}`}${how ?? ''}`
     return {
       from: client.from,
@@ -260,11 +260,14 @@ export class Gatherer implements Told {
   }
 
   /** How `explain` is told where the packet comes in; null where it cannot be: a proxy's choice is its own. */
-  #entryOption(target: Target, entered: number): string | null {
+  #entryOption({ isOdd }: Finding['client'], target: Target, entered: number): string | null {
     if (entered < 0) return ''
     const sides = [this.#sides.old, this.#sides.new].map(({ context }) => firstEntry(context, target))
     if (sides.every(({ node }) => node === entered)) return ''
-    return sides.some(({ isProxy }) => isProxy) ? null : ` --node ${this.#sides.registry.nodes[entered]}`
+    // Seen at a node, an address of the pods' range is taken for one of its pods.
+    return isOdd === true || sides.some(({ isProxy }) => isProxy)
+      ? null
+      : ` --node ${this.#sides.registry.nodes[entered]}`
   }
 }
 

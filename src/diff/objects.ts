@@ -6,7 +6,7 @@
  */
 import type { ProxySettings } from '../compile/kube-proxy.ts'
 import { endpointsOfPort, type ProxyEndpoint } from '../compile/usable.ts'
-import { joinPort } from '../explain/dialled-name.ts'
+import { joinPort, listed } from '../explain/dialled-name.ts'
 import type { Cluster, ClusterNode, ClusterService } from '../k8s/cluster.ts'
 import { type Labels, matchesSelector } from '../k8s/labels.ts'
 import type { NetworkPolicy } from '../k8s/types.ts'
@@ -54,7 +54,12 @@ const SERVICE_FIELDS: Readonly<Record<string, Show>> = {
 }
 
 function listOf(texts: readonly string[]): string {
-  return texts.length > 6 ? `${texts.slice(0, 6).join(', ')} and ${texts.length - 6} more` : texts.join(', ')
+  return texts.join(', ')
+}
+
+/** Compared in full, and told so that a line holds it. */
+function told(object: string, field: string, from: string, to: string): ObjectChange {
+  return { object, field, from: clipped(from), to: clipped(to) }
 }
 
 function labelsText(labels: Readonly<Record<string, string>>): string {
@@ -110,7 +115,7 @@ export class Objects {
         : Object.entries(SERVICE_FIELDS).flatMap(([field, show]): ObjectChange[] => {
             const from = show(before)
             const to = show(after)
-            return from === to ? [] : [{ object, field, from, to }]
+            return from === to ? [] : [told(object, field, from, to)]
           })
     this.#services.set(key, changes)
     return changes
@@ -139,7 +144,12 @@ export class Objects {
       parts.to.push(text)
     }
     const isSame = parts.from.length === 0 && parts.to.length === 0
-    const own = { object: `endpoints of Service ${key}`, field: '', from: listOf(parts.from), to: listOf(parts.to) }
+    const own = {
+      object: `endpoints of Service ${key}`,
+      field: '',
+      from: listed(parts.from, 6),
+      to: listed(parts.to, 6),
+    }
     const changes = isSame ? [] : [...scaled.values(), own]
     this.#endpoints.set(key, changes)
     return changes
@@ -261,7 +271,7 @@ function nodeChanges(old: readonly ClusterNode[], changed: readonly ClusterNode[
     if (was === undefined) return [{ object, field: '', from: '', to: 'there' }]
     if (is === undefined) return [{ object, field: '', from: 'there', to: '' }]
     return Object.entries(NODE_FIELDS).flatMap(([field, show]) =>
-      show(was) === show(is) ? [] : [{ object, field, from: show(was), to: show(is) }],
+      show(was) === show(is) ? [] : [told(object, field, show(was), show(is))],
     )
   })
 }
@@ -282,7 +292,7 @@ function settingChanges(old: Side, changed: Side): ObjectChange[] {
   const was = old.context.compiled.settings
   const is = changed.context.compiled.settings
   const proxy = Object.entries(PROXY_FIELDS).flatMap(([field, show]): ObjectChange[] =>
-    show(was) === show(is) ? [] : [{ object: 'KubeProxyConfiguration', field, from: show(was), to: show(is) }],
+    show(was) === show(is) ? [] : [told('KubeProxyConfiguration', field, show(was), show(is))],
   )
   const cluster: readonly [object: string, field: string, show: (cluster: Cluster) => string][] = [
     [
@@ -308,7 +318,7 @@ function settingChanges(old: Side, changed: Side): ObjectChange[] {
     ...cluster.flatMap(([object, field, show]): ObjectChange[] => {
       const from = show(old.cluster)
       const to = show(changed.cluster)
-      return from === to ? [] : [{ object, field, from, to }]
+      return from === to ? [] : [told(object, field, from, to)]
     }),
   ]
 }

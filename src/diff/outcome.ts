@@ -153,13 +153,8 @@ export function sameOutcome(a: Outcome, b: Outcome): boolean {
   return true
 }
 
+/** Whom an endpoint sees that nothing gets to is nobody's business. */
 function sameMember(a: Member, b: Member): boolean {
-  return (
-    a.address === b.address &&
-    a.port === b.port &&
-    a.fate === b.fate &&
-    a.seen === b.seen &&
-    a.hop === b.hop &&
-    a.losesReply === b.losesReply
-  )
+  if (a.address !== b.address || a.port !== b.port || a.fate !== b.fate) return false
+  return a.fate !== REASON_NONE || (a.seen === b.seen && a.hop === b.hop && a.losesReply === b.losesReply)
 }

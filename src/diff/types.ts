@@ -64,7 +64,7 @@ export interface Diff {
   readonly changes: readonly Change[]
   /** Answers that differ, one for each class of clients and target. */
   readonly differences: number
-  /** Questions that both sides were asked. */
+  /** Questions that both sides were asked; what hangs on nothing that differs is not. */
   readonly questions: number
   /** What was not asked, in a sentence each. */
   readonly notCompared: readonly string[]

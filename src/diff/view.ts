@@ -30,13 +30,13 @@ const KIND_TEXT: Readonly<Record<EffectKind, string>> = {
 }
 
 export function diffDocument(diff: Diff, inputs: DiffInputs): ReportDocument {
-  const { changes, differences, questions, notCompared } = diff
+  const { changes, differences, notCompared } = diff
   const shown = changes.slice(0, MAX_CHANGES)
   const rest = changes.length - shown.length
   const summary =
     changes.length === 0
-      ? `No difference for any client: ${countOf(questions, 'question')} asked of both sides.`
-      : `${countOf(changes.length, 'cause')}; ${differences} of ${countOf(questions, 'question')} asked of both sides ${differences === 1 ? 'is' : 'are'} answered otherwise.`
+      ? 'No client could tell the one from the other.'
+      : `${countOf(changes.length, 'cause')}, ${countOf(differences, 'answer that differs', 'answers that differ')}.`
   return {
     title: 'dpemu diff',
     subtitle: [`${inputs.old.join(' ')} → ${inputs.new.join(' ')}`, summary],

@@ -34,6 +34,7 @@ import {
 } from './records.ts'
 import { rewriteQuestion, rewriteReply } from './rewrite.ts'
 import { templateReply } from './template.ts'
+import type { ViewQuestion } from './view.ts'
 import { type DnsServer, endpointLabel, isPublished } from './zone.ts'
 
 export interface DnsQuestion {
@@ -96,14 +97,30 @@ export function answerOutside(question: DnsQuestion): DnsReply {
   return upstreamReply(question.upstream ?? NOTHING_UPSTREAM, qname, recordType(question.qtype) ?? 'TYPE0')
 }
 
-/** The server block that a name goes to: the one with the longest zone that holds it, the first of several. */
-export function blockOf(server: DnsServer, qname: string): ServerBlock | null {
+/**
+ * The server block that a question goes to: of those whose views it meets the one with the longest zone that holds the name,
+ * the first of several.
+ */
+export function blockOf(
+  server: DnsServer,
+  qname: string,
+  { qtype = 'A', client = '' }: { readonly qtype?: string; readonly client?: string } = {},
+): ServerBlock | null {
   const name = lower(absolute(qname))
+  const pod = server.index.podsByAddress(client)[0]
+  const asked = (block: ServerBlock): ViewQuestion => {
+    const known = block.hasMetadata && block.kubernetes?.pods === 'verified' ? pod : undefined
+    const labels: Readonly<Record<string, string | undefined>> = {
+      'kubernetes/client-namespace': known?.namespace,
+      'kubernetes/client-pod-name': known?.name,
+    }
+    return { qname: name, qtype, client, metadata: (label) => labels[label] ?? '' }
+  }
   let best: ServerBlock | null = null
   let bestLength = -1
   for (const block of server.corefile.blocks) {
     const zone = longestZone(block.zones, name)
-    if (zone !== null && zone.length > bestLength) {
+    if (zone !== null && zone.length > bestLength && block.views.every((view) => view(asked(block)))) {
       best = block
       bestLength = zone.length
     }
@@ -126,12 +143,13 @@ interface Chain {
 /** The plugins of a server block in the order of plugin.cfg: rewrite, autopath, acl, then those that answer. */
 function reply(chain: Chain, qname: string, qtype: string): DnsReply {
   if (chain.depth > MAX_REENTRIES) return emptyReply('SERVFAIL')
-  const block = blockOf(chain.server, qname)
+  const block = blockOf(chain.server, qname, { qtype, client: chain.client })
   if (block === null) return emptyReply('REFUSED')
   if (block.rewrites.length === 0) return autopathReply(chain, block, qname, qtype)
   const asked = rewriteQuestion(block.rewrites, { qname, qtype })
   if (asked.broken) return emptyReply('SERVFAIL')
-  return rewriteReply(autopathReply(chain, block, asked.qname, asked.qtype), asked.responses)
+  const lookup = (name: string): DnsReply => reply({ ...chain, depth: chain.depth + 1 }, name, qtype)
+  return rewriteReply(autopathReply(chain, block, asked.qname, asked.qtype), asked.responses, lookup)
 }
 
 /**

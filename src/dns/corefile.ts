@@ -16,6 +16,7 @@ import { type HostsPlugin, parseHosts } from './hosts.ts'
 import { recordType } from './records.ts'
 import { parseRewrite, type RewriteRule } from './rewrite.ts'
 import { parseTemplate, type TemplatePlugin } from './template.ts'
+import { parseView, type View } from './view.ts'
 
 export interface KubernetesPlugin {
   /** Absolute, folded, in the order written. */
@@ -71,6 +72,10 @@ export interface AclRule {
 
 export interface ServerBlock {
   readonly zones: readonly string[]
+  /** All have to be met for a question to be this block's. */
+  readonly views: readonly View[]
+  /** `metadata` is on: views can ask whose pod the client is. */
+  readonly hasMetadata: boolean
   readonly rewrites: readonly RewriteRule[]
   readonly acl: readonly AclRule[]
   readonly templates: readonly TemplatePlugin[]
@@ -106,10 +111,10 @@ const NO_INFLUENCE = words(
 const UNMODELLED_PLUGINS = words(
   `alias alternate auto azure clouddns dns64 dnsredir dnssec erratic etcd fanout file finalize grpc header import k8s_crd
   k8s_dns_chaos k8s_event k8s_external k8s_gateway kubenodes kubernetai mdns nomad ocp_dnsnameresolver proxy redis
-  route53 secondary sign sqlite tsig unbound view whoami wgsd meship netbox gslb lighthouse multicluster`,
+  route53 secondary sign sqlite tsig unbound whoami wgsd meship netbox gslb lighthouse multicluster`,
 )
 /** Of those, the ones that only change what others answer. */
-const CHANGES_ONLY = words('dns64 dnssec finalize header minimal sign tsig view ocp_dnsnameresolver')
+const CHANGES_ONLY = words('dns64 dnssec finalize header minimal sign tsig ocp_dnsnameresolver')
 /** Options of `kubernetes` that only tell how to reach the API server, by the arguments that they take. */
 const CONNECTION_OPTIONS: ReadonlyMap<string, readonly [least: number, most: number]> = new Map([
   ['endpoint', [1, 99]],
@@ -127,7 +132,7 @@ const UNMODELLED_OPTIONS: ReadonlyMap<string, readonly [least: number, most: num
   ['namespace_labels', [1, 99]],
   ['multicluster', [0, 99]],
 ])
-const MODELLED_PLUGINS = words('kubernetes cache bufsize loadbalance rewrite acl template hosts forward autopath')
+const MODELLED_PLUGINS = words('kubernetes cache bufsize loadbalance rewrite acl template hosts forward autopath view')
 const POD_MODES: ReadonlySet<string> = new Set(['disabled', 'insecure', 'verified'])
 
 /** kubeadm's Corefile (up to the release that stopped caching the cluster's zone). */
@@ -247,6 +252,7 @@ function notModelled(directive: Directive, what: string): Warning {
 
 function readBlock(syntax: SyntaxBlock, warnings: Warning[]): ServerBlock {
   const zones = syntax.keys.flatMap((key) => zonesOf(key, syntax.line))
+  const views: View[] = []
   const rewrites: RewriteRule[] = []
   const acl: AclRule[] = []
   const templates: TemplatePlugin[] = []
@@ -276,8 +282,8 @@ function readBlock(syntax: SyntaxBlock, warnings: Warning[]): ServerBlock {
     } else if (name === 'rewrite') {
       const rule = parseRewrite(directive)
       if (rule !== null) rewrites.push(rule)
-      else if (args.some((word) => lower(word) === 'cname')) warnings.push(notModelled(directive, 'rewrite cname'))
-    } else if (name === 'acl') acl.push(...readAcl(directive, zones))
+    } else if (name === 'view') views.push(...readViews(directive, warnings))
+    else if (name === 'acl') acl.push(...readAcl(directive, zones))
     else if (name === 'template') {
       const template = parseTemplate(directive, zones, zonesOf)
       if (template !== null) templates.push(template)
@@ -315,6 +321,8 @@ function readBlock(syntax: SyntaxBlock, warnings: Warning[]): ServerBlock {
   }
   return {
     zones,
+    views,
+    hasMetadata: once.has('metadata'),
     rewrites,
     acl,
     templates,
@@ -327,6 +335,18 @@ function readBlock(syntax: SyntaxBlock, warnings: Warning[]): ServerBlock {
     loadbalance,
     bufsize,
   }
+}
+
+/** Those that are not read hold always. */
+function readViews(directive: Directive, warnings: Warning[]): View[] {
+  const { args, body, line } = directive
+  if (args.length !== 1 || body.length === 0) throw corefileError(line, 'view takes a name and an expr in its block')
+  return body.flatMap(({ name, args: words, line: at }) => {
+    if (name !== 'expr') throw corefileError(at, `view: unknown property ${name}: CoreDNS does not start`)
+    const view = parseView(words.join(' '), at)
+    if (view === null) warnings.push(notModelled(directive, `plugin view ${args[0]}`))
+    return view ?? []
+  })
 }
 
 const FORWARD_OPTIONS = words(

@@ -20,6 +20,8 @@ interface ResponseRule {
   readonly value?: Rewriter
   readonly ttl?: { readonly least: number; readonly most: number }
   readonly rcode?: { readonly from: Rcode; readonly to: Rcode }
+  /** Of an alias; null leaves it. */
+  readonly target?: (name: string) => string | null
 }
 
 interface Asked {
@@ -46,7 +48,7 @@ const RCODES: ReadonlySet<string> = new Set(['NOERROR', 'FORMERR', 'SERVFAIL', '
 const VALUE_AT_END: ReadonlySet<string> = new Set(['SRV', 'MX', 'CNAME', 'NS', 'DNAME', 'NAPTR', 'PTR'])
 
 /**
- * @returns  null for a rule that changes no answer here (`edns0`, a class that no client asks) or is not modelled (`cname`)
+ * @returns  null for a rule that changes no answer here (`edns0`, a class that no client asks)
  * Errors: UserError E_COREFILE, where CoreDNS does not start.
  */
 export function parseRewrite(directive: Directive): RewriteRule | null {
@@ -80,8 +82,9 @@ function parseRule(kind: string, args: readonly string[], line: number): Rule | 
       return null
     case 'rcode':
       return rcodeRule(args, line)
-    case 'edns0':
     case 'cname':
+      return cnameRule(args, line)
+    case 'edns0':
       return null
     case 'answer':
       throw corefileError(line, 'rewrite answer must begin with a name rule')
@@ -100,18 +103,7 @@ function nameRule(args: readonly string[], line: number): Rule {
   const { auto, responses } = answerRules(args.slice(3), line)
   const replacement = normalName(to!)
   const wanted = normalName(from!)
-  const pattern = kind === 'regex' ? goRegExp(from!, line) : null
-  if (pattern !== null) checkGroups(pattern, to!, line)
-  const change: Rewriter | ((name: string) => string | null) = {
-    exact: (name: string) => (name === wanted ? replacement : null),
-    prefix: (name: string) => (name.startsWith(wanted) ? replacement + name.slice(wanted.length) : null),
-    suffix: (name: string) => (name.endsWith(wanted) ? name.slice(0, name.length - wanted.length) + replacement : null),
-    substring: (name: string) => (name.includes(wanted) ? name.replaceAll(wanted, replacement) : null),
-    regex: (name: string) => {
-      const groups = pattern!.exec(name)
-      return groups === null ? null : fillGroups(replacement, groups)
-    },
-  }[kind as 'exact']
+  const change = changer(kind, from!, to!, line)
   return ({ qname, qtype }) => {
     const name = lower(qname)
     const changed = change(name)
@@ -125,6 +117,36 @@ function nameRule(args: readonly string[], line: number): Rule {
     const back = remap(changed, name)
     return { qname: changed, qtype, responses: [{ name: back }, { value: back }, ...responses] }
   }
+}
+
+/** What becomes of a name, folded; null where it does not match. */
+function changer(kind: string, from: string, to: string, line: number): (name: string) => string | null {
+  const replacement = normalName(to)
+  const wanted = normalName(from)
+  const pattern = kind === 'regex' ? goRegExp(from, line) : null
+  if (pattern !== null) checkGroups(pattern, to, line)
+  return {
+    exact: (name: string) => (name === wanted ? replacement : null),
+    prefix: (name: string) => (name.startsWith(wanted) ? replacement + name.slice(wanted.length) : null),
+    suffix: (name: string) => (name.endsWith(wanted) ? name.slice(0, name.length - wanted.length) + replacement : null),
+    substring: (name: string) => (name.includes(wanted) ? name.replaceAll(wanted, replacement) : null),
+    regex: (name: string) => {
+      const groups = pattern!.exec(name)
+      return groups === null ? null : fillGroups(replacement, groups)
+    },
+  }[kind as 'exact']
+}
+
+/** The target of an alias in the reply; what it leads to then is looked up anew, and the old one's records are left out. */
+function cnameRule(args: readonly string[], line: number): Rule {
+  if (args.length < 2 || args.length > 3) throw corefileError(line, 'rewrite cname takes a name and what it becomes')
+  const kind = args.length === 2 ? 'exact' : lower(args[0]!)
+  if (!MATCH_KINDS.has(kind)) {
+    throw corefileError(line, `rewrite cname ${args[0]} is none of exact, prefix, suffix, substring, regex`)
+  }
+  const [from, to] = args.slice(-2)
+  const target = changer(kind, from!, to!, line)
+  return ({ qname, qtype }) => ({ qname, qtype, responses: [{ target }] })
 }
 
 /** The name itself and those below it. */
@@ -234,10 +256,15 @@ export function rewriteQuestion(rules: readonly RewriteRule[], asked: Asked): Re
   return { ...at, responses, broken: false }
 }
 
-/** The reply as the client gets it. */
-export function rewriteReply(reply: DnsReply, responses: readonly ResponseRule[]): DnsReply {
-  if (responses.length === 0) return reply
+/** The reply as the client gets it. @param lookup  asks for the new target of an alias */
+export function rewriteReply(
+  first: DnsReply,
+  responses: readonly ResponseRule[],
+  lookup: (name: string) => DnsReply,
+): DnsReply {
+  if (responses.length === 0) return first
   const backwards = [...responses].reverse()
+  const reply = backwards.reduce((at, { target }) => (target === undefined ? at : retarget(at, target, lookup)), first)
   const records = (list: readonly DnsRecord[]): DnsRecord[] =>
     list.map((record) => backwards.reduce((at, rule) => rewriteRecord(at, rule), record))
   let { rcode } = reply
@@ -249,6 +276,19 @@ export function rewriteReply(reply: DnsReply, responses: readonly ResponseRule[]
     authority: records(reply.authority),
     additional: records(reply.additional),
   }
+}
+
+/** Every alias of the reply gets the new target of the first that matches. Source: cname_target.go RewriteResponse. */
+function retarget(
+  reply: DnsReply,
+  target: (name: string) => string | null,
+  lookup: (name: string) => DnsReply,
+): DnsReply {
+  const aliases = reply.answer.filter(({ type }) => type === 'CNAME')
+  const to = aliases.flatMap(({ data }) => target(lower(data)) ?? [])[0]
+  if (to === undefined) return reply
+  const found = lookup(to).answer.filter(({ name }) => lower(name) === to)
+  return { ...reply, answer: [...aliases.map((alias) => ({ ...alias, data: to })), ...found] }
 }
 
 function rewriteRecord(record: DnsRecord, rule: ResponseRule): DnsRecord {

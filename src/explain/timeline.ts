@@ -32,7 +32,7 @@ export function manifestsAt(
   { atMs, minor, seed }: { readonly atMs: number; readonly minor: number | null; readonly seed: number },
 ): TimedManifests {
   const { objects, cluster } = loaded
-  const played = play({ timeline, objects, cluster, minor, seed, endMs: null })
+  const played = play({ timeline, objects, cluster, minor, seed, mode: loaded.mode ?? null, endMs: null })
   if (played.scenes.length === 0) {
     throw new UserError('E_TIMELINE', 'no Service selects the pods in question', { where: timeline.where })
   }

@@ -30,6 +30,8 @@ export interface NginxAnnotations {
   readonly clientCertificate: { readonly errorPage: string | null } | null
   /** 0 for no limit. */
   readonly maxBodyBytes: number
+  /** By what requests are told apart that stay with one endpoint; null for taking turns. */
+  readonly balancing: string | null
   readonly appRoot: string | null
   readonly redirect: Extract<Action, { kind: 'redirect' }> | null
   /** Takes over while a backend of the Ingress has no endpoint. */
@@ -83,6 +85,8 @@ const HARMLESS =
 
 /** Text that goes into nginx' configuration as it is. */
 const SNIPPET = /^(server|configuration|stream|auth|modsecurity)-snippet$/
+/** Told in words; which endpoint it is, is not. */
+const BALANCING: ReadonlySet<string> = new Set(['affinity', 'upstream-hash-by'])
 const UNTOLD =
   '; 1.12 and later let the Ingress in only where the ConfigMap, which is not in the manifests, has annotations-risk-level: Critical'
 
@@ -126,7 +130,9 @@ export function readAnnotations(ingress: ReadIngress, config: NginxConfig, warn:
     if (MODELLED.has(name) || HARMLESS.test(name)) continue
     const isSnippet = SNIPPET.test(name)
     if (isSnippet && config.snippets === 'ignored') continue
-    warn(where(name), 'W_NOT_MODELLED', `is not modelled${isSnippet && config.snippets === 'not told' ? UNTOLD : ''}`)
+    if (BALANCING.has(name)) warn(where(name), 'W_NOT_MODELLED', 'is told by explain; in a replay endpoints take turns')
+    else
+      warn(where(name), 'W_NOT_MODELLED', `is not modelled${isSnippet && config.snippets === 'not told' ? UNTOLD : ''}`)
   }
   const aliases = get('server-alias')
     .split(',')
@@ -148,6 +154,12 @@ export function readAnnotations(ingress: ReadIngress, config: NginxConfig, warn:
     canary: canary ? canarySettings(get, bad) : null,
     authentication: authenticationOf(get),
     clientCertificate: certificateOf(get),
+    balancing:
+      get('affinity') === 'cookie'
+        ? `affinity: a client that sends cookie ${get('session-cookie-name') || 'INGRESSCOOKIE'} stays with`
+        : get('upstream-hash-by') === '' || get('upstream-hash-by-subset') === 'true'
+          ? null
+          : `upstream-hash-by: all requests with one value of ${get('upstream-hash-by')} go to`,
     maxBodyBytes: bodySize(get('proxy-body-size'), config.maxBodyBytes, (problem) => bad('proxy-body-size', problem)),
     appRoot: get('app-root') || null,
     redirect: redirect('temporal-redirect', 302) ?? redirect('permanent-redirect', 301),

@@ -326,6 +326,7 @@ function toRule(location: Location, path: string, match: PathMatch, rewrite: Rew
     sourceRanges: annotations?.sourceRanges ?? null,
     authentication: annotations?.authentication ?? null,
     maxBodyBytes: annotations?.maxBodyBytes ?? 0,
+    balancing: annotations?.balancing ?? null,
   }
 }
 

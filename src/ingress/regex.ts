@@ -6,8 +6,9 @@
  * costs at most program length × text length, whatever the pattern. Priorities are those of Perl and PCRE: leftmost
  * match, earlier alternative, greedy unless `?` follows.
  *
- * Understood: what RE2 and PCRE share: literals, `.`, classes, groups, `|`, `* + ? {n,m}`, `^ $ \b \B`, `\d \w \s`.
- * Refused with a reason: back references, look-around, possessive and atomic groups, flags other than `i`, programs
+ * Understood: what RE2 and PCRE share: literals, `.`, classes, groups, `|`, `* + ? {n,m}`, `^ $ \b \B`, `\d \w \s`;
+ * and of PCRE look-ahead and look-behind, whose answers at all places of a text are found in one pass over it.
+ * Refused with a reason: back references, groups in a look-around that has to match, possessive and atomic groups, flags other than `i`, programs
  * over MAX_PROGRAM instructions. Always without regard to case, because nginx's `~*` and `(?i)` are the only users.
  *
  * Source: Russ Cox, "Regular Expression Matching: the Virtual Machine Approach"; RE2's syntax page for the subset.
@@ -209,9 +210,24 @@ class Parser {
     }
   }
 
+  /** `(?=`, `(?!`, `(?<=`, `(?<!` behind its question mark; null for another group. */
+  private lookAround(): Node | null {
+    const [written, behind, sign] = /^(<?)([=!])/.exec(this.source.slice(this.at, this.at + 2)) ?? []
+    if (written === undefined) return null
+    this.at += written.length
+    const groups = this.groupCount
+    const body = this.choice()
+    if (!this.take(')')) throw new RegexProblem('a group is not closed')
+    const negative = sign === '!'
+    if (!negative && this.groupCount > groups) throw new RegexProblem('a group in a look-around is not supported')
+    return { kind: 'assert', test: lookAroundTest(body, behind === '', negative) }
+  }
+
   private group(): Node {
     let index = 0
     if (this.take('?')) {
+      const around = this.lookAround()
+      if (around !== null) return around
       const flags = /^i?\)/.exec(this.source.slice(this.at, this.at + 2))
       if (flags !== null) {
         // `(?i)` asks for what is on already.
@@ -401,6 +417,68 @@ function withSlot(saved: readonly number[], slot: number, at: number): readonly 
   const copy = saved.slice()
   copy[slot] = at
   return copy
+}
+
+/** Backwards and without captures. */
+function reversed(node: Node): Node {
+  switch (node.kind) {
+    case 'sequence':
+      return { kind: 'sequence', parts: node.parts.map(reversed).reverse() }
+    case 'choice':
+      return { kind: 'choice', options: node.options.map(reversed) }
+    case 'capture':
+      return reversed(node.body)
+    case 'repeat':
+      return { ...node, body: reversed(node.body) }
+    default:
+      return node
+  }
+}
+
+/** Whether `body` matches from a place on (ahead) or up to it. Of the text looked at last the answers are kept. */
+function lookAroundTest(body: Node, ahead: boolean, negative: boolean): PositionTest {
+  const program = assemble(ahead ? reversed(body) : reversed(reversed(body)))
+  let known = ''
+  let table: Uint8Array | null = null
+  return (text, at) => {
+    if (table === null || known !== text) {
+      table = reachable(program, text, ahead)
+      known = text
+    }
+    return (table[at] === 1) !== negative
+  }
+}
+
+/** The places where a match that began anywhere ends, in a walk through the text from its start or, backwards, from its end. */
+function reachable(program: readonly Instruction[], text: string, backwards: boolean): Uint8Array {
+  const ends = new Uint8Array(text.length + 1)
+  const visited = new Int32Array(program.length).fill(-1)
+  let current: number[] = []
+  const queue = (list: number[], pc: number, at: number): void => {
+    if (visited[pc] === at) return
+    visited[pc] = at
+    const instruction = program[pc]!
+    if (instruction.op === 'jump') queue(list, instruction.to, at)
+    else if (instruction.op === 'split') {
+      queue(list, instruction.first, at)
+      queue(list, instruction.second, at)
+    } else if (instruction.op === 'save' || (instruction.op === 'assert' && instruction.test(text, at)))
+      queue(list, pc + 1, at)
+    else if (instruction.op === 'match') ends[at] = 1
+    else if (instruction.op === 'char') list.push(pc)
+  }
+  for (let step = 0; step <= text.length; step++) {
+    const at = backwards ? text.length - step : step
+    queue(current, 0, at)
+    const code = text.charCodeAt(backwards ? at - 1 : at)
+    const next: number[] = []
+    for (const pc of current) {
+      const instruction = program[pc]!
+      if (instruction.op === 'char' && instruction.test(code)) queue(next, pc + 1, backwards ? at - 1 : at + 1)
+    }
+    current = next
+  }
+  return ends
 }
 
 interface Thread {

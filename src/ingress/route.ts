@@ -320,6 +320,9 @@ function byCookie({ cookie }: Canary, { headers }: HttpRequest): Told | null {
 function deliver(answer: Answer, backend: Backend): RouteResult {
   const name = `Service ${backend.service}${backend.port === null ? '' : ` port ${backend.port}`}`
   step(answer, `backend ${name}: ${backend.why}`)
+  const { balancing = null } = answer.rule!
+  if (balancing !== null && backend.endpoints.length > 1 && !backend.byClusterIp)
+    step(answer, `${balancing} one endpoint of these`)
   if (backend.usable && backend.byClusterIp)
     step(answer, 'service-upstream: the proxy sends to the cluster IP and kube-proxy picks the endpoint')
   // With service-upstream the proxy has an upstream as long as the Service has an address; kube-proxy then refuses.

@@ -99,6 +99,8 @@ export interface Rule {
   readonly sourceRanges: SourceRanges | null
   /** A name and a password, or a session (401); left out: not asked for. */
   readonly authentication?: Authentication | null
+  /** Which requests stay with one endpoint of the backend, in words that go on `one endpoint`; null or left out: none. */
+  readonly balancing?: string | null
   /** Of a request; a larger one is answered 413. 0 or left out: no limit. */
   readonly maxBodyBytes?: number
   /** What is asked of the request besides host and path: where one does not hold, the next rule is asked. Left out: nothing. */

@@ -71,6 +71,10 @@ export function deriveNodes(
       const asked = Object.entries(object.metadata.labels ?? {}).map(([key, value]) => `${key}=${value}`)
       if (asked.length > 0) filled.push(`labels that pods ask for: ${asked.join(', ')}`)
     }
+    if (ready !== 'True')
+      filled.push(
+        'NotReady: taken to be down, so load balancers send it nothing (clouds do where kube-proxy still answers)',
+      )
     if (filled.length > 0) notes.derive(title, filled.join(', '))
     return {
       node: {

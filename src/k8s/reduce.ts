@@ -30,10 +30,8 @@ export function reduceManifests(
 ): ManifestFile[] {
   const items = new Map<string, object[]>(files.map(({ name }) => [name, []]))
   for (const object of parsed.objects) {
-    const reduced = reduceObject(object)
-    if (keepsLifecycle) items.get(object.origin.file)?.push(reduced)
-    // Without a Timeline nothing of a replay hangs on disruption budgets, probes and hooks.
-    else if (object.kind !== 'PodDisruptionBudget') items.get(object.origin.file)?.push(withoutLifecycle(reduced))
+    const reduced = keepsLifecycle ? reduceObject(object) : forPackets(object)
+    if (reduced !== null) items.get(object.origin.file)?.push(reduced)
   }
   for (const { apiVersion, kind, namespace, name, file } of parsed.passedOver) {
     // It is in the trace by itself.
@@ -44,6 +42,16 @@ export function reduceManifests(
   return [...items].flatMap(([name, own]) =>
     own.length === 0 ? [] : [{ name, text: JSON.stringify({ apiVersion: 'v1', kind: 'List', items: own }) }],
   )
+}
+
+/** What packets hang on, as JSON, in no order that means anything: the same of manifests and of what a trace keeps of them. */
+export function objectTexts({ objects }: Pick<ParsedManifests, 'objects'>): string[] {
+  return objects.flatMap((object) => forPackets(object) ?? []).map((reduced) => JSON.stringify(reduced))
+}
+
+/** Without a Timeline nothing of a replay hangs on disruption budgets, probes and hooks. */
+function forPackets(object: KubeObject): object | null {
+  return object.kind === 'PodDisruptionBudget' ? null : withoutLifecycle(reduceObject(object))
 }
 
 function reduceObject({ origin: _, ...object }: KubeObject): object {

@@ -7,7 +7,7 @@ import type { TraceFile } from '../trace/read.ts'
 const LENGTH = 16
 
 /**
- * @param manifests  texts of the files that were used, in any order
+ * @param manifests  texts of the objects that were used, in any order
  * @param seed       of every random choice
  */
 export function inputsReport(trace: TraceFile, manifests: readonly string[], seed: number): InputsReport {

@@ -25,6 +25,7 @@ import type { IngressPath } from '../ingress/index.ts'
 import type { Cluster } from '../k8s/cluster.ts'
 import { deriveCluster } from '../k8s/derive.ts'
 import { parseManifests, readManifestFiles, requireObjects } from '../k8s/load.ts'
+import { objectTexts } from '../k8s/reduce.ts'
 import { withVersion } from '../kubernetes-version.ts'
 import { versionOf } from '../rollout/site.ts'
 import { TICKS_PER_SECOND } from '../trace/format.ts'
@@ -85,7 +86,7 @@ export interface ReplayPlan {
   readonly runs: readonly PlannedRun[]
   readonly comparedServices: readonly string[]
   readonly seed: number
-  /** Texts of the manifests that were used. */
+  /** The objects of the manifests that were used, as texts. */
   readonly manifests: readonly string[]
   readonly shards: number
   readonly workers: number
@@ -141,6 +142,7 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
           trace,
           minor,
           seed: options.seed ?? header.provenance.seed,
+          modes,
           fromTrace: options.manifests.length === 0,
           runs: options.policies.length * modes.length,
           warnings,
@@ -215,7 +217,7 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
     cluster,
     clusters,
     registry,
-    manifests: files.map(({ text }) => text),
+    manifests: objectTexts(parsed),
     model,
     runs: planned,
     comparedServices: compared,

@@ -26,6 +26,8 @@ interface Group {
   readonly times: number[]
   readonly nodes: number[]
   readonly clients: number[]
+  /** Of the last packet of each. */
+  readonly lastMs: number[]
 }
 
 export interface TraceDials {
@@ -42,7 +44,13 @@ export function dialsOf(trace: TraceFile, plan: TimelinePlan): TraceDials {
     const found = meaning(destination, plan, addressText(header.addresses, destination.address))
     if (found === null) return null
     const key = `${found.service.name} ${found.way}`
-    const group = groups.get(key) ?? { front: frontFor(found, plan), times: [], nodes: [], clients: [] }
+    const group = groups.get(key) ?? {
+      front: frontFor(found, plan),
+      times: [],
+      nodes: [],
+      clients: [],
+      lastMs: [],
+    }
     groups.set(key, group)
     return group
   })
@@ -51,25 +59,36 @@ export function dialsOf(trace: TraceFile, plan: TimelinePlan): TraceDials {
   /** By lane and slot: the destination of a connection that has not sent anything yet, else -1; and its client. */
   const waiting = Array.from(slotsPerLane, (slots) => new Int32Array(slots).fill(-1))
   const clients = Array.from(slotsPerLane, (slots) => new Int32Array(slots))
+  /** And of one that has: its destination, else -1, and its place in the group. */
+  const open = Array.from(slotsPerLane, (slots) => new Int32Array(slots).fill(-1))
+  const places = Array.from(slotsPerLane, (slots) => new Int32Array(slots))
   scanTrace(trace, {
     connections: ({ client, destination, slot }, rows, lane) => {
       for (let row = 0; row < rows; row++) {
         const isFollowed = groupOf[destination[row]!] !== null
         waiting[lane]![slot[row]!] = isFollowed ? destination[row]! : -1
+        open[lane]![slot[row]!] = -1
         clients[lane]![slot[row]!] = client[row]!
         if (!isFollowed) others++
       }
     },
     packets: ({ baseTick, flags, slot, time }, rows, lane) => {
       const own = waiting[lane]!
+      const opened = open[lane]!
       for (let row = 0; row < rows; row++) {
         const at = slot[row]!
+        if (opened[at]! >= 0) {
+          groupOf[opened[at]!]!.lastMs[places[lane]![at]!] = ((baseTick + time[row]!) * 1000) / TICKS_PER_SECOND
+          continue
+        }
         if (own[at]! < 0 || (flags[row]! & FLAG_REPLY) !== 0) continue
         const group = groupOf[own[at]!]!
         const client = clients[lane]![at]!
         group.times.push(Math.floor(((baseTick + time[row]!) * 1000) / TICKS_PER_SECOND))
         group.nodes.push(nodeOf[client]!)
         group.clients.push(client)
+        opened[at] = own[at]!
+        places[lane]![at] = group.lastMs.push(group.times[group.times.length - 1]!) - 1
         own[at] = -1
       }
     },
@@ -83,7 +102,7 @@ export function dialsOf(trace: TraceFile, plan: TimelinePlan): TraceDials {
 }
 
 /** Lanes come one after the other: by time, and at one time in the order of lanes. */
-function inOrder({ clients, nodes, times }: Group, clientCount: number): Arrivals {
+function inOrder({ clients, lastMs, nodes, times }: Group, clientCount: number): Arrivals {
   const order = Uint32Array.from(times.keys()).sort((a, b) => times[a]! - times[b]! || a - b)
   return {
     timesMs: Float64Array.from(order, (i) => times[i]!),
@@ -91,6 +110,7 @@ function inOrder({ clients, nodes, times }: Group, clientCount: number): Arrival
       nodes: Int32Array.from(order, (i) => nodes[i]!),
       clients: Int32Array.from(order, (i) => clients[i]!),
       clientCount,
+      lengthsMs: Float64Array.from(order, (i) => lastMs[i]! - times[i]!),
     },
   }
 }

@@ -4,6 +4,8 @@
  * The Timeline is compiled before the run: one course of pods and nodes (`src/rollout`), drawn from the seed, and of that the moments at which
  * somebody's view changes. Each is a rule set that shards take up at its time; the packets' way through the core knows nothing of it.
  */
+
+import type { ProxyMode } from '../compile/kube-proxy.ts'
 import { UserError, type Warning } from '../errors.ts'
 import type { Cluster } from '../k8s/cluster.ts'
 import type { ManifestFile } from '../k8s/files.ts'
@@ -67,6 +69,8 @@ export interface TimelineParts {
   readonly trace: TraceFile
   readonly minor: number | null
   readonly seed: number
+  /** Of the runs, as asked for; what is counted is that of the first. */
+  readonly modes: readonly (ProxyMode | null)[]
   /** The manifests are those in the trace. */
   readonly fromTrace: boolean
   /** How many runs there will be, for how much room moments may take. */
@@ -76,7 +80,7 @@ export interface TimelineParts {
 
 /** @throws UserError E_TIMELINE: unknown names, an event after the end of the trace */
 export function planTimeline(parts: TimelineParts): TimelinePlan {
-  const { timeline, objects, cluster, trace, minor, seed, warnings } = parts
+  const { timeline, objects, cluster, trace, minor, modes, seed, warnings } = parts
   const endMs = Math.ceil((trace.totals.durationTicks * 1000) / TICKS_PER_SECOND)
   const late = timeline.events.find(({ atMs }) => atMs > endMs)
   if (late !== undefined) {
@@ -92,11 +96,18 @@ export function planTimeline(parts: TimelineParts): TimelinePlan {
         'its manifests were written without probes, preStop hooks, update strategies and PodDisruptionBudgets, as no Timeline was there: what they say about a rollout takes -f MANIFESTS',
     })
   }
-  const played = play({ timeline, objects, cluster, minor, seed, endMs })
+  const played = play({ timeline, objects, cluster, minor, seed, mode: modes[0] ?? null, endMs })
   const { course, scenes, site } = played
   if (site.services.length === 0) {
     throw new UserError('E_TIMELINE', 'no Service selects the pods in question: nobody connects to them', {
       where: timeline.where,
+    })
+  }
+  if (modes.length > 1) {
+    warnings.push({
+      code: 'W_TIMELINE_MODES',
+      where: timeline.where,
+      message: `what clients lose is counted for ${site.proxyMode}, whose rules follow as they do in that mode; replay one proxy mode at a time for the others`,
     })
   }
   // What the cluster itself warns of is in the replay's warnings already.

@@ -78,7 +78,7 @@ export interface TraceSummary {
   bytes: number
 }
 
-/** Digests: equal where the inputs are. Manifests are told by their texts, a trace by its header, index and totals. */
+/** Digests, equal where the inputs are: of what packets hang on in the manifests' objects, and of a trace's header, index and totals. */
 export interface InputsReport {
   trace: string
   manifests: string

@@ -309,7 +309,8 @@ export class Dialer {
     const { course, site } = this.#scene
     const { request, perConnection } = site.workloads[course.pods[this.#pod]!.workload]!.settings
     let lengthMs = request.durationMs * perConnection
-    if (request.distribution === 'exponential') lengthMs *= -Math.log(1 - this.#chance.at(PURPOSE_LENGTH, i))
+    if (this.#who != null) lengthMs = this.#who.lengthsMs[i]!
+    else if (request.distribution === 'exponential') lengthMs *= -Math.log(1 - this.#chance.at(PURPOSE_LENGTH, i))
     this.#hold(i, openMs, openMs + lengthMs, fate)
   }
 

@@ -32,13 +32,15 @@ export interface Play {
   /** Minor release that was asked for; null: as the Timeline or the Nodes tell. */
   readonly minor: number | null
   readonly seed: number
+  /** Proxy mode that was asked for; left out or null: as the manifests say. */
+  readonly mode?: Site['proxyMode'] | null
   /** Until when it is followed; null: until all has settled. */
   readonly endMs: number | null
 }
 
 /** The first of the courses that a seed makes. @throws UserError E_TIMELINE for names that there are none of */
-export function play({ timeline, objects, cluster, minor, seed, endMs: asked }: Play): Played {
-  const site = surveySite(objects, timeline, null, minor)
+export function play({ timeline, objects, cluster, minor, seed, mode = null, endMs: asked }: Play): Played {
+  const site = surveySite(objects, timeline, null, minor, mode)
   const chance = new Chance(seed, 0)
   const course = takeCourse(site, timeline, chance)
   const fronts = site.services.map((service) => {

@@ -100,6 +100,7 @@ const DEFAULT_MINOR = 35
  * @param objects   of the manifests
  * @param rollout   the workload that is rolled, as typed; null where the Timeline's events say all
  * @param minor     the release that was asked for; null: as the Nodes tell
+ * @param asked     the proxy mode that was asked for; null: as the manifests say
  * @throws UserError E_TIMELINE, E_WORKLOAD for names that there are none of
  */
 export function surveySite(
@@ -107,6 +108,7 @@ export function surveySite(
   timeline: Timeline,
   rollout: string | null,
   minor: number | null,
+  asked: Site['proxyMode'] | null = null,
 ): Site {
   const cluster = deriveCluster(objects)
   const inventory = takeInventory(objects)
@@ -197,7 +199,7 @@ export function surveySite(
     }
     return node < 0 || pod.terminating ? [] : [{ name: pod.name, workload, node, ready: pod.ready }]
   })
-  const mode = cluster.kubeProxy?.mode
+  const mode = asked ?? cluster.kubeProxy?.mode
   const proxyMode = mode === 'iptables' || mode === 'ipvs' ? mode : 'nftables'
   const written = cluster.kubeProxy?.[proxyMode]?.minSyncPeriod
   const minSyncMs = durationMs(written) || DEFAULT_MIN_SYNC_MS[proxyMode]

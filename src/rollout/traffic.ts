@@ -11,8 +11,14 @@ export type Way = 'outside' | 'inside' | 'names' | 'ingress'
 export interface Arrivals {
   /** Whole milliseconds, ascending. */
   readonly timesMs: Float64Array
-  /** Where it is known who they are: index of the node that a client is on, -1 outside the cluster; and a number for each client address. */
-  readonly who?: { readonly nodes: Int32Array; readonly clients: Int32Array; readonly clientCount: number }
+  /** Where it is known who they are and how long they last: index of the node that a client is on, -1 outside the cluster; and a number for each client address. */
+  readonly who?: {
+    readonly nodes: Int32Array
+    readonly clients: Int32Array
+    readonly clientCount: number
+    /** How long each has packets, in milliseconds. */
+    readonly lengthsMs: Float64Array
+  }
 }
 
 const PURPOSE_GAP = 0x6a70

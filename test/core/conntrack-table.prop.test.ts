@@ -35,17 +35,18 @@ function put(
 ): number {
   const hash = hashTuple(source, destination, ports, nodeProtocol)
   const replyHash = hashTuple(replySource, replyDestination, replyPorts, nodeProtocol)
-  return table.insert(shard, {
+  return table.insert(
+    shard,
+    hash,
     source,
     destination,
     ports,
     nodeProtocol,
-    hash,
+    replyHash,
     replySource,
     replyDestination,
     replyPorts,
-    replyHash,
-  })
+  )
 }
 
 interface Flow {

@@ -38,12 +38,12 @@ function pools(refuses: () => boolean = () => false) {
     entered: 0,
     conntrack: { find: () => 0 },
     countLoss: () => {},
-    open(flow: number) {
+    open(_shard: number, flow: number) {
       flows[flow + FLOW_NODE_PROTOCOL] = 6
       flows[flow + FLOW_STATUS] = refuses() ? 4 : FLOW_OPEN | (6 << 8)
       return refuses() ? 4 : 0
     },
-    step(flow: number) {
+    step(_shard: number, flow: number) {
       sent.push(flow)
       return 0
     },

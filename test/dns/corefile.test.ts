@@ -137,8 +137,8 @@ describe('what is not modelled is a warning with its line', () => {
       [`W_NOT_MODELLED ${AT} 5`],
     ],
     [
-      'rewrite cname',
-      '. {\n rewrite cname exact a.example. b.example.\n kubernetes cluster.local\n forward . 1.1.1.1\n}',
+      'a view by what is not known',
+      '. {\n view v {\n  expr size() > 3\n }\n kubernetes cluster.local\n forward . 1.1.1.1\n}',
       [`W_NOT_MODELLED ${AT} 2`],
     ],
     [

@@ -5,10 +5,15 @@ import { join } from 'node:path'
 import type { Page } from 'playwright-core'
 import { afterAll, afterEach, describe, expect, test } from 'vitest'
 import { runRollout } from '../../src/commands/rollout.ts'
+import { compareReports } from '../../src/compare/compare.ts'
+import { parseReport } from '../../src/compare/read.ts'
+import { renderComparison } from '../../src/compare/text.ts'
 import { renderCapacityHtml } from '../../src/report/html/capacity.ts'
+import { renderJson } from '../../src/report/json.ts'
 import { formatCount, formatMicros, formatPercent } from '../../src/report/units.ts'
 import { capacityReport, capacityRun, figures, kneeCell, plainCell } from '../capacity/fixture.ts'
 import { fakeIo } from '../cli/fake-io.ts'
+import { clusterRun, localRun, report } from '../report/fixture.ts'
 import { chromiumPath, Pages, seriousFaults } from './browser.ts'
 import { BINS, COMMAND, fullReport, hostileReport, page as pageOf } from './reports.ts'
 
@@ -169,6 +174,20 @@ describe.skipIf(chromiumPath === null)('the page of a replay report', () => {
 })
 
 describe.skipIf(chromiumPath === null)('pages of other reports', () => {
+  test('compare: what differs, sorted by the size of the change', async () => {
+    const reports = [report(), report([clusterRun({ drops: { 'conntrack-full': 12 } }), localRun()])].map((one, i) =>
+      parseReport(`${i}.json`, Buffer.from(renderJson(one))),
+    )
+    const comparison = compareReports(reports, [])
+    const page = await pages.open(renderComparison('html', comparison, { color: false, command: COMMAND }))
+    const rows = await rowsOf(page, 'What differs, the largest first: table')
+    expect(rows[0]![0]).toContain('conntrack-full')
+    await page.getByRole('button', { name: '1.json' }).click()
+    expect(await page.locator('th[aria-sort]').getAttribute('aria-sort')).toBe('descending')
+    expect(await seriousFaults(page)).toEqual([])
+    await page.close()
+  })
+
   test('capacity: knees, searches and a map', async () => {
     const cells = [3, 6].flatMap((nodes) =>
       [0.5, 1].flatMap((rate) =>
@@ -221,15 +240,15 @@ describe.skipIf(chromiumPath === null)('pages of other reports', () => {
       },
       io,
     )
-    const report = JSON.parse(io.written.stdout) as {
+    const json = JSON.parse(io.written.stdout) as {
       losses: { cause: string }[]
       preStopTable: unknown[]
       firstRun: { pods: unknown[] }
     }
     const page = await pages.open(readFileSync(file, 'utf8'))
-    expect((await rowsOf(page, 'Losses')).map(([cause]) => cause)).toEqual(report.losses.map(({ cause }) => cause))
-    expect((await rowsOf(page, 'By preStop')).length).toBe(report.preStopTable.length)
-    expect((await rowsOf(page, 'Pods')).length).toBe(report.firstRun.pods.length)
+    expect((await rowsOf(page, 'Losses')).map(([cause]) => cause)).toEqual(json.losses.map(({ cause }) => cause))
+    expect((await rowsOf(page, 'By preStop')).length).toBe(json.preStopTable.length)
+    expect((await rowsOf(page, 'Pods')).length).toBe(json.firstRun.pods.length)
     expect(await page.locator('#timeline rect.span.ready').count()).toBeGreaterThan(3)
     expect(await seriousFaults(page)).toEqual([])
     await page.close()

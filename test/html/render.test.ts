@@ -15,11 +15,17 @@ function between(text: string, from: string, to: string): string {
   return text.slice(start, text.indexOf(to, start))
 }
 
-function dataOf(html: string): PageData {
+function dataOf(html: string): Exclude<PageData, { kind: 'document' }> {
   const deflated = '<script id="data" type="application/octet-stream">'
   if (!html.includes(deflated))
-    return JSON.parse(between(html, '<script id="data" type="application/json">', '</script>')) as PageData
-  return JSON.parse(inflateRawSync(Buffer.from(between(html, deflated, '</script>'), 'base64')).toString()) as PageData
+    return JSON.parse(between(html, '<script id="data" type="application/json">', '</script>')) as Exclude<
+      PageData,
+      { kind: 'document' }
+    >
+  return JSON.parse(inflateRawSync(Buffer.from(between(html, deflated, '</script>'), 'base64')).toString()) as Exclude<
+    PageData,
+    { kind: 'document' }
+  >
 }
 
 describe('a page', () => {

@@ -239,7 +239,7 @@ describe('regular expressions', () => {
     const broken = cluster(
       ingress(
         'web',
-        ['h /a(b ImplementationSpecific a', 'h /(?=x) ImplementationSpecific b', 'h /c ImplementationSpecific c'],
+        ['h /a(b ImplementationSpecific a', 'h /(?>x) ImplementationSpecific b', 'h /c ImplementationSpecific c'],
         annotated({ 'use-regex': 'true' }),
       ),
     )

@@ -32,6 +32,13 @@ describe('rows', () => {
     ['/[a\\-z]', '/-', ['/-']],
     ['/\\x41', '/a', ['/a']],
     ['(a*)*', 'aab', ['aa', 'aa']],
+    ['/(?!api(?:/|$))(.*)', '/apis', ['/apis', 'apis']],
+    ['/(?!api(?:/|$))(.*)', '/api', null],
+    ['/(?!api(?:/|$))(.*)', '/api/x', null],
+    ['/(?=.*\\.js$)a(.*)', '/a/x.js', ['/a/x.js', '/x.js']],
+    ['/.*(?<!\\.php)$', '/x.php', null],
+    ['/.*(?<!\\.php)$', '/x.png', ['/x.png']],
+    ['/(?!(a|b)c)(.)', '/ad', ['/a', '', 'a']],
     ['', '/x', ['']],
   ])('%s on %s', (source, text, groups) => {
     expect(exec(source, text)).toEqual(groups)
@@ -45,9 +52,9 @@ describe('rows', () => {
 describe('refused, with the reason', () => {
   it.each([
     ['/(a)\\1', 'back references are not supported'],
-    ['/(?=a)', '(?= is not supported'],
-    ['/(?!a)', '(?! is not supported'],
-    ['/(?<=a)', '(?< is not supported'],
+    ['/(?=(a))', 'a group in a look-around is not supported'],
+    ['/(?=a', 'a group is not closed'],
+    ['/(?<a', '(?< is not supported'],
     ['/(?>a)', '(?> is not supported'],
     ['/a++', 'possessive quantifiers are not supported'],
     ['/a**', 'a quantifier follows a quantifier'],
@@ -96,6 +103,19 @@ describe('properties', () => {
         expect(exec(source, subject, false)).toEqual(theirs === null ? null : [...theirs].map((group) => group ?? ''))
       }),
       { seed: 20261122, numRuns: 3000 },
+    )
+  })
+  it('agrees with RegExp on look-ahead and look-behind', () => {
+    const around = fc.tuple(fc.constantFrom('(?=', '(?!', '(?<=', '(?<!'), pattern)
+    const sides = fc.tuple(pattern, around, fc.constantFrom('', '.', 'a', '.*', 'a|b'))
+    fc.assert(
+      fc.property(sides, text, ([before, [open, inner], after], subject) => {
+        const inside = inner.replace(/\((?!\?)/g, '(?:')
+        const source = `(?:${before})${open}${inside})${after}`
+        const theirs = new RegExp(source, 'i').exec(subject)
+        expect(exec(source, subject, false)).toEqual(theirs === null ? null : [...theirs].map((group) => group ?? ''))
+      }),
+      { seed: 20261128, numRuns: 3000 },
     )
   })
   it('never throws, whatever the pattern', () => {

@@ -84,7 +84,7 @@ describe('nodes', () => {
       ready: false,
     })
     expect(cluster.nodes[1]).toMatchObject({ cpus: 8, podCidrs: ['10.244.1.0/24'] })
-    expect(derivedOf(cluster, 'Node a')).toBeUndefined()
+    expect(derivedOf(cluster, 'Node a')).toMatch(/^NotReady: taken to be down/)
   })
 
   it('get the podCIDR that their written pods are in', () => {

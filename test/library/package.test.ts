@@ -52,7 +52,8 @@ beforeAll(() => {
   }
   writeFileSync(join(project, 'package.json'), JSON.stringify({ name: 'user', private: true, type: 'module' }))
   cpSync(join(ROOT, 'traces/storefront/trace.msgpack'), join(project, 'trace.msgpack'))
-  cpSync(join(ROOT, 'traces/two-plus-one/manifests'), join(project, 'manifests'), { recursive: true })
+  for (const folder of ['manifests', 'old', 'new'])
+    cpSync(join(ROOT, 'traces/two-plus-one/manifests'), join(project, folder), { recursive: true })
   const scenario = readFileSync(join(ROOT, 'traces/two-plus-one/scenario.yaml'), 'utf8')
   writeFileSync(join(project, 'scenario.yaml'), scenario)
 })
@@ -112,6 +113,8 @@ function examples(): Example[] {
 const GIVEN: Readonly<Record<string, string>> = {
   explain: "const loaded = loadCluster(['manifests/'])\n",
   dig: 'const loaded = parseCluster(MYSQL)\n',
+  compare:
+    "const report = await replay({ trace: 'trace.msgpack' })\nconst other = await replay({ trace: 'trace.msgpack' })\n",
   judge: "const report = await replay({ trace: 'trace.msgpack' })\n",
 }
 

@@ -152,6 +152,33 @@ describe('a restart of a DaemonSet', () => {
   })
 })
 
+test('connections that last break with their pod: as many in the packets as clients lose', async () => {
+  const lasting = TRAFFIC.replace('requests: 0', 'requests: 8\n    thinkTime: 1s')
+  const path = await generated('lasting', lasting)
+  const { runs, timeline: losses } = await replayed(path, {
+    manifests: [MANIFESTS],
+    policies: ['cluster'],
+    timeline: timeline('lasting-timeline.yaml', RESTART),
+  })
+  const { broken, failed } = runs[0]!.connections
+  const lost = losses!.lost[0]!.count + losses!.delayed[0]!.count
+  expect(broken).toBeGreaterThan(100)
+  expect(losses!.losses.map(({ cause }) => cause)).toContain('killed-in-flight')
+  expect(Math.abs(broken + failed - lost)).toBeLessThan(4 * Math.sqrt(2 * lost))
+})
+
+test('the proxy mode that is asked for is that of what clients lose: ipvs has no rule that drops', async () => {
+  const path = timeline('modes.yaml', RESTART)
+  const causes = async (mode: 'nftables' | 'ipvs'): Promise<string[]> => {
+    const report = await run({ timeline: path, proxyModes: [mode], policies: ['local'] })
+    return report.timeline!.losses.map(({ cause }) => cause)
+  }
+  expect(await causes('nftables')).toContain('no-local-endpoint')
+  expect(await causes('ipvs')).not.toContain('no-local-endpoint')
+  const both = await run({ timeline: path, proxyModes: ['nftables', 'ipvs'] })
+  expect(both.warnings.map(({ code }) => code)).toContain('W_TIMELINE_MODES')
+})
+
 describe('where a Timeline comes from', () => {
   test('one without events changes nothing, not a byte', async () => {
     const empty = file('empty.yaml', 'apiVersion: dpemu/v1\nkind: Timeline\n')

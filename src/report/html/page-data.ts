@@ -113,4 +113,23 @@ export interface RolloutJson {
   readonly thresholds: readonly ThresholdReport[]
 }
 
-export type PageData = ReplayPage | CapacityPage | RolloutPage
+interface StyledText {
+  readonly text: string
+  readonly tone: string
+}
+
+/** A report that is sections of tables and lines (src/report/document.ts). */
+export interface DocumentPage extends Common {
+  readonly kind: 'document'
+  readonly sections: readonly {
+    readonly title: string
+    readonly lines: readonly StyledText[]
+    readonly table: {
+      readonly head: readonly string[]
+      readonly align: readonly ('left' | 'right')[]
+      readonly rows: readonly (readonly StyledText[])[]
+    } | null
+  }[]
+}
+
+export type PageData = ReplayPage | CapacityPage | RolloutPage | DocumentPage

@@ -35,8 +35,10 @@ function dataPart(json: string): string {
 
 function staticPart({ title, subtitle, inShort }: PageData): string {
   const lines = subtitle.map((line) => `<p class="subtitle">${markup(line)}</p>`).join('')
+  const head = `<header><h1>${markup(title)}</h1>${lines}</header>`
+  if (inShort.length === 0) return head
   const sentences = inShort.map((sentence) => `<li>${markup(sentence)}</li>`).join('')
-  return `<header><h1>${markup(title)}</h1>${lines}</header><section id="in-short"><h2>In short</h2><ul>${sentences}</ul></section>`
+  return `${head}<section id="in-short"><h2>In short</h2><ul>${sentences}</ul></section>`
 }
 
 function markup(text: string): string {
