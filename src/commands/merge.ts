@@ -67,7 +67,13 @@ export async function runMerge(options: MergeOptions, io: Io): Promise<number> {
 }
 
 async function mergedReplay(gathered: Gathered): Promise<ReplayReport> {
-  if ('draws' in gathered.inputs) return (await import('../replay/draws-part.ts')).mergeDrawnParts(gathered)
+  if ('draws' in gathered.inputs) {
+    const [{ drawsOfParts }, { mergeDraws }] = await Promise.all([
+      import('../replay/draws-part.ts'),
+      import('../report/draws.ts'),
+    ])
+    return mergeDraws(drawsOfParts(gathered))
+  }
   return (await import('../replay/part.ts')).mergeReplay(gathered)
 }
 

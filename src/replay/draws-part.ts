@@ -7,10 +7,8 @@
 import { dealtTo } from '../parts/deal.ts'
 import { type Gathered, partHead } from '../parts/part.ts'
 import type { Shard } from '../parts/shard.ts'
-import { mergeDraws } from '../report/draws.ts'
-import type { ReplayReport } from '../report/types.ts'
 import { openTrace } from '../trace/read.ts'
-import { allDraws, type DrawCounts, type DrawHooks, replaySome, type SomeDraws } from './draws.ts'
+import { allDraws, type DrawCounts, type DrawHooks, type Draws, replaySome, type SomeDraws } from './draws.ts'
 import { inputsOf, type PartOptions, type ReplayPartOutcome } from './part.ts'
 
 interface DrawsPart {
@@ -51,7 +49,8 @@ export async function drawsPart(
   return { head, body, draws: own.size }
 }
 
-export function mergeDrawnParts({ bodies }: Gathered): ReplayReport {
+/** @returns the draws of all shards, for `mergeDraws` */
+export function drawsOfParts({ bodies }: Gathered): Draws {
   const parts = bodies as readonly DrawsPart[]
   const { counts, trace } = parts[0]!
   const { draws } = allDraws(
@@ -59,5 +58,5 @@ export function mergeDrawnParts({ bodies }: Gathered): ReplayReport {
     counts,
     trace,
   )
-  return mergeDraws(draws)
+  return draws
 }

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { type DrawCounts, replayDraws } from '../../dist/src/replay/draws.js'
-import { drawsOfShard, drawsPart, mergeDrawnParts } from '../../dist/src/replay/draws-part.js'
+import { drawsOfParts, drawsOfShard, drawsPart } from '../../dist/src/replay/draws-part.js'
 import { mergeReplay, type PartOptions, replayPart } from '../../dist/src/replay/part.js'
 import { planReplay } from '../../dist/src/replay/plan.js'
 import { mergeDraws } from '../../dist/src/report/draws.js'
@@ -99,7 +99,7 @@ describe('draws, which nothing couples', () => {
       writeFileSync(path, partText(head, body))
       paths.push(path)
     }
-    expect(resultText(mergeDrawnParts(gather(paths)))).toBe(resultText(whole))
+    expect(resultText(mergeDraws(drawsOfParts(gather(paths))))).toBe(resultText(whole))
   })
 
   test('whole seeds where there are enough, so that each trace is made once', () => {
