@@ -8,11 +8,10 @@ import type { renderComparison as RenderComparison } from '../compare/text.ts'
 import { diffClusters } from '../diff/diff.ts'
 import { loadPair } from '../diff/load.ts'
 import type { Diff } from '../diff/types.ts'
-import { type DiffInputs, diffDocument, diffJson } from '../diff/view.ts'
+import { type DiffInputs, diffDocument, diffJson, diffMarkdown } from '../diff/view.ts'
 import type { Warning } from '../errors.ts'
 import { writeOutputNow } from '../files/output.ts'
 import { parseKubernetesVersion, withVersion } from '../kubernetes-version.ts'
-import { renderDocumentMarkdown } from '../report/markdown.ts'
 import { renderDocumentText } from '../report/text.ts'
 import { usageError } from './arguments.ts'
 import { type Io, interruptionOf } from './io.ts'
@@ -143,8 +142,8 @@ function render(
   options: { readonly color: boolean; readonly width?: number | null },
 ): string {
   if (format === 'json') return diffJson(diff, inputs, comparison)
-  const document = diffDocument(diff, inputs)
-  const own = format === 'markdown' ? renderDocumentMarkdown(document) : renderDocumentText(document, options)
+  const own =
+    format === 'markdown' ? diffMarkdown(diff, inputs) : renderDocumentText(diffDocument(diff, inputs), options)
   if (comparison === null || renderComparison === null) return own
   return `${own}\n${renderComparison(format, comparison, options)}`
 }

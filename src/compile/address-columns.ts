@@ -90,10 +90,29 @@ export function addressColumns(
   services: readonly ProxyService[],
 ): AddressColumns {
   const count = registry.addressCount
+  const columns: AddressColumns = {
+    flags: new Int32Array(count),
+    node: new Int32Array(count).fill(-1),
+    detectNode: new Int32Array(count).fill(-1),
+  }
+  const nodeIndex = new Map(cluster.nodes.map((one) => [one.name, registry.node(one.name)]))
+  // A node's address is the node's even where a pod or an endpoint has it too, so nodes come after those.
+  fillByBlock(columns, cluster, settings, registry)
+  fillPods(columns, cluster, registry, nodeIndex)
+  fillEndpoints(columns, cluster, registry, nodeIndex)
+  fillNodes(columns, cluster, settings, registry)
+  fillFrontends(columns, services, settings, registry)
+  return columns
+}
+
+/** What an address counts as by the blocks that hold it. */
+function fillByBlock(
+  { flags, detectNode }: AddressColumns,
+  cluster: Cluster,
+  settings: ProxySettings,
+  registry: Registry,
+): void {
   const words = registry.addressWords()
-  const flags = new Int32Array(count)
-  const node = new Int32Array(count).fill(-1)
-  const detectNode = new Int32Array(count).fill(-1)
   const block = (texts: readonly string[]): Blocks => new Blocks(texts.map((text) => ({ text, owner: 0 })))
   const detected = settings.detector === 'ClusterCIDR' ? block(settings.detectorCidrs) : block([])
   const { calicoPools = [] } = cluster
@@ -109,7 +128,7 @@ export function addressColumns(
         )
       : null
   const localhost = servesLocalhost(settings)
-  for (let id = 0; id < count; id++) {
+  for (let id = 0; id < flags.length; id++) {
     const v4 = registry.isIpv4(id)
     let bits = v4 ? 0 : ADDRESS_IPV6
     if (detected.find(words, id) >= 0) bits |= ADDRESS_DETECTED
@@ -120,8 +139,15 @@ export function addressColumns(
     if (nodeRanges !== null) detectNode[id] = nodeRanges.find(words, id)
     flags[id] = bits
   }
-  const nodeIndex = new Map(cluster.nodes.map((one) => [one.name, registry.node(one.name)]))
-  for (const pod of cluster.pods) {
+}
+
+function fillPods(
+  { flags, node }: AddressColumns,
+  { pods }: Cluster,
+  registry: Registry,
+  nodeIndex: ReadonlyMap<string, number>,
+): void {
+  for (const pod of pods) {
     if (pod.hostNetwork) continue
     for (const address of pod.addresses) {
       const id = registry.address(address)
@@ -129,22 +155,36 @@ export function addressColumns(
       node[id] = nodeIndex.get(pod.nodeName) ?? -1
     }
   }
-  // Endpoints that name a node live there even where nobody wrote the pod down.
-  for (const slice of cluster.slices) {
-    for (const endpoint of slice.endpoints ?? []) {
-      const owner = nodeIndex.get(endpoint.nodeName ?? '')
-      for (const address of endpoint.addresses.slice(0, 1)) {
-        const id = registry.address(address)
-        if (id >= count) continue
-        flags[id]! |= ADDRESS_LIVE
-        if (owner !== undefined && node[id] === -1) {
-          flags[id]! |= ADDRESS_POD
-          node[id] = owner
-        }
+}
+
+/** Endpoints that name a node live there even where nobody wrote the pod down. */
+function fillEndpoints(
+  { flags, node }: AddressColumns,
+  { slices }: Cluster,
+  registry: Registry,
+  nodeIndex: ReadonlyMap<string, number>,
+): void {
+  for (const endpoint of slices.flatMap((slice) => slice.endpoints ?? [])) {
+    const owner = nodeIndex.get(endpoint.nodeName ?? '')
+    for (const address of endpoint.addresses.slice(0, 1)) {
+      const id = registry.address(address)
+      if (id >= flags.length) continue
+      flags[id]! |= ADDRESS_LIVE
+      if (owner !== undefined && node[id] === -1) {
+        flags[id]! |= ADDRESS_POD
+        node[id] = owner
       }
     }
   }
-  for (const one of cluster.nodes) {
+}
+
+function fillNodes(
+  { flags, node }: AddressColumns,
+  { nodes }: Cluster,
+  settings: ProxySettings,
+  registry: Registry,
+): void {
+  for (const one of nodes) {
     const i = registry.node(one.name)
     const serving = new Set(nodePortAddressesOf(settings, one.addresses))
     for (const address of one.addresses) {
@@ -157,23 +197,27 @@ export function addressColumns(
       const cidr = parseCidr(text)
       if (cidr === null) continue
       const gateway = registry.address(gatewayText(cidr))
-      if (gateway < count && node[gateway] === -1) {
+      if (gateway < flags.length && node[gateway] === -1) {
         flags[gateway]! |= ADDRESS_NODE
         node[gateway] = i
       }
     }
   }
-  for (const { frontends } of services) {
-    for (const { kind, address, keepsClient } of frontends) {
-      if (address === null) continue
-      const id = registry.address(address)
-      if (settings.mode === 'ipvs' && kind !== 'loadBalancerProxy') flags[id]! |= ADDRESS_ON_EVERY_NODE
-      if (kind === 'clusterIP') flags[id]! |= ADDRESS_CLUSTER_IP
-      else
-        flags[id]! |= ADDRESS_EXTERNAL_FRONTEND | (kind === 'loadBalancerProxy' && !keepsClient ? ADDRESS_BALANCER : 0)
-    }
+}
+
+function fillFrontends(
+  { flags }: AddressColumns,
+  services: readonly ProxyService[],
+  { mode }: ProxySettings,
+  registry: Registry,
+): void {
+  for (const { kind, address, keepsClient } of services.flatMap(({ frontends }) => frontends)) {
+    if (address === null) continue
+    const id = registry.address(address)
+    if (mode === 'ipvs' && kind !== 'loadBalancerProxy') flags[id]! |= ADDRESS_ON_EVERY_NODE
+    if (kind === 'clusterIP') flags[id]! |= ADDRESS_CLUSTER_IP
+    else flags[id]! |= ADDRESS_EXTERNAL_FRONTEND | (kind === 'loadBalancerProxy' && !keepsClient ? ADDRESS_BALANCER : 0)
   }
-  return { flags, node, detectNode }
 }
 
 /**

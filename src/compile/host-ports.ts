@@ -24,38 +24,24 @@ export interface HostPortService {
   readonly frontends: readonly HostPortFrontend[]
 }
 
+interface OpenService {
+  readonly nodes: Map<number, number[]>
+  readonly frontends: HostPortFrontend[]
+}
+
 /** Registers service ports, endpoints and addresses. */
 export function hostPortServices(
   cluster: Cluster,
   registry: Registry,
   nodeIndex: ReadonlyMap<string, number>,
 ): HostPortService[] {
-  const services = new Map<number, { nodes: Map<number, number[]>; frontends: HostPortFrontend[] }>()
+  const services = new Map<number, OpenService>()
   for (const pod of cluster.pods) {
     const node = nodeIndex.get(pod.nodeName)
     // On the host network the port is the pod's own.
     if (pod.hostNetwork || node === undefined) continue
-    for (const { hostPort, hostIP = '', containerPort, protocol } of pod.ports) {
-      if (hostPort === undefined) continue
-      const isAny = hostIP === '' || hostIP === '0.0.0.0' || hostIP === '::'
-      for (const address of pod.addresses) {
-        const family = ipFamily(address)
-        if (hostIP !== '' && ipFamily(hostIP) !== family) continue
-        const number = PROTOCOL_NUMBERS[protocol]
-        const port = `hostPort-${hostPort}${protocol === 'TCP' ? '' : `-${protocol}`}${isAny ? '' : `-${hostIP}`}`
-        const servicePort = registry.servicePort({ ...ownerOf(pod), port, family })
-        const endpoint = registry.endpoint(servicePort, registry.address(address), containerPort)
-        const anywhere = hostPortAddress(node, family === 'IPv4' ? 0 : 1)
-        const known = services.get(servicePort) ?? { nodes: new Map<number, number[]>(), frontends: [] }
-        services.set(servicePort, known)
-        known.nodes.set(node, [...(known.nodes.get(node) ?? []), endpoint])
-        known.frontends.push({
-          // Loopback is every node's: whose it is tells the node.
-          address: isAny || isLoopback(hostIP) ? anywhere : registry.address(hostIP),
-          port: hostPort,
-          protocol: isAny ? number : number | HOST_PORT_ONE_ADDRESS,
-        })
-      }
+    for (const port of pod.ports) {
+      if (port.hostPort !== undefined) addHostPort(services, registry, pod, node, { ...port, hostPort: port.hostPort })
     }
   }
   return Array.from(services, ([servicePort, { nodes, frontends }]) => ({
@@ -63,6 +49,35 @@ export function hostPortServices(
     nodes: [...nodes].sort((a, b) => a[0] - b[0]),
     frontends,
   }))
+}
+
+/** One port of a pod, for each of the pod's addresses whose family hostIP admits. */
+function addHostPort(
+  services: Map<number, OpenService>,
+  registry: Registry,
+  pod: ClusterPod,
+  node: number,
+  { hostPort, hostIP = '', containerPort, protocol }: ClusterPod['ports'][number] & { readonly hostPort: number },
+): void {
+  const isAny = hostIP === '' || hostIP === '0.0.0.0' || hostIP === '::'
+  const name = `hostPort-${hostPort}${protocol === 'TCP' ? '' : `-${protocol}`}${isAny ? '' : `-${hostIP}`}`
+  const number = PROTOCOL_NUMBERS[protocol]
+  for (const address of pod.addresses) {
+    const family = ipFamily(address)
+    if (hostIP !== '' && ipFamily(hostIP) !== family) continue
+    const servicePort = registry.servicePort({ ...ownerOf(pod), port: name, family })
+    const endpoint = registry.endpoint(servicePort, registry.address(address), containerPort)
+    const anywhere = hostPortAddress(node, family === 'IPv4' ? 0 : 1)
+    const known = services.get(servicePort) ?? { nodes: new Map<number, number[]>(), frontends: [] }
+    services.set(servicePort, known)
+    known.nodes.set(node, [...(known.nodes.get(node) ?? []), endpoint])
+    known.frontends.push({
+      // Loopback is every node's: whose it is tells the node.
+      address: isAny || isLoopback(hostIP) ? anywhere : registry.address(hostIP),
+      port: hostPort,
+      protocol: isAny ? number : number | HOST_PORT_ONE_ADDRESS,
+    })
+  }
 }
 
 /** Whether pods hang on a bridge with their node's podCIDR; Calico's have a network each to themselves. */

@@ -12,6 +12,7 @@ import {
   FRONTEND_BALANCER_PROXY,
   FRONTEND_LOAD_BALANCER_IP,
   findFrontend,
+  HOST_PORT_ONE_ADDRESS,
   hostPortAddress,
   NODE_PORT_ADDRESS,
   NODE_PORT_ADDRESS_IPV6,
@@ -394,9 +395,17 @@ function endpointsAt(context: ExplainContext, target: Target): number[] {
 function servicePortsAt({ rules }: ExplainContext, target: Target): number[] {
   const family = target.family === 'IPv4' ? 0 : 1
   const anyNode = family === 0 ? NODE_PORT_ADDRESS : NODE_PORT_ADDRESS_IPV6
-  const places = target.node < 0 ? [target.address] : [anyNode, hostPortAddress(target.node, family)]
-  return places.flatMap((address) => {
-    const frontend = findFrontend(rules, address, target.port, target.protocol)
+  const { address, port, protocol, node } = target
+  const places: readonly (readonly [address: number, protocol: number])[] =
+    node < 0
+      ? [[address, protocol]]
+      : [
+          [anyNode, protocol],
+          [hostPortAddress(node, family), protocol],
+          [address, protocol | HOST_PORT_ONE_ADDRESS],
+        ]
+  return places.flatMap(([at, how]) => {
+    const frontend = findFrontend(rules, at, port, how)
     return frontend < 0 ? [] : [rules.frontendServicePort[frontend]!]
   })
 }

@@ -140,6 +140,9 @@ function ingressChanges(old: Cluster, changed: Cluster): Written {
   const classes = ({ ingressClasses }: Cluster): string =>
     stable(ingressClasses.map(({ metadata, spec }) => [metadata.name, metadata.annotations ?? {}, spec ?? {}]).sort())
   if (classes(old) !== classes(changed)) shared.push({ object: 'IngressClass', field: 'spec', from: '', to: '' })
+  const middlewares = ({ middlewares: all = [] }: Cluster): string =>
+    stable(all.map(({ metadata, spec }) => [metadata.namespace ?? 'default', metadata.name, spec ?? {}]).sort())
+  if (middlewares(old) !== middlewares(changed)) shared.push({ object: 'Middleware', field: 'spec', from: '', to: '' })
   const configs = ({ ingressConfigs }: Cluster): string =>
     stable(ingressConfigs.map(({ metadata, data }) => [metadata.namespace, metadata.name, data]).sort())
   if (configs(old) !== configs(changed)) {

@@ -1,6 +1,7 @@
 /** A diff for people: one section a cause, below it what comes of it, for whom, and a command that shows it on both sides. */
 import type { Comparison } from '../compare/compare.ts'
 import { type Cell, listSection, type ReportDocument, type Section, textSection } from '../report/document.ts'
+import { renderDocumentMarkdown } from '../report/markdown.ts'
 import { countOf } from '../report/units.ts'
 import { changeTitle } from './gather.ts'
 import type { Change, Diff, Effect, EffectKind } from './types.ts'
@@ -14,6 +15,8 @@ export interface DiffInputs {
 const MAX_CHANGES = 40
 const MAX_EFFECTS = 8
 const MAX_NAMES = 3
+/** GitHub takes comments of 65,536 characters; a trace's figures come behind. */
+const MAX_COMMENT = 50_000
 
 const KIND_TEXT: Readonly<Record<EffectKind, string>> = {
   reachability: 'reachable',
@@ -29,9 +32,10 @@ const KIND_TEXT: Readonly<Record<EffectKind, string>> = {
   route: 'request goes to',
 }
 
-export function diffDocument(diff: Diff, inputs: DiffInputs): ReportDocument {
+/** @param most  causes that are told, the worst first; the rest is counted */
+export function diffDocument(diff: Diff, inputs: DiffInputs, most: number = MAX_CHANGES): ReportDocument {
   const { changes, differences, notCompared } = diff
-  const shown = changes.slice(0, MAX_CHANGES)
+  const shown = changes.slice(0, most)
   const rest = changes.length - shown.length
   const summary =
     changes.length === 0
@@ -45,6 +49,14 @@ export function diffDocument(diff: Diff, inputs: DiffInputs): ReportDocument {
       ...(rest > 0 ? [textSection(`... and ${countOf(rest, 'more cause', 'more causes')} (-o json has all)`, [])] : []),
       ...(notCompared.length > 0 ? [listSection('Not compared', notCompared)] : []),
     ],
+  }
+}
+
+/** As many causes as fit a comment. */
+export function diffMarkdown(diff: Diff, inputs: DiffInputs): string {
+  for (let most = Math.min(MAX_CHANGES, diff.changes.length); ; most = most >> 1) {
+    const text = renderDocumentMarkdown(diffDocument(diff, inputs, most))
+    if (text.length <= MAX_COMMENT || most === 0) return text
   }
 }
 

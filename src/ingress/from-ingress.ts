@@ -63,7 +63,13 @@ export function listenersFromIngresses(
     }
     if (group.preset === 'gce') return gceListener(group.text, ingresses, warn)
     if (group.preset === 'traefik')
-      return traefikListener(group.text, ingresses, (service) => firstPorts.has(service), warn)
+      return traefikListener(
+        group.text,
+        ingresses,
+        (service) => firstPorts.has(service),
+        cluster.middlewares ?? [],
+        warn,
+      )
     if (group.preset === 'haproxy') return haproxyListener(group.text, ingresses, warn)
     if (group.preset === 'haproxy-ingress') return haproxyCommunityListener(group.text, ingresses, warn)
     if (group.preset === 'nginx-inc') return nginxIncListener(group.text, ingresses, warn)

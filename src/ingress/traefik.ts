@@ -8,10 +8,12 @@
  * Source: traefik pkg/provider/kubernetes/ingress (loadConfigurationFromIngresses, loadRouter, buildRule), pkg/muxer/http
  * (GetRulePriority, pathPrefix), pkg/muxer DomainMatchHostExpression; entry points as the chart names them.
  */
+import type { Middleware } from '../k8s/types.ts'
 import { certificatesOf, everyPath, plainHost, plainRule, toBackend } from './plain-rules.ts'
 import type { ReadIngress, ReadPath, Warn } from './read-ingress.ts'
 import { comparablePath, wildcardOf } from './request.ts'
 import { type Host, type Listener, type PathMatch, PEER, type Rule } from './rules.ts'
+import { middlewaresOf } from './traefik-middlewares.ts'
 
 const PREFIX = 'traefik.ingress.kubernetes.io/'
 const ROUTER = `${PREFIX}router.`
@@ -32,14 +34,16 @@ interface Router {
  * Warnings: W_NOT_MODELLED, W_INGRESS_ANNOTATION, W_INGRESS_BACKEND.
  *
  * @param exists  whether there is a Service `namespace/name`
+ * @param middlewares  all of the cluster
  */
 export function traefikListener(
   text: string,
   ingresses: readonly ReadIngress[],
   exists: (service: string) => boolean,
+  middlewares: readonly Middleware[],
   warn: Warn,
 ): Listener {
-  const routers = ingresses.flatMap((ingress) => routersOf(ingress, exists, warn))
+  const routers = ingresses.flatMap((ingress) => routersOf(ingress, exists, middlewares, warn))
   warnOfTies(routers, warn)
   const ruleless = ingresses.find(({ rules, defaultBackend }) => rules.length === 0 && defaultBackend?.ref)
   const last = ruleless === undefined ? [] : defaultRouter(ruleless, warn)
@@ -59,10 +63,16 @@ export function traefikListener(
   }
 }
 
-function routersOf(ingress: ReadIngress, exists: (service: string) => boolean, warn: Warn): Router[] {
+function routersOf(
+  ingress: ReadIngress,
+  exists: (service: string) => boolean,
+  all: readonly Middleware[],
+  warn: Warn,
+): Router[] {
   const schemes = schemesOf(ingress, warn)
   warnOfAnnotations(ingress, warn)
-  if (schemes === null) return []
+  const middlewares = middlewaresOf(ingress, `${ROUTER}middlewares`, all, warn)
+  if (schemes === null || middlewares === null) return []
   const written = Number(ingress.annotations.get(`${ROUTER}priority`) ?? 0)
   const matcher = ingress.annotations.get(`${ROUTER}pathmatcher`) ?? 'PathPrefix'
   return ingress.rules.flatMap(({ host, paths }) =>
@@ -90,7 +100,17 @@ function routersOf(ingress: ReadIngress, exists: (service: string) => boolean, w
         rule,
         toBackend(path.backend),
       )
-      return [{ ingress, priority: written || rule.length, host: { ...plainHost(host, [own], null), ...schemes } }]
+      const priority = written || rule.length
+      const make = (made: Rule, scheme: Pick<Host, 'scheme'>): Router => ({
+        ingress,
+        priority,
+        host: { ...plainHost(host, [made], null), ...scheme },
+      })
+      const changed: Rule = { ...own, ...middlewares.rule }
+      const { https } = middlewares
+      if (https === null || schemes.scheme === 'https') return [make(changed, schemes)]
+      const redirect = make({ ...own, action: https }, { scheme: 'http' })
+      return schemes.scheme === 'http' ? [redirect] : [redirect, make(changed, { scheme: 'https' })]
     }),
   )
 }
@@ -187,7 +207,7 @@ function schemesOf({ annotations, text }: ReadIngress, warn: Warn): Pick<Host, '
 /** Those that decide what becomes of a request and are not modelled. */
 function warnOfAnnotations({ annotations, text }: ReadIngress, warn: Warn): void {
   for (const key of annotations.keys()) {
-    if (key === `${ROUTER}middlewares` || key === `${ROUTER}rulesyntax`)
+    if (key === `${ROUTER}rulesyntax`)
       warn(
         `${text}, annotation ${key}`,
         'W_NOT_MODELLED',

@@ -15,6 +15,7 @@ import type {
   Ingress,
   IngressClass,
   KubeProxyConfiguration,
+  Middleware,
   NetworkPolicy,
   Origin,
   Protocol,
@@ -161,6 +162,8 @@ export interface Cluster {
   readonly policyPlugin?: PolicyPlugin
   readonly ingresses: readonly Ingress[]
   readonly ingressClasses: readonly IngressClass[]
+  /** Traefik's; left out where there are none. */
+  readonly middlewares?: readonly Middleware[]
   /** Minor release of Kubernetes 1: as asked for, else that of the oldest kubelet that the Nodes tell; null where nothing does. */
   readonly kubernetesMinor: number | null
   /** ConfigMaps of ingress controllers. */

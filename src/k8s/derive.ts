@@ -71,6 +71,7 @@ export function deriveCluster(objects: readonly KubeObject[], previous?: Cluster
     ...policies,
     ingresses: inventory.ingresses,
     ingressClasses: inventory.ingressClasses,
+    ...(inventory.middlewares.length === 0 ? {} : { middlewares: inventory.middlewares }),
     serviceCidrs: network.serviceCidrs.map(({ text }) => text),
     serviceCidrsWritten: network.serviceCidrsWritten,
     clusterCidrs:

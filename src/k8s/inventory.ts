@@ -15,6 +15,7 @@ import type {
   IpAddressPool,
   KubeObject,
   KubeProxyConfiguration,
+  Middleware,
   Namespace,
   NetworkPolicy,
   NodeObject,
@@ -38,6 +39,7 @@ export interface Inventory {
   readonly autoscalers: HorizontalPodAutoscaler[]
   readonly ingresses: Ingress[]
   readonly ingressClasses: IngressClass[]
+  readonly middlewares: Middleware[]
   readonly serviceCidrs: ServiceCidr[]
   readonly configMaps: ConfigMap[]
   readonly addressPools: IpAddressPool[]
@@ -59,6 +61,7 @@ export function takeInventory(objects: readonly KubeObject[]): Inventory {
     autoscalers: [],
     ingresses: [],
     ingressClasses: [],
+    middlewares: [],
     serviceCidrs: [],
     configMaps: [],
     addressPools: [],
@@ -103,6 +106,9 @@ export function takeInventory(objects: readonly KubeObject[]): Inventory {
         break
       case 'IngressClass':
         inventory.ingressClasses.push(object)
+        break
+      case 'Middleware':
+        inventory.middlewares.push(object)
         break
       case 'ServiceCIDR':
         inventory.serviceCidrs.push(object)

@@ -53,6 +53,7 @@ import type {
   KubeProxyConfiguration,
   LabelSelector,
   LoadBalancerIngress,
+  Middleware,
   Namespace,
   NodeObject,
   NodeSelectorRequirement,
@@ -506,6 +507,30 @@ const definitions: Readonly<Record<KubeObject['kind'], KindDefinition>> = {
     apiVersions: ['networking.k8s.io/v1'],
     namespaced: false,
     body: object<Body<IngressClass>>({ spec: object({ controller: string, parameters: anything }) }),
+  },
+  Middleware: {
+    apiVersions: ['traefik.io/v1alpha1', 'traefik.containo.us/v1alpha1'],
+    namespaced: true,
+    body: object<Body<Middleware>>({
+      spec: object({
+        stripPrefix: object({ prefixes: list(string) }),
+        addPrefix: object({ prefix: string }),
+        replacePath: object({ path: string }),
+        redirectScheme: object({ scheme: string, permanent: boolean, port: string }),
+        ipAllowList: object({ sourceRange: list(string) }),
+        ipWhiteList: object({ sourceRange: list(string) }),
+        chain: object({ middlewares: list(object({ name: string, namespace: string })) }),
+        // That they are there is all that is kept.
+        basicAuth: object({}),
+        digestAuth: object({}),
+        forwardAuth: object({}),
+        stripPrefixRegex: object({}),
+        replacePathRegex: object({}),
+        redirectRegex: object({}),
+        errors: object({}),
+        plugin: object({}),
+      }),
+    }),
   },
   ServiceCIDR: {
     // The beta has the same fields.

@@ -3,8 +3,8 @@
  *
  * What stays is what the readers of kinds.ts keep: no Secret, of ConfigMaps CoreDNS' and what is read of ingress
  * controllers', no environment, no command, no managed fields. Of kinds that are warned of, kind and name stay, so that a
- * replay warns as well. Of annotations those of Kubernetes' own domains and of clouds stay, without snippets and what
- * kubectl applied last.
+ * replay warns as well. Of annotations those of Kubernetes' own domains and of clouds stay, without what kubectl
+ * applied last; of snippets the names.
  */
 import { controllerSettings, isControllerConfig } from './controller-config.ts'
 import { withoutLifecycle } from './lifecycle.ts'
@@ -13,7 +13,8 @@ import { POLICY_ARGUMENT } from './policy-plugin.ts'
 import type { KubeObject, PodSpec } from './types.ts'
 
 const ANNOTATION_DOMAIN =
-  /^([^/]+\.)?(kubernetes\.io|k8s\.io|cattle\.io|kube-vip\.io|metallb\.(io|universe\.tf)|google\.com|gke\.io|hetzner\.cloud|openstack\.org|oraclecloud\.com|civo\.com)\//
+  /^([^/]+\.)?(kubernetes\.io|k8s\.io|cattle\.io|kube-vip\.io|metallb\.(io|universe\.tf)|google\.com|gke\.io|hetzner\.cloud|openstack\.org|haproxy\.(org|com)|haproxy-ingress\.github\.io|nginx\.org|oraclecloud\.com|civo\.com)\//
+const SNIPPET = /^nginx\.ingress\.kubernetes\.io\/(server|configuration|stream|auth|modsecurity)-snippet$/
 const ANNOTATION_PRIVATE = /^kubectl\.kubernetes\.io\/|snippet|secret/i
 
 /**
@@ -90,8 +91,10 @@ function reduceSpec(spec: object): object {
 
 function annotationsOf(annotations: Readonly<Record<string, string>> | undefined): { annotations?: object } {
   if (annotations === undefined) return {}
-  const kept = Object.entries(annotations).filter(
-    ([key]) => ANNOTATION_DOMAIN.test(key) && !ANNOTATION_PRIVATE.test(key),
-  )
+  const kept = Object.entries(annotations).flatMap(([key, value]): [string, string][] => {
+    // That there is one decides whether ingress-nginx keeps the Ingress.
+    if (SNIPPET.test(key)) return [[key, '(left out)']]
+    return ANNOTATION_DOMAIN.test(key) && !ANNOTATION_PRIVATE.test(key) ? [[key, value]] : []
+  })
   return { annotations: Object.fromEntries(kept) }
 }

@@ -309,6 +309,27 @@ export interface IngressClass extends KubeObjectOf<'IngressClass'> {
   spec?: { controller?: string; parameters?: unknown }
 }
 
+/** traefik.io/v1alpha1: of its kinds those that change where a request goes, or whether it is let through. */
+export interface Middleware extends KubeObjectOf<'Middleware'> {
+  spec?: {
+    stripPrefix?: { prefixes?: string[] }
+    addPrefix?: { prefix?: string }
+    replacePath?: { path?: string }
+    redirectScheme?: { scheme?: string; permanent?: boolean; port?: string }
+    ipAllowList?: { sourceRange?: string[] }
+    ipWhiteList?: { sourceRange?: string[] }
+    chain?: { middlewares?: { name?: string; namespace?: string }[] }
+    basicAuth?: object
+    digestAuth?: object
+    forwardAuth?: object
+    stripPrefixRegex?: object
+    replacePathRegex?: object
+    redirectRegex?: object
+    errors?: object
+    plugin?: object
+  }
+}
+
 /** metallb.io/v1beta1 */
 export interface IpAddressPool extends KubeObjectOf<'IPAddressPool'> {
   /** Blocks or `first-last`. */
@@ -411,6 +432,7 @@ export type KubeObject =
   | PodDisruptionBudget
   | Ingress
   | IngressClass
+  | Middleware
   | ServiceCidr
   | NetworkPolicy
   | IpAddressPool

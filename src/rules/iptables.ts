@@ -101,103 +101,151 @@ function nodePortJumps(rules: NodeRules): string[] {
   return [`-A KUBE-SERVICES ${not}-m addrtype --dst-type LOCAL ${to}`]
 }
 
+/** A Service port and what its rules say in common. */
+interface PortChains {
+  readonly port: PortRules
+  /** namespace/name:port, as comments have it. */
+  readonly text: string
+  readonly cluster: string
+  readonly local: string
+  readonly external: string
+  readonly firewall: string
+  /** The chain of in-cluster traffic, by internalTrafficPolicy. */
+  readonly internal: string
+  /** Whether the policy leaves an endpoint on this node. */
+  readonly hasInternal: boolean
+  readonly hasExternal: boolean
+  /** loadBalancerSourceRanges are looked at. */
+  readonly usesFirewall: boolean
+}
+
 function writePort(rules: NodeRules, port: PortRules, tables: Tables): void {
   const { name, externalLocal, internalLocal, hasAny } = port
-  const { protocol } = name
-  const text = portText(name)
-  const chains = {
-    cluster: iptablesPortChain('KUBE-SVC-', name),
-    local: iptablesPortChain('KUBE-SVL-', name),
+  const cluster = iptablesPortChain('KUBE-SVC-', name)
+  const local = iptablesPortChain('KUBE-SVL-', name)
+  const chains: PortChains = {
+    port,
+    text: portText(name),
+    cluster,
+    local,
     external: iptablesPortChain('KUBE-EXT-', name),
     firewall: iptablesPortChain('KUBE-FW-', name),
+    internal: internalLocal ? local : cluster,
+    hasInternal: hasAny && (internalLocal ? port.local : port.cluster).length > 0,
+    hasExternal: hasAny && (externalLocal ? port.local : port.cluster).length > 0,
+    usesFirewall: hasAny && port.loadBalancerIPs.length > 0 && port.sourceRanges.length > 0,
   }
-  const internal = internalLocal ? chains.local : chains.cluster
-  const hasInternal = hasAny && (internalLocal ? port.local : port.cluster).length > 0
-  const hasExternal = hasAny && (externalLocal ? port.local : port.cluster).length > 0
-  const reject = `-j REJECT --reject-with ${rules.family === 'IPv4' ? 'icmp-port-unreachable' : 'icmp6-port-unreachable'}`
-  const refusal = hasAny
-    ? `${comment(`${text} has no local endpoints`)}@ -j DROP`
-    : `${comment(`${text} has no endpoints`)}@ ${reject}`
-  const refuse = (match: string): string => refusal.replace('@', match)
-  const to = (address: string): string => `-d ${address} -p ${protocol} -m ${protocol} --dport ${port.port}`
-  const usesFirewall = hasAny && port.loadBalancerIPs.length > 0 && port.sourceRanges.length > 0
+  writeFrontends(rules, chains, tables)
+  if (chains.usesFirewall) writeFirewall(chains, tables)
+  if (port.healthCheckNodePort > 0) {
+    tables.filterNodePorts.push(
+      `-A KUBE-NODEPORTS ${comment(`${chains.text} health check node port`)}-p tcp -m tcp --dport ${port.healthCheckNodePort} -j ACCEPT`,
+    )
+  }
+  writePolicyChains(rules, chains, tables)
+  if (hasAny && isExternallyAccessible(port)) {
+    tables.chains.push(chains.external)
+    tables.rules.push(...externalLines(rules, chains))
+  }
+  writeEndpoints(chains, tables)
+}
+
+/** Matches the port of one address. */
+function portMatch({ name, port }: PortRules, address: string): string {
+  return `-d ${address} -p ${name.protocol} -m ${name.protocol} --dport ${port}`
+}
+
+/** Where each frontend leads, and what refuses it where the policy leaves no endpoint. */
+function writeFrontends(rules: NodeRules, chains: PortChains, tables: Tables): void {
+  const { port, text, external, firewall, internal, hasInternal, hasExternal } = chains
+  const { hasAny } = port
+  const { protocol } = port.name
+  const reject = `REJECT --reject-with ${rules.family === 'IPv4' ? 'icmp-port-unreachable' : 'icmp6-port-unreachable'}`
+  const why = comment(hasAny ? `${text} has no local endpoints` : `${text} has no endpoints`)
+  const refuse = (match: string): string => `${why}${match} -j ${hasAny ? 'DROP' : reject}`
 
   for (const address of port.clusterIPs) {
-    if (hasInternal)
-      tables.services.push(`-A KUBE-SERVICES ${comment(`${text} cluster IP`)}${to(address)} -j ${internal}`)
-    else tables.filterServices.push(`-A KUBE-SERVICES ${refuse(to(address))}`)
+    const match = portMatch(port, address)
+    if (hasInternal) tables.services.push(`-A KUBE-SERVICES ${comment(`${text} cluster IP`)}${match} -j ${internal}`)
+    else tables.filterServices.push(`-A KUBE-SERVICES ${refuse(match)}`)
   }
   for (const [list, what, target] of [
-    [port.externalIPs, 'external IP', chains.external],
-    [port.loadBalancerIPs, 'loadbalancer IP', usesFirewall ? chains.firewall : chains.external],
+    [port.externalIPs, 'external IP', external],
+    [port.loadBalancerIPs, 'loadbalancer IP', chains.usesFirewall ? firewall : external],
   ] as const) {
     for (const address of list) {
-      if (hasAny) tables.services.push(`-A KUBE-SERVICES ${comment(`${text} ${what}`)}${to(address)} -j ${target}`)
-      if (!hasExternal) tables.filterExternal.push(`-A KUBE-EXTERNAL-SERVICES ${refuse(to(address))}`)
-    }
-  }
-  if (usesFirewall) {
-    tables.chains.push(chains.firewall)
-    const sources = [...port.sourceRanges, ...(port.nodeInRanges ? port.loadBalancerIPs : [])]
-    for (const source of sources) {
-      tables.rules.push(`-A ${chains.firewall} -s ${source} ${comment(`${text} loadbalancer IP`)}-j ${chains.external}`)
-    }
-    const note = `other traffic to ${text} will be dropped by KUBE-PROXY-FIREWALL`
-    tables.rules.push(`-A ${chains.firewall} ${comment(note)}`.trimEnd())
-    for (const address of port.loadBalancerIPs) {
-      const traffic = `${text} traffic not accepted by ${chains.firewall}`
-      tables.firewall.push(`-A KUBE-PROXY-FIREWALL ${comment(traffic)}${to(address)} -j DROP`)
+      const match = portMatch(port, address)
+      if (hasAny) tables.services.push(`-A KUBE-SERVICES ${comment(`${text} ${what}`)}${match} -j ${target}`)
+      if (!hasExternal) tables.filterExternal.push(`-A KUBE-EXTERNAL-SERVICES ${refuse(match)}`)
     }
   }
   if (port.nodePort > 0) {
     const match = `-p ${protocol} -m ${protocol} --dport ${port.nodePort}`
-    if (hasAny) tables.nodePorts.push(`-A KUBE-NODEPORTS ${comment(text)}${match} -j ${chains.external}`)
+    if (hasAny) tables.nodePorts.push(`-A KUBE-NODEPORTS ${comment(text)}${match} -j ${external}`)
     if (!hasExternal) {
       tables.filterExternal.push(`-A KUBE-EXTERNAL-SERVICES ${refuse(`-m addrtype --dst-type LOCAL ${match}`)}`)
     }
   }
-  if (port.healthCheckNodePort > 0) {
-    tables.filterNodePorts.push(
-      `-A KUBE-NODEPORTS ${comment(`${text} health check node port`)}-p tcp -m tcp --dport ${port.healthCheckNodePort} -j ACCEPT`,
-    )
-  }
+}
 
-  const marks = !hasInternal
-    ? []
-    : port.clusterIPs.flatMap((address) => {
-        if (!rules.masqueradeAll && rules.settings.detector === 'none') return []
-        const match = rules.masqueradeAll ? '' : detectorMatch(rules, false)
-        return [`-A ${internal} ${match}${comment(`${text} cluster IP`)}${to(address)} -j KUBE-MARK-MASQ`]
-      })
-  for (const [chain, list, used] of [
-    [chains.cluster, port.cluster, port.usesCluster],
-    [chains.local, port.local, internalLocal || externalLocal],
-  ] as const) {
-    if (!used || list.length === 0) continue
+/** loadBalancerSourceRanges. */
+function writeFirewall({ port, text, firewall, external }: PortChains, tables: Tables): void {
+  tables.chains.push(firewall)
+  const sources = [...port.sourceRanges, ...(port.nodeInRanges ? port.loadBalancerIPs : [])]
+  for (const source of sources) {
+    tables.rules.push(`-A ${firewall} -s ${source} ${comment(`${text} loadbalancer IP`)}-j ${external}`)
+  }
+  const note = `other traffic to ${text} will be dropped by KUBE-PROXY-FIREWALL`
+  tables.rules.push(`-A ${firewall} ${comment(note)}`.trimEnd())
+  for (const address of port.loadBalancerIPs) {
+    const traffic = `${text} traffic not accepted by ${firewall}`
+    tables.firewall.push(`-A KUBE-PROXY-FIREWALL ${comment(traffic)}${portMatch(port, address)} -j DROP`)
+  }
+}
+
+/** The chains that choose an endpoint: `KUBE-SVC-` among all, `KUBE-SVL-` among the node's own. */
+function writePolicyChains(rules: NodeRules, chains: PortChains, tables: Tables): void {
+  const { port, internal, hasInternal } = chains
+  const write = (chain: string, list: readonly RuleEndpoint[]): void => {
     tables.chains.push(chain)
-    if (chain === internal) tables.rules.push(...marks)
+    if (hasInternal && chain === internal) tables.rules.push(...clusterIPMarks(rules, chains))
     tables.rules.push(...balance(port, chain, list))
   }
-  if (hasAny && isExternallyAccessible(port)) {
-    tables.chains.push(chains.external)
-    const add = (match: string, why: string, target: string): void => {
-      tables.rules.push(`-A ${chains.external} ${match}${comment(why)}-j ${target}`)
-    }
-    if (!externalLocal) add('', `masquerade traffic for ${text} external destinations`, 'KUBE-MARK-MASQ')
-    else {
-      const isLocal = '-m addrtype --src-type LOCAL '
-      const hasCluster = port.cluster.length > 0
-      if (rules.detector !== null && hasCluster) {
-        add(detectorMatch(rules, true), `pod traffic for ${text} external destinations`, chains.cluster)
-      }
-      add(isLocal, `masquerade LOCAL traffic for ${text} external destinations`, 'KUBE-MARK-MASQ')
-      if (hasCluster) add(isLocal, `route LOCAL traffic for ${text} external destinations`, chains.cluster)
-    }
-    if (hasExternal) tables.rules.push(`-A ${chains.external} -j ${externalLocal ? chains.local : chains.cluster}`)
-  }
+  if (port.usesCluster && port.cluster.length > 0) write(chains.cluster, port.cluster)
+  if ((port.internalLocal || port.externalLocal) && port.local.length > 0) write(chains.local, port.local)
+}
+
+/** Whose traffic to a cluster IP is masqueraded: everybody's, or that of no pod. */
+function clusterIPMarks(rules: NodeRules, { port, text, internal }: PortChains): string[] {
+  if (!rules.masqueradeAll && rules.settings.detector === 'none') return []
+  const match = rules.masqueradeAll ? '' : detectorMatch(rules, false)
+  return port.clusterIPs.map(
+    (address) => `-A ${internal} ${match}${comment(`${text} cluster IP`)}${portMatch(port, address)} -j KUBE-MARK-MASQ`,
+  )
+}
+
+/** The chain `KUBE-EXT-`: under policy Local, pods and the node itself take the short circuit to all endpoints. */
+function externalLines(rules: NodeRules, { port, text, cluster, local, external, hasExternal }: PortChains): string[] {
+  const write = (match: string, why: string, target: string): string =>
+    `-A ${external} ${match}${comment(`${why} for ${text} external destinations`)}-j ${target}`
+  const last = hasExternal ? [`-A ${external} -j ${port.externalLocal ? local : cluster}`] : []
+  if (!port.externalLocal) return [write('', 'masquerade traffic', 'KUBE-MARK-MASQ'), ...last]
+  const isLocal = '-m addrtype --src-type LOCAL '
+  const hasCluster = port.cluster.length > 0
+  return [
+    ...(rules.detector !== null && hasCluster ? [write(detectorMatch(rules, true), 'pod traffic', cluster)] : []),
+    write(isLocal, 'masquerade LOCAL traffic', 'KUBE-MARK-MASQ'),
+    ...(hasCluster ? [write(isLocal, 'route LOCAL traffic', cluster)] : []),
+    ...last,
+  ]
+}
+
+/** A chain for each endpoint: marks a hairpin, remembers the client under ClientIP affinity, translates. */
+function writeEndpoints({ port, text }: PortChains, tables: Tables): void {
+  const { protocol } = port.name
   for (const one of reachable(port)) {
     const endpoint = joinPort(one.address, one.port)
-    const chain = iptablesEndpointChain(name, endpoint)
+    const chain = iptablesEndpointChain(port.name, endpoint)
     tables.chains.push(chain)
     tables.rules.push(`-A ${chain} -s ${one.address} ${comment(text)}-j KUBE-MARK-MASQ`)
     const remember = port.affinitySeconds > 0 ? `-m recent --name ${chain} --set ` : ''

@@ -38,69 +38,94 @@ export interface IpvsRules {
   readonly iptables: string
 }
 
+/** What the ports of a node add up to. */
+interface Tables {
+  readonly servers: string[]
+  /** By the names of `HASHES`, which all are there. */
+  readonly members: ReadonlyMap<string, Set<string>>
+}
+
 export function ipvsRules(rules: NodeRules): IpvsRules {
-  const servers: string[] = []
-  const members = new Map<string, Set<string>>(HASHES.map(([name]) => [name, new Set()]))
-  const add = (set: string, member: string): void => {
-    members.get(set)!.add(member)
-  }
+  const tables: Tables = { servers: [], members: new Map(HASHES.map(([name]) => [name, new Set<string>()])) }
   for (const port of rules.ports) {
-    const { protocol } = port.name
-    const key = (address: string, number = port.port): string => `${address},${protocol}:${number}`
+    writeLoopBack(port, tables)
+    writeAddresses(rules, port, tables)
+    if (port.nodePort > 0) writeNodePort(rules, port, tables)
+    if (port.healthCheckNodePort > 0) add(tables, 'HEALTH-CHECK-NODE-PORT', String(port.healthCheckNodePort))
+  }
+  return {
+    ipvsadm: tables.servers.map((command) => `${command}\n`).join(''),
+    ipset: `${ipsets(rules, tables).join('\n')}\n`,
+    iptables: ipvsIptables(rules, tables.members),
+  }
+}
+
+function add({ members }: Tables, set: string, member: string): void {
+  members.get(set)!.add(member)
+}
+
+/** A member of a `hash:ip,port` set. */
+function ipPort(port: PortRules, address: string, number: number): string {
+  return `${address},${port.name.protocol}:${number}`
+}
+
+/** Endpoints of this node, which reach themselves masqueraded. */
+function writeLoopBack(port: PortRules, tables: Tables): void {
+  for (const one of [...port.cluster, ...port.local]) {
+    if (one.local) add(tables, 'LOOP-BACK', `${ipPort(port, one.address, one.port)},${one.address}`)
+  }
+}
+
+/** The frontends with an address of their own: cluster IPs, external IPs, load-balancer IPs. */
+function writeAddresses(rules: NodeRules, port: PortRules, tables: Tables): void {
+  const write = (set: string, address: string, isExternal: boolean): void => {
+    tables.servers.push(...virtualServer(rules, port, address, port.port, isExternal))
+    add(tables, set, ipPort(port, address, port.port))
     // What the node has on another interface is not put on the dummy one.
-    const bind = (address: string): void => {
-      if (!rules.addresses.includes(address)) add('IPVS-IPS', address)
-    }
-    const serve = (address: string, number: number, isExternal: boolean): void => {
-      servers.push(...virtualServer(rules, port, address, number, isExternal))
-    }
-    for (const one of [...port.cluster, ...port.local]) {
-      if (one.local) add('LOOP-BACK', `${one.address},${protocol}:${one.port},${one.address}`)
-    }
-    for (const address of port.clusterIPs) {
-      serve(address, port.port, false)
-      add('CLUSTER-IP', key(address))
-      bind(address)
-    }
-    const local = port.externalLocal ? '-LOCAL' : ''
-    for (const address of port.externalIPs) {
-      serve(address, port.port, true)
-      add(`EXTERNAL-IP${local}`, key(address))
-      bind(address)
-    }
-    for (const address of port.loadBalancerIPs) {
-      serve(address, port.port, true)
-      add('LOAD-BALANCER', key(address))
-      bind(address)
-      if (port.externalLocal) add('LOAD-BALANCER-LOCAL', key(address))
-      if (port.sourceRanges.length === 0) continue
-      add('LOAD-BALANCER-FW', key(address))
-      for (const range of port.sourceRanges) add('LOAD-BALANCER-SOURCE-CIDR', `${key(address)},${range}`)
-      if (port.nodeInRanges) add('LOAD-BALANCER-SOURCE-IP', `${key(address)},${address}`)
-    }
-    if (port.nodePort > 0) {
-      for (const address of rules.nodePortIPs) serve(address, port.nodePort, true)
-      for (const kind of port.externalLocal ? ['', '-LOCAL'] : ['']) {
-        if (protocol !== 'sctp') add(`NODE-PORT${kind}-${protocol.toUpperCase()}`, String(port.nodePort))
-        else {
-          for (const address of rules.nodePortIPs) add(`NODE-PORT${kind}-SCTP-HASH`, key(address, port.nodePort))
-        }
+    if (!rules.addresses.includes(address)) add(tables, 'IPVS-IPS', address)
+  }
+  for (const address of port.clusterIPs) write('CLUSTER-IP', address, false)
+  const externalSet = port.externalLocal ? 'EXTERNAL-IP-LOCAL' : 'EXTERNAL-IP'
+  for (const address of port.externalIPs) write(externalSet, address, true)
+  for (const address of port.loadBalancerIPs) {
+    write('LOAD-BALANCER', address, true)
+    if (port.externalLocal) add(tables, 'LOAD-BALANCER-LOCAL', ipPort(port, address, port.port))
+    if (port.sourceRanges.length > 0) writeSourceRanges(port, address, tables)
+  }
+}
+
+function writeSourceRanges(port: PortRules, address: string, tables: Tables): void {
+  const member = ipPort(port, address, port.port)
+  add(tables, 'LOAD-BALANCER-FW', member)
+  for (const range of port.sourceRanges) add(tables, 'LOAD-BALANCER-SOURCE-CIDR', `${member},${range}`)
+  if (port.nodeInRanges) add(tables, 'LOAD-BALANCER-SOURCE-IP', `${member},${address}`)
+}
+
+/** SCTP has no bitmap of ports: its node ports are written with each address. */
+function writeNodePort(rules: NodeRules, port: PortRules, tables: Tables): void {
+  const { protocol } = port.name
+  for (const address of rules.nodePortIPs) {
+    tables.servers.push(...virtualServer(rules, port, address, port.nodePort, true))
+  }
+  for (const kind of port.externalLocal ? ['', '-LOCAL'] : ['']) {
+    if (protocol !== 'sctp') add(tables, `NODE-PORT${kind}-${protocol.toUpperCase()}`, String(port.nodePort))
+    else {
+      for (const address of rules.nodePortIPs) {
+        add(tables, `NODE-PORT${kind}-SCTP-HASH`, ipPort(port, address, port.nodePort))
       }
     }
-    if (port.healthCheckNodePort > 0) add('HEALTH-CHECK-NODE-PORT', String(port.healthCheckNodePort))
   }
+}
+
+/** As `ipset restore` reads them. */
+function ipsets(rules: NodeRules, { members }: Tables): string[] {
   const prefix = rules.family === 'IPv4' ? 'KUBE-' : 'KUBE-6-'
   const inet = rules.family === 'IPv4' ? 'inet' : 'inet6'
-  const sets = HASHES.flatMap(([name, type]) => {
+  return HASHES.flatMap(([name, type]) => {
     const shape = type === 'bitmap:port' ? 'range 0-65535' : `family ${inet} hashsize 1024 maxelem 65536`
     const list = [...members.get(name)!].map((member) => `add ${prefix}${name} ${member}`)
     return [`create ${prefix}${name} ${type} ${shape}`, ...list]
   })
-  return {
-    ipvsadm: servers.map((line) => `${line}\n`).join(''),
-    ipset: `${sets.join('\n')}\n`,
-    iptables: ipvsIptables(rules, members),
-  }
 }
 
 function virtualServer(

@@ -125,73 +125,118 @@ export function nftablesRules(rules: NodeRules): string {
   return `${lines.join('\n')}\n`
 }
 
+/** A Service port and what its rules say in common. */
+interface PortChains {
+  readonly port: PortRules
+  readonly ip: string
+  /** What the port's chains are called behind their prefix. */
+  readonly base: string
+  /** namespace/name:port, as comments have it. */
+  readonly comment: string
+  /** The chain of in-cluster traffic, by internalTrafficPolicy. */
+  readonly internal: string
+  /** Whether the policy leaves an endpoint on this node. */
+  readonly hasInternal: boolean
+  readonly hasExternal: boolean
+}
+
 function writePort(rules: NodeRules, port: PortRules, table: Table, ip: string, type: string): void {
   const { name, externalLocal, internalLocal, hasAny } = port
-  const { protocol } = name
   const base = nftablesPortName(name)
-  const comment = portText(name)
-  const internal = internalLocal ? `local-${base}` : `service-${base}`
-  const external = `external-${base}`
-  const hasInternal = hasAny && (internalLocal ? port.local : port.cluster).length > 0
-  const hasExternal = hasAny && (externalLocal ? port.local : port.cluster).length > 0
-  const refusal = hasAny ? 'drop' : 'goto reject-chain'
-  const addressKey = (address: string): string => `${address} . ${protocol} . ${port.port}`
+  const chains: PortChains = {
+    port,
+    ip,
+    base,
+    comment: portText(name),
+    internal: internalLocal ? `local-${base}` : `service-${base}`,
+    hasInternal: hasAny && (internalLocal ? port.local : port.cluster).length > 0,
+    hasExternal: hasAny && (externalLocal ? port.local : port.cluster).length > 0,
+  }
+  writeFrontends(chains, table)
+  if (port.loadBalancerIPs.length > 0 && port.sourceRanges.length > 0) writeFirewall(chains, table)
+  writePolicyChains(rules, chains, table)
+  if (hasAny && isExternallyAccessible(port)) {
+    table.chains.push(...chain(`external-${base}`, externalLines(rules, chains)))
+  }
+  writeEndpoints(chains, table, type)
+}
 
+function addressKey({ name, port }: PortRules, address: string): string {
+  return `${address} . ${name.protocol} . ${port}`
+}
+
+/** Elements of the maps: where each frontend leads, and what refuses it where the policy leaves no endpoint. */
+function writeFrontends({ port, base, comment, internal, hasInternal, hasExternal }: PortChains, table: Table): void {
+  const { hasAny } = port
+  const external = `external-${base}`
+  const refusal = `comment "${comment}" : ${hasAny ? 'drop' : 'goto reject-chain'}`
   for (const address of port.clusterIPs) {
-    if (hasInternal) table.serviceIPs.push(`${addressKey(address)} : goto ${internal}`)
-    else table.noEndpoints.push(`${addressKey(address)} comment "${comment}" : ${refusal}`)
+    if (hasInternal) table.serviceIPs.push(`${addressKey(port, address)} : goto ${internal}`)
+    else table.noEndpoints.push(`${addressKey(port, address)} ${refusal}`)
   }
   for (const address of [...port.externalIPs, ...port.loadBalancerIPs]) {
-    if (hasAny) table.serviceIPs.push(`${addressKey(address)} : goto ${external}`)
-    if (!hasExternal) table.noEndpoints.push(`${addressKey(address)} comment "${comment}" : ${refusal}`)
+    if (hasAny) table.serviceIPs.push(`${addressKey(port, address)} : goto ${external}`)
+    if (!hasExternal) table.noEndpoints.push(`${addressKey(port, address)} ${refusal}`)
   }
   if (port.nodePort > 0) {
-    const key = `${protocol} . ${port.nodePort}`
+    const key = `${port.name.protocol} . ${port.nodePort}`
     if (hasAny) table.nodePorts.push(`${key} : goto ${external}`)
-    if (!hasExternal) table.noEndpointNodePorts.push(`${key} comment "${comment}" : ${refusal}`)
+    if (!hasExternal) table.noEndpointNodePorts.push(`${key} ${refusal}`)
   }
-  if (port.loadBalancerIPs.length > 0 && port.sourceRanges.length > 0) {
-    const sources = [...port.sourceRanges, ...(port.nodeInRanges ? outside(port) : [])]
-    table.chains.push(...chain(`firewall-${base}`, [`${ip} saddr != { ${sources.join(', ')} } drop`]))
-    for (const address of port.loadBalancerIPs) {
-      table.firewall.push(`${addressKey(address)} comment "${comment}" : goto firewall-${base}`)
-    }
-  }
+}
 
-  const internalRules = new Map<string, string[]>()
-  if (hasInternal) {
-    const marks = port.clusterIPs.flatMap((address) => {
-      const to = `${ip} daddr ${address} ${protocol} dport ${port.port}`
-      if (rules.masqueradeAll) return [`${to} jump mark-for-masquerade`]
-      if (rules.settings.detector === 'none') return []
-      return [`${to} ${detectorMatch(rules, ip, false)}jump mark-for-masquerade`]
-    })
-    internalRules.set(internal, marks)
+/** loadBalancerSourceRanges. */
+function writeFirewall({ port, ip, base, comment }: PortChains, table: Table): void {
+  const sources = [...port.sourceRanges, ...(port.nodeInRanges ? outside(port) : [])]
+  table.chains.push(...chain(`firewall-${base}`, [`${ip} saddr != { ${sources.join(', ')} } drop`]))
+  for (const address of port.loadBalancerIPs) {
+    table.firewall.push(`${addressKey(port, address)} comment "${comment}" : goto firewall-${base}`)
   }
-  const policyChain = (chainName: string, list: readonly RuleEndpoint[]): void => {
-    table.chains.push(...chain(chainName, [...(internalRules.get(chainName) ?? []), ...balance(port, list, ip)]))
+}
+
+/** The chains that choose an endpoint: `service-` among all, `local-` among the node's own. */
+function writePolicyChains(rules: NodeRules, chains: PortChains, table: Table): void {
+  const { port, ip, base, internal, hasInternal } = chains
+  const write = (chainName: string, list: readonly RuleEndpoint[]): void => {
+    const marks = hasInternal && chainName === internal ? clusterIPMarks(rules, chains) : []
+    table.chains.push(...chain(chainName, [...marks, ...balance(port, list, ip)]))
   }
-  if (port.usesCluster && port.cluster.length > 0) policyChain(`service-${base}`, port.cluster)
-  if ((internalLocal || externalLocal) && port.local.length > 0) policyChain(`local-${base}`, port.local)
-  if (hasAny && isExternallyAccessible(port)) {
-    const cluster = port.cluster.length > 0 ? [`goto service-${base}`] : []
-    const dropsAll = externalLocal && rules.settings.localDropsAll && port.local.length === 0
-    const lines = dropsAll
+  if (port.usesCluster && port.cluster.length > 0) write(`service-${base}`, port.cluster)
+  if ((port.internalLocal || port.externalLocal) && port.local.length > 0) write(`local-${base}`, port.local)
+}
+
+/** Whose traffic to a cluster IP is masqueraded: everybody's, or that of no pod. */
+function clusterIPMarks(rules: NodeRules, { port, ip }: PortChains): string[] {
+  return port.clusterIPs.flatMap((address) => {
+    const to = `${ip} daddr ${address} ${port.name.protocol} dport ${port.port}`
+    if (rules.masqueradeAll) return [`${to} jump mark-for-masquerade`]
+    if (rules.settings.detector === 'none') return []
+    return [`${to} ${detectorMatch(rules, ip, false)}jump mark-for-masquerade`]
+  })
+}
+
+/** The chain `external-`: under policy Local, pods and the node itself take the short circuit to all endpoints. */
+function externalLines(rules: NodeRules, { port, ip, base, hasExternal }: PortChains): string[] {
+  const last = hasExternal ? [`goto ${port.externalLocal ? 'local' : 'service'}-${base}`] : []
+  if (!port.externalLocal) return ['jump mark-for-masquerade', ...last]
+  if (rules.settings.localDropsAll && port.local.length === 0) return last
+  const cluster = port.cluster.length > 0 ? [`goto service-${base}`] : []
+  const pods =
+    rules.detector === null
       ? []
-      : externalLocal
-        ? [
-            ...(rules.detector === null
-              ? []
-              : cluster.map((to) => `${detectorMatch(rules, ip, true)}${to} comment "short-circuit pod traffic"`)),
-            'fib saddr type local jump mark-for-masquerade comment "masquerade local traffic"',
-            ...cluster.map((to) => `fib saddr type local ${to} comment "short-circuit local traffic"`),
-          ]
-        : ['jump mark-for-masquerade']
-    if (hasExternal) lines.push(`goto ${externalLocal ? 'local' : 'service'}-${base}`)
-    table.chains.push(...chain(external, lines))
-  }
+      : cluster.map((to) => `${detectorMatch(rules, ip, true)}${to} comment "short-circuit pod traffic"`)
+  return [
+    ...pods,
+    'fib saddr type local jump mark-for-masquerade comment "masquerade local traffic"',
+    ...cluster.map((to) => `fib saddr type local ${to} comment "short-circuit local traffic"`),
+    ...last,
+  ]
+}
+
+/** A chain for each endpoint, and with ClientIP affinity the set of its clients. @param type  of an address */
+function writeEndpoints({ port, ip }: PortChains, table: Table, type: string): void {
   for (const one of reachable(port)) {
-    const own = nftablesEndpointName(name, one.address, one.port)
+    const own = nftablesEndpointName(port.name, one.address, one.port)
     const lines = [`${ip} saddr ${one.address} jump mark-for-masquerade`]
     if (port.affinitySeconds > 0) {
       table.sets.push(
@@ -204,7 +249,7 @@ function writePort(rules: NodeRules, port: PortRules, table: Table, ip: string, 
       )
       lines.push(`update @affinity-${own} { ${ip} saddr }`)
     }
-    lines.push(`meta l4proto ${protocol} dnat to ${joinPort(one.address, one.port)}`)
+    lines.push(`meta l4proto ${port.name.protocol} dnat to ${joinPort(one.address, one.port)}`)
     table.chains.push(...chain(`endpoint-${own}`, lines))
   }
 }

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { FLOW_FAILED, FLOW_FIRST_NANOS, FLOW_OPEN2, FLOW_WORDS } from '../../native-free-core/flow-record.ts'
 import { ENTRY_NODE_PROTOCOL, ENTRY_SHIFT, FLOW_SHIFT, FLOW_STATUS } from '../../native-free-core/index.ts'
 import type { PairCounters } from '../../native-free-core/pair-counters.ts'
+import type { ClusterViews } from '../../src/compile/views.ts'
 import { clusterOf, type ServiceSpec } from './cluster.ts'
 import { Lab, type Packet } from './harness.ts'
 import { eightToServices, labOf, policedSetting, SEED, scriptOf, shareable, step } from './random-worlds.ts'
@@ -220,6 +221,81 @@ describe('what stands in the way', () => {
       return [...before, dial('198.51.100.7', 0, 40_010, 600)]
     })
     expect(said).toEqual(['accept', 'accept', 'accept', 'no-endpoint'])
+  })
+})
+
+describe('a moment of a Timeline', () => {
+  const web = (endpoints: ServiceSpec['endpoints']) =>
+    clusterOf({
+      nodes: 2,
+      services: [{ name: 'web', clusterIP: '10.96.0.10', balancer: ['203.0.113.1'], endpoints }],
+      pods: { '10.1.0.77': 'a' },
+    })
+  const FIRST = { address: '10.1.0.5', node: 'a' }
+  const SECOND = { address: '10.1.1.5', node: 'b' }
+  const both = web([FIRST, SECOND])
+  const slicesOf = (endpoints: ServiceSpec['endpoints']) => web(endpoints).slices
+  const NOTHING = { slices: new Map(), balanced: new Map(), down: new Set<string>(), pods: new Map() }
+  const refuses = { accepts: 'refuses', isLive: true } as const
+  const silent = { accepts: 'silent', isLive: false } as const
+
+  /** What became of connections from outside and from a pod on node a, the same with either way of first packets. */
+  function fates(views: Omit<ClusterViews, 'shared'>): string[] {
+    const ends = [true, false].map((fastSetup) => {
+      const lab = new Lab(both, ['203.0.113.1:80/tcp', '10.96.0.10:80/tcp'], { clients: ['198.51.100.7'], fastSetup })
+      lab.change(both, 100, { ...views, shared: { addresses: null } })
+      const said = Array.from({ length: 60 }, (_, i) => {
+        const [client, dial] = i % 2 === 0 ? ['198.51.100.7', '203.0.113.1:80/tcp'] : ['10.1.0.77', '10.96.0.10:80/tcp']
+        const connection = lab.connect(client, dial, 40_000 + i)
+        return lab.send({ connection, atMs: 200 + i, from: 'client', flags: 2, length: 60 })
+      })
+      lab.dataplane.end(0)
+      return { said, state: stateOf(lab, 60, 1000) }
+    })
+    expect(ends[0]).toEqual(ends[1])
+    return [...new Set(ends[0].said)].sort()
+  }
+
+  test('a pod that refuses, one that is silent, and a target that is down', () => {
+    expect(fates({ ...NOTHING, pods: new Map([['10.1.0.5', refuses]]) })).toEqual(['accept', 'pod-stopped'])
+    expect(fates({ ...NOTHING, pods: new Map([['10.1.1.5', silent]]) })).toEqual(['accept', 'backend-gone'])
+    const balanced = new Map([['default/web', ['a', 'b']]])
+    expect(fates({ ...NOTHING, balanced, down: new Set(['b']) })).toEqual(['accept', 'node-down'])
+    expect(fates({ ...NOTHING, balanced: new Map([['default/web', []]]) })).toEqual(['accept', 'no-healthy-node'])
+  })
+
+  test('a node that knows of no endpoint refuses, though another still has one', () => {
+    const slices = new Map([
+      [
+        'default/web',
+        new Map([
+          ['a', slicesOf([])],
+          ['b', slicesOf([SECOND])],
+        ]),
+      ],
+    ])
+    expect(fates({ ...NOTHING, slices, balanced: new Map([['default/web', ['a']]]) })).toEqual(['no-endpoint'])
+    expect(fates({ ...NOTHING, slices, balanced: new Map([['default/web', ['b']]]) })).toEqual([
+      'accept',
+      'no-endpoint',
+    ])
+  })
+
+  test('a node that is late has the endpoint that others have left', () => {
+    const slices = new Map([
+      [
+        'default/web',
+        new Map([
+          ['a', slicesOf([FIRST, SECOND])],
+          ['b', slicesOf([SECOND])],
+        ]),
+      ],
+    ])
+    const pods = new Map([['10.1.0.5', silent]])
+    expect(fates({ ...NOTHING, slices, pods, balanced: new Map([['default/web', ['b']]]) })).toEqual([
+      'accept',
+      'backend-gone',
+    ])
   })
 })
 

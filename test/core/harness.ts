@@ -22,6 +22,7 @@ import {
   NODE_WORDS,
   type PairSeries,
   REASONS,
+  type RuleColumns,
   TICKS_PER_MS,
   TOTAL_ACCEPTED_PACKETS,
   TOTAL_NOT_SENT,
@@ -30,6 +31,7 @@ import { type Compiled, compileRules, type Destination } from '../../src/compile
 import type { ProxyMode } from '../../src/compile/kube-proxy.ts'
 import { DEFAULT_MODEL, type Model } from '../../src/compile/model.ts'
 import { Registry } from '../../src/compile/registry.ts'
+import type { ClusterViews } from '../../src/compile/views.ts'
 import type { Cluster } from '../../src/k8s/cluster.ts'
 import type { TrafficPolicy } from '../../src/k8s/types.ts'
 
@@ -140,13 +142,14 @@ export class Lab {
     this.dataplane.quotas.fill(Math.floor((this.options.entries ?? 10_000) / this.shards))
   }
 
-  /** The cluster is another one from now on. */
-  change(cluster: Cluster, nowMs: number): void {
-    this.rules = this.compile(cluster)
+  /** The cluster is another one from now on. @param views  where its parts do not know the same */
+  change(cluster: Cluster, nowMs: number, views: ClusterViews | null = null): void {
+    // A moment of a Timeline leaves out what is as before.
+    this.rules = this.compile(cluster, views, views === null ? null : this.rules.columns)
     this.dataplane.adopt(this.rules.rules, nowMs)
   }
 
-  private compile(cluster: Cluster): Compiled {
+  private compile(cluster: Cluster, views: ClusterViews | null = null, before: RuleColumns | null = null): Compiled {
     const { mode, policy, model, gcIntervalMs } = this.options
     const options = {
       policy: policy ?? null,
@@ -155,6 +158,8 @@ export class Lab {
       destinations: this.destinations,
       clientMap: new Int32Array(0),
       gcIntervalMs: gcIntervalMs ?? 60_000,
+      views,
+      before,
     }
     const same = this.options.translate === undefined ? cluster : JSON.parse(this.translate(JSON.stringify(cluster)))
     return compileRules(same, this.registry, options)

@@ -301,6 +301,26 @@ describe('the command', () => {
     expect(io.written.stdout).toContain('## Service shop/web: externalTrafficPolicy Cluster → Local')
   })
 
+  test('Markdown of hundreds of causes fits a comment, and counts what is left out', async () => {
+    const services = (policy: string): Manifest[] =>
+      Array.from({ length: 120 }, (_, i) => {
+        const ports = [{ name: 'http', port: 80, targetPort: 8080, nodePort: 30100 + i }]
+        const spec = {
+          type: 'NodePort',
+          clusterIP: `10.96.1.${i + 1}`,
+          selector: { app: 'web' },
+          externalTrafficPolicy: policy,
+          ports,
+        }
+        return service(`web-${i}-${'x'.repeat(40)}`, spec)
+      })
+    const io = fakeIo()
+    const sides = { old: place('many.yaml', services('Cluster')), new: place('other.yaml', services('Local')) }
+    await runDiff({ ...options, ...sides, output: ['markdown'] }, io)
+    expect(io.written.stdout.length).toBeLessThan(50_001)
+    expect(io.written.stdout).toMatch(/and \d+ more causes/)
+  })
+
   test('JSON is what its schema says', async () => {
     const schema = readFileSync(fileURLToPath(new URL('../../schemas/diff.schema.json', import.meta.url)), 'utf8')
     const validate = new Ajv({ strict: true }).compile(JSON.parse(schema))
