@@ -337,77 +337,78 @@ function parseSource(from: Field): Source {
   }
 }
 
+const TARGET_FIELDS = [
+  'service',
+  'address',
+  'name',
+  'ingress',
+  'path',
+  'port',
+  'protocol',
+  'via',
+  'node',
+  'weight',
+] as const
+type TargetField = (typeof TARGET_FIELDS)[number]
+type TargetFields = Readonly<Record<TargetField, Field>>
+
+/** What a client dials: an Ingress, a name, a Service or an address, told apart by which of those fields there is. */
 function parseTarget(target: Field): Target {
-  const fields = target.map([
-    'service',
-    'address',
-    'name',
-    'ingress',
-    'path',
-    'port',
-    'protocol',
-    'via',
-    'node',
-    'weight',
-  ])
-  const weight = fields.weight.missing ? 1 : fields.weight.number(1e-9)
-  const protocols = { TCP: 6, UDP: 17, SCTP: 132 } as const
-  if (!fields.ingress.missing) {
-    for (const other of ['service', 'address', 'name', 'protocol', 'via', 'node'] as const) {
-      if (!fields[other].missing) fields[other].fail('does not go with ingress')
-    }
-    const port = fields.port.missing ? null : fields.port.integer(1, 65_535)
-    if (port !== null && port !== 80 && port !== 443) fields.port.fail('of an Ingress must be 80 or 443')
-    return {
-      kind: 'ingress',
-      ...parseNamespaced(fields.ingress),
-      port: port as 80 | 443 | null,
-      path: fields.path.missing ? null : fields.path.oneOf(INGRESS_PATHS),
-      weight,
-      field: target.path,
-    }
-  }
+  const fields: TargetFields = target.map(TARGET_FIELDS)
+  const common = { weight: fields.weight.missing ? 1 : fields.weight.number(1e-9), field: target.path }
+  if (!fields.ingress.missing) return { ...parseIngressTarget(fields), ...common }
   if (!fields.path.missing) fields.path.fail('goes with ingress only')
-  if (!fields.name.missing) {
-    for (const other of ['service', 'address', 'via', 'node'] as const) {
-      if (!fields[other].missing) fields[other].fail('does not go with name')
-    }
-    const name = fields.name.text()
-    if (!DOMAIN_NAME.test(name)) fields.name.fail(`is no domain name: ${name}`)
-    return {
-      kind: 'name',
-      name,
-      port: fields.port.integer(1, 65_535),
-      protocol: protocols[fields.protocol.missing ? 'TCP' : fields.protocol.oneOf(['TCP', 'UDP', 'SCTP'])],
-      weight,
-      field: target.path,
-    }
-  }
-  if (fields.address.missing) {
-    if (!fields.protocol.missing) fields.protocol.fail('comes from the Service; leave it out')
-    const port = fields.port
-    return {
-      kind: 'service',
-      ...parseNamespaced(fields.service),
-      port: port.missing ? null : typeof port.value === 'number' ? port.integer(1, 65_535) : port.text(),
-      via: fields.via.missing
-        ? 'auto'
-        : fields.via.oneOf(['auto', 'clusterIP', 'nodePort', 'loadBalancerIP', 'externalIP']),
-      node: fields.node.missing ? null : fields.node.text(),
-      weight,
-      field: target.path,
-    }
-  }
-  for (const name of ['service', 'via', 'node'] as const) {
-    if (!fields[name].missing) fields[name].fail('does not go with address')
-  }
+  if (!fields.name.missing) return { ...parseNameTarget(fields), ...common }
+  if (fields.address.missing) return { ...parseServiceTarget(fields), ...common }
+  refuse(fields, ['service', 'via', 'node'], 'address')
   return {
     kind: 'address',
     address: parseAddress(fields.address),
     port: fields.port.integer(1, 65_535),
-    protocol: protocols[fields.protocol.missing ? 'TCP' : fields.protocol.oneOf(['TCP', 'UDP', 'SCTP'])],
-    weight,
-    field: target.path,
+    protocol: parseProtocol(fields.protocol),
+    ...common,
+  }
+}
+
+type TargetOf<Kind extends Target['kind']> = Omit<Extract<Target, { readonly kind: Kind }>, 'weight' | 'field'>
+
+/** Fields that do not go with the one that says what the target is. */
+function refuse(fields: TargetFields, names: readonly TargetField[], kind: TargetField): void {
+  for (const name of names) if (!fields[name].missing) fields[name].fail(`does not go with ${kind}`)
+}
+
+function parseProtocol(protocol: Field): 6 | 17 | 132 {
+  const numbers = { TCP: 6, UDP: 17, SCTP: 132 } as const
+  return numbers[protocol.missing ? 'TCP' : protocol.oneOf(['TCP', 'UDP', 'SCTP'])]
+}
+
+function parseIngressTarget(fields: TargetFields): TargetOf<'ingress'> {
+  refuse(fields, ['service', 'address', 'name', 'protocol', 'via', 'node'], 'ingress')
+  const port = fields.port.missing ? null : fields.port.integer(1, 65_535)
+  if (port !== null && port !== 80 && port !== 443) fields.port.fail('of an Ingress must be 80 or 443')
+  return {
+    kind: 'ingress',
+    ...parseNamespaced(fields.ingress),
+    port: port as 80 | 443 | null,
+    path: fields.path.missing ? null : fields.path.oneOf(INGRESS_PATHS),
+  }
+}
+
+function parseNameTarget(fields: TargetFields): TargetOf<'name'> {
+  refuse(fields, ['service', 'address', 'via', 'node'], 'name')
+  const name = fields.name.text()
+  if (!DOMAIN_NAME.test(name)) fields.name.fail(`is no domain name: ${name}`)
+  return { kind: 'name', name, port: fields.port.integer(1, 65_535), protocol: parseProtocol(fields.protocol) }
+}
+
+function parseServiceTarget({ service, protocol, port, via, node }: TargetFields): TargetOf<'service'> {
+  if (!protocol.missing) protocol.fail('comes from the Service; leave it out')
+  return {
+    kind: 'service',
+    ...parseNamespaced(service),
+    port: port.missing ? null : typeof port.value === 'number' ? port.integer(1, 65_535) : port.text(),
+    via: via.missing ? 'auto' : via.oneOf(['auto', 'clusterIP', 'nodePort', 'loadBalancerIP', 'externalIP']),
+    node: node.missing ? null : node.text(),
   }
 }
 
