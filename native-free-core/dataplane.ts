@@ -310,6 +310,7 @@ export function createDataplane(limits: DataplaneLimits): Dataplane {
     return touched
   }
 
+  // biome-ignore lint/complexity/noExcessiveCognitiveComplexity: the loop of every packet: its cases share the locals read above them, which each part would have to be handed
   function batch(shard: Shard, flowBase: number, baseTick: Tick, from: number, to: number): void {
     const size = to - from
     for (let i = 0; i < size; i++) batchFlows[i] = (flowBase + slot[from + i]) << FLOW_SHIFT

@@ -247,17 +247,14 @@ export class DnsClient {
     const types = rules.nameSettings[NAMES_TYPES]
     const libc = rules.nameSettings[NAMES_LIBC]
     const family = familyOf(rules, client)
+    const endsColumn = libc === LIBC_GO ? QUERY_ANSWER_COUNT : QUERY_ENDS
     const end = rules.walkStart[walk] + rules.walkCount[walk]
     for (let step = rules.walkStart[walk]; step < end; step++) {
       const first = step * types * QUERY_WORDS
       const flowRandom = finish(mix(random, step - end))
       const isLocal = rules.nameQueries[first + QUERY_LOCAL] !== 0
       const inPackets = server >= 0 && !isLocal
-      const sent = inPackets
-        ? this.send(client, server, PROTOCOL_UDP, flowRandom)
-        : isLocal
-          ? REASON_NONE
-          : this.policed(client, server, PROTOCOL_UDP)
+      const sent = isLocal ? REASON_NONE : this.ask(client, server, flowRandom)
       if (sent !== REASON_NONE) return this.lost(sent)
       // The carrier's path is another one after a retry over TCP: what is asked of it comes first.
       const replica = inPackets ? forwarder.endpoint : -1
@@ -271,11 +268,8 @@ export class DnsClient {
         const answering = this.answering(at, replica)
         const queries = answering.nameQueries
         const rcode = queries[at + QUERY_RCODE]
-        if (!isLocal) {
-          this.count(DNS_TYPES + queries[at + QUERY_TYPE], 1)
-          this.count(DNS_RCODES + rcode, 1)
-        }
-        if (queries[at + (libc === LIBC_GO ? QUERY_ANSWER_COUNT : QUERY_ENDS)] !== 0) ends = true
+        if (!isLocal) this.countReply(queries[at + QUERY_TYPE], rcode)
+        if (queries[at + endsColumn] !== 0) ends = true
         if (failed === 0) failed = rcode
         if (queries[at + QUERY_TYPE] === family && this.choose(answering, at, flowRandom)) {
           found = true
@@ -287,8 +281,8 @@ export class DnsClient {
           if (asked !== REASON_NONE) return this.lost(asked)
         }
       }
-      if (libc === LIBC_MUSL || (libc === LIBC_MUSL_1_1 && !ends)) {
-        if (failed !== 0) found = false
+      if (goesByRcode(libc, ends)) {
+        found &&= failed === 0
         ends = failed !== RCODE_NXDOMAIN
       }
       if (!ends) continue
@@ -297,6 +291,16 @@ export class DnsClient {
       return REASON_NONE
     }
     return this.unresolved()
+  }
+
+  /** The questions of a step, to the DNS Service or to a server whose packets are not followed. @returns a reason */
+  private ask(client: AddressId, server: AddressId, random: RandomWord): number {
+    return server >= 0 ? this.send(client, server, PROTOCOL_UDP, random) : this.policed(client, server, PROTOCOL_UDP)
+  }
+
+  private countReply(type: number, rcode: number): void {
+    this.count(DNS_TYPES + type, 1)
+    this.count(DNS_RCODES + rcode, 1)
   }
 
   /** The first packet of a flow to the server. @returns a reason */
@@ -540,4 +544,9 @@ class AnswerCache {
       if (old[base] !== 0) this.words.set(old.subarray(base, base + 5), this.slot(old[base] - 1, old[base + 1]) * 5)
     }
   }
+}
+
+/** musl goes on by the replies' codes, in its old releases where no reply has ended the walk. */
+function goesByRcode(libc: number, ends: boolean): boolean {
+  return libc === LIBC_MUSL || (libc === LIBC_MUSL_1_1 && !ends)
 }

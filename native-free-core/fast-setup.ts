@@ -435,6 +435,7 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
     )
   }
 
+  // biome-ignore lint/complexity/noExcessiveCognitiveComplexity: once a connection, one straight run: what is looked up is needed to its end, more than six arguments for any part
   function open(
     shard: Shard,
     inBatch: number,
