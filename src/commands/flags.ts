@@ -82,7 +82,7 @@ export const REPLAY_FLAGS: Flags = {
   ),
   model: value('constants of the path-latency model, a JSON or YAML file'),
   constants: CONSTANTS,
-  shard: shard('lanes'),
+  shard: shard('lanes, or of the draws of --seeds and --placements,'),
   threshold: value("a condition on the report, such as 'runs[policy=local].connections.failed == 0'; repeatable"),
   timeline: value(
     'a Timeline whose events take place during the replay: rollouts, drains, crashes (default: that of the manifests, or of the trace)',

@@ -7,7 +7,8 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { UserError } from '../errors.ts'
-import { gather, type PartCommand } from '../parts/part.ts'
+import { type Gathered, gather, type PartCommand } from '../parts/part.ts'
+import type { ReplayReport } from '../report/types.ts'
 import { countOf } from '../report/units.ts'
 import { usageError } from './arguments.ts'
 import { type Io, interruptionOf } from './io.ts'
@@ -44,12 +45,9 @@ export async function runMerge(options: MergeOptions, io: Io): Promise<number> {
     return writeRollout(report, picture, views, io, interruption)
   }
   if (command === 'replay') {
-    const [{ replayViews, writeReplay }, { mergeReplay }] = await Promise.all([
-      import('./replay.ts'),
-      import('../replay/part.ts'),
-    ])
+    const { replayViews, writeReplay } = await import('./replay.ts')
     const views = replayViews(options, paths)
-    const report = mergeReplay(gathered)
+    const report = await mergedReplay(gathered)
     const warnings = warningPrinter(io, { update: () => {}, clear: () => {} }, options.quiet)
     for (const warning of report.warnings) warnings.print(warning)
     warnings.finish()
@@ -66,6 +64,17 @@ export async function runMerge(options: MergeOptions, io: Io): Promise<number> {
   for (const warning of report.warnings) warnings.print(warning)
   warnings.finish()
   return writeCapacity(report, views, io, { interruption, beforeStdout: said })
+}
+
+async function mergedReplay(gathered: Gathered): Promise<ReplayReport> {
+  if ('draws' in gathered.inputs) {
+    const [{ drawsOfParts }, { mergeDraws }] = await Promise.all([
+      import('../replay/draws-part.ts'),
+      import('../report/draws.ts'),
+    ])
+    return mergeDraws(drawsOfParts(gathered))
+  }
+  return (await import('../replay/part.ts')).mergeReplay(gathered)
 }
 
 /**

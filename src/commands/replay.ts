@@ -4,15 +4,18 @@
  * Everything that can be wrong with the command line is found before the replay starts. Nothing is written before the
  * replay is complete, and files before standard output.
  */
+import type { Warning } from '../errors.ts'
 import { writeOutput } from '../files/output.ts'
 import { INGRESS_PATHS } from '../ingress-path.ts'
 import { parseKubernetesVersion } from '../kubernetes-version.ts'
+import type { PartHead } from '../parts/part.ts'
 import { DEFAULT_SHARDS, MAX_SHARDS, MAX_WORKERS, runsOf, workersFor } from '../replay/defaults.ts'
 import type { DrawCounts } from '../replay/draws.ts'
-import type { replay as Replay } from '../replay/replay.ts'
+import type { replay as Replay, ReplayHooks } from '../replay/replay.ts'
 import type { ReplayFormat } from '../report/render.ts'
 import { evaluateThresholds, parseThreshold, type Threshold } from '../report/threshold.ts'
 import type { ReplayReport } from '../report/types.ts'
+import { countOf } from '../report/units.ts'
 import { commaList, usageError, wholeNumber } from './arguments.ts'
 import { commandLineOf } from './command-line.ts'
 import { withoutDisabled } from './disabled-warnings.ts'
@@ -185,33 +188,39 @@ export async function writeReplay(
   return results.every((result) => result.pass) ? 0 : EXIT_THRESHOLD
 }
 
-/** One shard's lanes into a part. */
+/** One shard's lanes, or its draws, into a part. */
 async function runReplayPart(part: PartRun, options: ReplayCommandOptions, io: Io): Promise<number> {
+  const counts = drawCounts(options)
   const unsplit: readonly (readonly [string, boolean, string])[] = [
-    ['--seeds', options.seeds !== undefined, 'each draw is a replay of its own: --seed says which'],
-    ['--placements', options.placements !== undefined, 'leave it out'],
     ['--dump-conntrack', options.dumpConntrack !== undefined, 'a table is of all shards: replay on one machine'],
-    ['--workers', options.workers !== undefined, 'a shard is one thread: more shards use more cores'],
+    [
+      '--workers',
+      options.workers !== undefined && counts === null,
+      'a shard of lanes is one thread: more shards use more cores',
+    ],
     ['-f -', options.manifests.includes('-'), 'merge reads the manifests again: name a file'],
   ]
   const given = unsplit.find(([, isGiven]) => isGiven)
   if (given !== undefined) throw usageError(`${given[0]} does not go with --shard`, given[2])
-  const { workers: _, ...settings } = replayOptions(options)
-  const { replayPart } = await import('../replay/part.ts')
+  const { workers, ...settings } = replayOptions(options)
   const interruption = interruptionOf(io)
   const progress = startProgress(io, 'replay', options.quiet)
   const warnings = warningPrinter(io, progress, options.quiet)
+  const isMade = (head: PartHead): boolean => isPartMade(part, head)
+  const hooks = {
+    onProgress: (done: number, total: number) => progress.update(done, total),
+    onWarning: (warning: Warning) => warnings.print(warning),
+    signal: interruption.signal,
+  }
   try {
-    const { head, body } = await replayPart(settings, part.shard, (made) => isPartMade(part, made), {
-      onProgress: (done, total) => progress.update(done, total),
-      onWarning: (warning) => warnings.print(warning),
-      signal: interruption.signal,
-    })
+    const { head, body, what } =
+      counts === null
+        ? await lanesPart(settings, part, isMade, hooks)
+        : await someDraws({ ...settings, workers }, counts, part, isMade, hooks)
     progress.clear()
     const code = body === null ? 0 : await writePart(part, head, body, interruption, io)
     if (code !== 0) return code
-    const lanes = DEFAULT_SHARDS / part.shard.count
-    if (!options.quiet) io.stderr(partSummary(part, `${lanes} of ${DEFAULT_SHARDS} lanes`, body === null))
+    if (!options.quiet) io.stderr(partSummary(part, what, body === null))
     return 0
   } catch (error) {
     if (interruption.signal.aborted) return interruption.exitCode
@@ -220,6 +229,46 @@ async function runReplayPart(part: PartRun, options: ReplayCommandOptions, io: I
     progress.clear()
     warnings.finish()
   }
+}
+
+type PartHooks = Pick<ReplayHooks, 'onProgress' | 'onWarning' | 'signal'>
+
+interface MadePart {
+  readonly head: PartHead
+  readonly body: unknown
+  /** Of all that there is, this shard's. */
+  readonly what: string
+}
+
+async function lanesPart(
+  settings: Omit<Settings, 'workers'>,
+  { shard }: PartRun,
+  isMade: (head: PartHead) => boolean,
+  hooks: PartHooks,
+): Promise<MadePart> {
+  const { replayPart } = await import('../replay/part.ts')
+  const made = await replayPart(settings, shard, isMade, hooks)
+  return { ...made, what: `${DEFAULT_SHARDS / shard.count} of ${DEFAULT_SHARDS} lanes` }
+}
+
+async function someDraws(
+  settings: Settings,
+  counts: DrawCounts,
+  { shard }: PartRun,
+  isMade: (head: PartHead) => boolean,
+  hooks: PartHooks,
+): Promise<MadePart> {
+  const [{ drawsPart }, { openTrace }, { withTimeline }] = await Promise.all([
+    import('../replay/draws-part.ts'),
+    import('../trace/read.ts'),
+    import('../replay/draws.ts'),
+  ])
+  const trace = openTrace(settings.trace)
+  trace.close()
+  if (settings.timeline != null || trace.header.timeline !== undefined) throw withTimeline()
+  const workers = settings.workers ?? workersFor(trace.totals.packets * runsOf(settings))
+  const made = await drawsPart({ ...settings, workers }, counts, shard, isMade, hooks)
+  return { ...made, what: `${countOf(made.draws, 'draw')} of ${counts.seeds * counts.placements}` }
 }
 
 async function oneReplay(): Promise<typeof Replay> {

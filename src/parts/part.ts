@@ -25,6 +25,8 @@ export interface PartHead {
 }
 
 export interface Part extends PartHead {
+  /** SHA-256 of the body's text: what was cut, changed or put together by hand is found. */
+  readonly digest: string
   readonly body: unknown
 }
 
@@ -57,7 +59,7 @@ function sha256(data: string | Uint8Array): string {
 }
 
 export function partText(head: PartHead, body: unknown): string {
-  return `${JSON.stringify({ ...head, body })}\n`
+  return `${JSON.stringify({ ...head, digest: digestOf(body), body })}\n`
 }
 
 /** Whether a file holds the very part that is about to be made: a pod that is started again has nothing to do. */
@@ -69,8 +71,8 @@ export function isMade(path: string, head: PartHead): boolean {
     return false
   }
   if (part === null) return false
-  const { body: _, ...made } = part
-  return JSON.stringify(made) === JSON.stringify(head)
+  const { body, digest, ...made } = part
+  return digestOf(body) === digest && JSON.stringify(made) === JSON.stringify(head)
 }
 
 /**
@@ -121,6 +123,7 @@ function readPart(path: string): Part {
   if (part === null) {
     throw failure('this is no part of a dpemu run, or not a whole one', path, 'parts are written by runs with --shard')
   }
+  if (digestOf(part.body) !== part.digest) throw failure('it is damaged: its body is not what was written', path)
   if (part.version !== packageVersion()) {
     throw failure(
       `it was made by dpemu ${part.version}, and this is ${packageVersion()}`,
@@ -160,6 +163,7 @@ function isPart(value: unknown): value is Part {
     isShard &&
     count <= MAX_SHARD_COUNT &&
     typeof version === 'string' &&
+    typeof part.digest === 'string' &&
     COMMANDS.some((known) => known === command) &&
     typeof inputs === 'object' &&
     inputs !== null &&

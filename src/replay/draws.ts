@@ -36,18 +36,58 @@ export interface Draws {
 /** Of a draw's time, where its trace is generated first; roughly, for the progress bar. */
 const GENERATING = 0.4
 
+/** Of a placement: how many pods of each owner are on each node. */
+type Spread = readonly (readonly [owner: string, nodes: readonly (readonly [node: string, pods: number])[]])[]
+
+/** Some draws of a replay: plain data. */
+export interface SomeDraws {
+  readonly seeds: readonly number[]
+  /** By draw: seeds times placements, seeds slowest. */
+  readonly reports: readonly (readonly [draw: number, report: ReplayReport])[]
+  readonly spreads: readonly (readonly [placement: number, spread: Spread])[]
+}
+
+export type DrawHooks = Omit<ReplayHooks, 'onTable' | 'onCluster'>
+
 /**
  * @throws UserError for a trace, manifest or model that cannot be used; AbortedError when the signal came
  */
-export async function replayDraws(
+export async function replayDraws(options: ReplayOptions, counts: DrawCounts, hooks: DrawHooks = {}): Promise<Draws> {
+  const { draws, note } = allDraws([await replaySome(options, counts, () => true, hooks)], counts, options.trace)
+  if (note !== null) hooks.onWarning?.(note)
+  return draws
+}
+
+/** @param parts  that have each draw once between them */
+export function allDraws(
+  parts: readonly SomeDraws[],
+  counts: DrawCounts,
+  trace: string,
+): { readonly draws: Draws; readonly note: Warning | null } {
+  const reports: ReplayReport[] = []
+  for (const [draw, report] of parts.flatMap((part) => part.reports)) reports[draw] = report
+  const spreads = new Map(parts.flatMap((part) => part.spreads))
+  const placements = placementsOf(Array.from({ length: counts.placements }, (_, i) => new Map(spreads.get(i)!)))
+  const isOne = counts.placements > 1 && placements.every(({ pods }) => Object.keys(pods).length === 0)
+  const note = isOne ? onePlacement(trace) : null
+  if (note !== null) reports[0] = { ...reports[0]!, warnings: [...reports[0]!.warnings, note] }
+  return { draws: { seeds: parts[0]!.seeds, placements, reports }, note }
+}
+
+/**
+ * @param isOwn  which of the draws are made
+ * @throws UserError for a trace, manifest or model that cannot be used; AbortedError when the signal came
+ */
+export async function replaySome(
   options: ReplayOptions,
   counts: DrawCounts,
-  hooks: Omit<ReplayHooks, 'onTable' | 'onCluster'> = {},
-): Promise<Draws> {
+  isOwn: (draw: number) => boolean,
+  hooks: DrawHooks = {},
+): Promise<SomeDraws> {
   const trace = openTrace(options.trace)
   trace.close()
   const seeds = seedsFrom(options.seed ?? trace.header.provenance.seed, counts.seeds)
-  const total = counts.seeds * counts.placements
+  const total = Array.from({ length: counts.seeds * counts.placements }, (_, draw) => draw).filter(isOwn).length
   const folder = mkdtempSync(join(tmpdir(), 'dpemu-draws-'))
   const removeFolder = (): void => rmSync(folder, { recursive: true, force: true })
   // A second Ctrl-C ends this process where it stands.
@@ -61,20 +101,25 @@ export async function replayDraws(
   }
   const notes = counts.seeds > 1 && trace.header.provenance.scenario === null ? [withoutScenario(options.trace)] : []
   for (const note of notes) onWarning(note)
-  const reports: ReplayReport[] = []
-  const clusters = new Map<number, Cluster>()
+  const reports: [number, ReplayReport][] = []
+  const spreads = new Map<number, Spread>()
   try {
     for (const [i, seed] of seeds.entries()) {
-      const before = i * counts.placements
+      const own = Array.from({ length: counts.placements }, (_, placement) => placement).filter((placement) =>
+        isOwn(i * counts.placements + placement),
+      )
+      if (own.length === 0) continue
+      const before = reports.length
       const isMade = i > 0 && notes.length === 0
-      const part = isMade ? GENERATING / counts.placements : 0
+      const part = isMade ? GENERATING / own.length : 0
       const path = isMade
         ? await generated(trace, seed, folder, hooks.signal, (fraction) =>
-            hooks.onProgress?.(before + fraction * part * counts.placements, total),
+            hooks.onProgress?.(before + fraction * part * own.length, total),
           )
         : options.trace
-      for (let placement = 0; placement < counts.placements; placement++) {
-        const done = before + placement
+      for (const [place, placement] of own.entries()) {
+        const done = before + place
+        const draw = i * counts.placements + placement
         const report = await replay(
           // The course over time is that of the first draw.
           {
@@ -82,7 +127,7 @@ export async function replayDraws(
             trace: path,
             seed: i === 0 ? options.seed : seed,
             placement,
-            series: options.series !== false && done === 0,
+            series: options.series !== false && draw === 0,
           },
           {
             ...hooks,
@@ -90,13 +135,13 @@ export async function replayDraws(
             onWarning: (warning) => onWarning(named(warning, path, options.trace)),
             onProgress: (packets, all) => hooks.onProgress?.(done + part + (packets / all) * (1 - part), total),
             onCluster: (cluster) => {
-              if (!clusters.has(placement)) clusters.set(placement, cluster)
+              if (!spreads.has(placement)) spreads.set(placement, spreadOf(cluster))
             },
           },
         )
         if (report.timeline !== undefined) throw withTimeline()
         const warnings = [...notes, ...report.warnings.map((warning) => named(warning, path, options.trace))]
-        reports.push({ ...report, warnings })
+        reports.push([draw, { ...report, warnings }])
       }
       if (isMade) rmSync(path, { force: true })
     }
@@ -105,13 +150,7 @@ export async function replayDraws(
     removeFolder()
     process.removeListener('exit', removeFolder)
   }
-  const placements = placementsOf(Array.from({ length: counts.placements }, (_, i) => clusters.get(i)!))
-  if (counts.placements > 1 && placements.every(({ pods }) => Object.keys(pods).length === 0)) {
-    const warning = onePlacement(options.trace)
-    onWarning(warning)
-    reports[0] = { ...reports[0]!, warnings: [...reports[0]!.warnings, warning] }
-  }
-  return { seeds, placements, reports }
+  return { seeds, reports, spreads: [...spreads] }
 }
 
 async function generated(
@@ -165,20 +204,19 @@ function onePlacement(path: string): Warning {
   return { code: 'W_PLACEMENTS', where: path, message }
 }
 
+function spreadOf(cluster: Cluster): Spread {
+  const owners = new Map<string, Map<string, number>>()
+  for (const { owner, namespace, name, nodeName } of cluster.pods) {
+    const title = owner === '' ? `Pod ${namespace}/${name}` : owner
+    const nodes = owners.get(title) ?? new Map<string, number>()
+    nodes.set(nodeName, (nodes.get(nodeName) ?? 0) + 1)
+    owners.set(title, nodes)
+  }
+  return [...owners].map(([owner, nodes]) => [owner, [...nodes].sort(([a], [b]) => (a < b ? -1 : 1))] as const)
+}
+
 /** How many pods of each owner are on each node, of the owners of which that differs. */
-function placementsOf(clusters: readonly Cluster[]): PlacementReport[] {
-  const counts = clusters.map((cluster) => {
-    const owners = new Map<string, Map<string, number>>()
-    for (const { owner, namespace, name, nodeName } of cluster.pods) {
-      const title = owner === '' ? `Pod ${namespace}/${name}` : owner
-      const nodes = owners.get(title) ?? new Map<string, number>()
-      nodes.set(nodeName, (nodes.get(nodeName) ?? 0) + 1)
-      owners.set(title, nodes)
-    }
-    return new Map(
-      [...owners].map(([owner, nodes]) => [owner, [...nodes].sort(([a], [b]) => (a < b ? -1 : 1))] as const),
-    )
-  })
+function placementsOf(counts: readonly ReadonlyMap<string, Spread[number][1]>[]): PlacementReport[] {
   const text = (placement: number, owner: string): string => JSON.stringify(counts[placement]!.get(owner) ?? [])
   const differing = [...(counts[0]?.keys() ?? [])].filter((owner) =>
     counts.some((_, placement) => text(placement, owner) !== text(0, owner)),

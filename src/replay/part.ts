@@ -16,6 +16,8 @@ import { digestsOf, type Gathered, type PartHead, partHead } from '../parts/part
 import type { Shard } from '../parts/shard.ts'
 import type { ReplayReport, TimelineReport } from '../report/types.ts'
 import { readTextFile } from '../text-file.ts'
+import { CONNECTIONS_BLOCK, REQUESTS_BLOCK } from '../trace/format.ts'
+import type { TraceFile } from '../trace/read.ts'
 import type { WorkerResult, WorkerRunResult } from './messages.ts'
 import type { ReplayOptions, ReplayPlan } from './plan.ts'
 import { WorkerPool } from './pool.ts'
@@ -33,6 +35,7 @@ import {
   thisMachine,
 } from './replay.ts'
 import { nodeWithoutRoom } from './room.ts'
+import { rowsByWindow } from './window.ts'
 
 /** But for the workers, which are the shards. */
 export type PartOptions = Omit<ReplayOptions, 'workers' | 'dumpConntrack'>
@@ -72,7 +75,8 @@ export async function replayPart(
   const worker = shard.index - 1
   const tasks = tasksOf(plan, trace, options.trace, { alone: shard.count === 1 ? null : worker })
   refuseCoupled(plan, tasks[0]!, shard.count, options.trace)
-  const head = partHead('replay', shard, inputsOf(options, prepared))
+  if (shard.count > 1) refuseFull(prepared, options.trace)
+  const head = partHead('replay', shard, inputsOf(options, trace))
   for (const warning of plan.warnings) hooks.onWarning?.(warning)
   if (isMade(head)) return { head, body: null }
   // Progress counts this worker's packets; that lanes differ a little is no matter to it.
@@ -105,7 +109,7 @@ export function mergeReplay({ bodies, inputs }: Gathered): ReplayReport {
   const { options, timeline } = parts[0]!
   const prepared = preparedReplay({ ...options, workers: parts.length })
   const { plan, trace } = prepared
-  const now = digestsOf(inputsOf(options, prepared))
+  const now = digestsOf(inputsOf(options, trace))
   const changed = Object.keys(inputs).filter((name) => inputs[name] !== now[name])
   if (changed.length > 0) {
     throw new UserError('E_PART', `the ${changed.join(' and the ')} that the parts were made of changed since`, {
@@ -122,8 +126,8 @@ export function mergeReplay({ bodies, inputs }: Gathered): ReplayReport {
 }
 
 /** All that a part depends on, by what the user knows it as. */
-function inputsOf(options: PartOptions, { trace, plan }: PreparedReplay): Record<string, unknown> {
-  const { trace: path, manifests, model, timeline, seed: _, ...others } = options
+export function inputsOf(options: PartOptions, trace: TraceFile): Record<string, unknown> {
+  const { trace: path, manifests, model, timeline, seed, ...others } = options
   const file = (name: string | null | undefined, title: string): string | null =>
     name == null ? null : readTextFile(name, title, 'E_PART')
   return {
@@ -131,7 +135,7 @@ function inputsOf(options: PartOptions, { trace, plan }: PreparedReplay): Record
     manifests: readManifestFiles(manifests).map(({ name, text }) => [name, text]),
     model: file(model, 'model'),
     timeline: file(timeline, 'timeline'),
-    seed: plan.seed,
+    seed: seed ?? trace.header.provenance.seed,
     options: others,
     'names of files': [path, model, timeline ?? null],
   }
@@ -187,15 +191,24 @@ function refuseCoupled(
   )
 }
 
+/** What the index alone shows: a first window that can fill a node. Later ones hang on what expires. */
+function refuseFull({ plan, trace }: PreparedReplay, where: string): void {
+  const requests = plan.runs.some(({ ingress }) => ingress !== null) ? rowsByWindow(trace, REQUESTS_BLOCK)[0]! : 0
+  const flows = rowsByWindow(trace, CONNECTIONS_BLOCK)[0]! * plan.flowsPerConnection + requests
+  if (plan.settles) refuseNear(plan, () => [Float64Array.from(plan.registry.nodes, () => flows)], where)
+}
+
 /** @throws UserError `E_COUPLED` naming the node and the run */
 function proveRoom(plan: ReplayPlan, results: readonly WorkerResult[], where: string): void {
+  refuseNear(plan, (run) => results.map(({ runs }) => runs[run]!.room), where)
+}
+
+/** @param shares  of a run: what its shards held and could open, by windows and nodes */
+function refuseNear(plan: ReplayPlan, shares: (run: number) => readonly Float64Array[], where: string): void {
   for (const [i, run] of plan.runs.entries()) {
     const { policy, mode } = run
     const maxima = nodeMaxima([run], plan.registry.nodes.length, 'nodeConntrackMax')
-    const node = nodeWithoutRoom(
-      results.map(({ runs }) => runs[i]!.room),
-      maxima,
-    )
+    const node = nodeWithoutRoom(shares(i), maxima)
     if (node < 0) continue
     throw new UserError(
       'E_COUPLED',

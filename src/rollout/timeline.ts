@@ -345,12 +345,22 @@ function readApplied(field: Field, folder: string): unknown[] {
   if (isMap(field.value)) return [field.value]
   const name = resolve(folder, field.text())
   const objects: unknown[] = []
-  for (const { value, problem } of parseDocuments({ name, text: readTextFile(name, 'manifest', 'E_TIMELINE') })) {
-    if (problem !== null) throw problem
+  const text = readManifest(field, name)
+  for (const { value, problem } of parseDocuments({ name, text })) {
+    if (problem !== null) throw field.refuse(`${name}: ${problem.message}`)
     if (value !== null && value !== undefined) objects.push(value)
   }
   if (objects.length === 0) throw field.refuse(`there is nothing in ${name}`)
   return objects
+}
+
+function readManifest(field: Field, name: string): string {
+  try {
+    return readTextFile(name, 'manifest', 'E_TIMELINE')
+  } catch (error) {
+    if (error instanceof UserError) throw field.refuse(`${error.message}: ${name}`)
+    throw error
+  }
 }
 
 function readPatch(field: Field): Record<string, unknown> {

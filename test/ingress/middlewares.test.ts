@@ -7,7 +7,7 @@ import { get, verdict, warningCodes } from './support.ts'
 const traefik = ingressClass('traefik', 'traefik.io/ingress-controller')
 const KEY = 'traefik.ingress.kubernetes.io/router.middlewares'
 
-function middleware(name: string, spec: Middleware['spec']): Middleware {
+function middleware(name: string, spec: NonNullable<Middleware['spec']>): Middleware {
   const metadata = { name, namespace: 'default' }
   return { apiVersion: 'traefik.io/v1alpha1', kind: 'Middleware', metadata, spec, origin: traefik.origin }
 }

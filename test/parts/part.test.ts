@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
 import { UserError } from '../../src/errors.ts'
 import { packed, unpacked } from '../../src/parts/columns.ts'
@@ -93,10 +94,37 @@ describe('is an error that names it:', () => {
     ['half a shard', whole.replace('"index":2', '"index":1.5')],
     ['an unknown command', whole.replace('"capacity"', '"dig"')],
     ['no body', whole.replace('"body":{}', '"body":7')],
+    ['no digest', whole.replace('"digest"', '"digit"')],
   ])('%s', (_what, text) => {
     const bad = file('bad.json', text)
     expect(refusal([ONE, bad])).toMatchObject({ where: bad, exitCode: 3 })
     expect(refusal([ONE, bad]).message).toBe('this is no part of a dpemu run, or not a whole one')
+  })
+
+  test('a part whose body was changed', () => {
+    const changed = file('changed.json', partText(head(2, 3), { runs: 12 }).replace('"runs":12', '"runs":13'))
+    expect(refusal([ONE, changed, THREE])).toMatchObject({
+      message: 'it is damaged: its body is not what was written',
+      where: changed,
+    })
+    expect(isMade(changed, head(2, 3))).toBe(false)
+  })
+
+  test('whatever happens to one letter of a part: it is refused, or the same', () => {
+    const text = partText(head(2, 3), { runs: [1, 2.5, -3e-7], name: 'wéb', none: null })
+    const before = gather([ONE, file('letter.json', text), THREE]).bodies
+    fc.assert(
+      fc.property(fc.nat(text.length - 1), fc.constantFrom('0', '7', '"', '{', 'x', ' ', ''), (at, letter) => {
+        const path = file('letter.json', text.slice(0, at) + letter + text.slice(at + 1))
+        try {
+          expect(gather([ONE, path, THREE]).bodies).toEqual(before)
+        } catch (error) {
+          if (!(error instanceof UserError)) throw error
+          expect(error.code).toBe('E_PART')
+        }
+      }),
+      { numRuns: 600, seed: 4 },
+    )
   })
 
   test('a file that is not there', () => {

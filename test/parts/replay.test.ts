@@ -2,13 +2,16 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
+import { type DrawCounts, replayDraws } from '../../dist/src/replay/draws.js'
+import { drawsOfParts, drawsOfShard, drawsPart } from '../../dist/src/replay/draws-part.js'
 import { mergeReplay, type PartOptions, replayPart } from '../../dist/src/replay/part.js'
 import { planReplay } from '../../dist/src/replay/plan.js'
+import { mergeDraws } from '../../dist/src/report/draws.js'
 import { openTrace } from '../../dist/src/trace/read.js'
 import { gather, partText } from '../../src/parts/part.ts'
 import { Settlement } from '../../src/replay/quotas.ts'
 import { nodeWithoutRoom, RoomRecord } from '../../src/replay/room.ts'
-import { bundledTrace, options, replayed, resultText, temporaryFolder } from '../replay/support.ts'
+import { bundledTrace, options, replayed, resultText, sharedPool, temporaryFolder } from '../replay/support.ts'
 
 const folder = temporaryFolder()
 const traces = new Map<string, string>()
@@ -78,6 +81,36 @@ describe('in parts as on one machine', () => {
   test('a part that is there is not made again', async () => {
     const { body } = await replayPart(settings('storefront'), { index: 1, count: 2 }, () => true)
     expect(body).toBeNull()
+  })
+})
+
+describe('draws, which nothing couples', () => {
+  test.each<[string, DrawCounts, number]>([
+    ['hot-pod', { seeds: 3, placements: 1 }, 2],
+    ['hot-pod', { seeds: 2, placements: 2 }, 3],
+    ['affinity-1800', { seeds: 1, placements: 2 }, 4],
+  ])('of %s, %o in %i parts', async (name, counts, count) => {
+    const given = { ...settings(name, { policies: ['local', 'cluster'] }), workers: 1 }
+    const whole = mergeDraws(await replayDraws(given, counts, { pool: sharedPool(1) }))
+    const paths: string[] = []
+    for (let index = 1; index <= count; index++) {
+      const { head, body } = await drawsPart(given, counts, { index, count }, () => false, { pool: sharedPool(1) })
+      const path = join(folder, `draws-${index}-of-${count}.json`)
+      writeFileSync(path, partText(head, body))
+      paths.push(path)
+    }
+    expect(resultText(mergeDraws(drawsOfParts(gather(paths))))).toBe(resultText(whole))
+  })
+
+  test('whole seeds where there are enough, so that each trace is made once', () => {
+    const all = (counts: DrawCounts, count: number): number[][] =>
+      Array.from({ length: count }, (_, i) => drawsOfShard(counts, { index: i + 1, count }))
+    expect(all({ seeds: 4, placements: 2 }, 2)).toEqual([
+      [0, 1, 4, 5],
+      [2, 3, 6, 7],
+    ])
+    expect(all({ seeds: 1, placements: 3 }, 2)).toEqual([[0, 2], [1]])
+    expect(all({ seeds: 2, placements: 1 }, 3)).toEqual([[0], [1], []])
   })
 })
 
