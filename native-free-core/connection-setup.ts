@@ -92,7 +92,7 @@ export class ConnectionSetup extends FlowSetup {
     this.conntrack.shard = shard
     this.conntrack.nowMs = nowMs
     this.startFlow(flow, flags, tick)
-    this.names.nanos = 0
+    this.names.told.nanos = 0
     if ((flags & FLAG_REPLY) !== 0) {
       // An answer to a connection that nobody opened: it leads nowhere, and is tried once only.
       if ((flows[flow + FLOW_STATUS] & 0xff) === FLOW_NEW) {
@@ -130,11 +130,11 @@ export class ConnectionSetup extends FlowSetup {
       return REASON_NONE
     }
     const name = this.rules.destinationName[flows[flow + FLOW_DESTINATION_INDEX]]
-    const reason = names.resolve(this.source, name, this.connectionRandomWord)
-    if (reason === REASON_NONE) flows[flow + FLOW_DESTINATION] = names.address
+    const { reason, address, endpoint } = names.resolve(this.source, name, this.connectionRandomWord)
+    if (reason === REASON_NONE) flows[flow + FLOW_DESTINATION] = address
     // The questions were the packets at hand until now.
     this.startFlow(flow, flags, tick)
-    if (reason === REASON_NONE) this.endpoint = names.endpoint
+    if (reason === REASON_NONE) this.endpoint = endpoint
     return reason
   }
 

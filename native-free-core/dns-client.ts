@@ -165,12 +165,19 @@ export function isUnreachable(rules: RuleColumns, address: AddressId, endpoint: 
   return (flags & ADDRESS_LIVE) === 0 && (endpoint >= 0 || (flags & ADDRESS_POD_RANGE) !== 0)
 }
 
+/** What a client was told of a name; reused from call to call. */
+export interface Resolution {
+  /** REASON_NONE, or why the name has no address; then the two fields that follow mean nothing. */
+  reason: number
+  address: AddressId
+  endpoint: EndpointId
+  /** Path latency of questions and replies; 0 where none was asked. */
+  nanos: Nanos
+}
+
 export class DnsClient {
-  /** What the last resolution gave. */
-  address: AddressId = 0
-  endpoint: EndpointId = -1
-  /** Path latency of its questions and replies; 0 where none was asked. */
-  nanos: Nanos = 0
+  /** Of the connection that is being opened: what `resolve` told it. */
+  readonly told: Resolution = { reason: REASON_NONE, address: 0, endpoint: -1, nanos: 0 }
 
   private readonly forwarder: Forwarder
   private readonly cache: AnswerCache = new AnswerCache()
@@ -203,12 +210,17 @@ export class DnsClient {
    * Resolves a name for a client that opens a connection.
    * @param name  index of the name
    * @param random  random word of the connection
-   * @returns     REASON_NONE, and `address`, `endpoint` and `nanos` say what came of it
    */
-  resolve(client: AddressId, name: number, random: RandomWord): number {
-    const { rules } = this
+  resolve(client: AddressId, name: number, random: RandomWord): Resolution {
+    const { told } = this
+    told.nanos = 0
+    told.reason = this.lookUp(client, name, random)
+    return told
+  }
+
+  private lookUp(client: AddressId, name: number, random: RandomWord): number {
+    const { rules, told } = this
     const nowMs = this.forwarder.conntrack.exactMs()
-    this.nanos = 0
     this.count(DNS_CONNECTIONS, 1)
     const resolver = rules.resolverOf[client]
     if (resolver < 0) {
@@ -217,16 +229,14 @@ export class DnsClient {
     }
     const walk = name * rules.nameSettings[NAMES_RESOLVERS] + resolver
     const keepMs = rules.nameSettings[NAMES_CLIENT_CACHE_MS]
-    if (keepMs > 0 && this.cache.find(client, name, nowMs)) {
-      this.address = this.cache.address
-      this.endpoint = this.cache.endpoint
+    if (keepMs > 0 && this.cache.find(client, name, nowMs, told)) {
       this.count(DNS_CACHED, 1)
       this.resolved(walk, client, true)
       return REASON_NONE
     }
     const reason = this.walk(client, walk, rules.resolverServer[resolver], random)
     if (reason === REASON_NONE && keepMs > 0) {
-      this.cache.put(client, name, this.address, this.endpoint, nowMs + keepMs)
+      this.cache.put(client, name, told.address, told.endpoint, nowMs + keepMs)
     }
     return reason
   }
@@ -322,10 +332,10 @@ export class DnsClient {
     for (let type = 1; type < types; type++) this.advance(0, CLASS_NONE, false)
     for (let type = 0; type < types; type++) this.advance(1, CLASS_NONE, false)
     // Both questions are on their way at once: the resolution waits for one of them and its reply.
-    const replyNanos = this.nanos + path.firstExtraNanos + path.forwardNanos
-    for (let type = 0; type < types; type++) sink.packet(path, random, this.nanos, type === 0, type === 0)
+    const replyNanos = this.told.nanos + path.firstExtraNanos + path.forwardNanos
+    for (let type = 0; type < types; type++) sink.packet(path, random, this.told.nanos, type === 0, type === 0)
     for (let type = 0; type < types; type++) sink.packet(path, random, replyNanos, false, type === 0)
-    this.nanos += path.firstExtraNanos + 2 * path.forwardNanos
+    this.told.nanos += path.firstExtraNanos + 2 * path.forwardNanos
     this.countTraffic(replica, 2 * types, bytes)
     this.countQueries(replica, types)
   }
@@ -338,7 +348,7 @@ export class DnsClient {
     const { path, sink } = this.forwarder
     // The resolution waits for handshake, question and reply, not for the ACKs and the close.
     for (let packet = 0; packet < DNS_TCP_PACKETS; packet++) {
-      sink.packet(path, random, this.nanos + packet * path.forwardNanos, packet === 0, packet < 5 && packet !== 2)
+      sink.packet(path, random, this.told.nanos + packet * path.forwardNanos, packet === 0, packet < 5 && packet !== 2)
     }
     this.advance(1, CLASS_SYNACK, false)
     this.advance(0, CLASS_ACK, false)
@@ -348,7 +358,7 @@ export class DnsClient {
     this.advance(0, CLASS_FIN, false)
     this.advance(1, CLASS_FIN, false)
     this.advance(0, CLASS_ACK, false)
-    this.nanos += path.firstExtraNanos + 4 * path.forwardNanos
+    this.told.nanos += path.firstExtraNanos + 4 * path.forwardNanos
     const { endpoint } = this.forwarder
     this.countTraffic(endpoint, DNS_TCP_PACKETS, bytes)
     this.countQueries(endpoint, 1)
@@ -399,8 +409,8 @@ export class DnsClient {
     const shuffled = nameQueries[at + QUERY_SHUFFLED] !== 0
     const position = shuffled ? below(draw(this.forwarder.seed, random, 0, PURPOSE_NAME_ANSWER), count) : 0
     const answer = (nameQueries[at + QUERY_ANSWER_START] + position) * ANSWER_WORDS
-    this.address = nameAnswers[answer]
-    this.endpoint = nameAnswers[answer + 1]
+    this.told.address = nameAnswers[answer]
+    this.told.endpoint = nameAnswers[answer + 1]
     return true
   }
 
@@ -408,7 +418,7 @@ export class DnsClient {
   private resolved(walk: number, client: AddressId, old: boolean): void {
     this.count(DNS_RESOLVED, 1)
     if (old && !this.isCurrent(walk, familyOf(this.rules, client))) this.count(DNS_STALE, 1)
-    if (isUnreachable(this.rules, this.address, this.endpoint)) this.count(DNS_GONE, 1)
+    if (isUnreachable(this.rules, this.told.address, this.told.endpoint)) this.count(DNS_GONE, 1)
   }
 
   private unresolved(): number {
@@ -444,7 +454,7 @@ export class DnsClient {
         if (nameQueries[at + QUERY_TYPE] !== family) continue
         const start = nameQueries[at + QUERY_ANSWER_START]
         for (let i = start; i < start + nameQueries[at + QUERY_ANSWER_COUNT]; i++) {
-          if (nameAnswers[i * ANSWER_WORDS] === this.address) return true
+          if (nameAnswers[i * ANSWER_WORDS] === this.told.address) return true
         }
       }
       if (ends) return false
@@ -479,8 +489,6 @@ export class DnsClient {
  * pairs there are.
  */
 class AnswerCache {
-  address: AddressId = 0
-  endpoint: EndpointId = -1
   /** Client id + 1 (0 free), name, address id, endpoint id, expiry in ms. */
   private words: Float64Array = new Float64Array(0)
   private mask = -1
@@ -492,14 +500,15 @@ class AnswerCache {
     this.used = 0
   }
 
-  /** @returns whether there is one that has not expired; `address` and `endpoint` say what it is */
-  find(client: AddressId, name: number, nowMs: Millis): boolean {
+  /** @returns whether there is one that has not expired; `told` has its address and endpoint then */
+  find(client: AddressId, name: number, nowMs: Millis, told: Resolution): boolean {
     if (this.mask < 0) return false
     const base = this.slot(client, name) * 5
     const { words } = this
     if (words[base] === 0 || words[base + 4] <= nowMs) return false
-    this.address = words[base + 2]
-    this.endpoint = words[base + 3]
+    // `| 0`: the columns are doubles, and these fields hold integers.
+    told.address = words[base + 2] | 0
+    told.endpoint = words[base + 3] | 0
     return true
   }
 

@@ -52,6 +52,15 @@ import {
 import { pickUniform, Schedulers } from './schedulers.ts'
 import { RecentLists } from './xt-recent.ts'
 
+/** What a connection was given, and how; reused from call to call. */
+export interface Choice {
+  endpoint: EndpointId
+  /** Whether the client was bound: -1 no affinity asked for, 0 no, 1 yes. */
+  affinity: number
+  /** ipvs had the connection already. */
+  recalled: boolean
+}
+
 export class EndpointSelector {
   rules: RuleColumns = NO_RULES
   readonly affinity: readonly AffinityTable[]
@@ -60,10 +69,8 @@ export class EndpointSelector {
   readonly schedulers: readonly Schedulers[]
   /** UDP connections that ipvs has and conntrack has not. */
   readonly ipvs: readonly IpvsConnections[]
-  /** Whether the last choice found its client bound: -1 no affinity asked for, 0 no, 1 yes. */
-  lastAffinity = -1
-  /** Whether the last choice was that of a connection which ipvs already had. */
-  recalled = false
+  /** The last one. */
+  readonly choice: Choice = { endpoint: -1, affinity: -1, recalled: false }
   private readonly decision: Decision = createDecision()
   /** Of the entry that goes. */
   private readonly lost: Tuple = { source: 0, destination: 0, ports: 0, nodeProtocol: 0 }
@@ -92,7 +99,6 @@ export class EndpointSelector {
    * @param nodeProtocol  node << 8 | protocol
    * @param ports         source << 16 | destination
    * @param word          random word of the connection for this purpose
-   * @returns             endpoint id
    */
   choose(
     decision: Decision,
@@ -101,15 +107,17 @@ export class EndpointSelector {
     destination: AddressId,
     ports: PortPair,
     word: RandomWord,
-  ): number {
+  ): Choice {
     const node = nodeProtocol >> 8
-    this.lastAffinity = -1
-    this.recalled = false
+    const { choice } = this
+    choice.affinity = -1
+    choice.recalled = false
     if (this.isRemembered(decision.frontend, nodeProtocol)) {
       const known = this.recall(decision, nodeProtocol, source, destination, ports)
       if (known >= 0) {
-        this.recalled = true
-        return known
+        choice.recalled = true
+        choice.endpoint = known
+        return choice
       }
     }
     const { members, settings, serviceAffinityMs } = this.rules
@@ -124,7 +132,7 @@ export class EndpointSelector {
         mode === MODE_IPTABLES
           ? this.recent[shard].find(source, node, this.conntrack.exactMs() - timeoutMs, members, setStart, setCount)
           : this.affinity[shard].find(source, owner, nowMs, members, setStart, setCount)
-      this.lastAffinity = position < 0 ? 0 : 1
+      choice.affinity = position < 0 ? 0 : 1
     }
     if (position < 0) {
       const scheduler = settings[SETTING_SCHEDULER]
@@ -139,7 +147,8 @@ export class EndpointSelector {
       if (mode === MODE_IPTABLES) this.recent[shard].renew(source, node, endpoint, this.conntrack.exactMs())
       else this.affinity[shard].renew(source, owner, endpoint, nowMs + timeoutMs)
     }
-    return endpoint
+    choice.endpoint = endpoint
+    return choice
   }
 
   /** The connection that was chosen for last has its conntrack entry. */
@@ -148,7 +157,7 @@ export class EndpointSelector {
     const { entries } = this.conntrack.table
     const nodeProtocol = entries[base + ENTRY_NODE_PROTOCOL]
     const { shard } = this.conntrack
-    if (this.recalled) {
+    if (this.choice.recalled) {
       // From now on the entry stands for it, and it is counted already.
       const connections = this.ipvs[shard]
       const source = entries[base + ENTRY_SOURCE]

@@ -164,6 +164,7 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
   const { slowPath, flows, batchFlows, result, layout, shards, nodes, quotas } = parts
   const { time, flags: packetFlags } = parts.packets
   const { conntrack, selector, path } = slowPath
+  const { told } = slowPath.names
   const { table } = conntrack
   const { entries, counts } = table
   const answers = alignedWords((ANSWERS + 1) << ANSWER_SHIFT)
@@ -526,7 +527,7 @@ export function createFastSetup(parts: FastSetupParts): FastSetup {
     let flowFlags = (random & FLOW_HASH_BITS) | (masquerades ? FLOW_MASQUERADED : 0)
     flowFlags |= slowPath.core(node, random, flow) << FLOW_CORE_SHIFT
     slowPath.entered = node
-    slowPath.names.nanos = 0
+    told.nanos = 0
     path.hops = 1
     path.cost0 = cost + extra
     path.masqueraded = masquerade

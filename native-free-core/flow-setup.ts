@@ -402,10 +402,15 @@ export class FlowSetup implements Forwarder {
     if (state === ESTABLISHED && byIpvs) return REASON_NO_IPVS_CONNECTION
     const random = draw(this.seed, this.connectionRandomWord, node, PURPOSE_ENDPOINT)
     const { source, destination, packetPorts } = this
-    const endpoint = this.selector.choose(decision, nodeProtocol, source, destination, packetPorts, random)
-    if (this.selector.lastAffinity >= 0) {
-      this.count(node, this.selector.lastAffinity === 0 ? NODE_AFFINITY_MISSES : NODE_AFFINITY_HITS, 1)
-    }
+    const { endpoint, affinity } = this.selector.choose(
+      decision,
+      nodeProtocol,
+      source,
+      destination,
+      packetPorts,
+      random,
+    )
+    if (affinity >= 0) this.count(node, affinity === 0 ? NODE_AFFINITY_MISSES : NODE_AFFINITY_HITS, 1)
     const backend = rules.endpointAddress[endpoint]
     const backendNode = rules.addressNode[backend]
     const marks = decision.masquerade | hairpinMark(rules, node, this.source, endpoint)

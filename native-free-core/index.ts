@@ -134,7 +134,16 @@ export {
   record,
 } from './histogram.ts'
 export { decideAtNode } from './host-port.ts'
-export { nodeProtocolOf } from './kinds.ts'
+export {
+  type AddressId,
+  type EndpointId,
+  type FrontendId,
+  type NodeId,
+  nodeProtocolOf,
+  type Port,
+  type Protocol,
+  type ServicePortId,
+} from './kinds.ts'
 export { findPort } from './nat-ports.ts'
 export {
   type ConnectionColumns,

@@ -217,11 +217,11 @@ export class QueueEvents implements PacketSink {
       const slot = this.latencyOf(flow)
       this.record(this.layout.firstHistogram + slot, nanos)
       this.recordPacket(slot, nanos)
-      this.flows[flow + FLOW_FIRST_NANOS] = nanos + names.nanos
+      this.flows[flow + FLOW_FIRST_NANOS] = nanos + names.told.nanos
       return
     }
     // The set-up begins with the resolution of the name; the packet's own time is added when it is known.
-    this.flows[flow + FLOW_FIRST_NANOS] = names.nanos
+    this.flows[flow + FLOW_FIRST_NANOS] = names.told.nanos
     const last = this.legs(this.count, flow, tick) - 1
     this.hopCost[this.count] = path.cost0
     if (path.hops > 1) this.hopCost[this.count + 1] = path.cost1

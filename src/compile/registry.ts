@@ -6,13 +6,22 @@
  * numbers that they have in its address table: they are taken in first.
  * Cost: one Map entry an address, with an integer key for IPv4; 1 million addresses take about 0.15 s.
  */
+import type {
+  AddressId,
+  EndpointId,
+  FrontendId,
+  NodeId,
+  Port,
+  Protocol,
+  ServicePortId,
+} from '../../native-free-core/index.ts'
 import { ipToBigInt, parseIpv4 } from '../k8s/ip.ts'
 
 export interface FrontendName {
   /** Address id, or NODE_PORT_ADDRESS. */
-  readonly address: number
-  readonly port: number
-  readonly protocol: number
+  readonly address: AddressId
+  readonly port: Port
+  readonly protocol: Protocol
 }
 
 export interface ServicePortName {
@@ -24,9 +33,9 @@ export interface ServicePortName {
 }
 
 export interface EndpointName {
-  readonly servicePort: number
-  readonly address: number
-  readonly port: number
+  readonly servicePort: ServicePortId
+  readonly address: AddressId
+  readonly port: Port
 }
 
 type Words = [number, number, number, number]
@@ -36,7 +45,7 @@ export class Registry {
   readonly servicePorts: ServicePortName[] = []
   readonly endpoints: EndpointName[] = []
   /** Pods that are queues of their own: address id and workers. */
-  readonly podQueues: { readonly address: number; readonly workers: number }[] = []
+  readonly podQueues: { readonly address: AddressId; readonly workers: number }[] = []
   /** Node names by node index. */
   readonly nodes: string[] = []
   /** Four big-endian words an address, IPv4 mapped into IPv6. */
@@ -72,7 +81,7 @@ export class Registry {
   }
 
   /** Id of a canonical address text; it gets one where it is new. */
-  address(text: string): number {
+  address(text: string): AddressId {
     const unsigned = parseIpv4(text)
     if (unsigned >= 0) {
       const value = unsigned | 0
@@ -98,16 +107,16 @@ export class Registry {
     return this.wordsOut
   }
 
-  isIpv4(id: number): boolean {
+  isIpv4(id: AddressId): boolean {
     return this.words[id * 4] === 0 && this.words[id * 4 + 1] === 0 && this.words[id * 4 + 2] === 0xffff
   }
 
   /** The last word of an address: all of an IPv4 one, as a signed integer. */
-  lowWord(id: number): number {
+  lowWord(id: AddressId): number {
     return this.words[id * 4 + 3]!
   }
 
-  addressText(id: number): string {
+  addressText(id: AddressId): string {
     const at = id * 4
     const { words } = this
     const low = words[at + 3]!
@@ -118,41 +127,41 @@ export class Registry {
   }
 
   /** `10.0.0.1:80`, `[2001:db8::1]:80`. */
-  addressPort(id: number, port: number): string {
+  addressPort(id: AddressId, port: Port): string {
     const text = this.addressText(id)
     return text.includes(':') ? `[${text}]:${port}` : `${text}:${port}`
   }
 
-  node(name: string): number {
+  node(name: string): NodeId {
     return intern(this.nodeIds, this.nodes, name, name)
   }
 
-  frontend(address: number, port: number, protocol: number): number {
+  frontend(address: AddressId, port: Port, protocol: Protocol): FrontendId {
     return intern(this.frontendIds, this.frontends, `${address} ${port} ${protocol}`, { address, port, protocol })
   }
 
-  servicePort(name: ServicePortName): number {
+  servicePort(name: ServicePortName): ServicePortId {
     const key = `${name.namespace}/${name.service}:${name.port} ${name.family}`
     return intern(this.servicePortIds, this.servicePorts, key, name)
   }
 
-  endpoint(servicePort: number, address: number, port: number): number {
+  endpoint(servicePort: ServicePortId, address: AddressId, port: Port): EndpointId {
     const key = `${servicePort} ${address} ${port}`
     return intern(this.endpointIds, this.endpoints, key, { servicePort, address, port })
   }
 
   /** Number of the pod at an address; its workers are those it had when first seen. */
-  podQueue(address: number, workers: number): number {
+  podQueue(address: AddressId, workers: number): number {
     return intern(this.stationIds, this.podQueues, String(address), { address, workers })
   }
 
   /** `namespace/name:port`. */
-  servicePortText(id: number): string {
+  servicePortText(id: ServicePortId): string {
     const { namespace, service, port } = this.servicePorts[id]!
     return `${namespace}/${service}:${port}`
   }
 
-  endpointText(id: number): string {
+  endpointText(id: EndpointId): string {
     const { address, port } = this.endpoints[id]!
     return this.addressPort(address, port)
   }

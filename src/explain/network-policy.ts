@@ -5,12 +5,16 @@
  * behind it.
  */
 import {
+  type AddressId,
   allowingRule,
   egressProfile,
   ingressProfile,
   ingressSource,
+  type NodeId,
   nodeProtocolOf,
   POLICIES_NONE,
+  type Port,
+  type Protocol,
   passesPeer,
   passesPort,
   policyFate,
@@ -31,13 +35,13 @@ import type { Step } from './types.ts'
 /** A first packet on its way to an address, behind translation. Addresses are ids. */
 export interface Passage {
   /** Node that the packet is on when it is translated, or where it sets out. */
-  readonly node: number
-  readonly source: number
+  readonly node: NodeId
+  readonly source: AddressId
   /** What `node` makes of the source by masquerade; the same where it does not. */
-  readonly seen: number
-  readonly destination: number
-  readonly port: number
-  readonly protocol: number
+  readonly seen: AddressId
+  readonly destination: AddressId
+  readonly port: Port
+  readonly protocol: Protocol
   /** What was dialled: `port` before translation. */
   readonly dialledPort: number
 }
@@ -100,11 +104,11 @@ interface Question {
   readonly direction: Direction
   readonly profile: number
   /** Where the pod is. */
-  readonly node: number
+  readonly node: NodeId
   /** Whose policies they are. */
-  readonly pod: number
+  readonly pod: AddressId
   /** The address at the other end, as the rules see it. */
-  readonly peer: number
+  readonly peer: AddressId
 }
 
 function judge(context: ExplainContext, question: Question, passage: Passage): Judged {
@@ -138,7 +142,7 @@ function whyNot(
   context: ExplainContext,
   policy: NetworkPolicy,
   direction: Direction,
-  peer: number,
+  peer: AddressId,
   { destination, port, protocol, dialledPort }: Passage,
 ): string {
   const { rules, compiled } = context
@@ -166,7 +170,7 @@ function whyNot(
 }
 
 /** Where an address is not the one that whoever wrote the rule may have had in mind. */
-function hiddenText(context: ExplainContext, direction: Direction, peer: number, passage: Passage): string {
+function hiddenText(context: ExplainContext, direction: Direction, peer: AddressId, passage: Passage): string {
   const { registry } = context
   if (direction === 'egress' || peer === passage.source) return ''
   return `; ${registry.addressText(peer)} stands there in place of ${registry.addressText(passage.source)}, which node ${context.nodeName(passage.node)} has masqueraded`
@@ -181,7 +185,7 @@ function nameAt({ registry, directory }: ExplainContext, id: number): string {
   return address
 }
 
-function withPort(context: ExplainContext, id: number, port: number): string {
+function withPort(context: ExplainContext, id: number, port: Port): string {
   const { registry, directory } = context
   const address = registry.addressText(id)
   const pod = directory.podAt(address)

@@ -16,6 +16,7 @@ import {
   ADDRESS_LOOPBACK,
   ADDRESS_NODE,
   ADDRESS_POD_RANGE,
+  type AddressId,
   BALANCER_NODE_DOWN,
   createDecision,
   type Decision,
@@ -23,9 +24,13 @@ import {
   dialsFromItsAddress,
   FRONTEND_BALANCER_PROXY,
   FRONTEND_LOAD_BALANCER_IP,
+  type FrontendId,
   familyOf,
   findFrontend,
   leavesCluster,
+  type NodeId,
+  type Port,
+  type Protocol,
   REASON_NO_HEALTHY_NODE,
   REASON_NO_ROUTE,
   REASON_NONE,
@@ -39,14 +44,14 @@ import type { Step } from './types.ts'
 
 /** Addresses are ids of the registry. */
 export interface PacketQuestion {
-  readonly source: number
+  readonly source: AddressId
   /** 0 where it is not known. */
   readonly sourcePort: number
-  readonly destination: number
-  readonly port: number
-  readonly protocol: number
+  readonly destination: AddressId
+  readonly port: Port
+  readonly protocol: Protocol
   /** Index of the node where the packet is seen, whatever the addresses say; -1 for the packet's own way. */
-  readonly node: number
+  readonly node: NodeId
   /** Only that node is asked, even where its rules leave the packet to another. */
   readonly stays: boolean
   /** Which of several nodes the packet is known to have come in on; -1: the first is followed. */
@@ -60,18 +65,18 @@ const silent: Tell = () => {}
 
 export interface Approach {
   /** Where it is decided; -1 where the packet comes to no node. */
-  readonly node: number
+  readonly node: NodeId
   /** The packet as it looks there. */
-  readonly source: number
+  readonly source: AddressId
   readonly sourcePort: number
-  readonly destination: number
-  readonly port: number
-  readonly protocol: number
+  readonly destination: AddressId
+  readonly port: Port
+  readonly protocol: Protocol
   readonly decision: Decision
   /** REASON_NONE, or why it came to no node. */
   readonly lost: number
   /** The node that the client sits on, -1 outside the cluster. */
-  readonly clientNode: number
+  readonly clientNode: NodeId
   /** It came through a load balancer that is a machine of its own, not a node that answers for the address. */
   readonly balanced: boolean
   readonly steps: readonly Step[]
@@ -89,7 +94,7 @@ export function approach(context: ExplainContext, question: PacketQuestion, told
   let clientNode = clientNodeOf(rules, question)
   let balanced = false
   let stopped: Judged | null = null
-  const end = (node: number, lost = REASON_NONE): Approach => ({
+  const end = (node: NodeId, lost = REASON_NONE): Approach => ({
     node,
     // Field by field: spreading objects takes most of the time of a way that is not told.
     source: packet.source,
@@ -143,8 +148,8 @@ export function approach(context: ExplainContext, question: PacketQuestion, told
 
 function fromItsAddress(
   context: ExplainContext,
-  node: number,
-  packet: { readonly source: number; readonly destination: number },
+  node: NodeId,
+  packet: { readonly source: AddressId; readonly destination: AddressId },
 ): Step {
   const { registry, rules } = context
   const address = registry.addressText(packet.destination)
@@ -165,8 +170,8 @@ function clientNodeOf(rules: RuleColumns, question: PacketQuestion): number {
 /** No rule here is for another node's address: the packet goes there, from a pod with its node's address. */
 function goOnward(
   context: ExplainContext,
-  packet: { source: number; destination: number },
-  node: number,
+  packet: { source: AddressId; destination: AddressId },
+  node: NodeId,
   owner: number,
   tell: Tell,
 ): void {
@@ -187,10 +192,10 @@ function goOnward(
 /** Where a packet from outside the cluster comes in. */
 function enter(
   context: ExplainContext,
-  packet: { source: number; sourcePort: number; destination: number; port: number; protocol: number },
+  packet: { source: AddressId; sourcePort: number; destination: AddressId; port: Port; protocol: Protocol },
   entered: number,
   tell: Tell,
-): { readonly node: number; readonly lost: number; readonly balanced: boolean } {
+): { readonly node: NodeId; readonly lost: number; readonly balanced: boolean } {
   const { rules, registry } = context
   const frontend = findFrontend(rules, packet.destination, packet.port, packet.protocol)
   const kind = frontend < 0 ? -1 : rules.frontendKind[frontend]!
@@ -261,8 +266,8 @@ function enter(
 /** @returns -1 where no node passes the health check */
 function throughBalancer(
   context: ExplainContext,
-  frontend: number,
-  destination: number,
+  frontend: FrontendId,
+  destination: AddressId,
   entered: number,
   tell: Tell,
 ): number {
@@ -283,9 +288,9 @@ function throughBalancer(
 
 function balancerStep(
   context: ExplainContext,
-  frontend: number,
-  destination: number,
-  node: number,
+  frontend: FrontendId,
+  destination: AddressId,
+  node: NodeId,
   nodes: readonly number[],
   hasNoPort: boolean,
 ): Step {
@@ -313,7 +318,7 @@ function balancerStep(
   return { at: 'load balancer', stage: 'route', detail: `${check}; ${passing}${followed}` }
 }
 
-function announcedAt(context: ExplainContext, frontend: number, destination: number): Announced | undefined {
+function announcedAt(context: ExplainContext, frontend: FrontendId, destination: AddressId): Announced | undefined {
   const { proxied } = context.port(context.rules.frontendServicePort[frontend]!)
   const dialled = context.registry.addressText(destination)
   return proxied.frontends.find(({ address, announced }) => announced !== undefined && address === dialled)?.announced

@@ -150,8 +150,8 @@ export class Session {
     const tick = Math.round(sent.timeSeconds * TICKS_PER_SECOND)
     const nowMs = Math.floor(tick / TICKS_PER_MS)
     slowPath.entryOverride = sent.node
-    slowPath.selector.lastAffinity = -1
-    slowPath.selector.recalled = false
+    slowPath.selector.choice.affinity = -1
+    slowPath.selector.choice.recalled = false
     this.entered = -1
     const known = this.isKnown(sent.connection, nowMs)
     const before = known ? this.entryState(flow, nowMs) : null
@@ -174,10 +174,10 @@ export class Session {
     if (!isTcp) return this.process(sent, tick, 0, DATA_BYTES)
     const reason = this.process(sent, tick, known ? TCP_ACK | TCP_PSH : TCP_SYN, known ? DATA_BYTES : BARE_BYTES)
     if (reason !== REASON_NONE) return reason
-    const affinity = this.dataplane.slowPath.selector.lastAffinity
+    const affinity = this.dataplane.slowPath.selector.choice.affinity
     this.process(sent, tick, (known ? TCP_ACK : TCP_SYN | TCP_ACK) | FLAG_REPLY, BARE_BYTES)
     if (!known) this.process(sent, tick, TCP_ACK, BARE_BYTES)
-    this.dataplane.slowPath.selector.lastAffinity = affinity
+    this.dataplane.slowPath.selector.choice.affinity = affinity
     return reason
   }
 
@@ -254,8 +254,8 @@ export class Session {
       entered: this.entered < 0 && (known || open) ? flows[flow + FLOW_NODE_PROTOCOL]! >> 8 : this.entered,
       // A lost reply leaves the line unfinished, though an endpoint has been chosen.
       endpoint: open || known ? flows[flow + FLOW_ENDPOINT]! : slowPath.endpoint,
-      affinity: slowPath.selector.lastAffinity,
-      recalled: slowPath.selector.recalled,
+      affinity: slowPath.selector.choice.affinity,
+      recalled: slowPath.selector.choice.recalled,
       seen: open ? flows[flow + FLOW_NAT_SOURCE]! : flows[flow + FLOW_CLIENT]!,
       seenPort: open ? delivered >>> 16 : sent.sourcePort,
       backend: open ? flows[flow + FLOW_BACKEND]! : -1,

@@ -208,7 +208,7 @@ describe('what stands in the way', () => {
 
   test('what the resolution of a name took is not counted to a connection without one', () => {
     const said = either({}, ({ lab, dial }) => {
-      lab.dataplane.slowPath.names.nanos = 5_000_000
+      lab.dataplane.slowPath.names.told.nanos = 5_000_000
       return [dial('10.1.0.77', 2, 40_000, 0), lab.dataplane.flows[FLOW_FIRST_NANOS] < 5_000_000]
     })
     expect(said).toEqual(['accept', true])

@@ -85,7 +85,7 @@ function setUp(first: RuleColumns, seed = 1) {
   /** Any client's resolution at a time. */
   const resolve = (client: number, atMs: number): number => {
     conntrack.nowMs = atMs
-    return names.resolve(client, 0, atMs)
+    return names.resolve(client, 0, atMs).reason
   }
   /** What the replica gives at a time: an address, or null. */
   const ask = (atMs: number, replica = 0): number | null => {
@@ -93,7 +93,7 @@ function setUp(first: RuleColumns, seed = 1) {
     const reason = resolve(CLIENT, atMs)
     if (reason === REASON_NAME_NOT_RESOLVED) return null
     expect(reason).toBe(REASON_NONE)
-    return names.address
+    return names.told.address
   }
   return { names, ask, resolve, counters }
 }
