@@ -3,7 +3,7 @@
  *
  * Source: the releases whose sources the modules name; the kernel that conntrack was measured on.
  */
-import { COREDNS_VERSION } from './dns/corefile.ts'
+import { COREDNS_VERSION } from './dns/kubernetes-plugin.ts'
 import { emulatedMinor, NEWEST_MINOR, OLDEST_MINOR } from './kubernetes-version.ts'
 import type { Emulated } from './report/types.ts'
 

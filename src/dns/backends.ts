@@ -5,8 +5,9 @@
  * Cost: map look-ups; linear in the endpoints of the one Service that is asked for.
  * Source: coredns/coredns plugin/kubernetes/{kubernetes,parse,ns}.go.
  */
-import type { KubernetesPlugin } from './corefile.ts'
+
 import { absolute, below, isReverse, labelsOf, lower, parseAddress } from './domain-names.ts'
+import type { KubernetesPlugin } from './kubernetes-plugin.ts'
 import type { Upstream } from './records.ts'
 import { type DnsServer, endpointLabel, type IndexedEndpoint, isPublished, type ZoneIndex } from './zone.ts'
 

@@ -11,31 +11,14 @@ import { UserError, type Warning } from '../errors.ts'
 import type { CorefileText } from '../k8s/corefile-parts.ts'
 import { nearestName } from '../nearest.ts'
 import { COREFILE_WHERE, corefileError, type Directive, parseCaddyfile, type SyntaxBlock } from './caddyfile.ts'
-import { absolute, isReverse, lower, nameFault } from './domain-names.ts'
+import { notModelled, wholeNumber, zonesOf } from './corefile-arguments.ts'
+import { lower } from './domain-names.ts'
 import { type HostsPlugin, parseHosts } from './hosts.ts'
+import { type KubernetesPlugin, readKubernetes } from './kubernetes-plugin.ts'
 import { recordType } from './records.ts'
 import { parseRewrite, type RewriteRule } from './rewrite.ts'
 import { parseTemplate, type TemplatePlugin } from './template.ts'
 import { parseView, type View } from './view.ts'
-
-export interface KubernetesPlugin {
-  /** Absolute, folded, in the order written. */
-  readonly zones: readonly string[]
-  /** The first zone that is no reverse zone: PTR records point into it. */
-  readonly primaryZone: string
-  readonly pods: 'disabled' | 'insecure' | 'verified'
-  /** Seconds. */
-  readonly ttl: number
-  /** Empty: all of them. */
-  readonly namespaces: ReadonlySet<string>
-  readonly endpointPodNames: boolean
-  readonly ignoreEmptyService: boolean
-  readonly noEndpoints: boolean
-  /** Names of one topology zone's endpoints: `ZONE.pin._zone.SERVICE.…`. */
-  readonly zonal: boolean
-  /** Zones whose missing names go on to the next plugin. */
-  readonly fallthrough: readonly string[]
-}
 
 /** One of the two halves of `cache`: positive (success) and negative (denial) replies. */
 export interface CacheHalf {
@@ -98,9 +81,6 @@ export interface Corefile {
   readonly warnings: readonly Warning[]
 }
 
-/** The CoreDNS that answers are those of. Source: coremain/version.go of coredns/coredns at 4b26cce. */
-export const COREDNS_VERSION = '1.14.7'
-
 const words = (text: string): ReadonlySet<string> => new Set(text.split(/\s+/))
 /** Plugins that leave every answer as it is, here. */
 const NO_INFLUENCE = words(
@@ -115,26 +95,6 @@ const UNMODELLED_PLUGINS = words(
 )
 /** Of those, the ones that only change what others answer. */
 const CHANGES_ONLY = words('dns64 dnssec finalize header minimal sign tsig ocp_dnsnameresolver')
-/** Options of `kubernetes` that only tell how to reach the API server, by the arguments that they take. */
-const CONNECTION_OPTIONS: ReadonlyMap<string, readonly [least: number, most: number]> = new Map([
-  ['endpoint', [1, 99]],
-  ['tls', [3, 3]],
-  ['kubeconfig', [1, 2]],
-  ['startup_timeout', [1, 99]],
-  ['apiserver_qps', [1, 1]],
-  ['apiserver_burst', [1, 1]],
-  ['apiserver_max_inflight', [1, 1]],
-])
-/** What older releases took, and read without effect towards the end. */
-const REMOVED_OPTIONS: ReadonlySet<string> = new Set(['resyncperiod', 'upstream', 'transfer'])
-const UNMODELLED_OPTIONS: ReadonlyMap<string, readonly [least: number, most: number]> = new Map([
-  ['labels', [1, 99]],
-  ['namespace_labels', [1, 99]],
-  ['multicluster', [0, 99]],
-])
-const MODELLED_PLUGINS = words('kubernetes cache bufsize loadbalance rewrite acl template hosts forward autopath view')
-const POD_MODES: ReadonlySet<string> = new Set(['disabled', 'insecure', 'verified'])
-
 /** kubeadm's Corefile (up to the release that stopped caching the cluster's zone). */
 export function kubeadmCorefile(clusterDomain: string): string {
   return `.:53 {
@@ -230,8 +190,8 @@ export function parseNodeCorefile(written: CorefileText, clusterDomain: string):
 
 /** What is no plugin ends CoreDNS' reading there and then. @param before  the directive before it in its block */
 function checkDirective({ name, line }: Directive, before: Directive | undefined): void {
-  if (MODELLED_PLUGINS.has(name) || NO_INFLUENCE.has(name) || UNMODELLED_PLUGINS.has(name)) return
-  const near = nearestName(name, [...MODELLED_PLUGINS, ...NO_INFLUENCE])
+  if (PLUGIN_READERS.has(name) || NO_INFLUENCE.has(name) || UNMODELLED_PLUGINS.has(name)) return
+  const near = nearestName(name, [...PLUGIN_READERS.keys(), ...NO_INFLUENCE])
   const glued = [before?.name ?? '', ...(before?.args ?? [])].find((word) => word.length > 1 && word.endsWith('{'))
   const hint =
     glued === undefined
@@ -242,99 +202,153 @@ function checkDirective({ name, line }: Directive, before: Directive | undefined
   throw corefileError(line, `unknown directive ${name}: CoreDNS does not start`, hint)
 }
 
-function notModelled(directive: Directive, what: string): Warning {
-  return {
-    code: 'W_NOT_MODELLED',
-    where: `${COREFILE_WHERE}, line ${directive.line}`,
-    message: `${what} is not modelled: answers are as without it`,
-  }
+/** A server block while its directives are read, in their order. */
+interface OpenBlock {
+  readonly zones: readonly string[]
+  readonly views: View[]
+  readonly rewrites: RewriteRule[]
+  readonly acl: AclRule[]
+  readonly templates: TemplatePlugin[]
+  readonly forwards: ForwardPlugin[]
+  hosts: HostsPlugin | null
+  autopath: readonly string[] | null
+  answersElsewhere: boolean
+  kubernetes: KubernetesPlugin | null
+  cache: CachePlugin | null
+  loadbalance: boolean
+  bufsize: number | null
 }
 
+type PluginReader = (directive: Directive, block: OpenBlock, warnings: Warning[]) => void
+
+/** What is modelled, each with what it puts into its block. */
+const PLUGIN_READERS: ReadonlyMap<string, PluginReader> = new Map<string, PluginReader>([
+  [
+    'kubernetes',
+    (directive, block, warnings) => {
+      block.kubernetes = readKubernetes(directive, block.zones, warnings)
+    },
+  ],
+  [
+    'cache',
+    (directive, block, warnings) => {
+      block.cache = readCache(directive, block.zones, warnings)
+    },
+  ],
+  [
+    'bufsize',
+    ({ args: [size], line }, block) => {
+      block.bufsize = size === undefined ? 1232 : wholeNumber(size, 512, 4096, 'bufsize', line)
+    },
+  ],
+  ['loadbalance', readLoadbalance],
+  [
+    'rewrite',
+    (directive, block) => {
+      const rule = parseRewrite(directive)
+      if (rule !== null) block.rewrites.push(rule)
+    },
+  ],
+  [
+    'acl',
+    (directive, block) => {
+      block.acl.push(...readAcl(directive, block.zones))
+    },
+  ],
+  [
+    'template',
+    (directive, block, warnings) => {
+      const template = parseTemplate(directive, block.zones, zonesOf)
+      if (template !== null) block.templates.push(template)
+      else warnings.push(notModelled(directive, 'this template'))
+    },
+  ],
+  ['hosts', readHosts],
+  [
+    'forward',
+    (directive, block) => {
+      block.forwards.push(readForward(directive))
+    },
+  ],
+  ['autopath', readAutopath],
+  [
+    'view',
+    (directive, block, warnings) => {
+      block.views.push(...readViews(directive, warnings))
+    },
+  ],
+])
+/** CoreDNS refuses a second one in a server block. */
+const ONLY_ONCE = words('kubernetes hosts cache')
+
 function readBlock(syntax: SyntaxBlock, warnings: Warning[]): ServerBlock {
-  const zones = syntax.keys.flatMap((key) => zonesOf(key, syntax.line))
-  const views: View[] = []
-  const rewrites: RewriteRule[] = []
-  const acl: AclRule[] = []
-  const templates: TemplatePlugin[] = []
-  const forwards: ForwardPlugin[] = []
-  let hosts: HostsPlugin | null = null
-  let autopath: readonly string[] | null = null
-  let kubernetes: KubernetesPlugin | null = null
-  let cache: CachePlugin | null = null
-  let bufsize: number | null = null
-  let loadbalance = false
-  let answersElsewhere = false
-  const once = new Set<string>()
+  const block: OpenBlock = {
+    zones: syntax.keys.flatMap((key) => zonesOf(key, syntax.line)),
+    views: [],
+    rewrites: [],
+    acl: [],
+    templates: [],
+    forwards: [],
+    hosts: null,
+    autopath: null,
+    answersElsewhere: false,
+    kubernetes: null,
+    cache: null,
+    loadbalance: false,
+    bufsize: null,
+  }
+  const names = new Set<string>()
   for (const directive of syntax.directives) {
     const { name, args, line } = directive
-    const single = name === 'kubernetes' || name === 'hosts' || name === 'cache'
-    if (single && once.has(name)) throw corefileError(line, `${name} can only be used once in a server block`)
-    once.add(name)
-    if (name === 'kubernetes') kubernetes = readKubernetes(directive, zones, warnings)
-    else if (name === 'cache') cache = readCache(directive, zones, warnings)
-    else if (name === 'bufsize')
-      bufsize = args[0] === undefined ? 1232 : wholeNumber(args[0], 512, 4096, 'bufsize', line)
-    else if (name === 'loadbalance') {
-      loadbalance = true
-      if (args[0] !== undefined && args[0] !== 'round_robin' && args[0] !== 'weighted')
-        throw corefileError(line, `loadbalance ${args[0]} is neither round_robin nor weighted`)
-      if (args[0] === 'weighted') warnings.push(notModelled(directive, 'loadbalance weighted'))
-    } else if (name === 'rewrite') {
-      const rule = parseRewrite(directive)
-      if (rule !== null) rewrites.push(rule)
-    } else if (name === 'view') views.push(...readViews(directive, warnings))
-    else if (name === 'acl') acl.push(...readAcl(directive, zones))
-    else if (name === 'template') {
-      const template = parseTemplate(directive, zones, zonesOf)
-      if (template !== null) templates.push(template)
-      else warnings.push(notModelled(directive, 'this template'))
-    } else if (name === 'hosts') {
-      hosts = parseHosts(directive, zones, zonesOf)
-      const file = args[0] ?? (hosts.addresses.size > 0 ? undefined : '/etc/hosts')
-      if (file !== undefined)
-        warnings.push(notModelled(directive, `the hosts file ${file}, which is not in the Corefile,`))
-    } else if (name === 'forward') forwards.push(readForward(directive))
-    else if (name === 'autopath') {
-      if (args[0] === '@kubernetes')
-        autopath = args.length > 1 ? args.slice(1).flatMap((zone) => zonesOf(zone, line)) : zones
-      else warnings.push(notModelled(directive, `plugin ${[name, ...args].join(' ')}`))
-    } else if (UNMODELLED_PLUGINS.has(name)) {
-      answersElsewhere ||= !CHANGES_ONLY.has(name)
+    if (ONLY_ONCE.has(name) && names.has(name))
+      throw corefileError(line, `${name} can only be used once in a server block`)
+    names.add(name)
+    const read = PLUGIN_READERS.get(name)
+    if (read !== undefined) read(directive, block, warnings)
+    else if (UNMODELLED_PLUGINS.has(name)) {
+      block.answersElsewhere ||= !CHANGES_ONLY.has(name)
       warnings.push(notModelled(directive, `plugin ${[name, ...args].join(' ')}`))
     }
   }
-  if (autopath !== null && kubernetes?.pods !== 'verified') {
-    warnings.push({
-      code: 'W_AUTOPATH',
-      where: `${COREFILE_WHERE}, line ${syntax.line}`,
-      message: 'autopath @kubernetes does nothing without `pods verified`',
-    })
-    autopath = null
+  checkTogether(block, syntax.line, warnings)
+  return { ...block, hasMetadata: names.has('metadata') }
+}
+
+/** What a plugin needs of the others in its block. */
+function checkTogether(block: OpenBlock, line: number, warnings: Warning[]): void {
+  const where = `${COREFILE_WHERE}, line ${line}`
+  if (block.autopath !== null && block.kubernetes?.pods !== 'verified') {
+    const message = 'autopath @kubernetes does nothing without `pods verified`'
+    warnings.push({ code: 'W_AUTOPATH', where, message })
+    block.autopath = null
   }
-  if (zones.includes('.') && forwards.length === 0 && !answersElsewhere) {
-    warnings.push({
-      code: 'W_NO_FORWARD',
-      where: `${COREFILE_WHERE}, line ${syntax.line}`,
-      message:
-        'no forward plugin: CoreDNS answers SERVFAIL for names outside its zones; records given as upstream are answered',
-    })
+  if (block.zones.includes('.') && block.forwards.length === 0 && !block.answersElsewhere) {
+    const message =
+      'no forward plugin: CoreDNS answers SERVFAIL for names outside its zones; records given as upstream are answered'
+    warnings.push({ code: 'W_NO_FORWARD', where, message })
   }
-  return {
-    zones,
-    views,
-    hasMetadata: once.has('metadata'),
-    rewrites,
-    acl,
-    templates,
-    hosts,
-    forwards,
-    autopath,
-    answersElsewhere,
-    kubernetes,
-    cache,
-    loadbalance,
-    bufsize,
-  }
+}
+
+function readLoadbalance(directive: Directive, block: OpenBlock, warnings: Warning[]): void {
+  const [policy] = directive.args
+  block.loadbalance = true
+  if (policy !== undefined && policy !== 'round_robin' && policy !== 'weighted')
+    throw corefileError(directive.line, `loadbalance ${policy} is neither round_robin nor weighted`)
+  if (policy === 'weighted') warnings.push(notModelled(directive, 'loadbalance weighted'))
+}
+
+function readHosts(directive: Directive, block: OpenBlock, warnings: Warning[]): void {
+  const hosts = parseHosts(directive, block.zones, zonesOf)
+  const file = directive.args[0] ?? (hosts.addresses.size > 0 ? undefined : '/etc/hosts')
+  if (file !== undefined) warnings.push(notModelled(directive, `the hosts file ${file}, which is not in the Corefile,`))
+  block.hosts = hosts
+}
+
+function readAutopath(directive: Directive, block: OpenBlock, warnings: Warning[]): void {
+  const { name, args, line } = directive
+  const [resolver, ...zones] = args
+  if (resolver !== '@kubernetes') warnings.push(notModelled(directive, `plugin ${[name, ...args].join(' ')}`))
+  else block.autopath = zones.length > 0 ? zones.flatMap((zone) => zonesOf(zone, line)) : block.zones
 }
 
 /** Those that are not read hold always. */
@@ -396,74 +410,6 @@ function readAcl(directive: Directive, blockZones: readonly string[]): AclRule[]
   })
 }
 
-function readKubernetes(directive: Directive, blockZones: readonly string[], warnings: Warning[]): KubernetesPlugin {
-  const { line } = directive
-  const zones = directive.args.length > 0 ? directive.args.flatMap((zone) => zonesOf(zone, line)) : blockZones
-  const primaryZone = zones.find((zone) => !isReverse(zone))
-  if (primaryZone === undefined) {
-    throw corefileError(
-      line,
-      'kubernetes serves reverse zones only',
-      'name the cluster domain too: kubernetes cluster.local in-addr.arpa ip6.arpa',
-    )
-  }
-  let pods: KubernetesPlugin['pods'] = 'disabled'
-  let ttl = 5
-  const namespaces = new Set<string>()
-  let fallthrough: readonly string[] = []
-  const flags = {
-    endpointPodNames: false,
-    ignoreEmptyService: false,
-    noEndpoints: false,
-    zonal: false,
-  }
-  for (const option of directive.body) {
-    const { name, args } = option
-    if (name === 'pods') {
-      if (args.length !== 1 || !POD_MODES.has(args[0]!)) {
-        throw corefileError(option.line, `pods ${args.join(' ')} is none of disabled, insecure, verified`)
-      }
-      pods = args[0] as KubernetesPlugin['pods']
-    } else if (name === 'ttl') ttl = wholeNumber(args[0] ?? '', 0, 3600, 'ttl', option.line)
-    else if (name === 'namespaces') {
-      if (args.length === 0) throw corefileError(option.line, 'namespaces needs at least one namespace')
-      for (const namespace of args) namespaces.add(namespace)
-    } else if (name === 'fallthrough')
-      fallthrough = args.length === 0 ? ['.'] : args.flatMap((zone) => zonesOf(zone, option.line))
-    else if (name === 'endpoint_pod_names' || name === 'noendpoints' || name === 'zonal') {
-      checkCount(option, [0, 0])
-      flags[name === 'noendpoints' ? 'noEndpoints' : name === 'zonal' ? 'zonal' : 'endpointPodNames'] = true
-    } else if (name === 'ignore') {
-      // Without a word behind it CoreDNS passes it over.
-      if (args.length === 0) continue
-      if (args[0] !== 'empty_service')
-        throw corefileError(option.line, `ignore ${args.join(' ')} is not known`, 'write `ignore empty_service`')
-      flags.ignoreEmptyService = true
-    } else if (UNMODELLED_OPTIONS.has(name)) {
-      checkCount(option, UNMODELLED_OPTIONS.get(name)!)
-      warnings.push(notModelled(option, `kubernetes option ${[name, ...args].join(' ')}`))
-    } else if (CONNECTION_OPTIONS.has(name)) checkCount(option, CONNECTION_OPTIONS.get(name)!)
-    else if (REMOVED_OPTIONS.has(name)) {
-      warnings.push({
-        code: 'W_COREFILE_OLD',
-        where: `${COREFILE_WHERE}, line ${option.line}`,
-        message: `kubernetes option ${name} is of older releases: CoreDNS ${COREDNS_VERSION} does not start with it; read as if it were not there`,
-      })
-    } else {
-      throw corefileError(
-        option.line,
-        `unknown property ${name} of the kubernetes plugin: CoreDNS does not start`,
-        `an option of CoreDNS ${COREDNS_VERSION}`,
-      )
-    }
-  }
-  if (namespaces.size > 0 && directive.body.some(({ name }) => name === 'namespace_labels'))
-    throw corefileError(line, 'namespaces and namespace_labels exclude each other: CoreDNS does not start')
-  if (flags.zonal && flags.noEndpoints)
-    throw corefileError(line, 'zonal requires the endpoints that noendpoints leaves out: CoreDNS does not start')
-  return { zones, primaryZone, pods, ttl, namespaces, fallthrough, ...flags }
-}
-
 /** Defaults of plugin/cache: an hour for what is there, half an hour for what is not, five seconds at least. */
 function readCache(directive: Directive, blockZones: readonly string[], warnings: Warning[]): CachePlugin {
   const [first, ...rest] = directive.args
@@ -500,50 +446,3 @@ function readCache(directive: Directive, blockZones: readonly string[], warnings
 
 /** Of `cache`, what does not change how long an answer may be kept. */
 const CACHE_OPTIONS = words('prefetch keepttl serve_stale_policy')
-
-function checkCount({ name, args, line }: Directive, [least, most]: readonly [number, number]): void {
-  if (args.length < least || args.length > most) {
-    throw corefileError(
-      line,
-      `kubernetes option ${name} takes ${least === most ? least : `${least} or more`} words, not ${args.length}`,
-    )
-  }
-}
-
-function wholeNumber(text: string, least: number, most: number, what: string, line: number): number {
-  const value = Number(text)
-  if (!/^\d+$/.test(text) || value < least || value > most) {
-    throw corefileError(line, `${what} ${text} is not a whole number from ${least} to ${most}`)
-  }
-  return value
-}
-
-/**
- * The zones that a key or argument names: `dns://example.org:53` and `.` one, a CIDR its reverse zones. A prefix that
- * does not end on a label's border stands for all the zones it covers (at most 128).
- */
-function zonesOf(key: string, line: number): string[] {
-  const host = key.replace(/^[a-z]+:\/\//i, '')
-  if (ipaddr.isValidCIDR(host.replace(/:\d+$/, ''))) return reverseZones(host.replace(/:\d+$/, ''))
-  if (ipaddr.isValidCIDR(host)) return reverseZones(host)
-  const zone = lower(absolute(host.replace(/:\d+$/, '')))
-  const fault = zone === '.' ? null : nameFault(zone)
-  if (fault !== null) throw corefileError(line, `the zone ${key} ${fault}`)
-  return [zone]
-}
-
-function reverseZones(cidr: string): string[] {
-  const [address, prefix] = ipaddr.parseCIDR(cidr)
-  const bytes = address.toByteArray()
-  const bitsPerLabel = address.kind() === 'ipv4' ? 8 : 4
-  const digits = bitsPerLabel === 8 ? bytes : bytes.flatMap((byte) => [byte >> 4, byte & 15])
-  const whole = Math.floor(prefix / bitsPerLabel)
-  const rest = prefix % bitsPerLabel
-  const fixed = digits.slice(0, whole).map((digit) => digit.toString(bitsPerLabel === 8 ? 10 : 16))
-  const tree = bitsPerLabel === 8 ? 'in-addr.arpa.' : 'ip6.arpa.'
-  const zone = (labels: readonly string[]): string => [...[...labels].reverse(), tree].join('.')
-  if (rest === 0) return [zone(fixed)]
-  const count = 2 ** (bitsPerLabel - rest)
-  const start = digits[whole]! - (digits[whole]! % count)
-  return Array.from({ length: count }, (_, i) => zone([...fixed, (start + i).toString(bitsPerLabel === 8 ? 10 : 16)]))
-}

@@ -10,8 +10,9 @@ import type { Warning } from '../errors.ts'
 import type { Cluster, ClusterPod, ClusterService } from '../k8s/cluster.ts'
 import { ipFromBigInt, parseCidr } from '../k8s/ip.ts'
 import type { EndpointSlice } from '../k8s/types.ts'
-import { type Corefile, type KubernetesPlugin, parseNodeCorefile, readCorefile } from './corefile.ts'
+import { type Corefile, parseNodeCorefile, readCorefile } from './corefile.ts'
 import { type Address, lower, parseAddress } from './domain-names.ts'
+import type { KubernetesPlugin } from './kubernetes-plugin.ts'
 
 export interface EndpointPort {
   readonly name: string

@@ -26,8 +26,6 @@ import {
   FRONTEND_HEALTH_CHECK,
   FRONTEND_NAMES,
   findFrontend,
-  NODE_PORT_ADDRESS,
-  NODE_PORT_ADDRESS_IPV6,
   type RuleColumns,
 } from '../../native-free-core/index.ts'
 import { type Compiled, compileRules } from '../compile/compile.ts'
@@ -38,9 +36,10 @@ import { UserError, type Warning } from '../errors.ts'
 import type { Cluster, ClusterNode } from '../k8s/cluster.ts'
 import { canonicalIp, ipFamily, ipFromBigInt, ipToBigInt, parseCidr } from '../k8s/ip.ts'
 import type { KubeProxyConfiguration } from '../k8s/types.ts'
+import { type Asked, AskedFrontends, PROTOCOL_NUMBERS, UNUSED_PORT } from './asked.ts'
 import { borders, rangesOf } from './borders.ts'
 import { compareAnswers, type Difference, gather, type Raw, type SourceKind } from './differences.ts'
-import { type Family, joinPort, slots } from './node-rules.ts'
+import { type Family, joinPort } from './node-rules.ts'
 import type { Dump } from './read/dump.ts'
 import { Follower, type Packet } from './read/follow.ts'
 import {
@@ -73,21 +72,24 @@ export interface Comparison {
   readonly warnings: readonly Warning[]
 }
 
-const PROTOCOL_NUMBERS: Readonly<Record<string, number>> = { tcp: 6, udp: 17, sctp: 132 }
-const PROTOCOL_NAMES: Readonly<Record<number, string>> = { 6: 'tcp', 17: 'udp', 132: 'sctp' }
 /** A client outside of everything: the first of these that is in no block. Documentation and benchmarking networks. */
 const OUTSIDERS: Readonly<Record<Family, readonly string[]>> = {
   IPv4: ['198.51.100.77', '203.0.113.77', '192.0.2.77', '198.18.77.77', '8.8.8.8', '100.64.77.77'],
   IPv6: ['2001:db8:77::77', '2001:db8:ffff::77', '2600:77::77'],
 }
-/** No Service has it: what is said of a cluster IP's other ports. */
-const UNUSED_PORT = 9
-/** A frontend of the manifests, or of the dump, or of both. */
-interface Asked {
-  readonly address: string
-  readonly protocol: string
-  readonly port: number
-  readonly dumped: DumpFrontend | null
+/** A frontend with the number that decide gave it, and its service port's; -1 where the manifests have none there. */
+type Decided = Asked & { readonly servicePort: number; readonly frontend: number }
+
+/** What was heard of one frontend while its sources were asked. */
+interface Heard {
+  asked: Decided
+  readonly raws: Raw[]
+  /** The dump does something with a packet of some source. */
+  isFound: boolean
+  /** The manifests do. */
+  isExpected: boolean
+  /** The load balancer ends connections itself: nothing of them comes to the rules. */
+  isProxied: boolean
 }
 
 interface Source {
@@ -304,45 +306,20 @@ class Judge {
   }
 
   private frontends(family: Family, dumped: ReadonlyMap<string, DumpFrontend>, whole: ReadonlySet<string>): Asked[] {
-    const { registry } = this
-    const { columns: rules } = this.compiled
-    const asked = new Map<string, Asked>()
+    const { mode } = this.dump
     const own = this.node.addresses.filter((address) => ipFamily(address) === family)
-    const loopback = family === 'IPv4' && this.dump.mode === 'iptables' ? ['127.0.0.1'] : []
-    const add = (address: string, protocol: string, port: number, from: DumpFrontend | null): void => {
-      const key = frontendKey(address, protocol, port)
-      const known = asked.get(key)
-      if (known === undefined) asked.set(key, { address, protocol, port, dumped: from })
-      else if (known.dumped === null && from !== null) asked.set(key, { ...known, dumped: from })
-    }
-    const everywhere = (protocol: string, port: number, from: DumpFrontend | null): void => {
-      for (const address of [...own, ...loopback]) add(address, protocol, port, from)
-    }
-    for (const slot of slots(rules)) {
-      const protocol = PROTOCOL_NAMES[slot.protocol]
-      if (protocol === undefined || rules.frontendKind[slot.frontend] === FRONTEND_BALANCER_PROXY) continue
-      if (slot.address < 0) {
-        if (slot.address === (family === 'IPv4' ? NODE_PORT_ADDRESS : NODE_PORT_ADDRESS_IPV6))
-          everywhere(protocol, slot.port, null)
-        continue
-      }
-      const address = registry.addressText(slot.address)
-      if (ipFamily(address) === family) add(address, protocol, slot.port, null)
-    }
-    for (const [key, frontend] of dumped) {
-      if (!key.startsWith(`${family} `) || PROTOCOL_NUMBERS[frontend.protocol] === undefined) continue
-      if (frontend.address === '') everywhere(frontend.protocol, frontend.port, frontend)
-      else add(frontend.address, frontend.protocol, frontend.port, frontend)
-    }
+    const loopback = family === 'IPv4' && mode === 'iptables' ? ['127.0.0.1'] : []
+    const asked = new AskedFrontends(family, [...own, ...loopback])
+    asked.addCompiled(this.compiled.columns, this.registry)
+    asked.addDumped(dumped)
     // What is said of the other ports of cluster IPs, and of addresses that look like one to the node.
-    if (this.dump.mode === 'nftables' || (this.dump.mode === 'ipvs' && this.hasSets())) {
+    if (mode === 'nftables' || (mode === 'ipvs' && this.hasSets())) {
       const addresses = new Set(whole)
       for (const { service } of this.compiled.services) for (const ip of service.clusterIPs) addresses.add(ip)
-      if (this.dump.mode === 'ipvs')
-        for (const one of asked.values()) if (!own.includes(one.address)) addresses.add(one.address)
-      for (const address of addresses) if (ipFamily(address) === family) add(address, 'tcp', UNUSED_PORT, null)
+      if (mode === 'ipvs') for (const { address } of asked.list()) if (!own.includes(address)) addresses.add(address)
+      asked.addOtherPorts(addresses)
     }
-    return [...asked.values()]
+    return asked.list()
   }
 
   private sourcesOf(family: Family): Source[] {
@@ -386,88 +363,95 @@ class Judge {
   }
 
   private compare(family: Family, asked: Asked, first: readonly Source[], follower: Follower | IpvsFollower): void {
-    const { registry, compiled, out } = this
-    const rules = compiled.columns
-    const { address, protocol, port } = asked
-    const destination = registry.address(address)
-    const node = registry.node(this.node.name)
+    const { registry } = this
+    const rules = this.compiled.columns
+    const destination = registry.address(asked.address)
     const isLoopback = ((rules.addressFlags[destination] ?? 0) & ADDRESS_LOOPBACK) !== 0
-    const isOwn = this.node.addresses.includes(address) || isLoopback
     const seen = new Set<string>()
-    const sources = isLoopback ? [this.source(address, destination, rules)] : [...first]
-    const raws: Raw[] = []
-    let anyFound = false
-    let anyExpected = false
-    let proxied = false
-    let known: Asked & { readonly servicePort: number; readonly frontend: number } = {
-      ...asked,
-      servicePort: -1,
-      frontend: -1,
+    const sources = isLoopback ? [this.source(asked.address, destination, rules)] : [...first]
+    const heard: Heard = {
+      asked: { ...asked, servicePort: -1, frontend: -1 },
+      raws: [],
+      isFound: false,
+      isExpected: false,
+      isProxied: false,
     }
     while (sources.length > 0) {
       const source = sources.pop()!
       if (seen.has(source.text)) continue
       seen.add(source.text)
       if (source.id >= rules.addressFlags.length || this.isBound(source)) continue
-      const fromNode = source.kind === 'node'
-      const packet: Packet = {
-        source: source.bits,
-        sourceText: source.text,
-        destination: ipToBigInt(address),
-        destinationText: address,
-        protocol,
-        port,
-        fromNode,
-        sourceIsLocal: fromNode,
-        destinationIsLocal: isOwn,
-        interface: fromNode ? '' : source.kind === 'pod of the node' ? this.podInterface() : 'eth0',
+      const compared = this.ask(heard, source, destination, follower)
+      if (isLoopback) continue
+      for (const bits of borders(family, compared)) {
+        const text = ipFromBigInt(bits, family)
+        if (!seen.has(text)) sources.push(this.source(text, registry.address(text), rules))
       }
-      // In ipvs mode a node reaches what is on its dummy interface from that very address.
-      const number = PROTOCOL_NUMBERS[protocol]!
-      const dialled = findFrontend(rules, destination, port, number)
-      const from = dialsFromItsAddress(rules, node, source.id, destination, dialled) ? destination : source.id
-      decide(rules, node, { source: from, destination, port, protocol: number }, out)
-      const outcome = follower.follow(packet)
-      this.packets++
-      for (const text of outcome.unknown) this.unknown.add(text)
-      const compared = new Set<Interval>(outcome.sources)
-      if (out.frontend >= 0) {
-        known = { ...asked, servicePort: out.servicePort, frontend: out.frontend }
-        proxied ||= rules.frontendKind[out.frontend] === FRONTEND_BALANCER_PROXY
-        if (out.ranges >= 0) for (const block of rangesOf(rules, out.frontend)) compared.add(block)
-      }
-      if (!isLoopback) {
-        for (const bits of borders(family, compared)) {
-          const text = ipFromBigInt(bits, family)
-          if (!seen.has(text)) sources.push(this.source(text, registry.address(text), rules))
-        }
-      }
-      anyFound ||= outcome.leaves.some(({ verdict, weight }) => verdict !== 'none' && weight > 0)
-      anyExpected ||= out.action !== ACTION_NONE
-      raws.push(...this.answers(known, source, out, outcome.leaves))
     }
-    if (raws.length === 0 || proxied) return
+    this.conclude(family, heard)
+  }
+
+  /**
+   * One source, of both sides.
+   *
+   * @returns the source blocks that either compared it with
+   */
+  private ask(heard: Heard, source: Source, destination: number, follower: Follower | IpvsFollower): Set<Interval> {
+    const { registry, out } = this
+    const rules = this.compiled.columns
+    const node = registry.node(this.node.name)
+    const { protocol, port } = heard.asked
+    // In ipvs mode a node reaches what is on its dummy interface from that very address.
+    const number = PROTOCOL_NUMBERS[protocol]!
+    const dialled = findFrontend(rules, destination, port, number)
+    const from = dialsFromItsAddress(rules, node, source.id, destination, dialled) ? destination : source.id
+    decide(rules, node, { source: from, destination, port, protocol: number }, out)
+    const outcome = follower.follow(this.packetOf(heard.asked, source, destination))
+    this.packets++
+    for (const text of outcome.unknown) this.unknown.add(text)
+    const compared = new Set<Interval>(outcome.sources)
+    if (out.frontend >= 0) {
+      heard.asked = { ...heard.asked, servicePort: out.servicePort, frontend: out.frontend }
+      heard.isProxied ||= rules.frontendKind[out.frontend] === FRONTEND_BALANCER_PROXY
+      if (out.ranges >= 0) for (const block of rangesOf(rules, out.frontend)) compared.add(block)
+    }
+    heard.isFound ||= outcome.leaves.some(({ verdict, weight }) => verdict !== 'none' && weight > 0)
+    heard.isExpected ||= out.action !== ACTION_NONE
+    heard.raws.push(...this.answers(heard.asked, source, out, outcome.leaves))
+    return compared
+  }
+
+  private packetOf({ address, protocol, port }: Asked, source: Source, destination: number): Packet {
+    const flags = this.compiled.columns.addressFlags[destination] ?? 0
+    const fromNode = source.kind === 'node'
+    return {
+      source: source.bits,
+      sourceText: source.text,
+      destination: ipToBigInt(address),
+      destinationText: address,
+      protocol,
+      port,
+      fromNode,
+      sourceIsLocal: fromNode,
+      destinationIsLocal: this.node.addresses.includes(address) || (flags & ADDRESS_LOOPBACK) !== 0,
+      interface: fromNode ? '' : source.kind === 'pod of the node' ? this.podInterface() : 'eth0',
+    }
+  }
+
+  /** A frontend that only one side has is one difference; otherwise each answer that is not the same is. */
+  private conclude(family: Family, { asked, raws, isFound, isExpected, isProxied }: Heard): void {
+    if (raws.length === 0 || isProxied) return
     const where = asked.dumped?.where ?? ''
-    const label = this.labelOf(known)
-    if (!anyFound && anyExpected && known.frontend >= 0) {
-      this.raws.push({
-        ...label,
-        kind: 'frontend-missing',
-        text: 'the node has no rule for it',
-        source: null,
-        where: '',
-      })
-    } else if (known.frontend < 0 && port !== UNUSED_PORT) {
-      this.raws.push({
-        ...label,
-        kind: 'frontend-stale',
-        text: 'the node has rules for it, the manifests have no Service there',
-        source: null,
-        where,
-      })
+    const label = this.labelOf(asked)
+    if (!isFound && isExpected && asked.frontend >= 0) {
+      const text = 'the node has no rule for it'
+      this.raws.push({ ...label, kind: 'frontend-missing', text, source: null, where: '' })
+    } else if (asked.frontend < 0 && asked.port !== UNUSED_PORT) {
+      const text = 'the node has rules for it, the manifests have no Service there'
+      this.raws.push({ ...label, kind: 'frontend-stale', text, source: null, where })
     } else {
-      const place = (line: string): string => (line === '' ? where : this.place(family, Number(line)))
-      this.raws.push(...raws.map((raw) => ({ ...raw, ...label, where: place(raw.where) })))
+      const whereOf = (line: string): string => (line === '' ? where : this.lineWhere(family, Number(line)))
+      this.raws.push(...raws.map((raw) => ({ ...raw, ...label, where: whereOf(raw.where) })))
     }
   }
 
@@ -479,13 +463,13 @@ class Judge {
   }
 
   /** Of a rule, or of a virtual server. */
-  private place(family: Family, line: number): string {
+  private lineWhere(family: Family, line: number): string {
     const program = this.dump.servers === null ? this.dump.programs.get(family) : undefined
     return program === undefined ? `${this.dump.files.join(', ')}, line ${line}` : placeOf(program, line)
   }
 
   private answers(
-    asked: Asked & { readonly servicePort: number; readonly frontend: number },
+    asked: Decided,
     source: Source,
     out: Decision,
     leaves: ReturnType<Follower['follow']>['leaves'],
@@ -552,8 +536,8 @@ class Judge {
     const id = this.endpointId(servicePort, endpoint)
     if (id >= 0) {
       const on = rules.endpointNode[id]!
-      const place = on < 0 ? 'of no node' : `on node ${registry.nodes[on]}`
-      return `${place}, not of those that this policy uses here`
+      const whose = on < 0 ? 'of no node' : `on node ${registry.nodes[on]}`
+      return `${whose}, not of those that this policy uses here`
     }
     return 'in no EndpointSlice of the Service, or not usable'
   }
@@ -573,7 +557,7 @@ class Judge {
     dumped,
     servicePort,
     frontend,
-  }: Asked & { readonly servicePort: number; readonly frontend: number }): Pick<Raw, 'service' | 'frontend' | 'what'> {
+  }: Decided): Pick<Raw, 'service' | 'frontend' | 'what'> {
     const rules = this.compiled.columns
     const isOther = port === UNUSED_PORT && servicePort < 0
     return {

@@ -86,8 +86,8 @@ export function skipObject(source: ByteSource, position: number): number {
       if (width === EXTENSION) return NOT_PLAIN
       if (width >= 0) {
         if (at + width > end) return CUT
-        let length = 0
-        for (let i = 0; i < width; i++) length = length * 256 + source.at(at++)
+        const length = lengthAt(source, at, width)
+        at += width
         if (token === 0xde || token === 0xdf) pending += length * 2
         else if (token === 0xdc || token === 0xdd) pending += length
         else payload = length
@@ -97,6 +97,13 @@ export function skipObject(source: ByteSource, position: number): number {
     if (at > end) return CUT
   }
   return at
+}
+
+/** Big-endian, of `width` bytes, which are there. */
+function lengthAt(source: ByteSource, at: number, width: number): number {
+  let length = 0
+  for (let i = 0; i < width; i++) length = length * 256 + source.at(at + i)
+  return length
 }
 
 const EXTENSION = 99

@@ -36,56 +36,31 @@ interface Section {
   readonly lines: Line[]
 }
 
+/** What the files have, whichever mode it belongs to. */
+interface Found {
+  readonly nft: Map<Family, Program>
+  readonly iptables: Map<Family, Program>
+  readonly servers: Map<string, VirtualServer>
+  readonly sets: Map<string, NamedSet>
+  /** kube-proxy's chains of iptables mode are in what nft lists. */
+  hasNftKube: boolean
+}
+
 /**
  * @param wanted  the mode that is asked for, where a dump has more than one
  * @throws UserError `E_DUMP`  for lines of no tool, and where nothing of kube-proxy is in it
  */
 export function readDump(files: readonly DumpFile[], wanted: ProxyMode | null): Dump {
-  const nft = new Map<Family, Program>()
-  const iptables = new Map<Family, Program>()
-  const servers = new Map<string, VirtualServer>()
-  const sets = new Map<string, NamedSet>()
-  let hasNftKube = false
-  for (const { path, text } of files) {
-    if (/^\s*\{/.test(text)) {
-      for (const program of readNftJson(text, path)) nft.set(program.family, program)
-      hasNftKube ||= /"KUBE-(SERVICES|SVC-)/.test(text)
-      continue
-    }
-    for (const { tool, lines } of sectionsOf(text, path)) {
-      switch (tool) {
-        case 'nft': {
-          const source = lines.map((line) => line.text).join('\n')
-          hasNftKube ||= /chain KUBE-(SERVICES|SVC-)/.test(source)
-          for (const program of readNft(source, path, lines[0]!.number)) nft.set(program.family, program)
-          break
-        }
-        case 'iptables': {
-          const family = iptablesFamily(lines)
-          const known = iptables.get(family)
-          const program = readIptables(lines, path, family)
-          if (known === undefined) iptables.set(family, program)
-          else for (const [name, chain] of program.chains) known.chains.set(name, chain)
-          break
-        }
-        case 'ipvs':
-          for (const [key, server] of readIpvs(lines, path)) servers.set(key, server)
-          break
-        default:
-          for (const [name, set] of readIpset(lines, path)) sets.set(name, set)
-      }
-    }
-  }
-  const present: ProxyMode[] = []
-  if ([...nft.values()].some(({ chains }) => chains.size > 0)) present.push('nftables')
-  if (servers.size > 0) present.push('ipvs')
-  if ([...iptables.values()].some(hasServiceChains)) present.push('iptables')
+  const found: Found = { nft: new Map(), iptables: new Map(), servers: new Map(), sets: new Map(), hasNftKube: false }
+  for (const file of files) readFile(file, found)
+  const { nft, iptables, servers, sets } = found
+  const present = modesOf(found)
   const mode = wanted ?? present[0]
   const where = files.map(({ path }) => path).join(', ')
   if (mode === undefined || !present.includes(mode)) {
     throw new UserError('E_DUMP', nothingText(wanted, present), {
       where,
-      hint: hasNftKube
+      hint: found.hasNftKube
         ? 'these tables belong to iptables: what their rules match is in iptables-save, not in nft list ruleset'
         : 'what is read: nft list ruleset (with or without -j), iptables-save, ip6tables-save, ipvsadm -Sn, ipset save',
     })
@@ -99,6 +74,48 @@ export function readDump(files: readonly DumpFile[], wanted: ProxyMode | null): 
     servers: mode === 'ipvs' ? servers : null,
     files: files.map(({ path }) => path),
   }
+}
+
+function readFile({ path, text }: DumpFile, found: Found): void {
+  if (/^\s*\{/.test(text)) {
+    for (const program of readNftJson(text, path)) found.nft.set(program.family, program)
+    found.hasNftKube ||= /"KUBE-(SERVICES|SVC-)/.test(text)
+    return
+  }
+  for (const section of sectionsOf(text, path)) readSection(section, path, found)
+}
+
+function readSection({ tool, lines }: Section, path: string, found: Found): void {
+  switch (tool) {
+    case 'nft': {
+      const source = lines.map((line) => line.text).join('\n')
+      found.hasNftKube ||= /chain KUBE-(SERVICES|SVC-)/.test(source)
+      for (const program of readNft(source, path, lines[0]!.number)) found.nft.set(program.family, program)
+      break
+    }
+    case 'iptables': {
+      const family = iptablesFamily(lines)
+      const known = found.iptables.get(family)
+      const program = readIptables(lines, path, family)
+      if (known === undefined) found.iptables.set(family, program)
+      else for (const [name, chain] of program.chains) known.chains.set(name, chain)
+      break
+    }
+    case 'ipvs':
+      for (const [key, server] of readIpvs(lines, path)) found.servers.set(key, server)
+      break
+    default:
+      for (const [name, set] of readIpset(lines, path)) found.sets.set(name, set)
+  }
+}
+
+/** Modes that kube-proxy has left something of; the first is the one that is taken to run. */
+function modesOf({ nft, servers, iptables }: Found): ProxyMode[] {
+  const present: ProxyMode[] = []
+  if ([...nft.values()].some(({ chains }) => chains.size > 0)) present.push('nftables')
+  if (servers.size > 0) present.push('ipvs')
+  if ([...iptables.values()].some(hasServiceChains)) present.push('iptables')
+  return present
 }
 
 function nothingText(wanted: ProxyMode | null, present: readonly ProxyMode[]): string {

@@ -11,6 +11,7 @@ import { UserError } from '../../errors.ts'
 import { ipToBigInt } from '../../k8s/ip.ts'
 import type { Chain, Field, Hook, Interval, Match, NamedSet, Program, Rule, Statement, Verdict } from './program.ts'
 import { isMatch, PROTOCOLS, placeOf } from './program.ts'
+import { RuleIndex } from './rule-index.ts'
 
 export interface Packet {
   readonly source: bigint
@@ -57,13 +58,20 @@ const KUBE_PROXY_ENTRIES =
   /^(filter|nat|mangle|raw) KUBE-(SERVICES|EXTERNAL-SERVICES|NODEPORTS|PROXY-FIREWALL|POSTROUTING|FORWARD|FIREWALL|LOAD-BALANCER|NODE-PORT|IPVS-FILTER|IPVS-OUT-FILTER|SOURCE-RANGES-FIREWALL)$/
 const MAX_STEPS = 5_000_000
 const DEEPEST = 64
-const INDEXED_FROM = 64
 
 interface Frame {
   readonly chain: Chain
   readonly at: number
   readonly above: Frame | null
   readonly depth: number
+}
+
+/** Where a packet is: at a rule, with the rule of the chain that is next, and what it returns to. */
+interface Position {
+  readonly rule: Rule
+  readonly chain: Chain
+  readonly at: number
+  readonly frame: Frame | null
 }
 
 interface State {
@@ -82,16 +90,10 @@ interface Hairpin {
   readonly flip: number
 }
 
-interface ChainIndex {
-  readonly byDestination: ReadonlyMap<bigint, readonly number[]>
-  readonly others: readonly number[]
-  readonly merged: Map<bigint, readonly number[]>
-}
-
 export class Follower {
   readonly program: Program
   private readonly bases = new Map<Hook, Chain[]>()
-  private readonly indexes = new Map<Chain, ChainIndex | null>()
+  private readonly index = new RuleIndex()
   private readonly masks = new Map<number, boolean>()
   private leaves: Leaf[] = []
   private sources = new Set<Interval>()
@@ -226,7 +228,7 @@ export class Follower {
       at = found + 1
       const rule = chain.rules[found]!
       if (chain.base !== null && this.program.tool === 'iptables' && !isKubeProxys(rule)) continue
-      const to = this.apply(rule, 0, chain, at, frame, state)
+      const to = this.apply({ rule, chain, at, frame }, 0, state)
       if (to === null) continue
       if (to === 'ended') return
       switch (to.kind) {
@@ -295,86 +297,79 @@ export class Follower {
   /**
    * The rule's steps from `from` on; `state` is changed.
    *
-   * @returns the verdict, null where the packet goes on with the next rule, `ended` where every way has come to its end
+   * @returns the verdict, null where the packet goes on with the next rule, `ended` where every path has come to its end
    */
-  private apply(
-    rule: Rule,
-    from: number,
-    chain: Chain,
-    at: number,
-    frame: Frame | null,
-    state: State,
-  ): Verdict | null | 'ended' {
-    for (let i = from; i < rule.steps.length; i++) {
-      const step = rule.steps[i]!
-      if (isMatch(step)) {
-        if (step.kind === 'random' && step.probability < 1) {
-          if (step.probability > 0) {
-            this.branch(rule, i + 1, chain, at, frame, { ...state, weight: state.weight * step.probability })
-          }
-          state.weight *= 1 - step.probability
-          return null
-        }
-        const affinity = this.affinityOf(step)
-        if (affinity !== null) {
-          if (state.list === '' && !affinity.not) {
-            const { list, seconds } = affinity
-            this.branch(rule, i + 1, chain, at, frame, { ...state, weight: 0, list, seconds })
-          }
-          if (!affinity.not) return null
-          continue
-        }
-        if (!this.matches(step, rule, state)) {
-          const hairpin = this.hairpinOf(rule, i)
-          if (hairpin !== null) state.hairpins = [...state.hairpins, hairpin]
-          return null
-        }
-        continue
-      }
-      switch (step.kind) {
-        case 'mark-as':
-          state.mark = (state.mark & step.keep) ^ step.flip
-          break
-        case 'remember':
-          state.remembers = [...state.remembers, step.list]
-          break
-        case 'choose': {
-          const map = typeof step.map === 'string' ? this.program.maps.get(step.map) : step.map
-          const verdict = map?.get(this.keyText(step.fields, false)) ?? map?.get(this.keyText(step.fields, true))
-          if (verdict === undefined) return null
-          return verdict
-        }
-        case 'draw': {
-          for (const [first, last, verdict] of step.verdicts) {
-            const share = (last - first + 1) / step.modulus
-            this.enter(verdict, rule, chain, at, frame, { ...state, weight: state.weight * share })
-          }
-          const rest = step.verdicts.reduce((sum, [first, last]) => sum - (last - first + 1), step.modulus)
-          if (rest <= 0) return 'ended'
-          state.weight *= rest / step.modulus
-          return null
-        }
-        case 'no-op':
-          break
-        default:
-          return step
-      }
+  private apply(position: Position, from: number, state: State): Verdict | null | 'ended' {
+    const { steps } = position.rule
+    for (let i = from; i < steps.length; i++) {
+      const step = steps[i]!
+      const to = isMatch(step) ? this.passes(step, i, position, state) : this.carryOut(step, position, state)
+      if (to !== 'next step') return to
     }
     return null
   }
 
-  /** Follows one way to its end, and leaves the caller's state alone. */
-  private branch(rule: Rule, from: number, chain: Chain, at: number, frame: Frame | null, state: State): void {
-    const verdict = this.apply(rule, from, chain, at, frame, state)
-    if (verdict === 'ended') return
-    if (verdict === null) this.goOn(chain, at, frame, state)
-    else this.enter(verdict, rule, chain, at, frame, state)
+  /** Whether the packet gets past the rule's match number `i`; by chance or by memory it may do both, and one is followed here. */
+  private passes(step: Match, i: number, position: Position, state: State): 'next step' | null {
+    if (step.kind === 'random' && step.probability < 1) {
+      if (step.probability > 0) this.branch(position, i + 1, { ...state, weight: state.weight * step.probability })
+      state.weight *= 1 - step.probability
+      return null
+    }
+    const affinity = this.affinityOf(step)
+    if (affinity !== null) {
+      if (affinity.not) return 'next step'
+      const { list, seconds } = affinity
+      if (state.list === '') this.branch(position, i + 1, { ...state, weight: 0, list, seconds })
+      return null
+    }
+    if (this.matches(step, position.rule, state)) return 'next step'
+    const hairpin = this.hairpinOf(position.rule, i)
+    if (hairpin !== null) state.hairpins = [...state.hairpins, hairpin]
+    return null
   }
 
-  private enter(verdict: Verdict, rule: Rule, chain: Chain, at: number, frame: Frame | null, state: State): void {
+  private carryOut(step: Statement, position: Position, state: State): Verdict | null | 'ended' | 'next step' {
+    switch (step.kind) {
+      case 'mark-as':
+        state.mark = (state.mark & step.keep) ^ step.flip
+        return 'next step'
+      case 'remember':
+        state.remembers = [...state.remembers, step.list]
+        return 'next step'
+      case 'choose': {
+        const map = typeof step.map === 'string' ? this.program.maps.get(step.map) : step.map
+        return map?.get(this.keyText(step.fields, false)) ?? map?.get(this.keyText(step.fields, true)) ?? null
+      }
+      case 'draw': {
+        for (const [first, last, verdict] of step.verdicts) {
+          const share = (last - first + 1) / step.modulus
+          this.enter(verdict, position, { ...state, weight: state.weight * share })
+        }
+        const rest = step.verdicts.reduce((sum, [first, last]) => sum - (last - first + 1), step.modulus)
+        if (rest <= 0) return 'ended'
+        state.weight *= rest / step.modulus
+        return null
+      }
+      case 'no-op':
+        return 'next step'
+      default:
+        return step
+    }
+  }
+
+  /** Follows one path to its end, and leaves the caller's state alone. */
+  private branch(position: Position, from: number, state: State): void {
+    const verdict = this.apply(position, from, state)
+    if (verdict === 'ended') return
+    if (verdict === null) this.goOn(position.chain, position.at, position.frame, state)
+    else this.enter(verdict, position, state)
+  }
+
+  private enter(verdict: Verdict, { rule, chain, at, frame }: Position, state: State): void {
     const depth = (frame?.depth ?? 0) + 1
     if (depth > DEEPEST) this.circles(rule)
-    // A chain of one rule stands for the verdict, so that there is one place that carries verdicts out.
+    // A chain of one rule stands for the verdict, so that there is one function that carries verdicts out.
     const only: Chain = { name: chain.name, rules: [{ steps: [verdict], comment: '', line: rule.line }], base: null }
     if (verdict.kind === 'jump') this.goOn(only, 0, { chain, at, above: frame, depth }, state)
     else this.goOn(only, 0, frame, state)
@@ -510,50 +505,7 @@ export class Follower {
 
   private nextRule(chain: Chain, at: number): number {
     if (++this.steps > MAX_STEPS) this.circles(chain.rules[at])
-    if (chain.rules.length <= INDEXED_FROM) return at < chain.rules.length ? at : -1
-    const index = this.indexOf(chain)
-    if (index === null) return at < chain.rules.length ? at : -1
-    const { destination } = this.packet
-    let list = index.merged.get(destination)
-    if (list === undefined) {
-      list = [...index.others, ...(index.byDestination.get(destination) ?? [])].sort((a, b) => a - b)
-      index.merged.set(destination, list)
-    }
-    let low = 0
-    let high = list.length
-    while (low < high) {
-      const middle = (low + high) >> 1
-      if (list[middle]! < at) low = middle + 1
-      else high = middle
-    }
-    return list[low] ?? -1
-  }
-
-  /** Rules by the one destination that they are for; null where most have none. */
-  private indexOf(chain: Chain): ChainIndex | null {
-    const known = this.indexes.get(chain)
-    if (known !== undefined) return known
-    const byDestination = new Map<bigint, number[]>()
-    const others: number[] = []
-    chain.rules.forEach(({ steps }, i) => {
-      const exact = steps.find(
-        (step) =>
-          step.kind === 'destination' &&
-          !step.not &&
-          step.intervals.length === 1 &&
-          step.intervals[0]!.first === step.intervals[0]!.last,
-      )
-      if (exact?.kind !== 'destination') others.push(i)
-      else {
-        const address = exact.intervals[0]!.first
-        const list = byDestination.get(address)
-        if (list === undefined) byDestination.set(address, [i])
-        else list.push(i)
-      }
-    })
-    const index = others.length * 2 > chain.rules.length ? null : { byDestination, others, merged: new Map() }
-    this.indexes.set(chain, index)
-    return index
+    return this.index.next(chain, at, this.packet.destination)
   }
 
   private lineText(rule: Rule): string {

@@ -76,11 +76,10 @@ function onlyAddress({ steps }: Rule, { family }: Program): string | null {
 }
 
 /** kube-proxy's comments begin with the Service port: `ns1/svc1:p80 cluster IP`. */
-function serviceOf({ comment, steps }: Rule): string {
-  const named = /^([a-z0-9.-]+\/[a-z0-9.-]+(:[A-Za-z0-9.-]*)?)( |$)/.exec(comment)?.[1]
+function serviceOf(rule: Rule): string {
+  const named = /^([a-z0-9.-]+\/[a-z0-9.-]+(:[A-Za-z0-9.-]*)?)( |$)/.exec(rule.comment)?.[1]
   if (named !== undefined) return named
-  const last = steps.at(-1)
-  return last !== undefined && 'chain' in last ? serviceOfChain(last.chain) : ''
+  return serviceOfChain(chainAtEnd(rule))
 }
 
 /** `service-ULMVA6XW-ns1/svc1/tcp/p80` */
@@ -121,70 +120,109 @@ export function sourceBlocks(program: Program): Interval[] {
 
 /** What kube-proxy must have been told for a node to have these rules; for manifests that do not say. */
 export function settingsOf(dump: Dump): Partial<KubeProxyConfiguration> {
-  const cidrs = new Map<string, number>()
-  const interfaces = new Map<string, number>()
-  let always = 0
-  let conditional = 0
-  const nodePortAddresses: string[] = []
-  let servesAll = false
-  let excludesLocalhost = false
-  let hasLocalhostRule = false
-  for (const program of dump.programs.values()) {
-    for (const { rules, name } of program.chains.values()) {
-      for (const rule of rules) {
-        const { steps } = rule
-        const leadsTo = steps.at(-1)
-        const to = leadsTo !== undefined && 'chain' in leadsTo ? leadsTo.chain : ''
-        // Node ports: which addresses lead there.
-        const isNodePortRule = / KUBE-NODEPORTS$/.test(to) && / KUBE-SERVICES$/.test(name)
-        if (isNodePortRule) {
-          const address = onlyAddress(rule, program)
-          if (address !== null && address !== '') nodePortAddresses.push(hostCidr(address))
-          else servesAll = true
-          hasLocalhostRule ||= program.family === 'IPv4'
-          excludesLocalhost ||=
-            program.family === 'IPv4' && steps.some((step) => step.kind === 'destination' && step.not)
-        }
-        if (!marks(program, rule) || onlyAddress(rule, program) === '') continue
-        const source = steps.find((step) => step.kind === 'source')
-        const incoming = steps.find((step) => step.kind === 'interface')
-        if (source?.kind === 'source' && source.not) {
-          conditional++
-          const text = source.intervals.map((one) => intervalText(one, program)).join(',')
-          cidrs.set(text, (cidrs.get(text) ?? 0) + 1)
-        } else if (incoming?.kind === 'interface' && incoming.not) {
-          conditional++
-          const text = `${incoming.isPrefix ? '*' : ''}${incoming.name}`
-          interfaces.set(text, (interfaces.get(text) ?? 0) + 1)
-        } else always++
-      }
-    }
-    const serving = program.sets.get('nodeport-ips')
-    if (dump.mode === 'nftables') {
-      if (serving === undefined) servesAll = true
-      else nodePortAddresses.push(...[...serving.members].map(hostCidr))
-    }
-  }
-  const settings: Record<string, unknown> = { mode: dump.mode }
-  const most = (counts: ReadonlyMap<string, number>): string =>
-    [...counts].sort(([, a], [, b]) => b - a).map(([text]) => text)[0] ?? ''
-  if (conditional + always > 0) {
-    if (always > conditional) settings[dump.mode] = { masqueradeAll: true }
-    // Each family has a block of its own.
-    if (cidrs.size > 0) settings['clusterCIDR'] = [...cidrs.keys()].slice(0, 2).join(',')
-    else if (interfaces.size > 0) {
-      const name = most(interfaces)
-      const detectLocal = name.startsWith('*') ? { interfaceNamePrefix: name.slice(1) } : { bridgeInterface: name }
-      settings['detectLocalMode'] = name.startsWith('*') ? 'InterfaceNamePrefix' : 'BridgeInterface'
-      settings['detectLocal'] = detectLocal
-    }
-  }
-  if (!servesAll && nodePortAddresses.length > 0) settings['nodePortAddresses'] = nodePortAddresses
+  const settings: Record<string, unknown> = { mode: dump.mode, ...masqueradeSettings(dump) }
+  const { addresses, servesAll, excludesLocalhost } = servedNodePorts(dump)
+  if (!servesAll && addresses.length > 0) settings['nodePortAddresses'] = addresses
   else if (servesAll && dump.mode === 'nftables') settings['nodePortAddresses'] = ['0.0.0.0/0', '::/0']
-  if (dump.mode === 'iptables' && hasLocalhostRule && excludesLocalhost) {
+  if (dump.mode === 'iptables' && excludesLocalhost) {
     settings['iptables'] = { ...(settings['iptables'] as object | undefined), localhostNodePorts: false }
   }
   return settings as Partial<KubeProxyConfiguration>
+}
+
+/** Where node ports are served, as far as the rules show it. */
+interface ServedNodePorts {
+  /** CIDRs of single addresses. */
+  readonly addresses: readonly string[]
+  readonly servesAll: boolean
+  /** A rule of IPv4 leaves a destination out: 127.0.0.0/8, kube-proxy writes no other. */
+  readonly excludesLocalhost: boolean
+}
+
+function servedNodePorts(dump: Dump): ServedNodePorts {
+  const addresses: string[] = []
+  let servesAll = false
+  let excludesLocalhost = false
+  for (const program of dump.programs.values()) {
+    for (const rule of nodePortJumps(program)) {
+      const address = onlyAddress(rule, program)
+      if (address !== null && address !== '') addresses.push(hostCidr(address))
+      else servesAll = true
+      excludesLocalhost ||=
+        program.family === 'IPv4' && rule.steps.some((step) => step.kind === 'destination' && step.not)
+    }
+    if (dump.mode !== 'nftables') continue
+    const serving = program.sets.get('nodeport-ips')
+    if (serving === undefined) servesAll = true
+    else addresses.push(...[...serving.members].map(hostCidr))
+  }
+  return { addresses, servesAll, excludesLocalhost }
+}
+
+/** iptables' rules that lead to node ports. */
+function nodePortJumps({ chains }: Program): Rule[] {
+  return [...chains.values()].flatMap(({ name, rules }) =>
+    / KUBE-SERVICES$/.test(name) ? rules.filter((rule) => / KUBE-NODEPORTS$/.test(chainAtEnd(rule))) : [],
+  )
+}
+
+/** The chain that a rule leads to; '' where it leads to none. */
+function chainAtEnd({ steps }: Rule): string {
+  const last = steps.at(-1)
+  return last !== undefined && 'chain' in last ? last.chain : ''
+}
+
+/** Whose traffic is masqueraded: everybody's, or that of sources outside a block, or not in by an interface. */
+function masqueradeSettings(dump: Dump): Record<string, unknown> {
+  const { always, cidrs, interfaces } = markingRules(dump)
+  const conditional = totalOf(cidrs) + totalOf(interfaces)
+  const settings: Record<string, unknown> = {}
+  if (always > conditional) settings[dump.mode] = { masqueradeAll: true }
+  // Each family has a block of its own.
+  if (cidrs.size > 0) settings['clusterCIDR'] = [...cidrs.keys()].slice(0, 2).join(',')
+  else if (interfaces.size > 0) {
+    const name = [...interfaces].sort(([, a], [, b]) => b - a)[0]![0]
+    const isPrefix = name.startsWith('*')
+    settings['detectLocalMode'] = isPrefix ? 'InterfaceNamePrefix' : 'BridgeInterface'
+    settings['detectLocal'] = isPrefix ? { interfaceNamePrefix: name.slice(1) } : { bridgeInterface: name }
+  }
+  return settings
+}
+
+function totalOf(counts: ReadonlyMap<string, number>): number {
+  return [...counts.values()].reduce((sum, count) => sum + count, 0)
+}
+
+/** Rules that mark traffic to one address for masquerading, counted by what they ask of its source. */
+interface MarkingRules {
+  readonly always: number
+  /** By the text of the block. */
+  readonly cidrs: ReadonlyMap<string, number>
+  /** By name, with * before a prefix. */
+  readonly interfaces: ReadonlyMap<string, number>
+}
+
+function markingRules(dump: Dump): MarkingRules {
+  const cidrs = new Map<string, number>()
+  const interfaces = new Map<string, number>()
+  let always = 0
+  const count = (counts: Map<string, number>, text: string): void => {
+    counts.set(text, (counts.get(text) ?? 0) + 1)
+  }
+  for (const program of dump.programs.values()) {
+    const rules = [...program.chains.values()].flatMap((chain) => chain.rules)
+    for (const rule of rules) {
+      if (!marks(program, rule) || onlyAddress(rule, program) === '') continue
+      const source = rule.steps.find((step) => step.kind === 'source')
+      const incoming = rule.steps.find((step) => step.kind === 'interface')
+      if (source?.kind === 'source' && source.not) {
+        count(cidrs, source.intervals.map((one) => intervalText(one, program)).join(','))
+      } else if (incoming?.kind === 'interface' && incoming.not) {
+        count(interfaces, `${incoming.isPrefix ? '*' : ''}${incoming.name}`)
+      } else always++
+    }
+  }
+  return { always, cidrs, interfaces }
 }
 
 /** Whether cluster IPs have endpoints' chains with marks or without: nothing can be told of a cluster without endpoints. */

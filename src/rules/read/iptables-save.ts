@@ -121,13 +121,9 @@ function splitWords(text: string): string[] | null {
 
 function readRule(words: readonly string[], table: string, line: number): Rule {
   const matches: Match[] = []
-  const after: Statement[] = []
+  const target: Target = { name: '', how: 'jump', options: new Map() }
+  const recent: Recent = { name: 'DEFAULT', seconds: 0, remembers: false, checks: false, not: false }
   let comment = ''
-  let target = ''
-  let how: 'jump' | 'goto' = 'jump'
-  const options = new Map<string, string>()
-  let recent = { name: 'DEFAULT', seconds: 0, set: false, check: false, not: false }
-  let isRecent = false
   let at = 0
   let not = false
   const next = (): string => words[++at] ?? ''
@@ -142,29 +138,65 @@ function readRule(words: readonly string[], table: string, line: number): Rule {
       // A module's name or a word without meaning here.
     } else if (match !== null) matches.push(match)
     else if (word === '--comment') comment = next()
-    else if (word === '-j' || word === '-g') {
-      target = next()
-      how = word === '-j' ? 'jump' : 'goto'
-    } else if (word === '--name') recent = { ...recent, name: next() }
-    else if (word === '--set' || word === '--rcheck' || word === '--update' || word === '--remove') {
-      isRecent = true
-      const check = word === '--rcheck' || word === '--update'
-      recent = { ...recent, check, set: word === '--set' || word === '--update', not }
-    } else if (word === '--seconds') recent = { ...recent, seconds: Number(next()) }
-    else if (target !== '' && word.startsWith('--')) {
-      const value = words[at + 1]
-      const hasValue = value !== undefined && !value.startsWith('-')
-      options.set(word, hasValue ? value : '')
-      if (hasValue) at++
-    } else matches.push({ kind: 'unknown', text: `${not ? '! ' : ''}${word}` })
+    else if (!readRecent(recent, word, not, next) && !readTarget(target, word, words[at + 1], next))
+      matches.push({ kind: 'unknown', text: `${not ? '! ' : ''}${word}` })
     not = false
   }
-  if (isRecent) {
-    if (recent.check) matches.push({ kind: 'remembered', list: recent.name, seconds: recent.seconds, not: recent.not })
-    if (recent.set) after.push({ kind: 'remember', list: recent.name })
-  }
-  if (target !== '') after.push(targetOf(target, how, options, table))
+  if (recent.checks) matches.push({ kind: 'remembered', list: recent.name, seconds: recent.seconds, not: recent.not })
+  const after: Statement[] = recent.remembers ? [{ kind: 'remember', list: recent.name }] : []
+  if (target.name !== '') after.push(targetOf(target.name, target.how, target.options, table))
   return { steps: [...matches, ...after], comment, line }
+}
+
+/** The module `recent`, which is a match and may remember the source as well. */
+interface Recent {
+  name: string
+  seconds: number
+  remembers: boolean
+  checks: boolean
+  not: boolean
+}
+
+/** @returns whether the word is one of that module's */
+function readRecent(recent: Recent, word: string, not: boolean, next: () => string): boolean {
+  switch (word) {
+    case '--name':
+      recent.name = next()
+      return true
+    case '--seconds':
+      recent.seconds = Number(next())
+      return true
+    case '--set':
+    case '--rcheck':
+    case '--update':
+    case '--remove':
+      recent.checks = word === '--rcheck' || word === '--update'
+      recent.remembers = word === '--set' || word === '--update'
+      recent.not = not
+      return true
+    default:
+      return false
+  }
+}
+
+interface Target {
+  /** '' while there is none. */
+  name: string
+  how: 'jump' | 'goto'
+  readonly options: Map<string, string>
+}
+
+/** @returns whether the word is a target, or an option behind it */
+function readTarget(target: Target, word: string, following: string | undefined, next: () => string): boolean {
+  if (word === '-j' || word === '-g') {
+    target.name = next()
+    target.how = word === '-j' ? 'jump' : 'goto'
+    return true
+  }
+  if (target.name === '' || !word.startsWith('--')) return false
+  const hasValue = following !== undefined && !following.startsWith('-')
+  target.options.set(word, hasValue ? next() : '')
+  return true
 }
 
 /** `skip` for words that say nothing by themselves; null for what is no match. */

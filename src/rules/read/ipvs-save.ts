@@ -46,59 +46,76 @@ const SERVICE_FLAGS: Readonly<Record<string, string>> = {
   '--sctp-service': 'sctp',
 }
 
-/** @throws UserError `E_DUMP`  for lines that ipvsadm does not print */
+type Fail = (problem: string) => never
+
+/**
+ * Both of ipvsadm's formats: commands (`-A -t 10.96.0.1:443 -s rr`, `-a … -r …`) and the list (`TCP  10.96.0.1:443 rr`, `-> …`).
+ *
+ * @throws UserError `E_DUMP`  for lines that ipvsadm does not print
+ */
 export function readIpvs(lines: readonly Line[], file: string): Map<string, VirtualServer> {
   const servers = new Map<string, VirtualServer>()
   let current: VirtualServer | null = null
   for (const { text, number } of lines) {
     const words = text.trim().split(/\s+/)
-    const fail = (what: string): never => {
-      throw new UserError('E_DUMP', `${what}: ${text.trim().slice(0, 120)}`, { where: `${file}, line ${number}` })
+    const fail: Fail = (problem) => {
+      throw new UserError('E_DUMP', `${problem}: ${text.trim().slice(0, 120)}`, { where: `${file}, line ${number}` })
     }
-    const [first, second = '', third = ''] = words
-    if (first === '' || first!.startsWith('#') || first === 'IP' || first === 'Prot' || second === 'RemoteAddress:Port')
-      continue
-    const isListed = /^(TCP|UDP|SCTP)$/.test(first!)
-    const protocol = isListed ? first!.toLowerCase() : SERVICE_FLAGS[second]
+    const [first = '', second = '', third = ''] = words
+    if (isHeading(first, second)) continue
+    const isListed = /^(TCP|UDP|SCTP)$/.test(first)
+    const protocol = isListed ? first.toLowerCase() : SERVICE_FLAGS[second]
     // Virtual servers by firewall mark are not kube-proxy's.
-    if (first === '-A' && protocol === undefined) {
-      current = null
-      continue
-    }
-    const option = (name: string): string | undefined => {
-      const at = words.indexOf(name)
-      return at < 0 ? undefined : words[at + 1]
-    }
-    const add = (address: string, port: number, weight: number): void => {
-      current?.servers.push({ address, port, weight })
-    }
-    if (first === '-A' || isListed) {
-      const [address, port] = splitAddress(isListed ? second : third) ?? fail('no address and port')
-      const persistent = isListed ? option('persistent') : option('-p')
-      current = {
-        address,
-        port,
-        protocol: protocol!,
-        family: ipFamily(address),
-        scheduler: (isListed ? third : option('-s')) ?? '',
-        // ipvsadm(8): 360 where a line says -p and no number.
-        persistentSeconds: persistent === undefined ? 0 : /^\d+$/.test(persistent) ? Number(persistent) : 360,
-        line: number,
-        servers: [],
-      }
-      servers.set(serverKey(address, protocol!, port), current)
+    if (first === '-A' && protocol === undefined) current = null
+    else if (first === '-A' || isListed) {
+      current = virtualServer(words, protocol!, isListed, number, fail)
+      servers.set(serverKey(current.address, current.protocol, current.port), current)
     } else if (first === '-a') {
       if (protocol === undefined) continue
       const [address, port] = splitAddress(third) ?? fail('no address and port')
       current = servers.get(serverKey(address, protocol, port)) ?? fail('a real server of no virtual server')
-      const [real, realPort] = splitAddress(option('-r') ?? '') ?? fail('no real server')
-      add(real, realPort, Number(option('-w') ?? 1))
+      const [real, realPort] = splitAddress(option(words, '-r') ?? '') ?? fail('no real server')
+      current.servers.push({ address: real, port: realPort, weight: Number(option(words, '-w') ?? 1) })
     } else if (first === '->') {
       const [real, realPort] = splitAddress(second) ?? fail('no address and port')
-      add(real, realPort, Number(words[3] ?? 1))
+      current?.servers.push({ address: real, port: realPort, weight: Number(words[3] ?? 1) })
     } else fail('this is no line of ipvsadm -Sn')
   }
   return servers
+}
+
+/** Blank lines, comments, and what the list has above its columns. */
+function isHeading(first: string, second: string): boolean {
+  return first === '' || first.startsWith('#') || first === 'IP' || first === 'Prot' || second === 'RemoteAddress:Port'
+}
+
+function virtualServer(
+  words: readonly string[],
+  protocol: string,
+  isListed: boolean,
+  line: number,
+  fail: Fail,
+): VirtualServer {
+  const [, second = '', third = ''] = words
+  const [address, port] = splitAddress(isListed ? second : third) ?? fail('no address and port')
+  const persistent = option(words, isListed ? 'persistent' : '-p')
+  return {
+    address,
+    port,
+    protocol,
+    family: ipFamily(address),
+    scheduler: (isListed ? third : option(words, '-s')) ?? '',
+    // ipvsadm(8): 360 where a line says -p and no number.
+    persistentSeconds: persistent === undefined ? 0 : /^\d+$/.test(persistent) ? Number(persistent) : 360,
+    line,
+    servers: [],
+  }
+}
+
+/** The word behind an option. */
+function option(words: readonly string[], name: string): string | undefined {
+  const at = words.indexOf(name)
+  return at < 0 ? undefined : words[at + 1]
 }
 
 /** @throws UserError `E_DUMP`  for lines that `ipset save` does not print */
