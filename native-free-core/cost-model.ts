@@ -39,16 +39,16 @@ export function establishedCost(rules: RuleColumns, masqueraded: boolean): Nanos
  * CPU time that the first packet pays more on a node: a cold path, so a distribution and no constant, and then the rules
  * before the Service's own.
  * @param servicePort  -1 where no Service matched: the full scan
- * @param word         random word of the connection on this node
+ * @param random       random word of the connection on this node
  */
 export function firstPacketCost(
   rules: RuleColumns,
   servicePort: ServicePortId,
   masqueraded: boolean,
-  word: RandomWord,
+  random: RandomWord,
 ): Nanos {
   const { settings } = rules
-  const cold = coldCost(settings, (word >>> 0) / 4294967296)
+  const cold = coldCost(settings, (random >>> 0) / 4294967296)
   const masquerade = masqueraded ? settings[SETTING_COST_FIRST_MASQUERADE] : 0
   if (settings[SETTING_COST_PER_RULE_PICOS] === 0) return cold + masquerade
   const position = servicePort < 0 ? settings[SETTING_RULE_COUNT] : rules.servicePosition[servicePort]

@@ -98,7 +98,7 @@ export class EndpointSelector {
    * @param decision      with the set to choose from
    * @param nodeProtocol  node << 8 | protocol
    * @param ports         source << 16 | destination
-   * @param word          random word of the connection for this purpose
+   * @param random        random word of the connection for this purpose
    */
   choose(
     decision: Decision,
@@ -106,7 +106,7 @@ export class EndpointSelector {
     source: AddressId,
     destination: AddressId,
     ports: PortPair,
-    word: RandomWord,
+    random: RandomWord,
   ): Choice {
     const node = nodeProtocol >> 8
     const { choice } = this
@@ -140,7 +140,7 @@ export class EndpointSelector {
       position =
         mode === MODE_IPVS
           ? this.schedulers[shard].pick(scheduler, owner, hashed, members, setStart, setCount)
-          : pickUniform(word, setCount)
+          : pickUniform(random, setCount)
     }
     const endpoint = members[setStart + position]
     if (timeoutMs > 0) {

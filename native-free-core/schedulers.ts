@@ -61,6 +61,6 @@ export class Schedulers {
 }
 
 /** Uniform choice. @returns position within the set */
-export function pickUniform(word: RandomWord, count: number): number {
-  return count === 1 ? 0 : below(word, count)
+export function pickUniform(random: RandomWord, count: number): number {
+  return count === 1 ? 0 : below(random, count)
 }

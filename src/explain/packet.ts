@@ -300,6 +300,8 @@ function conclusionOf(scene: Scene, { verdict, endpoints, masquerade, node }: Ex
   const { context, way, members } = scene
   const { registry } = context
   if (verdict === 'accept') return `accept: kube-proxy's health check server on node ${node} answers`
+  if (verdict === 'none')
+    return `none: kube-proxy turns away what node ${node} forwards or takes in for this address, not what the node itself sends: that goes out to the address as it is`
   if (verdict !== 'dnat') {
     const reason = REASONS[way.decision.reason]!
     return `${verdict}: ${reason.sentence} [${reason.name}]`

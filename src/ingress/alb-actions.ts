@@ -78,7 +78,7 @@ export function actionOf(
 /** The heaviest of its target groups, and the next by its share; the reason where there is none. */
 function forwardOf(config: Fields, key: string, namespace: string, where: string, warn: Warn): Action | string {
   const written = field(fields(config, 'forwardConfig'), 'targetGroups')
-  const groups = (Array.isArray(written) ? (written as Fields[]) : []).map((group) => ({
+  const groups = objectsOf(written).map((group) => ({
     name: text(group, 'serviceName'),
     port: text(group, 'servicePort'),
     weight: text(group, 'weight') === '' ? 1 : Number(text(group, 'weight')),
@@ -165,6 +165,11 @@ function listenersOf({ annotations }: ReadIngress): Scheme[] | null {
 }
 
 export type Fields = Readonly<Record<string, unknown>>
+
+/** Of a list what are objects. */
+export function objectsOf(value: unknown): Fields[] {
+  return Array.isArray(value) ? value.filter((one) => typeof one === 'object' && one !== null) : []
+}
 
 function objectOf(json: string): Fields | null {
   try {

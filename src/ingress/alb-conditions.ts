@@ -6,7 +6,7 @@
  * Source: aws-load-balancer-controller pkg/ingress/{enhanced_backend_builder,model_build_listener_rules}.go (buildConditions,
  * buildRuleConditions), docs/guide/ingress/annotations.md.
  */
-import { type Fields, field, fields, text } from './alb-actions.ts'
+import { type Fields, field, fields, objectsOf, text } from './alb-actions.ts'
 import { ALB_PREFIX } from './classes.ts'
 import type { Condition } from './conditions.ts'
 import type { ReadIngress, Warn } from './read-ingress.ts'
@@ -66,7 +66,7 @@ function conditionOf(kind: string, config: Fields, values: readonly string[]): C
       return { kind: 'method', values }
     case 'query-string': {
       const pairs = field(config, 'values')
-      const read = (Array.isArray(pairs) ? (pairs as Fields[]) : []).map((pair) => ({
+      const read = objectsOf(pairs).map((pair) => ({
         key: text(pair, 'key'),
         value: text(pair, 'value'),
       }))
@@ -94,7 +94,7 @@ function strings(config: Fields, name: string): string[] {
 function listOf(json: string): Fields[] | null {
   try {
     const value: unknown = JSON.parse(json)
-    return Array.isArray(value) ? value.filter((one) => typeof one === 'object' && one !== null) : null
+    return Array.isArray(value) ? objectsOf(value) : null
   } catch {
     return null
   }

@@ -1,7 +1,7 @@
 /** Answers that were right and did not say why: ports that are not mapped, not matched, led by portmap. */
 import { describe, expect, test } from 'vitest'
 import { clusterOf } from '../k8s/helpers.ts'
-import { file, one } from './support.ts'
+import { explain, file, one } from './support.ts'
 
 const NODES = [1, 2]
   .map(
@@ -116,5 +116,25 @@ describe('hostPort', () => {
       frontend: 'hostPort',
       seen: ['198.18.0.7'],
     })
+  })
+})
+
+describe('a load balancer whose Service has no endpoint, asked by a node', () => {
+  const web = manifest(`
+apiVersion: v1
+kind: Service
+metadata: { name: web, namespace: default }
+spec: { type: LoadBalancer, clusterIP: 10.96.71.9, selector: { app: web }, ports: [{ port: 80, nodePort: 30080 }] }
+status: { loadBalancer: { ingress: [{ ip: 203.0.113.9 }] } }`)
+  const asked = (proxyMode: 'iptables' | 'nftables', from: string): string =>
+    explain({ manifests: [file(web)], from, to: '203.0.113.9:80', proxyMode }).stdout.replace(/\s+/g, ' ')
+
+  test('iptables has its refusal where packets of the node itself do not pass', () => {
+    expect(asked('iptables', 'node/node-1')).toContain('that goes out to the address as it is')
+    expect(asked('iptables', '198.51.100.7')).toContain('[no-endpoint]')
+  })
+
+  test('nftables refuses them too', () => {
+    expect(asked('nftables', 'node/node-1')).toContain('[no-endpoint]')
   })
 })

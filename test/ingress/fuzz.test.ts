@@ -115,6 +115,12 @@ describe('garbage', () => {
           'permanent-redirect-code',
           'canary',
           'default-backend',
+          'auth-url',
+          'auth-signin',
+          'auth-tls-secret',
+          'proxy-body-size',
+          'upstream-hash-by',
+          'server-snippet',
         )
         .map((name) => `nginx.ingress.kubernetes.io/${name}`),
       odd,

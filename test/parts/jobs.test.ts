@@ -169,7 +169,7 @@ kind: Service
 metadata: { name: web }
 spec: { type: LoadBalancer, selector: { app: web }, ports: [{ port: 80, targetPort: 8080 }] }
 `
-  const SWEEP = ['capacity', 'scenario.yaml', '--parameter-list=rate=1,2,3', '--workers=1']
+  const SWEEP = ['capacity', 'scenario.yaml', '--parameter-list=rate=1,2,3,4', '--connections=200', '--workers=1']
 
   function workingFolder(name: string): string {
     const path = join(folder, name)
@@ -231,7 +231,7 @@ spec: { type: LoadBalancer, selector: { app: web }, ports: [{ port: 80, targetPo
 
     const all = await Promise.all(pods.map((cwd, index) => ended(start(cwd, index, args))))
     expect(all.map(({ code, stdout }) => [code, stdout])).toEqual([0, 1, 2].map(() => [0, '']))
-    expect(all[1]!.stderr).toMatch(/1 run of .* and 1 run that were there|1 run that were there/)
+    expect(all[1]!.stderr).toMatch(/\d+ runs? that were there/)
     expect(all[0]!.stderr).not.toContain('were there')
     expect(pods.map(stateIn)).toEqual([undefined, undefined, undefined])
 
