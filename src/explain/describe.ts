@@ -300,9 +300,9 @@ function topologyText({ context, way, port }: Scene): string {
   if (mode === '') return ''
   const ready = port.endpoints.filter((one) => one.ready)
   const near = topologyEndpoints(port.endpoints, mode, node.name, node.zone)
-  const place = mode === 'PreferSameNode' ? `node ${node.name}` : `zone ${node.zone}`
+  const hinted = mode === 'PreferSameNode' ? `node ${node.name}` : `zone ${node.zone}`
   const away = ready.length - near.length
-  return `hints of the EndpointSlices (${mode}): only those for ${place}, ${near.length} of ${ready.length} ready ones${away > 0 ? '' : ' (all)'}`
+  return `hints of the EndpointSlices (${mode}): only those for ${hinted}, ${near.length} of ${ready.length} ready ones${away > 0 ? '' : ' (all)'}`
 }
 
 /** sessionAffinity; null where the Service has none. @param bound whether the client was found bound: null is not known */

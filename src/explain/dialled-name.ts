@@ -241,8 +241,8 @@ function outsideTarget(
       nodePort,
     ],
   ]
-  const way = ways.find(([, addresses]) => addresses.length > 0)
-  if (way === undefined) {
+  const found = ways.find(([, addresses]) => addresses.length > 0)
+  if (found === undefined) {
     if (service.clusterIPs.length === 0) return null
     const detail = `a client outside of the cluster does not ask its DNS, and Service ${key} has no address for it; ${service.clusterIPs.join(' and ')}, its cluster IP, is followed all the same`
     const steps: Step[] = [{ at: 'client', stage: 'dns', detail }]
@@ -257,7 +257,7 @@ function outsideTarget(
       why: '',
     }
   }
-  const [what, addresses, dialled] = way
+  const [what, addresses, dialled] = found
   const where = addresses.map((address) => joinPort(address, dialled)).join(', ')
   const detail = `a client outside of the cluster does not ask its DNS: of Service ${key} it dials ${what}, ${where}`
   const steps: Step[] = [{ at: 'client', stage: 'dns', detail }]

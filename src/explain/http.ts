@@ -6,6 +6,7 @@
 
 import { hostsEntry } from '../dns/hosts-file.ts'
 import {
+  backendPath,
   compileRoutes,
   type HttpRequest,
   hasProxyHeader,
@@ -16,7 +17,6 @@ import {
   type RouteTable,
   route,
   tlsEndsBefore,
-  wayIn,
 } from '../ingress/index.ts'
 import type { Cluster, ClusterPod, ClusterService } from '../k8s/cluster.ts'
 import { canonicalIp } from '../k8s/ip.ts'
@@ -223,7 +223,7 @@ export function explainUrl(
   const proxy = dialled?.proxy ?? front?.service
   const to = dialled?.to ?? (front === null ? null : joinPort(front.address, front.port))
   const packet = to === null ? null : toProxy(to)
-  const way = wayIn({
+  const path = backendPath({
     cluster,
     controller: controllerOf(routes, unchecked),
     backend: unchecked.service ?? '',
@@ -231,10 +231,10 @@ export function explainUrl(
     ...(proxy === undefined ? {} : { proxyService: `${proxy.namespace}/${proxy.name}` }),
   })
   const endsHere = (hop: PathHop): boolean => hop.by === PROXY || hop.by === 'cloud load balancer'
-  const split = way.hops.findIndex(endsHere)
-  const before = packet === null ? way.hops.slice(0, split).map(hopStep) : packet.explanation.steps
+  const split = path.hops.findIndex(endsHere)
+  const before = packet === null ? path.hops.slice(0, split).map(hopStep) : packet.explanation.steps
   const peers =
-    packet?.explanation.verdict === 'dnat' ? packet.explanation.seen : peersBy(way.hops[split - 1], request, cluster)
+    packet?.explanation.verdict === 'dnat' ? packet.explanation.seen : peersBy(path.hops[split - 1], request, cluster)
   const listener = routes.table.listeners[unchecked.listenerId]
   const header = headerFor(request, packet, proxy, listener?.client.kind === 'proxy-protocol')
   const tlsEndedBefore =
@@ -249,14 +249,14 @@ export function explainUrl(
     ...(tlsEndedBefore ? [plainStep(proxy)] : []),
     ...result.steps.map(({ stage, detail }): Step => ({ at: PROXY, stage, detail })),
     ...otherPeers(results),
-    ...(result.status === 200 ? way.hops.slice(split).map(hopStep) : []),
-    ...way.notes.map((detail): Step => ({ at: PROXY, stage: 'ingress', detail: `note: ${detail}` })),
+    ...(result.status === 200 ? path.hops.slice(split).map(hopStep) : []),
+    ...path.notes.map((detail): Step => ({ at: PROXY, stage: 'ingress', detail: `note: ${detail}` })),
   ]
   const told = answerOf(routes, request, result, steps)
   const answer = { ...told, explanation: { ...told.explanation, seen: peers.filter((peer) => peer !== '') } }
   if (packet === null || packet.explanation.verdict === 'dnat') {
     // A balancer outside that connects to pods itself has an address that nobody knows here.
-    const byProxy = way.hops[split]?.by === PROXY
+    const byProxy = path.hops[split]?.by === PROXY
     return byProxy ? behindPolicies(routes, answer, result, proxiesOf(routes, packet)) : answer
   }
   // The connection never gets to the proxy: what the rule would say has no part in it.

@@ -315,11 +315,11 @@ function seconds(value: number): string {
 /** After what brought the packet to the node, before the first thing that its rules say. */
 function withMiss(steps: readonly Step[], node: string, recalled: boolean): Step[] {
   const first = steps.findIndex(({ stage }) => stage === 'frontend')
-  const place = first < 0 ? steps.length : first
+  const index = first < 0 ? steps.length : first
   const detail = recalled
     ? 'miss: no entry for this tuple any more; ipvs still has the connection in its own table'
     : 'miss: no entry for this tuple, it is the first packet of a connection and the rules decide'
-  return [...steps.slice(0, place), { at: `node ${node}`, stage: 'conntrack', detail }, ...steps.slice(place)]
+  return [...steps.slice(0, index), { at: `node ${node}`, stage: 'conntrack', detail }, ...steps.slice(index)]
 }
 
 function destinationKey({ destination, port, protocol }: Asked): string {

@@ -1,7 +1,7 @@
 /**
  * Ingress routing: from manifests and a request to the Service that gets it, and why.
  *
- * `compileRoutes` once, `route` for each request; `wayIn` tells how a connection gets to the proxy and from there to
+ * `compileRoutes` once, `route` for each request; `backendPath` tells how a connection gets to the proxy and from there to
  * a pod, `entranceOf` at which addresses. Everything else in this folder is behind these.
  */
 import type { Cluster } from '../k8s/cluster.ts'
@@ -24,7 +24,7 @@ export {
   SCHEME_PORTS,
   tlsEndsBefore,
 } from './ingress-addresses.ts'
-export { type PathHop, type WayIn, type WayInQuery, wayIn } from './paths.ts'
+export { type BackendPath, type BackendPathQuery, backendPath, type PathHop } from './paths.ts'
 export { hasProxyHeader } from './proxy-header.ts'
 export { type HttpRequest, parseHttpLine, readHost, requestFor } from './request.ts'
 export { type RouteResult, type RouteStep, route } from './route.ts'

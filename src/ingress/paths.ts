@@ -29,7 +29,7 @@ export interface PathHop {
   readonly xForwardedFor: Peer | null
 }
 
-export interface WayIn {
+export interface BackendPath {
   readonly kind: 'instance-targets' | 'ip-targets' | 'in-cluster-proxy'
   readonly hops: readonly PathHop[]
   /** TCP connections in series between client and pod. */
@@ -43,7 +43,7 @@ export interface WayIn {
   readonly notes: readonly string[]
 }
 
-export interface WayInQuery {
+export interface BackendPathQuery {
   readonly cluster: Cluster
   /** `spec.controller` of the IngressClass; '' where it is not known. */
   readonly controller: string
@@ -60,7 +60,7 @@ export interface WayInQuery {
 const NLB_TARGET_TYPE = 'service.beta.kubernetes.io/aws-load-balancer-nlb-target-type'
 const NLB_ATTRIBUTES = 'service.beta.kubernetes.io/aws-load-balancer-target-group-attributes'
 
-export function wayIn(query: WayInQuery): WayIn {
+export function backendPath(query: BackendPathQuery): BackendPath {
   const annotations = query.annotations ?? {}
   const backend = query.cluster.services.find((service) => `${service.namespace}/${service.name}` === query.backend)
   const { path, assumed } = choosePath(query.controller, annotations, backend, query.backend)
@@ -71,7 +71,7 @@ export function wayIn(query: WayInQuery): WayIn {
 }
 
 /** Load balancer → node port of the backend Service → kube-proxy → pod. */
-function instanceTargets(query: WayInQuery, backend: ClusterService | undefined): WayIn {
+function instanceTargets(query: BackendPathQuery, backend: ClusterService | undefined): BackendPath {
   const local = backend?.externalTrafficPolicy === 'Local'
   const notes: string[] = []
   if (backend === undefined) {
@@ -90,7 +90,7 @@ function instanceTargets(query: WayInQuery, backend: ClusterService | undefined)
 }
 
 /** Load balancer → pod: no node port, no kube-proxy, so no policy and no affinity either. */
-function ipTargets(): WayIn {
+function ipTargets(): BackendPath {
   return {
     kind: 'ip-targets',
     hops: [cloudHop('backend pod')],
@@ -103,7 +103,7 @@ function ipTargets(): WayIn {
 }
 
 /** Client → (load balancer →) node → kube-proxy → proxy pod → backend pod; the proxy reads EndpointSlices itself. */
-function inClusterProxy(query: WayInQuery, annotations: Readonly<Record<string, string>>): WayIn {
+function inClusterProxy(query: BackendPathQuery, annotations: Readonly<Record<string, string>>): BackendPath {
   const { cluster } = query
   const front = proxyFront(query)
   const hops: PathHop[] = [...front.hops]
@@ -150,7 +150,7 @@ interface ProxyFront {
   readonly notes: readonly string[]
 }
 
-function proxyFront(query: WayInQuery): ProxyFront {
+function proxyFront(query: BackendPathQuery): ProxyFront {
   const { cluster } = query
   const service = findProxyService(cluster, query.proxyService)
   const direct: PathHop = {

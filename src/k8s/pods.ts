@@ -110,8 +110,8 @@ function shuffled<Item>(items: readonly Item[], chance: Random): Item[] {
 function describeNodes(placed: readonly PlannedPod[]): string {
   const counts = new Map<string, number>()
   for (const { pod } of placed) {
-    const place = pod.nodeName === '' ? 'no node' : pod.nodeName
-    counts.set(place, (counts.get(place) ?? 0) + 1)
+    const nodeName = pod.nodeName === '' ? 'no node' : pod.nodeName
+    counts.set(nodeName, (counts.get(nodeName) ?? 0) + 1)
   }
   if (counts.size > MAX_NAMED_NODES) return `over ${counts.size} nodes`
   return Array.from(counts, ([name, count]) => (count === 1 ? name : `${count} on ${name}`)).join(', ')

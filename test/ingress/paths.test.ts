@@ -1,6 +1,6 @@
 /** The ways in, row by row of the summary: who picks, how often, what the pod sees. Sources in src/ingress/paths.ts. */
 import { describe, expect, it } from 'vitest'
-import { type WayInQuery, wayIn } from '../../src/ingress/index.ts'
+import { type BackendPathQuery, backendPath } from '../../src/ingress/index.ts'
 import type { Cluster, ClusterNode, ClusterPod, ClusterService } from '../../src/k8s/cluster.ts'
 import { clusterOf, service } from './build.ts'
 
@@ -41,8 +41,8 @@ const cluster = (services: ClusterService[], pods: ClusterPod[] = []): Cluster =
   pods,
   nodes: ['a', 'b', 'c', 'd'].map(node),
 })
-const ask = (services: ClusterService[], controller: string, more: Partial<WayInQuery> = {}) =>
-  wayIn({ cluster: cluster(services), controller, backend: 'default/web', ...more })
+const ask = (services: ClusterService[], controller: string, more: Partial<BackendPathQuery> = {}) =>
+  backendPath({ cluster: cluster(services), controller, backend: 'default/web', ...more })
 
 const ALB = 'ingress.k8s.aws/alb'
 const NGINX = 'k8s.io/ingress-nginx'
@@ -131,7 +131,7 @@ describe('what stands in front of an in-cluster proxy, and what X-Forwarded-For 
     expect(way.backendFields).toEqual([])
   })
   it('host network: no Service, no NAT, the pod sees the node', () => {
-    const way = wayIn({ cluster: cluster([web()], [proxyPod]), controller: NGINX, backend: 'default/web' })
+    const way = backendPath({ cluster: cluster([web()], [proxyPod]), controller: NGINX, backend: 'default/web' })
     expect(way.hops.map(({ by, nat, source, xForwardedFor }) => [by, nat, source, xForwardedFor])).toEqual([
       ['client', 'none', 'client', null],
       ['ingress proxy', 'none', "proxy's node", 'client'],
