@@ -58,6 +58,13 @@ describe.each(scenarios)('%s', (name) => {
           }
         }
       })
+      run.series!.nodes.forEach((levels, node) => {
+        for (const kind of ['conntrackEntries', 'sourcePorts'] as const) {
+          const there = other.series!.nodes[node][kind]
+          const apart = levels[kind].map((level, bin) => Math.abs(there[bin] - level) - (1 + level / 1000))
+          expect(Math.max(...apart), `${kind} of ${levels.node}`).toBeLessThanOrEqual(0)
+        }
+      })
       run.nodes.forEach(({ conntrackPeak, snatPortsPeak }, node) => {
         expect(Math.abs(other.nodes[node].conntrackPeak - conntrackPeak)).toBeLessThanOrEqual(1 + conntrackPeak / 1000)
         expect(Math.abs(other.nodes[node].snatPortsPeak - snatPortsPeak)).toBeLessThanOrEqual(1 + snatPortsPeak / 1000)
@@ -71,13 +78,20 @@ describe.each(scenarios)('%s', (name) => {
  * residue class of its own, so its search meets other entries (`found`), finds expired ones at other moments, and peaks
  * move by an entry or two. Packets that reach a node in the same 100 ns wait for each other in the order of their shards.
  */
-function withoutPorts({ pathLatencyMicros, histograms, ...run }: RunReport): unknown {
+function withoutPorts({ pathLatencyMicros, histograms, series, ...run }: RunReport): unknown {
   const nodes = run.nodes.map(({ conntrackPeak, snatPortsPeak, conntrackHolders, conntrack, ...node }) => {
     const { found, ...counters } = conntrack
     return { ...node, ...counters, serviceEntries: conntrackHolders.map(({ service }) => service) }
   })
   const services = run.services.map(({ service }) => service)
-  return { ...run, nodes, services }
+  const { pathLatencyMicros: moved, nodes: levels, ...course } = series!
+  return {
+    ...run,
+    nodes,
+    services,
+    course,
+    levels: levels.map(({ affinityEntries, cpuUtilization }) => [affinityEntries, cpuUtilization]),
+  }
 }
 
 describe('many runs in one replay', () => {
