@@ -57,8 +57,6 @@ export interface Outcome {
   readonly members: readonly Member[]
 }
 
-const NO_MEMBERS: readonly Member[] = []
-
 export function outcomeOf(context: ExplainContext, question: PacketQuestion): Outcome {
   const way = approach(context, question, false)
   const { decision } = way
@@ -73,30 +71,28 @@ export function outcomeOf(context: ExplainContext, question: PacketQuestion): Ou
     if (fate !== REASON_NONE) return refused(fate, decision.servicePort)
     if (decision.action === ACTION_NONE) {
       const seen = ownOr(untouchedSource(context, way), question.source)
-      return made('none', REASON_NONE, 0, seen, 0, node, -1, NO_MEMBERS)
+      return { ...NOTHING, verdict: 'none', seen, node }
     }
     const ready = readyHere(context, node, context.port(decision.servicePort))
-    return made('accept', REASON_NONE, ready > 0 ? 200 : 503, SEEN_NOBODY, 0, node, decision.servicePort, NO_MEMBERS)
+    const health = ready > 0 ? 200 : 503
+    return { ...NOTHING, verdict: 'accept', health, node, servicePort: decision.servicePort }
   }
   return refused(decision.reason, decision.servicePort)
 }
 
-/** Field by field: these are made by the hundred thousand. */
-function made(
-  verdict: Verdict,
-  reason: number,
-  health: number,
-  seen: number,
-  affinityMs: number,
-  node: number,
-  servicePort: number,
-  members: readonly Member[],
-): Outcome {
-  return { verdict, reason, health, seen, affinityMs, node, servicePort, members }
+const NOTHING: Outcome = {
+  verdict: 'none',
+  reason: REASON_NONE,
+  health: 0,
+  seen: SEEN_NOBODY,
+  affinityMs: 0,
+  node: -1,
+  servicePort: -1,
+  members: [],
 }
 
 function refused(reason: number, servicePort: number): Outcome {
-  return made(verdictOf(reason), reason, 0, SEEN_NOBODY, 0, -1, servicePort, NO_MEMBERS)
+  return { ...NOTHING, verdict: verdictOf(reason), reason, servicePort }
 }
 
 function verdictOf(reason: number): 'drop' | 'reject' {
@@ -134,7 +130,7 @@ function translated(context: ExplainContext, way: Approach, client: number): Out
   const reason = isRefused ? members[0]!.fate : REASON_NONE
   const verdict = isRefused ? verdictOf(reason) : passing === members.length ? 'deliver' : 'partly'
   const affinityMs = rules.serviceAffinityMs[decision.servicePort]!
-  return made(verdict, reason, 0, SEEN_NOBODY, affinityMs, way.node, decision.servicePort, members)
+  return { ...NOTHING, verdict, reason, affinityMs, node: way.node, servicePort: decision.servicePort, members }
 }
 
 /** Whether no client could tell the one from the other. */

@@ -76,13 +76,13 @@ class Asked {
       for (const { kind, address, port, protocol } of frontends) {
         if (address !== null) {
           const ranges = kind === 'loadBalancerIP' ? service.sourceRanges : []
-          this.#add(kind as TargetKind, address, port, protocol, owner, -1, ranges)
+          this.#add(kind as TargetKind, { text: address, port, protocol }, owner, -1, ranges)
           continue
         }
         this.#atNodes(kind as TargetKind, family, port, protocol, owner)
         if (family !== 'IPv4' || !hasLoopback) continue
         for (const { name } of this.#sides.new.cluster.nodes) {
-          this.#add(kind as TargetKind, LOOPBACK, port, protocol, owner, this.#sides.registry.node(name))
+          this.#add(kind as TargetKind, { text: LOOPBACK, port, protocol }, owner, this.#sides.registry.node(name))
         }
       }
     }
@@ -93,7 +93,7 @@ class Asked {
       for (const node of cluster.nodes) {
         for (const address of node.addresses) {
           if (ipFamily(address) !== family) continue
-          this.#add(kind, address, port, protocol, owner, this.#sides.registry.node(node.name))
+          this.#add(kind, { text: address, port, protocol }, owner, this.#sides.registry.node(node.name))
         }
       }
     }
@@ -109,7 +109,7 @@ class Asked {
         if (hostPort === undefined) continue
         for (const address of node.addresses) {
           const index = this.#sides.registry.node(node.name)
-          this.#add('hostPort', address, hostPort, PROTOCOL_NUMBERS[protocol], owner, index)
+          this.#add('hostPort', { text: address, port: hostPort, protocol: PROTOCOL_NUMBERS[protocol] }, owner, index)
         }
       }
     }
@@ -124,7 +124,8 @@ class Asked {
       for (const family of ['IPv4', 'IPv6'] as const) {
         for (const port of service.ports) {
           for (const { address, port: number } of endpointsOfPort(port, family, slices.get(owner) ?? [])) {
-            this.#add('pod', address, number, PROTOCOL_NUMBERS[port.protocol], owner, -1)
+            const place = { text: address, port: number, protocol: PROTOCOL_NUMBERS[port.protocol] }
+            this.#add('pod', place, owner, -1)
           }
         }
       }
@@ -133,9 +134,7 @@ class Asked {
 
   #add(
     kind: TargetKind,
-    text: string,
-    port: number,
-    protocol: number,
+    { text, port, protocol }: { readonly text: string; readonly port: number; readonly protocol: number },
     owner: string,
     node: number,
     ranges: readonly string[] = [],

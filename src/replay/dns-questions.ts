@@ -70,9 +70,9 @@ interface DialledName {
  * @param stages     the cluster at the start and after each change
  * @param clientMap  by address id of the trace: the id in this cluster; empty for "the same"
  * @param registry   has been preloaded with the trace's addresses
- * @param trace      tells when names are asked first; null: nobody knows
+ * @param asked      the trace, which tells when names are asked first (null: nobody knows), and the tick of the cluster's last
+ *                   change (null for none)
  * @returns          by stage; null for a trace that dials no name
- * @param lastTick  of the last change of the cluster; null for none
  * Errors: UserError E_COREFILE, E_UPSTREAM.
  */
 export function planNames(
@@ -81,9 +81,9 @@ export function planNames(
   clientMap: Int32Array,
   registry: Registry,
   warnings: Warning[],
-  trace: TraceFile | null = null,
-  lastTick: number | null = null,
+  asked: { readonly trace: TraceFile | null; readonly lastTick: number | null } = { trace: null, lastTick: null },
 ): NameTables[] | null {
+  const { trace, lastTick } = asked
   const { names, nameOfDestination } = dialledNames(header)
   if (names.length === 0) return null
   const dns = header.dns ?? DEFAULT_DNS

@@ -150,7 +150,7 @@ export function planReplay(options: ReplayOptions, trace: TraceFile, stdin?: () 
   const [first, ...stages] = stagesOf(cluster, changed, timed)
   const clusters = [first!.cluster, ...stages.map((stage) => stage.cluster)]
   const lastTick = stages.at(-1)?.tick ?? null
-  const names = planNames(header, clusters, binding.clientMap, registry, warnings, trace, lastTick)
+  const names = planNames(header, clusters, binding.clientMap, registry, warnings, { trace, lastTick })
   const asked = options.ingressPaths ?? []
   const ingressPlans = (asked.length > 0 ? asked : [null]).map((path) =>
     planIngress(header, clusters, binding.destinations, path, registry, warnings),

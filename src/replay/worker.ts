@@ -124,18 +124,12 @@ function runOn(trace: TraceFile, task: WorkerTask): WorkerResult {
   const queues = createNodeQueues(task.cores, task.backlog, capacity, mine, task.pods)
   const flows = mostOpened(trace, task)
   const runs = task.runs.map((run, i) =>
-    new RunInWorker(
-      task,
-      run,
-      own,
-      reader,
-      dataplane,
-      queues,
-      hops,
-      owners.apart,
-      flows,
-      i === 0 ? task.dump : null,
-    ).go(),
+    new RunInWorker(run, {
+      ...{ task, own, reader, dataplane, queues, hops },
+      apart: owners.apart,
+      mostOpened: flows,
+      dump: i === 0 ? task.dump : null,
+    }).go(),
   )
   const cache = createRequire(import.meta.url).cache
   return { runs, nativeAddons: Object.keys(cache).some((path) => path.endsWith('.node')) }
@@ -153,6 +147,21 @@ function mostOpened(trace: TraceFile, task: WorkerTask): Float64Array {
   })
 }
 
+/** What a worker's runs share, but for the table that the first of them dumps. */
+interface WorkerParts {
+  readonly task: WorkerTask
+  /** Its shards. */
+  readonly own: readonly number[]
+  readonly reader: WindowReader
+  readonly dataplane: Dataplane
+  readonly queues: NodeQueues
+  readonly hops: readonly HopColumns[]
+  /** No other worker's hops are needed, nor this one's by others. */
+  readonly apart: boolean
+  readonly mostOpened: Float64Array
+  readonly dump: TableDump | null
+}
+
 class RunInWorker {
   private readonly control: Int32Array
   private readonly settlement: Settlement
@@ -166,7 +175,6 @@ class RunInWorker {
   private readonly dataplane: Dataplane
   private readonly queues: NodeQueues
   private readonly hops: readonly HopColumns[]
-  /** No other worker's hops are needed, nor this one's by others. */
   private readonly apart: boolean
   private readonly mostOpened: Float64Array
   /** Whether limits are settled within the window. */
@@ -182,18 +190,8 @@ class RunInWorker {
   /** By own shard, once its part of the wanted table is taken. */
   private readonly tables = new Map<number, Int32Array>()
 
-  constructor(
-    task: WorkerTask,
-    run: WorkerRun,
-    own: readonly number[],
-    reader: WindowReader,
-    dataplane: Dataplane,
-    queues: NodeQueues,
-    hops: readonly HopColumns[],
-    apart: boolean,
-    mostOpened: Float64Array,
-    dump: TableDump | null,
-  ) {
+  constructor(run: WorkerRun, parts: WorkerParts) {
+    const { task, own, reader, dataplane, queues, hops, apart, mostOpened, dump } = parts
     this.dump = dump
     this.task = task
     this.run = run

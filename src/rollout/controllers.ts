@@ -89,7 +89,7 @@ export abstract class Controller {
   protected add(revision: number, ordinal = -1, node: number | null = null): Pod {
     const { lifecycle, startup } = this.revisions[revision]!
     const name = ordinal >= 0 ? `${this.workload.object.metadata.name}-${ordinal}` : this.#freshName(revision)
-    const pod = this.world.addNew(name, this.workload.index, revision, ordinal, lifecycle, startup, node)
+    const pod = this.world.addNew({ name, workload: this.workload.index, revision, ordinal, lifecycle }, startup, node)
     return pod
   }
 

@@ -28,6 +28,12 @@ export const BREAK_KILLED = 2
 export const BREAK_CRASHED = 3
 export const BREAK_NODE = 4
 
+/** What is known of a pod when it is made. */
+export type PodMade = Pick<
+  Pod,
+  'id' | 'name' | 'workload' | 'revision' | 'ordinal' | 'lifecycle' | 'startupMs' | 'createdMs' | 'node'
+>
+
 export class Pod {
   readonly id: number
   readonly name: string
@@ -77,12 +83,7 @@ export class Pod {
   exitMs: number = Number.POSITIVE_INFINITY
   goneMs: number = Number.POSITIVE_INFINITY
 
-  constructor(
-    made: Pick<
-      Pod,
-      'id' | 'name' | 'workload' | 'revision' | 'ordinal' | 'lifecycle' | 'startupMs' | 'createdMs' | 'node'
-    >,
-  ) {
+  constructor(made: PodMade) {
     this.id = made.id
     this.name = made.name
     this.workload = made.workload

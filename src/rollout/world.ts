@@ -8,7 +8,7 @@
  */
 import type { Chance } from './chance.ts'
 import { Clock } from './clock.ts'
-import { type Lifecycle, nextProbeMs } from './lifecycle.ts'
+import { nextProbeMs } from './lifecycle.ts'
 import type { Occupant } from './placement.ts'
 import { Placement } from './placement.ts'
 import {
@@ -26,6 +26,7 @@ import {
   ENDPOINT_SERVING,
   ENDPOINT_TERMINATING,
   Pod,
+  type PodMade,
 } from './pod.ts'
 import type { Site } from './site.ts'
 import { Steps } from './steps.ts'
@@ -117,7 +118,7 @@ export class World {
     const { lifecycle, settings } = this.site.workloads[workload]!
     const period = lifecycle.readiness?.periodMs ?? 1
     const startupMs = this.#startupOf(settings.startup, name)
-    const pod = this.#make(name, workload, 0, ordinal, node, lifecycle, startupMs, LONG_AGO_MS)
+    const pod = this.#make({ name, workload, revision: 0, ordinal, node, lifecycle, startupMs, createdMs: LONG_AGO_MS })
     // Where its probes fall is chance; where its startup lies is of no interest any more.
     pod.probeBaseMs = LONG_AGO_MS + Math.floor(this.chance.unit('probe', name) * period)
     pod.isRunning = true
@@ -133,17 +134,14 @@ export class World {
 
   /** A pod that a controller makes now; it waits where no node has room. */
   addNew(
-    name: string,
-    workload: number,
-    revision: number,
-    ordinal: number,
-    lifecycle: Lifecycle,
+    made: Pick<Pod, 'name' | 'workload' | 'revision' | 'ordinal' | 'lifecycle'>,
     startup: Span,
     node: number | null,
   ): Pod {
+    const { name, workload } = made
     const startupMs = this.#startupOf(startup, name)
     const chosen = node ?? this.#chooseNode(workload)
-    const pod = this.#make(name, workload, revision, ordinal, chosen, lifecycle, startupMs, this.nowMs)
+    const pod = this.#make({ ...made, node: chosen, startupMs, createdMs: this.nowMs })
     this.note(`${pod.name} is created on ${this.nodes[chosen]?.name ?? 'no node: none has room'}`)
     if (chosen >= 0) this.#start(pod)
     return pod
@@ -328,18 +326,8 @@ export class World {
     return this.placement.choose(workload, this.occupants(), (node) => this.isOpen(node))
   }
 
-  #make(
-    name: string,
-    workload: number,
-    revision: number,
-    ordinal: number,
-    node: number,
-    lifecycle: Lifecycle,
-    startupMs: number,
-    createdMs: number,
-  ): Pod {
-    const id = this.pods.length
-    const pod = new Pod({ id, name, workload, revision, ordinal, lifecycle, startupMs, createdMs, node })
+  #make(made: Omit<PodMade, 'id'>): Pod {
+    const pod = new Pod({ id: this.pods.length, ...made })
     this.pods.push(pod)
     return pod
   }
