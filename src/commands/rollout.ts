@@ -152,6 +152,7 @@ function workOf(options: RolloutOptions, io: Io): Planned {
   const fronts = site.services.map((service) => frontOf(site, timeline, service))
   if (fronts.length === 0) {
     throw new UserError('E_NO_SERVICE', 'no Service selects the pods in question: nobody connects to them', {
+      hint: 'pods of workloads count (Deployment, StatefulSet, DaemonSet, ReplicaSet), not pods by themselves',
       where: options.workload ?? timeline.where,
     })
   }

@@ -100,6 +100,7 @@ export function planTimeline(parts: TimelineParts): TimelinePlan {
   const { course, scenes, site } = played
   if (site.services.length === 0) {
     throw new UserError('E_TIMELINE', 'no Service selects the pods in question: nobody connects to them', {
+      hint: 'pods of workloads count (Deployment, StatefulSet, DaemonSet, ReplicaSet), not pods by themselves',
       where: timeline.where,
     })
   }

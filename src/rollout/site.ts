@@ -153,7 +153,13 @@ export function surveySite(
       })
     }
     const workload = pod === null ? find(target, event.where) : makers.find((one) => titleOf(one) === owner?.owner)
-    if (workload !== undefined) named.add(event.verb === 'rollout' ? requireRolling(workload, event.where) : workload)
+    if (workload === undefined) {
+      throw new UserError('E_TIMELINE', `nothing makes pod ${pod}: a Timeline follows pods of workloads`, {
+        where: event.where,
+        hint: 'write it as a Deployment with one replica, or StatefulSet where its name counts',
+      })
+    }
+    named.add(event.verb === 'rollout' ? requireRolling(workload, event.where) : workload)
   }
   const settings = new Map([...timeline.workloads].map(([name, one]) => [find(name, one.where), one]))
   const services = servicesInQuestion(cluster, timeline, [...named])

@@ -243,6 +243,17 @@ describe('a Timeline', () => {
     expect(error.where).toContain(`document 1, ${where}`)
   })
 
+  test('a pod that no workload makes is refused, and said how it is followed', async () => {
+    const alone = file(
+      'alone.yaml',
+      '{ apiVersion: v1, kind: Pod, metadata: { name: alone, labels: { app: alone } }, spec: { containers: [{ name: c, image: c }] } }',
+    )
+    const text = timeline('events: [{ at: 5s, crash: pod/default/alone }]')
+    const error = await refusal({ timeline: text, manifests: [WEB, alone] })
+    expect(error).toMatchObject({ code: 'E_TIMELINE', hint: expect.stringContaining('Deployment') })
+    expect(error.message).toContain('nothing makes pod default/alone')
+  })
+
   test('two of them are one too many', async () => {
     const one = file('one.yaml', 'apiVersion: dpemu/v1\nkind: Timeline\n')
     const two = file('two.yaml', 'apiVersion: dpemu/v1\nkind: Timeline\n')
