@@ -1,6 +1,6 @@
 /**
- * What takes minutes: properties against oracles, fuzzed parsers, runs long enough for queueing theory, the packed package, the
- * documents' examples.
+ * What takes minutes: properties against oracles, fuzzed parsers, runs long enough for queueing theory and closed forms,
+ * recounts packet by packet, shards as processes, the packed package, the documents' examples.
  */
 import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
@@ -16,6 +16,9 @@ export const SOAK: string[] = [
   'test/library/package.test.ts',
   'test/docs/examples.test.ts',
   'test/replay/draws.test.ts',
+  'test/replay/series.test.ts',
+  'test/rollout/closed-forms.test.ts',
+  'test/parts/replay.test.ts',
 ]
 
 /** The core with its invariants checked (native-free-core/checked.ts), for what runs from source. */
