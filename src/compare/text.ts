@@ -37,11 +37,12 @@ export function renderComparison(format: CompareFormat, comparison: Comparison, 
   if (format === 'json') return `${JSON.stringify(comparison, null, 2)}\n`
   // A page has room for all, and a filter.
   if (format === 'html') return renderDocumentHtml(comparisonDocument(comparison, true), options.command ?? '')
-  const document = comparisonDocument(comparison, options.all ?? false)
+  const document = comparisonDocument(comparison, options.all ?? null)
   return format === 'markdown' ? renderDocumentMarkdown(document) : renderDocumentText(document, options)
 }
 
-function comparisonDocument(comparison: Comparison, all: boolean): ReportDocument {
+/** @param all  null: the thirty largest, and whoever asks has no way to ask for more here */
+function comparisonDocument(comparison: Comparison, all: boolean | null): ReportDocument {
   const { compared, differences, reports } = comparison
   const names = namesOf(reports)
   const of = (direction: Direction): number => differences.filter((one) => one.direction === direction).length
@@ -97,19 +98,20 @@ function circumstanceSection({ circumstances }: Comparison, names: readonly stri
   ]
 }
 
-function differenceSection({ differences }: Comparison, names: readonly string[], all: boolean): Section[] {
+function differenceSection({ differences }: Comparison, names: readonly string[], all: boolean | null): Section[] {
   if (differences.length === 0) return []
   const groups = grouped(differences)
   const shownOnes = all ? groups : groups.slice(0, MAX_DIFFERENCES)
   const more = differences.length - shownOnes.reduce((sum, group) => sum + group.length, 0)
   const [, ...others] = names
+  const where = all === null ? '-o json has all' : '--all, or -o json'
   // With two reports the change stands behind the values, else each value has its own.
   const change = names.length === 2 ? ['change'] : []
   return [
     {
       title: 'What differs, the largest first',
       list: false,
-      lines: more > 0 ? [{ text: `... and ${formatCount(more)} more (--all, or -o json)`, tone: 'quiet' }] : [],
+      lines: more > 0 ? [{ text: `... and ${formatCount(more)} more (${where})`, tone: 'quiet' }] : [],
       table: {
         head: ['figure', ...names, ...change],
         align: ['left', ...names.map(() => 'right' as const), ...change.map(() => 'right' as const)],
