@@ -56,7 +56,7 @@ import {
 import type { Warning } from '../errors.ts'
 import type { Cluster } from '../k8s/cluster.ts'
 import { ipFamily, parseCidr } from '../k8s/ip.ts'
-import type { EndpointSlice, TrafficPolicy } from '../k8s/types.ts'
+import type { TrafficPolicy } from '../k8s/types.ts'
 import { cleansEmptyServices, emulatedMinor } from '../kubernetes-version.ts'
 import { type PolicyTables, policyTables } from '../policy/compile.ts'
 import { addressColumns, gatewayText } from './address-columns.ts'
@@ -74,7 +74,7 @@ import { propagationColumn } from './propagation.ts'
 import type { Registry } from './registry.ts'
 import { ServiceColumns } from './service-columns.ts'
 import { timeoutColumn } from './timeouts.ts'
-import { endpointsOfPort } from './usable.ts'
+import { endpointsOfPort, slicesByService } from './usable.ts'
 import { type ClusterViews, endpointsByNode, takenOver, unionOf, viewedAddresses } from './views.ts'
 
 /** What a trace dials, bound to this cluster's addresses. */
@@ -264,19 +264,6 @@ function byName(a: ProxyService, b: ProxyService): number {
   const key = (one: ProxyService): string =>
     `${one.service.namespace}/${one.service.name}:${one.port.name} ${one.family}`
   return key(a) < key(b) ? -1 : 1
-}
-
-function slicesByService(slices: readonly EndpointSlice[]): Map<string, EndpointSlice[]> {
-  const byService = new Map<string, EndpointSlice[]>()
-  for (const slice of slices) {
-    const name = slice.metadata.labels?.['kubernetes.io/service-name']
-    if (name === undefined) continue
-    const key = `${slice.metadata.namespace ?? 'default'}/${name}`
-    const list = byService.get(key)
-    if (list === undefined) byService.set(key, [slice])
-    else list.push(slice)
-  }
-  return byService
 }
 
 interface NodeColumns {

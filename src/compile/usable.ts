@@ -25,6 +25,20 @@ export interface ProxyEndpoint {
   readonly nodeHints: readonly string[]
 }
 
+/** Those of each Service, by `namespace/name`, in their order; slices of no Service are left out. */
+export function slicesByService(slices: readonly EndpointSlice[]): Map<string, EndpointSlice[]> {
+  const byService = new Map<string, EndpointSlice[]>()
+  for (const slice of slices) {
+    const name = slice.metadata.labels?.['kubernetes.io/service-name']
+    if (name === undefined) continue
+    const key = `${slice.metadata.namespace ?? 'default'}/${name}`
+    const list = byService.get(key)
+    if (list === undefined) byService.set(key, [slice])
+    else list.push(slice)
+  }
+  return byService
+}
+
 /**
  * The endpoints of a service port, in rule order (the string order of ip:port).
  * Slice ports are matched by name and protocol; a slice port without a name or a number is ignored, as is the second

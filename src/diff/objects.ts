@@ -4,15 +4,15 @@
  * Only fields that have a part in the dataplane are looked at; defaults are filled in on both sides, so leaving a field out and
  * writing its default is the same.
  */
+
 import type { ProxySettings } from '../compile/kube-proxy.ts'
-import { endpointsOfPort, type ProxyEndpoint } from '../compile/usable.ts'
+import { endpointsOfPort, type ProxyEndpoint, slicesByService } from '../compile/usable.ts'
 import { joinPort, listed } from '../explain/dialled-name.ts'
 import type { Cluster, ClusterNode, ClusterService } from '../k8s/cluster.ts'
 import { type Labels, matchesSelector } from '../k8s/labels.ts'
 import type { NetworkPolicy } from '../k8s/types.ts'
 import { keyOf } from '../policy/compile.ts'
 import type { Side, Sides } from './sides.ts'
-import { slicesByService } from './targets.ts'
 import type { ObjectChange } from './types.ts'
 
 type Show = (service: ClusterService) => string
@@ -91,7 +91,7 @@ export class Objects {
   constructor(sides: Sides) {
     this.#sides = sides
     const { old, new: changed } = sides
-    this.#slices = [slicesByService(old.cluster), slicesByService(changed.cluster)]
+    this.#slices = [slicesByService(old.cluster.slices), slicesByService(changed.cluster.slices)]
     this.#podsAt = [ownersByAddress(old.cluster), ownersByAddress(changed.cluster)]
     this.#replicas = [replicas(old.cluster), replicas(changed.cluster)]
     this.policies = policyChanges(old.cluster, changed.cluster)

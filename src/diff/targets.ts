@@ -5,11 +5,10 @@
  * Pods behind headless Services are dialled by their own address, which matters where NetworkPolicies are.
  */
 import { PROTOCOL_NUMBERS } from '../compile/frontends.ts'
-import { endpointsOfPort } from '../compile/usable.ts'
+import { endpointsOfPort, slicesByService } from '../compile/usable.ts'
 import { joinPort } from '../explain/dialled-name.ts'
-import type { Cluster } from '../k8s/cluster.ts'
 import { canonicalIp, ipFamily } from '../k8s/ip.ts'
-import type { EndpointSlice, IpFamily } from '../k8s/types.ts'
+import type { IpFamily } from '../k8s/types.ts'
 import type { Side, Sides } from './sides.ts'
 
 export type TargetKind =
@@ -117,7 +116,7 @@ class Asked {
 
   headless(): void {
     const { cluster } = this.#side
-    const slices = slicesByService(cluster)
+    const slices = slicesByService(cluster.slices)
     for (const service of cluster.services) {
       if (!service.headless) continue
       const owner = `${service.namespace}/${service.name}`
@@ -155,15 +154,4 @@ class Asked {
       ...{ owner, node, ranges },
     })
   }
-}
-
-export function slicesByService({ slices }: Cluster): Map<string, EndpointSlice[]> {
-  const byService = new Map<string, EndpointSlice[]>()
-  for (const slice of slices) {
-    const key = `${slice.metadata.namespace ?? 'default'}/${slice.metadata.labels?.['kubernetes.io/service-name'] ?? ''}`
-    const known = byService.get(key)
-    if (known === undefined) byService.set(key, [slice])
-    else known.push(slice)
-  }
-  return byService
 }
